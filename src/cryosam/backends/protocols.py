@@ -1,0 +1,130 @@
+"""What a model must offer. Backends hold no state between calls: embed once, prompt many times."""
+
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from cryosam.arrays import Images, Volume
+
+__all__ = ["Candidates", "FeatureExtractor", "PromptSegmenter", "SlicePrompts", "VolumeDescriptor"]
+
+
+class FeatureExtractor(Protocol):
+    """A 2D model that gives one token a patch."""
+
+    @property
+    def digest(self) -> str:
+        """Identity of the weights and settings, for caches and provenance."""
+
+    @property
+    def n_channels(self) -> int:
+        """Numbers a token."""
+
+    @property
+    def patch_px(self) -> int:
+        """Edge of a patch in pixels."""
+
+    def extract(self, images: Images) -> Float[Tensor, "n c rows cols"]:
+        """Tokens of images.
+
+        Parameters
+        ----------
+        images
+            ``(n, h, w)`` in [0, 1], protein bright; h and w are multiples of `patch_px`.
+
+        Returns
+        -------
+        tokens
+            ``(n, c, h / patch_px, w / patch_px)`` on the model's device; token i is centred at
+            `cryosam.geometry.patch_to_pixel`.
+        """
+
+
+class VolumeDescriptor(Protocol):
+    """A 3D descriptor of every voxel that needs no planes."""
+
+    @property
+    def digest(self) -> str:
+        """Identity of the weights and settings, for caches and provenance."""
+
+    @property
+    def n_channels(self) -> int:
+        """Numbers a voxel."""
+
+    @property
+    def halo(self) -> int:
+        """Voxels around a block that its descriptors depend on."""
+
+    def describe(self, volume: Volume, stride: int) -> Float[Tensor, "c z y x"]:
+        """Descriptors at the centres of cells of ``stride`` voxels.
+
+        Parameters
+        ----------
+        volume
+            ``(z, y, x)`` in [0, 1], protein bright.
+        stride
+            Voxels a cell.
+
+        Returns
+        -------
+        descriptors
+            ``(c, *cryosam.geometry.level_shape(volume.shape, stride))`` on the descriptor's device.
+        """
+
+
+@dataclass(frozen=True, eq=False)
+class SlicePrompts:
+    """Prompts for n objects, each in one of the embedded images.
+
+    Parameters
+    ----------
+    image_index
+        ``(n,)`` which embedded image each object lies in.
+    points
+        ``(n, p, 2)`` row, col in the image's own pixels.
+    is_positive
+        ``(n, p)`` True for "the object is here".
+    logits
+        ``(n, h, w)`` mask prompt, at the image's own size, or None.
+    boxes
+        ``(n, 4)`` first and last row and col (top, left, bottom, right), or None.
+    """
+
+    image_index: Int[np.ndarray, " n"]
+    points: Float[np.ndarray, "n p 2"]
+    is_positive: Bool[np.ndarray, "n p"]
+    logits: Float[np.ndarray, "n h w"] | None = None
+    boxes: Float[np.ndarray, "n 4"] | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Candidates:
+    """Answers for n objects.
+
+    Parameters
+    ----------
+    logits
+        ``(n, k, h, w)`` at the image's own size; a mask is ``logits > 0``.
+    scores
+        ``(n, k)`` predicted IoU, in [0, 1].
+    """
+
+    logits: Float[np.ndarray, "n k h w"]
+    scores: Float[np.ndarray, "n k"]
+
+
+class PromptSegmenter(Protocol):
+    """A 2D segmenter that answers points, boxes and masks with K candidates."""
+
+    @property
+    def digest(self) -> str:
+        """Identity of the weights and settings, for caches and provenance."""
+
+    def embed(self, images: Images) -> Any:
+        """Whatever `segment` needs of images ``(n, h, w)`` in [0, 1], protein bright; opaque to callers."""
+
+    def segment(self, embedding: Any, prompts: SlicePrompts) -> Candidates:
+        """Candidates for every object of ``prompts``; an object's answer does not depend on the others'."""

@@ -1,0 +1,311 @@
+"""Settings of each stage, and presets.
+
+Every default is listed with its source: "paper" is Zhao et al., MICCAI 2024; "measured" means that the figure is in
+``docs/benchmarks.md``. The resolved configuration is written into every output.
+"""
+
+import tomllib
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields, replace
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, Literal
+
+import tomli_w
+
+from cryosam.errors import ConfigError, InputNotFoundError
+
+__all__ = [
+    "PRESETS",
+    "Config",
+    "FeatureConfig",
+    "Fusion",
+    "MatchingConfig",
+    "PropagationConfig",
+    "TomogramConfig",
+    "read_config",
+    "to_toml",
+]
+
+Fusion = Literal["union", "majority", "intersection", "soft"]
+
+
+def _require(condition: bool, message: str) -> None:
+    if not condition:
+        raise ConfigError(message)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TomogramConfig:
+    """How intensities are prepared.
+
+    Parameters
+    ----------
+    contrast
+        Whether protein is "dark" or "bright" in the file; "auto" looks at the clicks and at the intensities' tails.
+    percentiles
+        Intensities that become 0 and 1, in percent; values beyond are clipped.
+    """
+
+    contrast: Literal["auto", "dark", "bright"] = "auto"
+    percentiles: tuple[float, float] = (0.05, 99.95)
+
+    def __post_init__(self) -> None:
+        _require(self.contrast in ("auto", "dark", "bright"), f"contrast is auto, dark or bright, got {self.contrast}")
+        low, high = self.percentiles
+        _require(0 <= low < high <= 100, f"percentiles must ascend within 0 and 100, got {low}, {high}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class FeatureConfig:
+    """What describes a voxel.
+
+    Parameters
+    ----------
+    backend
+        A name that ``cryosam models list`` shows, or the folder of a model.
+    scales
+        Gaussian scales of the 3D descriptors in voxels; empty ties them to the particle's diameter.
+    token_diameters
+        Edge of a 2D model's token as a fraction of the particle's diameter; 0 stretches each whole slice to
+        ``slice_px`` as the published code does.
+    slice_px
+        Edge of the square that a 2D model sees (paper: 518).
+    """
+
+    backend: str = "invariants"
+    scales: tuple[float, ...] = (1.5, 2.4, 3.7, 5.8, 9.0)
+    token_diameters: float = 0.35
+    slice_px: int = 518
+
+    def __post_init__(self) -> None:
+        _require(all(s > 0 for s in self.scales), f"scales must be positive, got {self.scales}")
+        _require(self.token_diameters >= 0, f"token_diameters must not be negative, got {self.token_diameters}")
+        _require(self.slice_px > 0, f"slice_px must be positive, got {self.slice_px}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class MatchingConfig:
+    """How particles of the kind are found (DESIGN 1.2).
+
+    Parameters
+    ----------
+    strides
+        Voxels a cell at each level r, coarse to fine (paper: 16, 8, 4).
+    coarse_similarity
+        Cells above this cosine similarity are looked at again at the next level (paper: 0.5).
+    threshold
+        Least score of a detection; None chooses it from the data.
+    max_particles
+        Most detections K to keep, best first; None keeps all above the threshold (paper: 512).
+    query
+        Feature of the query: at the "centroid" of each prompted instance's mask (paper), or the "mean" over the mask.
+    min_distance_diameters
+        Detections nearer to a better one than this fraction of the particle's diameter are dropped.
+    edge_margin
+        Voxels along each face of the tomogram in which nothing is detected.
+    """
+
+    strides: tuple[int, ...] = (2,)
+    coarse_similarity: float = 0.5
+    threshold: float | None = None
+    max_particles: int | None = None
+    query: Literal["centroid", "mean"] = "centroid"
+    min_distance_diameters: float = 0.7
+    edge_margin: int = 0
+
+    def __post_init__(self) -> None:
+        _require(len(self.strides) > 0, "strides needs at least one level")
+        for coarse, fine in zip(self.strides, self.strides[1:], strict=False):
+            _require(
+                coarse > fine and coarse % fine == 0, f"each stride must divide the one before, got {self.strides}"
+            )
+        _require(min(self.strides) >= 1, f"strides must be positive, got {self.strides}")
+        _require(-1 <= self.coarse_similarity <= 1, f"coarse_similarity is a cosine, got {self.coarse_similarity}")
+        _require(self.threshold is None or 0 <= self.threshold <= 1, f"threshold is in [0, 1], got {self.threshold}")
+        _require(self.max_particles is None or self.max_particles > 0, "max_particles must be positive")
+        _require(self.query in ("centroid", "mean"), f"query is centroid or mean, got {self.query}")
+        _require(self.min_distance_diameters >= 0, "min_distance_diameters must not be negative")
+        _require(self.edge_margin >= 0, f"edge_margin must not be negative, got {self.edge_margin}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class PropagationConfig:
+    """How an instance is segmented from a point (DESIGN 1.1).
+
+    Parameters
+    ----------
+    segmenter
+        A name that ``cryosam models list`` shows, or the folder or file of a model.
+    fusion
+        How the three planes' stacks become one mask.
+    min_iou
+        Least IoU of a slice's mask with the one before (paper: 0.5).
+    min_score
+        Least predicted IoU of a slice's mask.
+    max_area
+        Largest mask in a slice, in voxels, when the diameter is not known (paper: 32 x 32).
+    max_area_diameters
+        Edge of the square that bounds a mask's area, in particle diameters, when the diameter is known.
+    window_diameters
+        Edge of the window around a point that the segmenter sees, in particle diameters; 0 shows whole slices (paper).
+    smoothing
+        Standard deviation in voxels of the 3D Gaussian that is applied before the segmenter sees a slice.
+    z_weight
+        Weight of plane z in the "soft" fusion, planes y and x having 1: the missing wedge blurs those.
+    """
+
+    segmenter: str = "classical"
+    fusion: Fusion = "majority"
+    min_iou: float = 0.5
+    min_score: float = 0.5
+    max_area: int = 1024
+    max_area_diameters: float = 1.5
+    window_diameters: float = 3.0
+    smoothing: float = 1.0
+    z_weight: float = 1.5
+
+    def __post_init__(self) -> None:
+        fusions = ("union", "majority", "intersection", "soft")
+        _require(self.fusion in fusions, f"fusion is one of {', '.join(fusions)}, got {self.fusion}")
+        _require(0 <= self.min_iou <= 1, f"min_iou is in [0, 1], got {self.min_iou}")
+        _require(0 <= self.min_score <= 1, f"min_score is in [0, 1], got {self.min_score}")
+        _require(self.max_area > 0, f"max_area must be positive, got {self.max_area}")
+        _require(self.max_area_diameters > 0, "max_area_diameters must be positive")
+        _require(self.window_diameters >= 0, "window_diameters must not be negative")
+        _require(self.smoothing >= 0, f"smoothing must not be negative, got {self.smoothing}")
+        _require(self.z_weight > 0, f"z_weight must be positive, got {self.z_weight}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """All settings of a run.
+
+    Parameters
+    ----------
+    preset
+        Name of the preset that these settings started from.
+    diameter_angstrom
+        Of the particle; None takes it from the prompted instance's mask.
+    device
+        "auto", "cpu", "cuda" or "mps".
+    """
+
+    preset: str = "embedded"
+    diameter_angstrom: float | None = None
+    device: str = "auto"
+    tomogram: TomogramConfig = field(default_factory=TomogramConfig)
+    features: FeatureConfig = field(default_factory=FeatureConfig)
+    matching: MatchingConfig = field(default_factory=MatchingConfig)
+    propagation: PropagationConfig = field(default_factory=PropagationConfig)
+
+    def __post_init__(self) -> None:
+        diameter = self.diameter_angstrom
+        _require(diameter is None or diameter > 0, f"the diameter must be positive, got {diameter}")
+        devices = ("auto", "cpu", "cuda", "mps")
+        _require(self.device.split(":")[0] in devices, f"device is one of {', '.join(devices)}, got {self.device}")
+
+    @classmethod
+    def from_preset(cls, name: str) -> "Config":
+        """Settings of a preset.
+
+        Raises
+        ------
+        ConfigError
+            If there is no such preset.
+        """
+        if name not in PRESETS:
+            raise ConfigError(f"unknown preset {name!r}; there are {', '.join(sorted(PRESETS))}")
+        return PRESETS[name]
+
+    def override(self, **changes: Any) -> "Config":
+        """Copy with some settings changed, given by dotted path with ``__`` for the dot.
+
+        Examples
+        --------
+        >>> Config().override(matching__threshold=0.4).matching.threshold
+        0.4
+        """
+        nested: dict[str, Any] = {}
+        for key, value in changes.items():
+            section, _, name = key.partition("__")
+            if name:
+                nested.setdefault(section, {})[name] = value
+            else:
+                nested[section] = value
+        return _merge(self, nested)
+
+
+PRESETS: Mapping[str, Config] = MappingProxyType(
+    {
+        "embedded": Config(),
+        "fast": Config(
+            preset="fast",
+            features=FeatureConfig(backend="dinov2-small"),
+            matching=MatchingConfig(strides=(16, 8, 4)),
+            propagation=PropagationConfig(segmenter="sam2.1-tiny"),
+        ),
+        "paper": Config(
+            preset="paper",
+            features=FeatureConfig(backend="dinov2-large-registers", token_diameters=0),
+            matching=MatchingConfig(strides=(16, 8, 4), threshold=0.5, max_particles=512, min_distance_diameters=0),
+            propagation=PropagationConfig(
+                segmenter="sam-vit-h", fusion="union", window_diameters=0, smoothing=0, max_area=1024
+            ),
+        ),
+    }
+)
+
+
+def _merge(config: Any, changes: Mapping[str, Any], path: str = "") -> Any:
+    """Copy of a dataclass with nested changes; an unknown key is an error."""
+    known = {f.name: getattr(config, f.name) for f in fields(config)}
+    values: dict[str, Any] = {}
+    for key, value in changes.items():
+        if key not in known:
+            raise ConfigError(f"unknown setting {path + key!r}; there are {', '.join(path + k for k in known)}")
+        current = known[key]
+        if hasattr(current, "__dataclass_fields__"):
+            if not isinstance(value, Mapping):
+                raise ConfigError(f"{path + key!r} is a section of settings, got {value!r}")
+            values[key] = _merge(current, value, f"{path}{key}.")
+        else:
+            values[key] = tuple(value) if isinstance(value, list) else value
+    try:
+        return replace(config, **values)
+    except TypeError as error:
+        raise ConfigError(f"a setting in {path or 'the configuration'} has the wrong type: {error}") from error
+
+
+def read_config(path: Path, base: Config | None = None) -> Config:
+    """Settings from a TOML file over ``base``, or over the preset that the file names.
+
+    Raises
+    ------
+    InputNotFoundError
+        If the file does not exist.
+    ConfigError
+        If the file is not TOML, or has an unknown key or a value out of range.
+    """
+    if not path.is_file():
+        raise InputNotFoundError(f"configuration file not found: {path}")
+    try:
+        content = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} is not a TOML file: {error}") from error
+    start = Config.from_preset(str(content["preset"])) if "preset" in content else base or Config()
+    merged: Config = _merge(start, content)
+    return merged
+
+
+def to_toml(config: Config) -> str:
+    """The settings as TOML; `read_config` gives them back. None is left out, which means the same."""
+    return tomli_w.dumps(_without_none(asdict(config)))
+
+
+def _without_none(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        key: _without_none(value) if isinstance(value, Mapping) else value
+        for key, value in values.items()
+        if value is not None
+    }

@@ -1,0 +1,88 @@
+"""Every error that the package raises on purpose.
+
+::
+
+    CryosamError
+    |- InputError (ValueError)             what the user gave cannot be used
+    |  |- TomogramError                    not a tomogram: truncated, 2D, constant, NaN
+    |  |- VoxelSizeError                   absent, unequal or nonsensical voxel size
+    |  |- PromptError                      a point outside, or not three numbers
+    |  '- PointsFileError                  a points file without usable coordinates
+    |- ConfigError (ValueError)            an unknown key or preset, or a value out of range
+    |- UnknownBackendError (LookupError)   no such feature extractor or segmenter
+    |- InputNotFoundError (FileNotFoundError)
+    |- WeightsNotFoundError (FileNotFoundError)
+    |- WeightsError (ValueError)           weights that are damaged or do not fit the model
+    |- OutputExistsError (FileExistsError)
+    '- OutputError (OSError)               no space, or no permission to write
+
+A message says what is wrong, what was given, and what to do about it, in one line.
+"""
+
+__all__ = [
+    "ConfigError",
+    "CryosamError",
+    "InputError",
+    "InputNotFoundError",
+    "OutputError",
+    "OutputExistsError",
+    "PointsFileError",
+    "PromptError",
+    "TomogramError",
+    "UnknownBackendError",
+    "VoxelSizeError",
+    "WeightsError",
+    "WeightsNotFoundError",
+]
+
+
+class CryosamError(Exception):
+    """Base of every error raised on purpose."""
+
+
+class InputError(CryosamError, ValueError):
+    """What the user gave cannot be used."""
+
+
+class TomogramError(InputError):
+    """The file or array is not a usable tomogram."""
+
+
+class VoxelSizeError(InputError):
+    """The voxel size is absent, unequal along the axes, or nonsensical."""
+
+
+class PromptError(InputError):
+    """A prompt does not lie in the tomogram, or is not three finite numbers."""
+
+
+class PointsFileError(InputError):
+    """A points file holds no usable coordinates."""
+
+
+class ConfigError(CryosamError, ValueError):
+    """A configuration has an unknown key, an unknown preset or a value out of range."""
+
+
+class UnknownBackendError(CryosamError, LookupError):
+    """No feature extractor or segmenter has that name."""
+
+
+class InputNotFoundError(CryosamError, FileNotFoundError):
+    """An input file or folder does not exist."""
+
+
+class WeightsNotFoundError(CryosamError, FileNotFoundError):
+    """Model weights are not on this machine."""
+
+
+class WeightsError(CryosamError, ValueError):
+    """Model weights are damaged, unsafe or do not fit the model."""
+
+
+class OutputExistsError(CryosamError, FileExistsError):
+    """The output exists already and overwriting was not asked for."""
+
+
+class OutputError(CryosamError, OSError):
+    """The output cannot be written."""

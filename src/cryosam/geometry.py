@@ -1,0 +1,233 @@
+"""Every coordinate map of the package, each beside its inverse.
+
+Five frames are in use:
+
+=========  ==========================================================================================
+volume     voxels ``(z, y, x)``; an integer is a voxel centre
+slice      ``(row, col)`` of the image normal to one axis, in voxels; the same unit and origin
+window     ``(row, col)`` of a rectangle cut from a slice, in voxels from its first pixel
+model      ``(row, col)`` pixels after scaling a window to a model's input and padding bottom and right
+level      cells of ``stride`` voxels a side; an integer is a cell centre
+=========  ==========================================================================================
+
+All resizing is cell-centred: pixel i covers [i - 1/2, i + 1/2], hence the halves in the maps.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import ceil
+
+import numpy as np
+from jaxtyping import Float, Integer
+
+from cryosam.arrays import Plane, Points
+
+__all__ = [
+    "AXIS",
+    "Frame",
+    "Window",
+    "child_cells",
+    "in_plane_axes",
+    "level_shape",
+    "level_to_voxel",
+    "patch_to_pixel",
+    "pixel_to_patch",
+    "slice_to_volume",
+    "volume_to_slice",
+    "voxel_to_level",
+]
+
+AXIS: dict[Plane, int] = {"z": 0, "y": 1, "x": 2}
+
+RowsCols = Float[np.ndarray, "n 2"]
+
+
+def in_plane_axes(plane: Plane) -> tuple[int, int]:
+    """Volume axes of a slice's rows and columns: z -> (y, x), y -> (z, x), x -> (z, y)."""
+    first, second = (axis for axis in range(3) if axis != AXIS[plane])
+    return first, second
+
+
+def volume_to_slice(points: Points, plane: Plane) -> tuple[Float[np.ndarray, " n"], RowsCols]:
+    """Split points into the position along the plane's normal and the ``(row, col)`` within the slice.
+
+    Parameters
+    ----------
+    points
+        ``(n, 3)`` z, y, x in voxels.
+    plane
+        The slice's normal.
+
+    Returns
+    -------
+    depths, rows_cols
+        ``(n,)`` position along the normal and ``(n, 2)`` position in the slice, in voxels.
+
+    Examples
+    --------
+    >>> volume_to_slice(np.array([[1.0, 2.0, 3.0]]), "y")
+    (array([2.]), array([[1., 3.]]))
+    """
+    return points[:, AXIS[plane]], points[:, list(in_plane_axes(plane))]
+
+
+def slice_to_volume(depths: Float[np.ndarray, " n"], rows_cols: RowsCols, plane: Plane) -> Points:
+    """Inverse of `volume_to_slice`.
+
+    Examples
+    --------
+    >>> slice_to_volume(np.array([2.0]), np.array([[1.0, 3.0]]), "y")
+    array([[1., 2., 3.]])
+    """
+    points = np.empty((len(depths), 3), dtype=np.result_type(depths, rows_cols))
+    points[:, AXIS[plane]] = depths
+    points[:, list(in_plane_axes(plane))] = rows_cols
+    return points
+
+
+@dataclass(frozen=True)
+class Window:
+    """A rectangle of a slice, in voxels: ``top`` and ``left`` may be negative, the part outside is padding."""
+
+    top: int
+    left: int
+    height: int
+    width: int
+
+    @classmethod
+    def around(cls, row: float, col: float, size: int) -> "Window":
+        """Square window of ``size`` voxels whose centre lies within half a voxel of ``(row, col)``."""
+        return cls(round(row - (size - 1) / 2), round(col - (size - 1) / 2), size, size)
+
+    def to_window(self, rows_cols: RowsCols) -> RowsCols:
+        """Slice to window coordinates, ``(n, 2)``."""
+        return rows_cols - np.array([self.top, self.left], dtype=float)
+
+    def to_slice(self, rows_cols: RowsCols) -> RowsCols:
+        """Window to slice coordinates, ``(n, 2)``; inverse of `to_window`."""
+        return rows_cols + np.array([self.top, self.left], dtype=float)
+
+    def overlap(self, height: int, width: int) -> tuple[tuple[slice, slice], tuple[slice, slice]]:
+        """Matching index ranges ``(in_slice, in_window)`` of the part inside a slice of ``height`` x ``width``."""
+        top, left = max(self.top, 0), max(self.left, 0)
+        bottom, right = max(top, min(self.top + self.height, height)), max(left, min(self.left + self.width, width))
+        return (
+            (slice(top, bottom), slice(left, right)),
+            (slice(top - self.top, bottom - self.top), slice(left - self.left, right - self.left)),
+        )
+
+
+@dataclass(frozen=True)
+class Frame:
+    """How an image of ``height`` x ``width`` lies in a square model input of ``size_px`` pixels.
+
+    The image is scaled, its aspect kept, so that the longer side fills the input; the rest, at the bottom or at the
+    right, is padding.
+    """
+
+    height: int
+    width: int
+    size_px: int
+
+    @property
+    def scale(self) -> float:
+        """Model pixels a voxel."""
+        return self.size_px / max(self.height, self.width)
+
+    @property
+    def content_px(self) -> tuple[int, int]:
+        """Height and width of the scaled image within the input, in pixels."""
+        return max(1, round(self.height * self.scale)), max(1, round(self.width * self.scale))
+
+    def _scales(self) -> Float[np.ndarray, " 2"]:
+        """Exact scale of rows and columns, after the content's size was rounded to whole pixels."""
+        height_px, width_px = self.content_px
+        return np.array([height_px / self.height, width_px / self.width])
+
+    def to_model(self, rows_cols: RowsCols) -> RowsCols:
+        """Image coordinates (voxels) to model pixels, ``(n, 2)``.
+
+        Examples
+        --------
+        >>> Frame(height=2, width=4, size_px=8).to_model(np.array([[0.0, 0.0]]))
+        array([[0.5, 0.5]])
+        """
+        return (rows_cols + 0.5) * self._scales() - 0.5
+
+    def to_image(self, rows_cols: RowsCols) -> RowsCols:
+        """Model pixels to image coordinates (voxels); inverse of `to_model`."""
+        return (rows_cols + 0.5) / self._scales() - 0.5
+
+
+def patch_to_pixel(indices: Float[np.ndarray, "..."], patch_px: float) -> Float[np.ndarray, "..."]:
+    """Centre, in pixels, of the patch with (fractional) index i: tokens are cell-centred.
+
+    Examples
+    --------
+    >>> patch_to_pixel(np.array([0.0, 1.0]), 14)
+    array([ 6.5, 20.5])
+    """
+    return (indices + 0.5) * patch_px - 0.5
+
+
+def pixel_to_patch(pixels: Float[np.ndarray, "..."], patch_px: float) -> Float[np.ndarray, "..."]:
+    """Fractional patch index of a pixel position; inverse of `patch_to_pixel`."""
+    return (pixels + 0.5) / patch_px - 0.5
+
+
+def level_shape(shape: Sequence[int], stride: int) -> tuple[int, int, int]:
+    """Cells along z, y, x that cover a volume of ``shape`` voxels at ``stride`` voxels a cell."""
+    depth, height, width = (ceil(n / stride) for n in shape)
+    return depth, height, width
+
+
+def level_to_voxel(
+    cells: Integer[np.ndarray, "n 3"] | Points, stride: float, shape: Sequence[int] | None = None
+) -> Points:
+    """Centre, in voxels, of cells at ``stride`` voxels a cell.
+
+    Parameters
+    ----------
+    cells
+        ``(n, 3)`` cell indices z, y, x; fractions are allowed.
+    stride
+        Voxels a cell.
+    shape
+        Of the volume; when given, the centres of cells that hang over its end are clipped into it.
+
+    Examples
+    --------
+    >>> level_to_voxel(np.array([[0, 1, 2]]), 4)
+    array([[1.5, 5.5, 9.5]])
+    """
+    points = (np.asarray(cells, dtype=float) + 0.5) * stride - 0.5
+    return points if shape is None else np.clip(points, 0, np.asarray(shape, dtype=float) - 1)
+
+
+def voxel_to_level(points: Points, stride: float) -> Points:
+    """Fractional cell index of voxel positions; inverse of `level_to_voxel`."""
+    return (points + 0.5) / stride - 0.5
+
+
+def child_cells(
+    cells: Integer[np.ndarray, "n 3"], ratio: int, child_shape: Sequence[int]
+) -> Integer[np.ndarray, "m 3"]:
+    """Cells of the next finer level that lie within ``cells``.
+
+    Parameters
+    ----------
+    cells
+        ``(n, 3)`` cell indices at the coarser level.
+    ratio
+        Coarse stride over fine stride.
+    child_shape
+        Number of cells of the finer level; children beyond it are left out.
+
+    Examples
+    --------
+    >>> child_cells(np.array([[0, 0, 1]]), 2, (1, 1, 3))
+    array([[0, 0, 2]])
+    """
+    offsets = np.stack(np.meshgrid(*[np.arange(ratio)] * 3, indexing="ij"), axis=-1).reshape(-1, 3)
+    children = (cells[:, None, :] * ratio + offsets).reshape(-1, 3)
+    return np.asarray(children[(children < np.asarray(child_shape)).all(axis=1)])

@@ -1,0 +1,187 @@
+"""Instances in 3D, kept as small boxes: a full volume is made only when it is written."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from cryosam.arrays import Labels, Mask, Points, Scores, Volume
+
+__all__ = ["InstanceMask", "ScoreMap", "Segmentation", "merge_duplicates"]
+
+
+@dataclass(frozen=True, eq=False)
+class InstanceMask:
+    """A mask cropped to a box.
+
+    Parameters
+    ----------
+    origin
+        First voxel of the box in the volume, z, y, x.
+    data
+        ``(z, y, x)`` bool, the box's voxels. An empty box is an empty mask.
+    """
+
+    origin: tuple[int, int, int]
+    data: Mask
+
+    @classmethod
+    def empty(cls) -> "InstanceMask":
+        """The mask without voxels."""
+        return cls((0, 0, 0), np.zeros((0, 0, 0), dtype=bool))
+
+    @classmethod
+    def crop(cls, mask: Mask, origin: tuple[int, int, int] = (0, 0, 0)) -> "InstanceMask":
+        """Smallest box around the True voxels of ``mask``, whose own first voxel is ``origin`` in the volume.
+
+        Examples
+        --------
+        >>> mask = np.zeros((3, 4, 5), dtype=bool)
+        >>> mask[1, 2, 3:5] = True
+        >>> InstanceMask.crop(mask).origin
+        (1, 2, 3)
+        """
+        if not mask.any():
+            return cls.empty()
+        box = []
+        for axis in range(3):
+            hit = np.flatnonzero(mask.any(axis=tuple(a for a in range(3) if a != axis)))
+            box.append(slice(int(hit[0]), int(hit[-1]) + 1))
+        z, y, x = (o + s.start for o, s in zip(origin, box, strict=True))
+        return cls((z, y, x), mask[tuple(box)].copy())
+
+    @property
+    def n_voxels(self) -> int:
+        """Number of voxels in the mask."""
+        return int(np.count_nonzero(self.data))
+
+    @property
+    def box(self) -> tuple[slice, slice, slice]:
+        """Index of the box in the volume."""
+        z, y, x = (slice(o, o + n) for o, n in zip(self.origin, self.data.shape, strict=True))
+        return z, y, x
+
+    @property
+    def centroid(self) -> Float[np.ndarray, " 3"]:
+        """Mean position z, y, x of the voxels; NaN for an empty mask."""
+        if self.n_voxels == 0:
+            return np.full(3, np.nan)
+        return np.asarray(np.argwhere(self.data).mean(axis=0) + self.origin, dtype=float)
+
+    def overlap(self, other: "InstanceMask") -> int:
+        """Number of voxels in both masks."""
+        low = np.maximum(self.origin, other.origin)
+        high = np.minimum(np.add(self.origin, self.data.shape), np.add(other.origin, other.data.shape))
+        if (high <= low).any():
+            return 0
+        mine = self.data[tuple(slice(*r) for r in zip(low - self.origin, high - self.origin, strict=True))]
+        theirs = other.data[tuple(slice(*r) for r in zip(low - other.origin, high - other.origin, strict=True))]
+        return int(np.count_nonzero(mine & theirs))
+
+    def iou(self, other: "InstanceMask") -> float:
+        """Intersection over union; 0 if both are empty."""
+        shared = self.overlap(other)
+        union = self.n_voxels + other.n_voxels - shared
+        return shared / union if union else 0.0
+
+
+@dataclass(frozen=True, eq=False)
+class ScoreMap:
+    """A value for every cell of a level, so that thresholds can be changed without computing again.
+
+    Parameters
+    ----------
+    data
+        ``(z, y, x)`` cells; NaN where nothing was evaluated.
+    stride
+        Voxels a cell; cell i covers voxels [i * stride, (i + 1) * stride).
+    """
+
+    data: Volume
+    stride: int
+
+
+@dataclass(frozen=True, eq=False)
+class Segmentation:
+    """What was found: one row a particle, best first.
+
+    Parameters
+    ----------
+    shape
+        Of the tomogram, voxels z, y, x.
+    points
+        ``(n, 3)`` particle centres z, y, x in voxels.
+    scores
+        ``(n,)`` in [0, 1], descending.
+    masks
+        One a particle, in the same order; empty where only detection was asked for.
+    score_map
+        The score of every cell, or None where nothing was matched.
+    threshold
+        The score above which a detection was kept, or None where nothing was matched.
+    prompt_masks
+        The instances under the user's positive points.
+    warnings
+        Sentences that the user should read.
+    voxel_size_angstrom, name
+        Of the tomogram.
+    """
+
+    shape: tuple[int, int, int]
+    points: Points
+    scores: Scores
+    masks: tuple[InstanceMask, ...]
+    score_map: ScoreMap | None = None
+    threshold: float | None = None
+    prompt_masks: tuple[InstanceMask, ...] = ()
+    warnings: tuple[str, ...] = ()
+    voxel_size_angstrom: float | None = None
+    name: str = "tomogram"
+    timings_s: dict[str, float] = field(default_factory=dict)
+
+    def labels(self) -> Labels:
+        """Instance labels ``(z, y, x)``: particle i (0-based row) has label i + 1, the better score wins a voxel.
+
+        The type is the smallest of uint8, uint16 and uint32 that holds the labels.
+        """
+        n = len(self.masks)
+        dtype = np.uint8 if n < 2**8 else np.uint16 if n < 2**16 else np.uint32
+        labels = np.zeros(self.shape, dtype=dtype)
+        for label, mask in reversed(list(enumerate(self.masks, start=1))):
+            labels[mask.box][mask.data] = label
+        return labels
+
+    def semantic(self) -> Mask:
+        """Union of the instances, ``(z, y, x)`` bool."""
+        return np.asarray(self.labels() > 0)
+
+
+def merge_duplicates(masks: Sequence[InstanceMask], max_overlap: float = 0.5) -> Int[np.ndarray, " k"]:
+    """Indices of the masks to keep: one is dropped if much of it, or of the better one, is shared.
+
+    Parameters
+    ----------
+    masks
+        Best first. Empty masks are kept: they overlap nothing.
+    max_overlap
+        Largest share of the smaller mask's voxels that two kept masks may have in common.
+
+    Returns
+    -------
+    kept
+        Ascending indices.
+
+    Examples
+    --------
+    >>> a = InstanceMask((0, 0, 0), np.ones((2, 2, 2), dtype=bool))
+    >>> b = InstanceMask((0, 0, 1), np.ones((2, 2, 2), dtype=bool))
+    >>> merge_duplicates([a, a, b])
+    array([0, 2])
+    """
+    kept: list[int] = []
+    for index, mask in enumerate(masks):
+        size = mask.n_voxels
+        if all(mask.overlap(masks[k]) <= max_overlap * min(size, masks[k].n_voxels) for k in kept):
+            kept.append(index)
+    return np.asarray(kept, dtype=np.int64)

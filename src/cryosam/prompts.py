@@ -1,0 +1,80 @@
+"""What the user points at."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Bool, Float, Integer
+
+from cryosam.arrays import Points
+from cryosam.errors import PromptError
+
+__all__ = ["PointPrompts"]
+
+
+@dataclass(frozen=True, eq=False)
+class PointPrompts:
+    """Points on particles of one kind, and points on what is not of that kind.
+
+    Parameters
+    ----------
+    points
+        ``(n, 3)`` z, y, x in voxels, an integer is a voxel centre.
+    is_positive
+        ``(n,)`` True for "this kind", False for "not this"; all positive if left out.
+    name
+        The kind's name.
+
+    Raises
+    ------
+    PromptError
+        If a point is not three finite numbers, or none is positive.
+
+    Examples
+    --------
+    >>> PointPrompts(np.array([[5.0, 6.0, 7.0]])).positive
+    array([[5., 6., 7.]])
+    """
+
+    points: Float[np.ndarray, "n 3"] | Integer[np.ndarray, "n 3"]
+    is_positive: Bool[np.ndarray, " n"] | None = None
+    name: str = "particle"
+
+    def __post_init__(self) -> None:
+        points = np.asarray(self.points, dtype=float)
+        if points.ndim != 2 or points.shape[1] != 3 or not np.isfinite(points).all():
+            raise PromptError(f"a point is three finite numbers z,y,x, got {np.asarray(self.points).tolist()}")
+        positive = np.ones(len(points), dtype=bool) if self.is_positive is None else np.asarray(self.is_positive)
+        if len(positive) != len(points):
+            raise PromptError(f"{len(points)} points but {len(positive)} labels")
+        if not positive.any():
+            raise PromptError("at least one positive point is needed: a click on a particle of the kind to find")
+        object.__setattr__(self, "points", points)
+        object.__setattr__(self, "is_positive", positive)
+
+    @property
+    def positive(self) -> Points:
+        """Points on the kind, ``(p, 3)``."""
+        return self.points[self.is_positive]
+
+    @property
+    def negative(self) -> Points:
+        """Points on what is not of the kind, ``(q, 3)``."""
+        return self.points[~np.asarray(self.is_positive)]
+
+    def validate(self, shape: Sequence[int]) -> None:
+        """Check that every point lies in a volume of ``shape`` voxels.
+
+        Raises
+        ------
+        PromptError
+            Names the first point outside, and the valid range.
+        """
+        limits = np.asarray(shape) - 1
+        for point in self.points:
+            if (point < 0).any() or (point > limits).any():
+                z, y, x = (f"{c:g}" for c in point)
+                raise PromptError(
+                    f"point {z},{y},{x} lies outside the tomogram: z,y,x go from 0,0,0 to "
+                    f"{','.join(str(int(n)) for n in limits)} (voxels, in that order)"
+                )
