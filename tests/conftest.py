@@ -1,0 +1,32 @@
+"""What every test stands on: no network, one thread, nothing of the user's own, and where the shared data lie."""
+
+import os
+import tempfile
+from pathlib import Path
+
+# Set before anything imports torch, numpy or the model hub, which read these once.
+for _variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+    os.environ.setdefault(_variable, "1")
+os.environ["HF_HUB_OFFLINE"] = "1"
+_home = tempfile.TemporaryDirectory(prefix="cryosam-tests-", ignore_cleanup_errors=True)
+os.environ["CRYOSAM_HOME"] = str(Path(_home.name, "home"))
+os.environ["CRYOSAM_CACHE"] = str(Path(_home.name, "cache"))
+
+import pytest  # noqa: E402
+from hypothesis import settings  # noqa: E402
+
+settings.register_profile("default", deadline=None)
+settings.register_profile("ci", deadline=None, derandomize=True, print_blob=True)
+settings.load_profile("ci" if os.environ.get("CI") else "default")
+
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """Folder with the development data: ``$CRYOSAM_DATA``, else ``../shared/data`` beside the repository."""
+    given = os.environ.get("CRYOSAM_DATA")
+    folder = Path(given) if given else ROOT.parent / "shared" / "data"
+    if not folder.is_dir():
+        pytest.skip(f"development data not found in {folder}; set CRYOSAM_DATA to their folder")
+    return folder
