@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
+from jaxtyping import Float
 from scipy import ndimage
 
 from cryosam.arrays import AnyVolume, Image, Plane, Points, Volume
@@ -133,7 +134,7 @@ def detect_contrast(tomogram: Tomogram, points: Points) -> Contrast:
     return "dark" if evidence < 0 else "bright"
 
 
-def _crop(data: AnyVolume, point: Points, half: int) -> tuple[AnyVolume, tuple[int, int, int]]:
+def _crop(data: AnyVolume, point: Float[np.ndarray, " 3"], half: int) -> tuple[AnyVolume, tuple[int, int, int]]:
     """Part of a volume within ``half`` voxels of a point, and where the point lies in it."""
     start = [max(0, round(float(p)) - half) for p in point]
     crop = data[tuple(slice(s, round(float(p)) + half + 1) for s, p in zip(start, point, strict=True))]
