@@ -1,0 +1,63 @@
+# Each target does all the set-up it needs, in .venv, the first time; after that it starts at once.
+#
+#   make demo     simulate a tomogram, segment it from one point, score it
+#   make test     run the tests
+#   make lint     format, lint, types and layers, without changing a file
+#   make clean    remove .venv, the demo's output and every cache
+#
+# Another interpreter: make PYTHON=python3.12 test
+
+PYTHON := python3
+VENV := .venv
+OUT := cryosam-demo
+
+BIN := $(VENV)/bin
+# The interpreter's name is part of the first stamp, so that asking for another one makes the environment anew.
+CREATED := $(VENV)/.created-by-$(subst /,_,$(PYTHON))
+INSTALL := $(BIN)/python -m pip install --disable-pip-version-check --quiet -c constraints.txt
+
+.PHONY: demo test lint clean
+
+demo: $(VENV)/.installed
+	$(BIN)/cryosam demo --out "$(OUT)" --overwrite
+
+# Two processes: the tests hold numpy and torch to one thread each (tests/conftest.py).
+test: $(VENV)/.installed-dev
+	$(BIN)/python -m pytest -n 2
+
+lint: $(VENV)/.installed-dev
+	@echo "--- ruff format"
+	@$(BIN)/ruff format --check .
+	@echo "--- ruff check"
+	@$(BIN)/ruff check .
+	@echo "--- mypy"
+	@$(BIN)/mypy
+	@echo "--- lint-imports"
+	@$(BIN)/lint-imports
+
+clean:
+	rm -rf "$(VENV)" "$(OUT)" dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	find src tests benchmarks examples -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# Debian and Ubuntu ship python3 without ensurepip; the pip that is there can fill the environment instead.
+$(CREATED):
+	@command -v "$(PYTHON)" >/dev/null || { echo "$(PYTHON) not found: install Python 3.11 or newer, or give one: make PYTHON=python3.12"; exit 1; }
+	@"$(PYTHON)" -c 'import sys; v = sys.version_info; sys.exit(None if v >= (3, 11) else f"Python 3.11 or newer is needed, $(PYTHON) is {v[0]}.{v[1]}; give another one: make PYTHON=python3.12")'
+	@echo "making $(VENV) with $(PYTHON)"
+	@if "$(PYTHON)" -c 'import ensurepip' 2>/dev/null; then \
+	    "$(PYTHON)" -m venv --clear "$(VENV)"; \
+	else \
+	    "$(PYTHON)" -m venv --clear --without-pip "$(VENV)" && \
+	    "$(PYTHON)" -m pip --python "$(BIN)/python" install --disable-pip-version-check --quiet pip; \
+	fi || { echo "$(PYTHON) cannot make a virtual environment: on Debian or Ubuntu, apt install python3-venv"; exit 1; }
+	@touch "$@"
+
+$(VENV)/.installed: $(CREATED) pyproject.toml constraints.txt
+	@echo "installing the package into $(VENV), which takes some minutes"
+	@$(INSTALL) --editable .
+	@touch "$@"
+
+$(VENV)/.installed-dev: $(VENV)/.installed
+	@echo "installing the tools for development into $(VENV)"
+	@$(INSTALL) --editable '.[dev]'
+	@touch "$@"
