@@ -1,7 +1,7 @@
 """What a model must offer. Backends hold no state between calls: embed once, prompt many times."""
 
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
@@ -12,6 +12,7 @@ from cryosam.arrays import Images, Volume
 __all__ = ["Candidates", "FeatureExtractor", "PromptSegmenter", "SlicePrompts", "VolumeDescriptor"]
 
 
+@runtime_checkable
 class FeatureExtractor(Protocol):
     """A 2D model that gives one token a patch."""
 
@@ -43,6 +44,7 @@ class FeatureExtractor(Protocol):
         """
 
 
+@runtime_checkable
 class VolumeDescriptor(Protocol):
     """A 3D descriptor of every voxel that needs no planes."""
 
@@ -116,6 +118,7 @@ class Candidates:
     scores: Float[np.ndarray, "n k"]
 
 
+@runtime_checkable
 class PromptSegmenter(Protocol):
     """A 2D segmenter that answers points, boxes and masks with K candidates."""
 
