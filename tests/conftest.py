@@ -2,6 +2,7 @@
 
 import os
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 # Set before anything imports torch, numpy or the model hub, which read these once.
@@ -12,6 +13,7 @@ _home = tempfile.TemporaryDirectory(prefix="cryosam-tests-", ignore_cleanup_erro
 os.environ["CRYOSAM_HOME"] = str(Path(_home.name, "home"))
 os.environ["CRYOSAM_CACHE"] = str(Path(_home.name, "cache"))
 
+import jaxtyping  # noqa: E402
 import pytest  # noqa: E402
 from hypothesis import settings  # noqa: E402
 
@@ -30,3 +32,11 @@ def shared_data() -> Path:
     if not folder.is_dir():
         pytest.skip(f"development data not found in {folder}; set CRYOSAM_DATA to their folder")
     return folder
+
+
+@pytest.fixture
+def unchecked() -> Iterator[None]:
+    """Shapes and types unchecked, as users run the package, to see its own refusal of wrong ones."""
+    jaxtyping.config.update("jaxtyping_disable", True)
+    yield
+    jaxtyping.config.update("jaxtyping_disable", False)

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Num
 from scipy import ndimage
 
-from cryosam.arrays import AnyVolume, Image, Plane, Points, Volume
+from cryosam.arrays import AnyVolume, Image, Plane, Points
 from cryosam.errors import TomogramError, VoxelSizeError
 from cryosam.geometry import AXIS
 
@@ -91,7 +91,7 @@ class Tomogram:
         return length_angstrom / self.voxel_size_angstrom
 
 
-def _sample(data: AnyVolume) -> Volume:
+def _sample(data: AnyVolume) -> Float[np.ndarray, "sz sy sx"]:
     """Regular subsample of at most about four million voxels."""
     step = max(1, int(np.ceil((data.size / _SAMPLE_VOXELS) ** (1 / 3))))
     return data[::step, ::step, ::step].astype(np.float32)
@@ -134,7 +134,9 @@ def detect_contrast(tomogram: Tomogram, points: Points) -> Contrast:
     return "dark" if evidence < 0 else "bright"
 
 
-def _crop(data: AnyVolume, point: Float[np.ndarray, " 3"], half: int) -> tuple[AnyVolume, tuple[int, int, int]]:
+def _crop(
+    data: AnyVolume, point: Float[np.ndarray, " 3"], half: int
+) -> tuple[Num[np.ndarray, "cz cy cx"], tuple[int, int, int]]:
     """Part of a volume within ``half`` voxels of a point, and where the point lies in it."""
     start = [max(0, round(float(p)) - half) for p in point]
     crop = data[tuple(slice(s, round(float(p)) + half + 1) for s, p in zip(start, point, strict=True))]
@@ -169,7 +171,7 @@ def normalise(tomogram: Tomogram, contrast: Contrast, percentiles: tuple[float, 
         raise TomogramError(f"{tomogram.name}: the volume holds NaN or infinite voxels")
     low, high = (float(v) for v in np.percentile(sample, percentiles))
     if high <= low:
-        low, high = float(sample.min()), float(sample.max())
+        low, high = float(tomogram.data.min()), float(tomogram.data.max())
     if high <= low:
         raise TomogramError(f"{tomogram.name}: all voxels have the same value, {low:g}")
     out = np.empty(tomogram.shape, dtype=np.float32)
