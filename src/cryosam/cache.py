@@ -1,0 +1,179 @@
+"""Features on disk, so that a second click on a tomogram does not run the model again.
+
+An entry is a folder of ``.npy`` files named by a key, with a manifest of their checksums. It appears under its name
+only when it is complete, by one rename; it disappears the same way. So runs that share a folder, or are killed, never
+see half an entry, and no locks are needed: of two runs that compute the same entry, the first to finish keeps it.
+"""
+
+import hashlib
+import json
+import logging
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
+from pathlib import Path
+
+import numpy as np
+
+__all__ = ["FeatureCache", "entry_key"]
+
+_log = logging.getLogger(__name__)
+
+_MANIFEST = "manifest.json"
+_UNFINISHED = ".unfinished-"
+_UNFINISHED_SECONDS = 24 * 3600
+
+
+def entry_key(**parts: object) -> str:
+    """Name of an entry: SHA-256 of everything that its content depends on.
+
+    Parameters
+    ----------
+    parts
+        Digests of data and model, and settings: strings, numbers, or lists and dictionaries of them.
+
+    Examples
+    --------
+    >>> entry_key(data="ab", stride=4) == entry_key(stride=4, data="ab")
+    True
+    >>> entry_key(data="ab", stride=4) == entry_key(data="ab", stride=2)
+    False
+    """
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+
+class FeatureCache:
+    """Named sets of arrays on disk, the least recently used given up first.
+
+    Parameters
+    ----------
+    folder
+        Created when first needed; by default that of the environment variable ``CRYOSAM_CACHE``, or
+        ``~/.cache/cryosam/features``.
+    max_bytes
+        Of all entries together; an entry larger than this is not stored at all.
+
+    Examples
+    --------
+    >>> cache = FeatureCache(Path(tempfile.mkdtemp()))
+    >>> key = entry_key(data="digest of a tomogram", backend="digest of a model", stride=4)
+    >>> cache.get_or_compute(key, lambda: {"tokens": np.arange(3.0)})["tokens"]
+    memmap([0., 1., 2.])
+    >>> cache.get_or_compute(key, lambda: {})["tokens"]
+    memmap([0., 1., 2.])
+    """
+
+    def __init__(self, folder: Path | None = None, max_bytes: int = 50 * 10**9) -> None:
+        default = os.environ.get("CRYOSAM_CACHE") or Path.home() / ".cache" / "cryosam" / "features"
+        self.folder = Path(folder or default)
+        self.max_bytes = max_bytes
+
+    def get_or_compute(self, key: str, compute: Callable[[], Mapping[str, np.ndarray]]) -> dict[str, np.ndarray]:
+        """Arrays of an entry, computed and stored if they are not there or not what was stored.
+
+        Parameters
+        ----------
+        key
+            As `entry_key` gives it.
+        compute
+            Gives the arrays by name; names are file names without ending.
+
+        Returns
+        -------
+        arrays
+            Memory-mapped; writing to them changes the memory, never the file. If the disk is full or the folder cannot
+            be written, a warning is logged and the arrays are those that ``compute`` gave.
+        """
+        entry = self.folder / key
+        stored = self._read(entry)
+        if stored is not None:
+            return stored
+        arrays = dict(compute())
+        if sum(array.nbytes for array in arrays.values()) > self.max_bytes:
+            return arrays
+        try:
+            self._store(entry, arrays)
+            self._evict(keep=entry)
+            return _load(entry, arrays)
+        except OSError as error:
+            _log.warning("features are not kept for the next run: %s", error)
+            return arrays
+
+    def _read(self, entry: Path) -> dict[str, np.ndarray] | None:
+        """Arrays of an entry if it is there and is what was stored; a damaged one is removed."""
+        try:
+            checksums = json.loads((entry / _MANIFEST).read_text(encoding="utf-8"))
+            if all(_checksum(entry / f"{name}.npy") == checksum for name, checksum in checksums.items()):
+                os.utime(entry / _MANIFEST)
+                return _load(entry, checksums)
+        except (OSError, ValueError, AttributeError) as error:  # no file, no JSON, not a dictionary
+            _log.debug("cannot read the entry %s: %s", entry, error)
+        if entry.is_dir():
+            _log.warning("the stored features in %s are damaged and will be computed again", entry)
+            self._remove(entry)
+        return None
+
+    def _store(self, entry: Path, arrays: Mapping[str, np.ndarray]) -> None:
+        """Write an entry under a temporary name and give it its own when it is complete."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        unfinished = Path(tempfile.mkdtemp(prefix=_UNFINISHED, dir=self.folder))
+        try:
+            checksums = {}
+            for name, array in arrays.items():
+                path = unfinished / f"{name}.npy"
+                np.save(path, array, allow_pickle=False)
+                checksums[name] = _checksum(path)
+            (unfinished / _MANIFEST).write_text(json.dumps(checksums), encoding="utf-8")
+            with suppress(FileExistsError):  # another run was first; its entry is as good
+                _rename(unfinished, entry)
+        finally:
+            shutil.rmtree(unfinished, ignore_errors=True)
+
+    def _evict(self, keep: Path) -> None:
+        """Remove the entries used longest ago until the rest fit, and what killed runs left behind."""
+        used: list[tuple[float, int, Path]] = []
+        for path in self.folder.iterdir():
+            with suppress(OSError):  # another run may remove it meanwhile
+                if path.name.startswith(_UNFINISHED):
+                    if time.time() - path.stat().st_mtime > _UNFINISHED_SECONDS:
+                        shutil.rmtree(path, ignore_errors=True)
+                elif (path / _MANIFEST).is_file():
+                    size = sum(file.stat().st_size for file in path.iterdir())
+                    used.append(((path / _MANIFEST).stat().st_mtime, size, path))
+        total = sum(size for _, size, _ in used)
+        for _, size, path in sorted(used):
+            if total <= self.max_bytes:
+                break
+            if path != keep:
+                self._remove(path)
+                total -= size
+
+    def _remove(self, entry: Path) -> None:
+        """Take an entry away at once, then delete its files; who has them mapped keeps them."""
+        doomed = Path(tempfile.mkdtemp(prefix=_UNFINISHED, dir=self.folder))
+        with suppress(OSError):  # another run took it away
+            entry.rename(doomed / entry.name)
+        shutil.rmtree(doomed, ignore_errors=True)
+
+
+def _rename(source: Path, target: Path) -> None:
+    """Rename a folder unless the target exists."""
+    try:
+        source.rename(target)
+    except OSError as error:
+        if target.is_dir():
+            raise FileExistsError(str(target)) from error
+        raise
+
+
+def _load(entry: Path, names: Iterable[str]) -> dict[str, np.ndarray]:
+    """Arrays of an entry, memory-mapped."""
+    return {name: np.load(entry / f"{name}.npy", mmap_mode="c", allow_pickle=False) for name in names}
+
+
+def _checksum(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
