@@ -1,0 +1,191 @@
+"""Settings: what is refused, what a file gives back, what a preset and an override change."""
+
+import tomllib
+from dataclasses import FrozenInstanceError
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cryosam.config import (
+    PRESETS,
+    Config,
+    FeatureConfig,
+    MatchingConfig,
+    PropagationConfig,
+    TomogramConfig,
+    read_config,
+    to_toml,
+)
+from cryosam.errors import ConfigError, InputNotFoundError
+
+# Plain values, as an override takes them: the shape checks must not run while hypothesis draws.
+changes = st.fixed_dictionaries(
+    {
+        "diameter_angstrom": st.none() | st.floats(1, 1e4),
+        "device": st.sampled_from(["auto", "cpu", "cuda:1"]),
+        "tomogram__percentiles": st.tuples(st.floats(0, 49), st.floats(50, 100)),
+        "features__backend": st.text(),
+        "features__scales": st.lists(st.floats(0.1, 20), max_size=5).map(tuple),
+        "matching__strides": st.sampled_from([(2,), (16, 8, 4), (8, 4, 2, 1)]),
+        "matching__threshold": st.none() | st.floats(0, 1),
+        "matching__max_particles": st.none() | st.integers(1, 10_000),
+        "propagation__fusion": st.sampled_from(["union", "majority", "intersection", "soft"]),
+        "propagation__min_iou": st.floats(0, 1),
+    }
+)
+
+
+def write(folder: Path, text: str) -> Path:
+    path = folder / "settings.toml"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+# to and from a file
+
+
+@given(changes)
+def test_a_file_gives_the_settings_back(tmp_path_factory: pytest.TempPathFactory, changes: dict[str, Any]) -> None:
+    config = Config().override(**changes)
+    assert read_config(write(tmp_path_factory.mktemp("toml"), to_toml(config))) == config
+
+
+@pytest.mark.parametrize("preset", sorted(PRESETS))
+def test_a_file_gives_a_preset_back(tmp_path: Path, preset: str) -> None:
+    assert read_config(write(tmp_path, to_toml(PRESETS[preset]))) == PRESETS[preset]
+
+
+def test_a_file_starts_from_the_preset_it_names(tmp_path: Path) -> None:
+    config = read_config(write(tmp_path, 'preset = "paper"\n[matching]\nmax_particles = 7\n'))
+    assert config == PRESETS["paper"].override(matching__max_particles=7)
+
+
+def test_a_file_without_a_preset_changes_the_given_settings(tmp_path: Path) -> None:
+    base = Config().override(propagation__min_iou=0.25, device="cpu")
+    config = read_config(write(tmp_path, "[propagation]\nsmoothing = 2.5\n"), base)
+    assert config == base.override(propagation__smoothing=2.5)
+
+
+def test_whole_numbers_serve_where_fractions_are_meant(tmp_path: Path) -> None:
+    assert read_config(write(tmp_path, "[propagation]\nsmoothing = 2\n")).propagation.smoothing == 2.0
+
+
+# what is refused
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("colour = 1", "unknown setting 'colour'; there are preset, diameter_angstrom"),
+        ("[matching]\ntreshold = 0.4", "unknown setting 'matching.treshold'; there are matching.strides"),
+        ("[features]\nscale = [1.0]", r"unknown setting 'features\.scale'"),
+        ("[propagation]\nz-weight = 1.0", r"unknown setting 'propagation\.z-weight'"),
+        ("[tomogram]\ninvert = true", r"unknown setting 'tomogram\.invert'"),
+        ("[masks]\nfusion = 'soft'", "unknown setting 'masks'"),
+        ("matching = 3", "'matching' is a section of settings, got 3"),
+        ("preset = 'best'", "unknown preset 'best'; there are embedded, fast, paper"),
+        ("[propagation]\nmin_iou = 1.5", r"min_iou is in \[0, 1\], got 1.5"),
+        ("[propagation]\nmin_iou = 'high'", "wrong type"),
+        ("[tomogram]\npercentiles = [99.0, 1.0]", "percentiles must ascend"),
+        ("[matching]\nstrides = [16, 6]", "each stride must divide the one before"),
+        ("[matching", "is not a TOML file"),
+    ],
+)
+def test_a_bad_file_is_refused_by_name(tmp_path: Path, text: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        read_config(write(tmp_path, text))
+
+
+def test_a_file_that_is_not_text(tmp_path: Path) -> None:
+    (tmp_path / "settings.toml").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(ConfigError, match="is not a TOML file"):
+        read_config(tmp_path / "settings.toml")
+
+
+def test_a_file_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(InputNotFoundError, match=r"not found: .*settings\.toml"):
+        read_config(tmp_path / "settings.toml")
+
+
+@pytest.mark.parametrize(
+    ("section", "values"),
+    [
+        (TomogramConfig, {"contrast": "inverted"}),
+        (TomogramConfig, {"percentiles": (5.0, 5.0)}),
+        (TomogramConfig, {"percentiles": (-1.0, 99.0)}),
+        (TomogramConfig, {"percentiles": (1.0, 101.0)}),
+        (FeatureConfig, {"scales": (1.5, 0.0)}),
+        (FeatureConfig, {"token_diameters": -0.1}),
+        (FeatureConfig, {"slice_px": 0}),
+        (MatchingConfig, {"strides": ()}),
+        (MatchingConfig, {"strides": (4, 8)}),
+        (MatchingConfig, {"strides": (4, 4)}),
+        (MatchingConfig, {"strides": (0,)}),
+        (MatchingConfig, {"coarse_similarity": 1.1}),
+        (MatchingConfig, {"threshold": -0.1}),
+        (MatchingConfig, {"max_particles": 0}),
+        (MatchingConfig, {"query": "median"}),
+        (MatchingConfig, {"min_distance_diameters": -1.0}),
+        (MatchingConfig, {"edge_margin": -1}),
+        (PropagationConfig, {"fusion": "mean"}),
+        (PropagationConfig, {"min_iou": -0.1}),
+        (PropagationConfig, {"min_score": 1.1}),
+        (PropagationConfig, {"max_area": 0}),
+        (PropagationConfig, {"max_area_diameters": 0.0}),
+        (PropagationConfig, {"window_diameters": -1.0}),
+        (PropagationConfig, {"smoothing": -1.0}),
+        (PropagationConfig, {"z_weight": 0.0}),
+        (Config, {"diameter_angstrom": 0.0}),
+        (Config, {"device": "tpu"}),
+    ],
+)
+@pytest.mark.usefixtures("unchecked")
+def test_values_out_of_range(section: type, values: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError):
+        section(**values)
+
+
+# presets and overrides
+
+
+def test_the_paper_preset_has_the_published_numbers() -> None:
+    paper = Config.from_preset("paper")
+    assert paper.matching.strides == (16, 8, 4)
+    assert paper.matching.coarse_similarity == 0.5
+    assert paper.matching.max_particles == 512
+    assert paper.propagation.max_area == 32 * 32
+    assert paper.propagation.min_iou == 0.5
+
+
+@pytest.mark.parametrize("name", sorted(PRESETS))
+def test_a_preset_knows_its_name(name: str) -> None:
+    assert Config.from_preset(name).preset == name
+
+
+def test_the_default_is_the_embedded_preset() -> None:
+    assert Config() == Config.from_preset("embedded")
+
+
+def test_override_changes_what_it_names_and_nothing_else() -> None:
+    config = Config().override(device="cpu", matching__threshold=0.4, matching__edge_margin=3)
+    assert config == Config(device="cpu", matching=MatchingConfig(threshold=0.4, edge_margin=3))
+    assert Config().matching.threshold is None
+
+
+def test_override_refuses_what_it_does_not_know() -> None:
+    with pytest.raises(ConfigError, match=r"unknown setting 'matching\.treshold'"):
+        Config().override(matching__treshold=0.4)
+
+
+def test_settings_cannot_be_changed_in_place() -> None:
+    with pytest.raises(FrozenInstanceError):
+        Config().device = "cuda"  # type: ignore[misc]
+
+
+def test_toml_has_a_section_a_stage() -> None:
+    assert set(tomllib.loads(to_toml(Config()))) == {
+        "preset", "device", "tomogram", "features", "matching", "propagation",
+    }  # fmt: skip
