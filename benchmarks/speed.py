@@ -1,0 +1,190 @@
+"""Time and peak memory, each case in a process of its own.
+
+::
+
+    python benchmarks/speed.py
+    python benchmarks/speed.py --json > speed.json
+    python benchmarks/speed.py --only 100x464x480
+
+The matching stage is measured on synthetic tokens, 37 x 37 x 1024 a slice, of the slices that stride 4 needs: random,
+because neither the time nor the memory depends on what they hold. At a smaller size it is compared with the
+straightforward method, which interpolates the feature of every cell and then takes the cosine.
+"""
+
+import argparse
+import json
+import os
+import platform
+import resource
+import sys
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from functools import partial
+from importlib.metadata import version
+from multiprocessing import get_context
+from pathlib import Path
+
+import numpy as np
+
+from cryosam.arrays import PLANES, Plane
+from cryosam.features.triplane import PlaneTokens, TriPlaneField, cell_centres
+from cryosam.geometry import AXIS, in_plane_axes, level_to_voxel, patch_to_pixel
+
+N_TOKENS = 37
+N_CHANNELS = 1024
+STRIDES = (16, 8, 4)
+
+Shape = tuple[int, int, int]
+
+
+@dataclass
+class Result:
+    """What one case took: seconds of each stage, and the most memory that its process held."""
+
+    name: str
+    seconds: dict[str, float]
+    note: str = ""
+    peak_gb: float = 0.0
+
+
+@contextmanager
+def timed(seconds: dict[str, float], stage: str) -> Iterator[None]:
+    """Note how long a stage takes."""
+    start = time.perf_counter()
+    yield
+    seconds[stage] = time.perf_counter() - start
+
+
+def synthetic_tokens(shape: Shape, plane: Plane) -> np.ndarray:
+    """Random tokens in half precision, ``(n, h, w, c)``: eight slices in turn, each shifted, which is quick to make."""
+    rng = np.random.default_rng(AXIS[plane])
+    pool = rng.standard_normal((8, N_TOKENS, N_TOKENS, N_CHANNELS), dtype=np.float32).astype(np.float16)
+    n_slices = len(cell_centres(shape, STRIDES[-1])[AXIS[plane]])
+    tokens = np.empty((n_slices, *pool.shape[1:]), dtype=np.float16)
+    for k in range(n_slices):
+        tokens[k] = np.roll(pool[k % len(pool)], k, axis=1)
+    return tokens
+
+
+def synthetic_field(shape: Shape, seconds: dict[str, float]) -> TriPlaneField:
+    """Tokens of all planes, each slice stretched over 37 x 37 tokens; times the norms."""
+    planes = []
+    norms = 0.0
+    for plane in PLANES:
+        tokens = synthetic_tokens(shape, plane)
+        positions = [
+            patch_to_pixel(np.arange(float(N_TOKENS)), shape[axis] / N_TOKENS) for axis in in_plane_axes(plane)
+        ]
+        positions.insert(AXIS[plane], cell_centres(shape, STRIDES[-1])[AXIS[plane]])
+        z, y, x = positions
+        start = time.perf_counter()
+        planes.append(PlaneTokens.measure(plane, tokens, (z, y, x)))
+        norms += time.perf_counter() - start
+    seconds["norms, once"] = norms
+    return TriPlaneField(shape, planes)
+
+
+def matching(shape: Shape) -> Result:
+    """Similarity of every cell of every level with two queries."""
+    seconds: dict[str, float] = {}
+    field = synthetic_field(shape, seconds)
+    clicks = np.array([shape, shape]) * [[0.5], [0.3]]
+    for name, query in zip(("first query", "second query"), field.sample(clicks), strict=True):
+        with timed(seconds, name):
+            for stride in STRIDES:
+                field.similarity_map(query, stride)
+    return Result(f"matching {format_shape(shape)}", seconds)
+
+
+def comparison(shape: Shape) -> Result:
+    """The finest level by interpolated scalars and by interpolated vectors, which must agree."""
+    seconds: dict[str, float] = {}
+    field = synthetic_field(shape, seconds)
+    (query,) = field.sample(np.array([shape]) * 0.5)
+    with timed(seconds, "scalars"):
+        similarity = field.similarity_map(query, STRIDES[-1]).ravel()
+    cells = np.argwhere(np.ones([len(c) for c in cell_centres(shape, STRIDES[-1])], dtype=bool))
+    points = level_to_voxel(cells, STRIDES[-1], shape)
+    with timed(seconds, "vectors"):
+        straightforward = np.concatenate([cosines(field.sample(part), query) for part in np.array_split(points, 50)])
+    difference = float(np.abs(straightforward - similarity).max())
+    if difference > 1e-4:
+        raise SystemExit(f"the two methods differ by {difference:g}")
+    ratio = seconds["vectors"] / seconds["scalars"]
+    return Result(f"comparison {format_shape(shape)}", seconds, f"a query is {ratio:.0f} times faster")
+
+
+def cosines(features: np.ndarray, query: np.ndarray) -> np.ndarray:
+    """Cosine of each row with the query."""
+    return features @ query / (np.linalg.norm(features, axis=1) * np.linalg.norm(query))
+
+
+def format_shape(shape: Shape) -> str:
+    """Shape as in the name of a case."""
+    return "x".join(str(n) for n in shape)
+
+
+CASES: tuple[partial[Result], ...] = (
+    partial(comparison, (50, 232, 240)),
+    partial(matching, (100, 464, 480)),
+    partial(matching, (200, 928, 960)),
+)
+
+
+def with_peak_memory(case: Callable[[], Result]) -> Result:
+    """Run a case, and note the most memory that this process ever held."""
+    result = case()
+    unit = 1 if sys.platform == "darwin" else 1024
+    result.peak_gb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e9
+    return result
+
+
+def machine() -> dict[str, str]:
+    """What the figures depend on."""
+    processor = platform.processor() or platform.machine()
+    if sys.platform == "linux":
+        with Path("/proc/cpuinfo").open(encoding="utf-8") as file:
+            models = [line.partition(":")[2].strip() for line in file if line.startswith("model name")]
+        processor = models[0] if models else processor
+    return {
+        "processor": processor,
+        "cores": str(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()),
+        "threads": os.environ.get("OMP_NUM_THREADS", "not limited"),
+        "memory": f"{os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES') / 1e9:.0f} GB",
+        "system": platform.platform(),
+        "python": platform.python_version(),
+        "versions": ", ".join(f"{name} {version(name)}" for name in ("cryosam-et", "numpy", "torch")),
+    }
+
+
+def main() -> None:
+    """Run the cases and print them."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--json", action="store_true", help="print everything as JSON")
+    parser.add_argument("--only", default="", metavar="TEXT", help="cases whose size contains this")
+    options = parser.parse_args()
+    facts = machine()
+    results = []
+    if not options.json:
+        print(*(f"{key:10} {value}" for key, value in facts.items()), "", sep="\n")
+        print(f"{'case':28} {'peak GB':>8}  seconds")
+    for case in CASES:
+        if options.only not in format_shape(case.args[0]):
+            continue
+        # a fresh process a case: the peak is this case's own
+        with ProcessPoolExecutor(max_workers=1, mp_context=get_context("spawn")) as pool:
+            result = pool.submit(with_peak_memory, case).result()
+        results.append(asdict(result))
+        if not options.json:
+            stages = ", ".join(f"{stage} {seconds:.2f}" for stage, seconds in result.seconds.items())
+            stages += f"; {result.note}" if result.note else ""
+            print(f"{result.name:28} {result.peak_gb:8.2f}  {stages}", flush=True)
+    if options.json:
+        print(json.dumps({"machine": facts, "results": results}, indent=2))
+
+
+if __name__ == "__main__":
+    main()
