@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from cryosam.arrays import PLANES
 from cryosam.errors import ConfigError
-from cryosam.features import FeatureField, triplane
+from cryosam.features import FeatureField, extraction, triplane
 from cryosam.features.extraction import extract_triplane
 from cryosam.features.lattice import doubled_squared_norms
 from cryosam.features.triplane import PlaneTokens, TriPlaneField, cell_centres
@@ -225,7 +225,8 @@ def test_tokens_are_kept_from_the_tile_they_lie_deeper_in():
     assert depth.max() == 7
 
 
-def test_only_the_slices_of_the_finest_level_are_shown():
+def test_only_the_slices_of_the_finest_level_are_shown(monkeypatch):
+    monkeypatch.setattr(extraction, "_TILES_AT_ONCE", 2)
     shape, told = (9, 17, 21), []
     extractor = Brightness(patch_px=2)
     field = extract_triplane(
@@ -234,7 +235,6 @@ def test_only_the_slices_of_the_finest_level_are_shown():
         stride=4,
         token_voxels=0,
         slice_px=9,
-        batch_size=2,
         progress=lambda *state: told.append(state),
     )
     assert [plane.tokens.shape for plane in field.planes] == [(3, 4, 4, 1), (5, 4, 4, 1), (6, 4, 4, 1)]
@@ -251,12 +251,12 @@ def test_a_centre_between_two_slices_is_their_mean():
     assert (field.planes[0].tokens == 0.5).all()
 
 
-def test_batches_do_not_change_the_tokens():
+def test_batches_do_not_change_the_tokens(monkeypatch):
     volume = np.random.default_rng(0).random((9, 17, 21), dtype=np.float32)
-    one, many = (
-        extract_triplane(Tomogram(volume), Brightness(), stride=2, token_voxels=1.3, slice_px=24, batch_size=n)
-        for n in (1, 7)
-    )
+    layout = {"stride": 2, "token_voxels": 1.3, "slice_px": 24}
+    many = extract_triplane(Tomogram(volume), Brightness(), **layout)
+    monkeypatch.setattr(extraction, "_TILES_AT_ONCE", 1)
+    one = extract_triplane(Tomogram(volume), Brightness(), **layout)
     for a, b in zip(one.planes, many.planes, strict=True):
         np.testing.assert_array_equal(a.tokens, b.tokens)
 

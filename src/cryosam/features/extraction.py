@@ -23,6 +23,8 @@ from cryosam.tomogram import Tomogram
 
 __all__ = ["extract_triplane"]
 
+_TILES_AT_ONCE = 16  # the model may take fewer at a time: its memory is its own affair
+
 
 @dataclass(frozen=True)
 class _Span:
@@ -110,14 +112,13 @@ def _extract_plane(
     extractor: FeatureExtractor,
     depths: Float[np.ndarray, " n"],
     layouts: tuple[_Layout, _Layout],
-    batch_size: int,
     advance: Callable[[int], None],
 ) -> PlaneTokens:
     """Tokens of one plane; ``advance`` is told the number of tiles done."""
     rows, cols = layouts
     tokens = np.empty((len(depths), rows.n_tokens, cols.n_tokens, extractor.n_channels), dtype=np.float16)
     tiles = _tiles(tomogram, plane, depths.tolist(), rows, cols, extractor.patch_px)
-    while batch := list(islice(tiles, batch_size)):
+    while batch := list(islice(tiles, _TILES_AT_ONCE)):
         answers = extractor.extract(np.stack([image for *_, image in batch])).to("cpu", torch.float16)
         for (k, r, c, _), answer in zip(batch, answers.permute(0, 2, 3, 1).numpy(), strict=True):
             kept = answer[
@@ -138,7 +139,6 @@ def extract_triplane(
     stride: int,
     token_voxels: float,
     slice_px: int,
-    batch_size: int = 8,
     progress: Progress | None = None,
 ) -> TriPlaneField:
     """Show the slices of all three planes to a 2D model.
@@ -156,8 +156,6 @@ def extract_triplane(
         the inner tokens are kept. 0 stretches each whole slice to a square, as the published code does.
     slice_px
         Edge of the largest tile, or of the square, in model pixels.
-    batch_size
-        Tiles shown to the model at once.
     progress
         Told ``("features", tiles done, tiles in all)``.
 
@@ -204,7 +202,6 @@ def extract_triplane(
             progress("features", done, n_tiles)
 
     planes = [
-        _extract_plane(tomogram, plane, extractor, centres[AXIS[plane]], layouts[plane], batch_size, advance)
-        for plane in PLANES
+        _extract_plane(tomogram, plane, extractor, centres[AXIS[plane]], layouts[plane], advance) for plane in PLANES
     ]
     return TriPlaneField(tomogram.shape, planes)
