@@ -26,7 +26,7 @@ ROOT = Path(__file__).parent.parent
 
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
-    """Folder with the development data: ``$CRYOSAM_DATA``, else ``../shared/data`` beside the repository."""
+    """Folder with the development data: ``$CRYOSAM_DATA``, else ``shared/data`` beside the repository."""
     given = os.environ.get("CRYOSAM_DATA")
     folder = Path(given) if given else ROOT.parent / "shared" / "data"
     if not folder.is_dir():
