@@ -1,0 +1,112 @@
+"""Images, mask prompts and answers, between an image's own pixels and the square input of a model.
+
+Both directions are the same operation, linear interpolation that averages where it shrinks, at positions that
+`cryosam.geometry` gives. It is written as one matrix along each axis: exact for the fractional sizes that occur (an
+image of 5 x 8 fills 2.5 x 4 cells of a map of 4 x 4), and the same on every device.
+"""
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from cryosam.geometry import Frame, patch_to_pixel, pixel_to_patch
+
+__all__ = ["imagenet_rgb", "into_frame", "model_input", "out_of_frame"]
+
+_MEAN = (0.485, 0.456, 0.406)
+_STD = (0.229, 0.224, 0.225)
+
+
+def imagenet_rgb(images: Float[Tensor, "n h w"]) -> Float[Tensor, "n 3 h w"]:
+    """Grey images in [0, 1] as colour images, normalised with the mean and deviation of ImageNet.
+
+    Examples
+    --------
+    >>> imagenet_rgb(torch.full((1, 1, 1), 0.485))[0, 0].item()
+    0.0
+    """
+    mean, std = (images.new_tensor(values)[:, None, None] for values in (_MEAN, _STD))
+    return (images[:, None] - mean) / std
+
+
+def model_input(images: Float[Tensor, "n h w"], frame: Frame) -> Float[Tensor, "n 3 s s"]:
+    """Images in a model's frame, normalised; the padding is 0 after normalisation, as the models were trained.
+
+    Parameters
+    ----------
+    images
+        ``(n, h, w)`` in [0, 1].
+    frame
+        Of the images; ``s`` is its ``size_px``.
+
+    Examples
+    --------
+    >>> model_input(torch.ones(1, 2, 4), Frame(2, 4, 8))[0, 0, :, 0] > 0
+    tensor([ True,  True,  True,  True, False, False, False, False])
+    """
+    rows, cols = frame.content_px
+    pixels = images.new_zeros(len(images), 3, frame.size_px, frame.size_px)
+    pixels[:, :, :rows, :cols] = imagenet_rgb(into_frame(images, frame, frame.size_px)[:, :rows, :cols])
+    return pixels
+
+
+def into_frame(images: Float[Tensor, "n h w"], frame: Frame, n_cells: int) -> Float[Tensor, "n {n_cells} {n_cells}"]:
+    """Images on a grid of ``n_cells`` x ``n_cells`` that covers a model's input; each image's padding is its minimum.
+
+    Parameters
+    ----------
+    images
+        ``(n, h, w)`` of the frame's size.
+    frame
+        Where the images lie in the model's input.
+    n_cells
+        ``frame.size_px`` for pixels; fewer for the coarser grid of a mask prompt.
+
+    Examples
+    --------
+    >>> into_frame(torch.tensor([[[1.0, 2.0]]]), Frame(1, 2, 4), 2)
+    tensor([[[1., 2.],
+             [1., 1.]]])
+    """
+    pixels = patch_to_pixel(np.arange(n_cells, dtype=float), frame.size_px / n_cells)
+    positions = frame.to_image(np.stack([pixels, pixels], axis=1))
+    rows = _linear_weights(positions[:, 0], frame.height).to(images)
+    cols = _linear_weights(positions[:, 1], frame.width).to(images)
+    lowest = images.amin(dim=(1, 2), keepdim=True)
+    # cells beyond the image have no weights at all, so they stay at the minimum
+    return rows @ (images - lowest) @ cols.T + lowest
+
+
+def out_of_frame(maps: Float[Tensor, "... cells cells"], frame: Frame) -> Float[Tensor, "... h w"]:
+    """Maps that cover a model's input, at the pixels of the image itself; inverse of `into_frame`.
+
+    Parameters
+    ----------
+    maps
+        ``(..., cells, cells)``, for example a model's logits at a quarter of its input's size.
+    frame
+        Where the image lies in the model's input.
+
+    Examples
+    --------
+    >>> out_of_frame(torch.tensor([[[1.0, 2.0], [0.0, 0.0]]]), Frame(1, 2, 4))
+    tensor([[[1., 2.]]])
+    """
+    n_cells = maps.shape[-1]
+    index = np.arange(max(frame.height, frame.width), dtype=float)
+    pixels = frame.to_model(np.stack([index, index], axis=1))
+    positions = pixel_to_patch(pixels, frame.size_px / n_cells)
+    rows = _linear_weights(positions[: frame.height, 0], n_cells).to(maps)
+    cols = _linear_weights(positions[: frame.width, 1], n_cells).to(maps)
+    return rows @ maps @ cols.T
+
+
+def _linear_weights(positions: Float[np.ndarray, " m"], n_samples: int) -> Float[Tensor, "m n"]:
+    """Weights of samples 0 ... n - 1 at equally spaced positions; zero where a position lies beyond the samples."""
+    step = positions[1] - positions[0] if len(positions) > 1 else 1.0
+    # a tent as wide as the step averages when the result is coarser than the samples
+    weights = np.clip(1 - np.abs(positions[:, None] - np.arange(n_samples)) / max(step, 1.0), 0, None)
+    weights[(positions < -0.5) | (positions > n_samples - 0.5)] = 0
+    total = weights.sum(axis=1, keepdims=True)
+    return torch.from_numpy(weights / np.where(total > 0, total, 1))
