@@ -461,9 +461,11 @@ def test_fetch_downloads_weights_and_configuration_only(home: Path, monkeypatch:
     assert asked == [("facebook/dinov2-small", ["config.json", "*.safetensors", "*.safetensors.*"])]
 
 
-@pytest.mark.parametrize("name", ["invariants", "dinov9"])
-def test_fetch_refuses_what_is_not_on_the_hub(name: str) -> None:
-    with pytest.raises(UnknownBackendError):
+@pytest.mark.parametrize(
+    ("name", "message"), [("invariants", "no weights to download"), ("dinov9", "no model 'dinov9'; there are")]
+)
+def test_fetch_refuses_what_is_not_on_the_hub(name: str, message: str) -> None:
+    with pytest.raises(UnknownBackendError, match=message):
         fetch(name)
 
 

@@ -268,7 +268,10 @@ def _hub_id(name: str) -> str:
             return model.hub_id
     if re.fullmatch(r"[\w.-]+/[\w.-]+", name):
         return name
-    names = ", ".join(model.name for model in list_models())
+    known = [model.name for model in list_models()]
+    if name in known:
+        raise UnknownBackendError(f"{name!r} has no weights to download; it can be used as it is")
+    names = ", ".join(known)
     raise UnknownBackendError(f"no model {name!r}; there are {names}, or give the path of a folder or .pth file")
 
 
