@@ -65,7 +65,10 @@ class FeatureConfig:
     backend
         A name that ``cryosam models list`` shows, or the folder of a model.
     scales
-        Gaussian scales of the 3D descriptors in voxels; empty ties them to the particle's diameter.
+        Gaussian scales of the 3D descriptors in voxels, for particles of up to ``scales_diameter`` voxels; for larger
+        ones they grow in proportion.
+    scales_diameter
+        See ``scales``.
     token_diameters
         Edge of a 2D model's token as a fraction of the particle's diameter; 0 stretches each whole slice to
         ``slice_px`` as the published code does.
@@ -75,11 +78,15 @@ class FeatureConfig:
 
     backend: str = "invariants"
     scales: tuple[float, ...] = (1.5, 2.4, 3.7, 5.8, 9.0)
+    scales_diameter: float = 24.0
     token_diameters: float = 0.35
     slice_px: int = 518
 
     def __post_init__(self) -> None:
-        _require(all(s > 0 for s in self.scales), f"scales must be positive, got {self.scales}")
+        _require(self.scales_diameter > 0, f"scales_diameter must be positive, got {self.scales_diameter}")
+        _require(
+            len(self.scales) > 0 and all(s > 0 for s in self.scales), f"scales must be positive, got {self.scales}"
+        )
         _require(self.token_diameters >= 0, f"token_diameters must not be negative, got {self.token_diameters}")
         _require(self.slice_px > 0, f"slice_px must be positive, got {self.slice_px}")
 
@@ -95,7 +102,7 @@ class MatchingConfig:
     coarse_similarity
         Cells above this cosine similarity are looked at again at the next level (paper: 0.5).
     threshold
-        Least score of a detection; None chooses it from the data.
+        Least score of a detection; None chooses it from the data (paper: 0.5).
     max_particles
         Most detections K to keep, best first; None keeps all above the threshold (paper: 512).
     query
@@ -144,13 +151,16 @@ class PropagationConfig:
     min_score
         Least predicted IoU of a slice's mask.
     max_area
-        Largest mask in a slice, in voxels, when the diameter is not known (paper: 32 x 32).
+        Largest mask in a slice, in square voxels, when the diameter is not known (paper: 32 x 32).
     max_area_diameters
         Edge of the square that bounds a mask's area, in particle diameters, when the diameter is known.
     window_diameters
         Edge of the window around a point that the segmenter sees, in particle diameters; 0 shows whole slices (paper).
+    window_voxels
+        The same in voxels, when the diameter is not known.
     smoothing
-        Standard deviation in voxels of the 3D Gaussian that is applied before the segmenter sees a slice.
+        Standard deviation in voxels of the 3D Gaussian that is applied before the segmenter sees a slice; None takes
+        1.2, and up to 2 where the prompted particle barely stands out of the noise.
     z_weight
         Weight of plane z in the "soft" fusion, planes y and x having 1: the missing wedge blurs those.
     """
@@ -159,10 +169,11 @@ class PropagationConfig:
     fusion: Fusion = "majority"
     min_iou: float = 0.5
     min_score: float = 0.5
-    max_area: int = 1024
+    max_area: int = 4096
     max_area_diameters: float = 1.5
     window_diameters: float = 3.0
-    smoothing: float = 1.0
+    window_voxels: int = 256
+    smoothing: float | None = None
     z_weight: float = 1.5
 
     def __post_init__(self) -> None:
@@ -172,8 +183,9 @@ class PropagationConfig:
         _require(0 <= self.min_score <= 1, f"min_score is in [0, 1], got {self.min_score}")
         _require(self.max_area > 0, f"max_area must be positive, got {self.max_area}")
         _require(self.max_area_diameters > 0, "max_area_diameters must be positive")
+        _require(self.window_voxels > 0, f"window_voxels must be positive, got {self.window_voxels}")
         _require(self.window_diameters >= 0, "window_diameters must not be negative")
-        _require(self.smoothing >= 0, f"smoothing must not be negative, got {self.smoothing}")
+        _require(self.smoothing is None or self.smoothing >= 0, f"smoothing must not be negative, got {self.smoothing}")
         _require(self.z_weight > 0, f"z_weight must be positive, got {self.z_weight}")
 
 

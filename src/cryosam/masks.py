@@ -1,6 +1,6 @@
 """Instances in 3D, kept as small boxes: a full volume is made only when it is written."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -126,6 +126,8 @@ class Segmentation:
         Sentences that the user should read.
     voxel_size_angstrom, name
         Of the tomogram.
+    provenance
+        What was decided on the way: contrast, diameter, the backends' digests, seconds a stage.
     """
 
     shape: tuple[int, int, int]
@@ -138,7 +140,7 @@ class Segmentation:
     warnings: tuple[str, ...] = ()
     voxel_size_angstrom: float | None = None
     name: str = "tomogram"
-    timings_s: dict[str, float] = field(default_factory=dict)
+    provenance: Mapping[str, str | float] = field(default_factory=dict)
 
     def labels(self) -> Labels:
         """Instance labels ``(z, y, x)``: particle i (0-based row) has label i + 1, the better score wins a voxel.

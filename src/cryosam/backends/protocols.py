@@ -60,7 +60,7 @@ class VolumeDescriptor(Protocol):
     def halo(self) -> int:
         """Voxels around a block that its descriptors depend on."""
 
-    def describe(self, volume: Volume, stride: int) -> Float[Tensor, "c z y x"]:
+    def describe(self, volume: Volume, stride: int) -> Float[Tensor, "c cz cy cx"]:
         """Descriptors at the centres of cells of ``stride`` voxels.
 
         Parameters

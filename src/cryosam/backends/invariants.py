@@ -1,0 +1,125 @@
+"""Dense 3D descriptors that do not change when the particle turns; they need no weights.
+
+At each Gaussian scale: the density, the gradient's length, the Laplacian, the Frobenius norm of the Hessian and the
+local standard deviation. All are rotation-invariant combinations of derivatives (Florack et al., Image and Vision
+Computing 10, 1992), so a particle looks the same in every orientation, up to the missing wedge.
+"""
+
+import hashlib
+from collections.abc import Sequence
+from itertools import product
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.nn.functional import avg_pool3d, conv1d, pad
+
+from cryosam.arrays import Volume
+
+__all__ = ["Invariants"]
+
+_TRUNCATE = 3.5
+
+
+class Invariants:
+    """Rotation-invariant descriptors at several Gaussian scales (a `VolumeDescriptor`).
+
+    Parameters
+    ----------
+    scales
+        Standard deviations in voxels.
+    device
+        Where to compute.
+
+    Examples
+    --------
+    >>> volume = np.random.default_rng(0).random((9, 10, 11), dtype=np.float32)
+    >>> Invariants(scales=(1.5, 3.0)).describe(volume, stride=2).shape
+    torch.Size([10, 5, 5, 6])
+    """
+
+    def __init__(self, scales: Sequence[float] = (1.5, 2.4, 3.7, 5.8, 9.0), device: str = "cpu") -> None:
+        self.scales = tuple(scales)
+        self.device = torch.device(device)
+
+    @property
+    def digest(self) -> str:
+        """Identity of the settings."""
+        return hashlib.sha256(f"invariants-1 {self.scales}".encode()).hexdigest()
+
+    @property
+    def n_channels(self) -> int:
+        """Numbers a voxel: five a scale."""
+        return 5 * len(self.scales)
+
+    @property
+    def halo(self) -> int:
+        """Voxels around a block that its descriptors depend on."""
+        return int(np.ceil(_TRUNCATE * max(self.scales))) + 2
+
+    def describe(self, volume: Volume, stride: int) -> Float[Tensor, "c cz cy cx"]:
+        """Descriptors at the centres of cells of ``stride`` voxels; see `VolumeDescriptor.describe`."""
+        density = _cell_means(torch.from_numpy(np.ascontiguousarray(volume)).to(self.device), stride)
+        # averaging over a cell is itself a blur of this variance, in voxels
+        blurred = (stride**2 - 1) / 12
+        channels = []
+        for scale in self.scales:
+            sigma = max(scale**2 - blurred, 0.25) ** 0.5 / stride
+            channels += _scale_invariants(density, sigma)
+        return torch.stack(channels)
+
+
+def _cell_means(volume: Float[Tensor, "z y x"], stride: int) -> Float[Tensor, "cz cy cx"]:
+    """Mean over each cell; cells that hang over the end repeat the last voxel."""
+    missing = [-n % stride for n in volume.shape]
+    padded = pad(volume[None, None], (0, missing[2], 0, missing[1], 0, missing[0]), mode="replicate")
+    return avg_pool3d(padded, stride)[0, 0]
+
+
+def _kernel(sigma: float, order: int, like: Tensor) -> Float[Tensor, " k"]:
+    """Sampled derivative of a Gaussian, scale-normalised (times sigma**order), exact on polynomials of that order."""
+    radius = max(2, int(np.ceil(_TRUNCATE * sigma)))
+    x = torch.arange(-radius, radius + 1, dtype=torch.float64)
+    gauss = torch.exp(-0.5 * (x / sigma) ** 2)
+    gauss /= gauss.sum()
+    if order == 0:
+        kernel = gauss
+    elif order == 1:
+        kernel = x * gauss
+        kernel *= sigma / (kernel * x).sum()
+    else:
+        kernel = (x**2 - (gauss * x**2).sum()) * gauss
+        kernel *= 2 * sigma**2 / (kernel * x**2).sum()
+    return kernel.to(like)
+
+
+def _filter(volume: Float[Tensor, "z y x"], kernel: Float[Tensor, " k"], axis: int) -> Float[Tensor, "z y x"]:
+    """Correlate along one axis; the edge voxel is repeated outside."""
+    radius = len(kernel) // 2
+    lines = volume.movedim(axis, -1)
+    flat = pad(lines.reshape(-1, 1, lines.shape[-1]), (radius, radius), mode="replicate")
+    return conv1d(flat, kernel[None, None]).reshape(lines.shape).movedim(-1, axis)
+
+
+def _scale_invariants(density: Float[Tensor, "z y x"], sigma: float) -> list[Float[Tensor, "z y x"]]:
+    """Five invariants at one scale, ``sigma`` in cells."""
+    kernels = [_kernel(sigma, order, density) for order in range(3)]
+    derivative: dict[tuple[int, ...], Tensor] = {}
+    for oz in range(3):
+        along_z = _filter(density, kernels[oz], 0)
+        for oy in range(3 - oz):
+            along_zy = _filter(along_z, kernels[oy], 1)
+            for ox in range(3 - oz - oy):
+                derivative[oz, oy, ox] = _filter(along_zy, kernels[ox], 2)
+    smooth = derivative[0, 0, 0]
+    gradient = sum(derivative[o] ** 2 for o in ((1, 0, 0), (0, 1, 0), (0, 0, 1)))
+    pure = [derivative[o] for o in ((2, 0, 0), (0, 2, 0), (0, 0, 2))]
+    mixed = [derivative[o] for o in product((0, 1), repeat=3) if sum(o) == 2]
+    hessian = sum(d**2 for d in pure) + 2 * sum(d**2 for d in mixed)
+    square = density**2
+    for axis in range(3):
+        square = _filter(square, kernels[0], axis)
+    deviation = (square - smooth**2).clamp_min(0).sqrt()
+    magnitudes = [torch.as_tensor(gradient).sqrt(), torch.as_tensor(hessian).sqrt(), deviation]
+    return [smooth, pure[0] + pure[1] + pure[2], *magnitudes]

@@ -1,0 +1,245 @@
+"""Hierarchical feature matching: where else in the tomogram is this kind (DESIGN 1.2)."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+from scipy import ndimage
+from scipy.spatial import cKDTree
+
+from cryosam.arrays import Mask, Points, Progress, Scores, Volume
+from cryosam.config import MatchingConfig
+from cryosam.features import FeatureField
+from cryosam.geometry import child_cells, level_shape, level_to_voxel
+from cryosam.masks import InstanceMask, ScoreMap
+
+__all__ = ["Matches", "build_query", "find_peaks", "match", "search_levels"]
+
+Query = Float[np.ndarray, " c"]
+
+
+@dataclass(frozen=True, eq=False)
+class Matches:
+    """Detections, best first.
+
+    Parameters
+    ----------
+    points
+        ``(n, 3)`` z, y, x in voxels.
+    scores
+        ``(n,)`` in [0, 1], descending: the similarity to the query, negative ones set to 0.
+    score_map
+        The same for every cell of the finest level; NaN where a coarser level ruled a cell out.
+    threshold
+        The least score of a detection.
+    """
+
+    points: Points
+    scores: Scores
+    score_map: ScoreMap
+    threshold: float
+
+
+def build_query(field: FeatureField, points: Points, masks: Sequence[InstanceMask], mode: str = "centroid") -> Query:
+    """Feature of the prompted instances, averaged over the prompts.
+
+    Parameters
+    ----------
+    field
+        Describes voxels.
+    points
+        ``(n, 3)`` the clicks, z, y, x in voxels; they stand in for masks that are empty.
+    masks
+        The instance under each click.
+    mode
+        "centroid" reads the feature at each mask's centroid, "mean" averages it over the mask.
+
+    Returns
+    -------
+    query
+        ``(c,)``.
+    """
+    features = []
+    for point, mask in zip(points, masks, strict=True):
+        if mask.n_voxels == 0:
+            places = point[None]
+        elif mode == "centroid":
+            places = mask.centroid[None]
+        else:
+            places = np.argwhere(mask.data) + np.array(mask.origin, dtype=float)
+        features.append(field.sample(places).mean(axis=0))
+    return np.asarray(np.mean(features, axis=0))
+
+
+def search_levels(
+    field: FeatureField,
+    query: Query,
+    strides: Sequence[int],
+    coarse_similarity: float,
+    progress: Progress | None = None,
+) -> Volume:
+    """Similarity at the finest level, coarse to fine.
+
+    Parameters
+    ----------
+    field
+        Describes voxels.
+    query
+        ``(c,)``.
+    strides
+        Voxels a cell at each level, coarse to fine.
+    coarse_similarity
+        Only the children of cells above this are looked at on the next level.
+    progress
+        Called with the number of levels done.
+
+    Returns
+    -------
+    similarity
+        ``level_shape(field.shape, strides[-1])`` cells in [-1, 1]; NaN where a coarser level ruled a cell out.
+    """
+    kept: Bool[np.ndarray, "z y x"] | None = None
+    for level, stride in enumerate(strides):
+        shape = level_shape(field.shape, stride)
+        similarity = field.similarity_map(query, stride)
+        if kept is not None:
+            inherited = np.zeros(shape, dtype=bool)
+            children = child_cells(np.argwhere(kept), strides[level - 1] // stride, shape)
+            inherited[tuple(children.T)] = True
+            similarity = np.where(inherited, similarity, np.float32(np.nan))
+        kept = similarity > coarse_similarity  # NaN compares false
+        if progress is not None:
+            progress("matching", level + 1, len(strides))
+    return similarity
+
+
+def find_peaks(similarity: Volume, stride: int, min_distance: float, floor: float) -> tuple[Points, Scores]:
+    """Local maxima, best first, none nearer to a better one than ``min_distance``.
+
+    Parameters
+    ----------
+    similarity
+        ``(z, y, x)`` cells; NaN is never a maximum.
+    stride
+        Voxels a cell.
+    min_distance
+        In voxels.
+    floor
+        Maxima below are left out.
+
+    Returns
+    -------
+    points, values
+        ``(n, 3)`` in voxels, refined to a fraction of a cell by a parabola along each axis, and ``(n,)`` descending.
+
+    Examples
+    --------
+    >>> similarity = np.zeros((5, 6, 7), dtype=np.float32)
+    >>> similarity[2, 3, 4] = 1
+    >>> find_peaks(similarity, stride=1, min_distance=3, floor=0.5)[0]
+    array([[2., 3., 4.]])
+    """
+    filled = np.where(np.isnan(similarity), -np.inf, similarity)
+    is_peak = (filled == ndimage.maximum_filter(filled, size=3)) & (filled >= floor)
+    cells = np.argwhere(is_peak)
+    values = filled[is_peak]
+    order = np.argsort(-values, kind="stable")
+    cells, values = cells[order], values[order]
+    points = level_to_voxel(_refine(filled, cells), stride)
+    kept = _thin(points, min_distance)
+    return points[kept], values[kept]
+
+
+def _refine(values: Volume, cells: Int[np.ndarray, "n 3"]) -> Points:
+    """Vertex of the parabola through each peak and its two neighbours along each axis, in cells."""
+    refined = cells.astype(float)
+    for axis in range(3):
+        step = np.eye(3, dtype=int)[axis]
+        inside = (cells[:, axis] > 0) & (cells[:, axis] < values.shape[axis] - 1)
+        here = values[tuple(cells[inside].T)].astype(float)
+        before = values[tuple((cells[inside] - step).T)].astype(float)
+        after = values[tuple((cells[inside] + step).T)].astype(float)
+        curvature = 2 * here - before - after
+        usable = np.isfinite(curvature) & (curvature > 0)
+        offset = np.zeros(len(here))
+        offset[usable] = (after - before)[usable] / (2 * curvature[usable])
+        refined[inside, axis] += np.clip(offset, -0.5, 0.5)
+    return refined
+
+
+def _thin(points: Points, min_distance: float) -> Int[np.ndarray, " k"]:
+    """Indices of the points, best first, that no better kept point is nearer to than ``min_distance``."""
+    if min_distance <= 0 or len(points) == 0:
+        return np.arange(len(points))
+    tree = cKDTree(points)
+    is_free = np.ones(len(points), dtype=bool)
+    for index, point in enumerate(points):
+        if is_free[index]:
+            near = np.asarray(tree.query_ball_point(point, min_distance * (1 - 1e-9)), dtype=int)
+            is_free[near[near > index]] = False
+    return np.flatnonzero(is_free)
+
+
+def match(
+    field: FeatureField,
+    query: Query,
+    config: MatchingConfig,
+    *,
+    diameter: float,
+    negatives: Sequence[Query] = (),
+    search_mask: Mask | None = None,
+    progress: Progress | None = None,
+) -> Matches:
+    """Find every particle of the query's kind.
+
+    Parameters
+    ----------
+    field
+        Describes voxels.
+    query
+        ``(c,)`` feature of the kind.
+    config
+        Levels, limits and the threshold.
+    diameter
+        Of the particle, in voxels; sets how near two detections may be.
+    negatives
+        Features of what is not the kind: what is more similar to one of these than to the query is no detection.
+    search_mask
+        ``(z, y, x)`` bool, True where particles may be; None allows all.
+    progress
+        Called with the number of levels done.
+
+    Returns
+    -------
+    matches
+        All detections above the threshold, or the best ``config.max_particles`` of them.
+    """
+    stride = config.strides[-1]
+    similarity = search_levels(field, query, config.strides, config.coarse_similarity, progress)
+    for negative in negatives:
+        similarity = np.where(field.similarity_map(negative, stride) > similarity, np.float32(0), similarity)
+    allowed = _allowed_cells(field.shape, stride, search_mask, config.edge_margin)
+    similarity = np.where(allowed, similarity, np.float32(np.nan))
+    threshold = choose_threshold(similarity) if config.threshold is None else config.threshold
+    points, values = find_peaks(similarity, stride, config.min_distance_diameters * diameter, threshold)
+    points, values = points[: config.max_particles], values[: config.max_particles]
+    points = np.clip(points, 0, np.array(field.shape) - 1.0)
+    score_map = ScoreMap(np.maximum(similarity, np.float32(0)), stride)  # keeps NaN
+    return Matches(points, np.clip(values.astype(float), 0, 1), score_map, threshold)
+
+
+def choose_threshold(similarity: Volume) -> float:
+    return 0.9
+
+
+def _allowed_cells(shape: Sequence[int], stride: int, search_mask: Mask | None, margin: int) -> Mask:
+    """Which cells have their centre in the search mask and away from the faces."""
+    cells = level_shape(shape, stride)
+    allowed = np.zeros(cells, dtype=bool)
+    centres = [np.clip((np.arange(n) + 0.5) * stride - 0.5, 0, size - 1) for n, size in zip(cells, shape, strict=True)]
+    inside = [(c >= margin) & (c <= size - 1 - margin) for c, size in zip(centres, shape, strict=True)]
+    allowed[np.ix_(*inside)] = True
+    if search_mask is not None:
+        allowed &= search_mask[np.ix_(*[np.round(c).astype(int) for c in centres])]
+    return allowed

@@ -1,0 +1,287 @@
+"""The whole method: one click, every particle of that kind."""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+
+import numpy as np
+from jaxtyping import Float, Int
+from scipy import ndimage
+
+from cryosam.arrays import Mask, Progress
+from cryosam.backends import PromptSegmenter, VolumeDescriptor, load_features, load_segmenter
+from cryosam.cache import FeatureCache, entry_key
+from cryosam.config import Config
+from cryosam.errors import TomogramError
+from cryosam.features import FeatureField
+from cryosam.features.dense import extract_dense
+from cryosam.features.extraction import extract_triplane
+from cryosam.features.triplane import TriPlaneField
+from cryosam.masks import InstanceMask, Segmentation, merge_duplicates
+from cryosam.matching import Matches, build_query, match
+from cryosam.prompts import PointPrompts
+from cryosam.propagation import propagate
+from cryosam.tomogram import Tomogram, detect_contrast, normalise
+
+__all__ = ["pick", "segment", "segment_prompts"]
+
+_UNKNOWN_DIAMETER = 16.0  # voxels, when nothing was segmented under the clicks
+_BARELY_VISIBLE = 6.0  # contrast below which slices are smoothed more
+_INVISIBLE = 4.0  # contrast that background reaches by chance
+
+
+def segment(
+    tomogram: Tomogram,
+    prompts: PointPrompts,
+    config: Config | None = None,
+    *,
+    search_mask: Mask | None = None,
+    cache: FeatureCache | None = None,
+    progress: Progress | None = None,
+) -> Segmentation:
+    """Segment the prompted particles, find every particle of the kind, and segment each.
+
+    Parameters
+    ----------
+    tomogram
+        As read from a file.
+    prompts
+        At least one positive point.
+    config
+        Settings; the default preset if left out.
+    search_mask
+        ``(z, y, x)`` bool of the tomogram's shape, True where particles may be.
+    cache
+        Keeps the features of 2D models between runs.
+    progress
+        Called as ``progress(stage, done, total)``.
+
+    Returns
+    -------
+    segmentation
+        Particles, best first, with their masks.
+
+    Raises
+    ------
+    PromptError
+        If a point lies outside the tomogram.
+    TomogramError
+        If the tomogram holds NaN, is constant, or has another shape than the search mask.
+    VoxelSizeError
+        If a diameter was given in angstrom and the voxel size is not known.
+
+    Examples
+    --------
+    >>> z, y, x = np.mgrid[:32, :40, :48]
+    >>> rng = np.random.default_rng(0)
+    >>> volume = rng.normal(0, 0.05, z.shape).astype(np.float32)
+    >>> for centre in ((16, 12, 12), (15, 28, 34)):
+    ...     volume += np.exp(-((z - centre[0]) ** 2 + (y - centre[1]) ** 2 + (x - centre[2]) ** 2) / 18)
+    >>> found = segment(Tomogram(volume), PointPrompts(np.array([[16.0, 12.0, 12.0]])))
+    >>> len(found.points)
+    2
+    """
+    run = _Run.start(tomogram, prompts, config, search_mask, progress)
+    found = _find(run, search_mask, cache)
+    with run.timed("segmenting"):
+        masks = propagate(run.smoothed, found.points, run.segmenter, run.config.propagation, run.diameter, progress)
+        kept = merge_duplicates(masks)
+    if len(kept) < len(masks):
+        run.say(f"{len(masks) - len(kept)} detections were dropped because their mask was that of a better one")
+    n_empty = sum(masks[k].n_voxels == 0 for k in kept)
+    if n_empty:
+        run.say(f"{n_empty} of {len(kept)} detections have no mask: the segmenter saw no particle there")
+    return run.finish(found, kept, tuple(masks[k] for k in kept))
+
+
+def pick(
+    tomogram: Tomogram,
+    prompts: PointPrompts,
+    config: Config | None = None,
+    *,
+    search_mask: Mask | None = None,
+    cache: FeatureCache | None = None,
+    progress: Progress | None = None,
+) -> Segmentation:
+    """Find every particle of the kind without segmenting it; see `segment` for the parameters and the errors."""
+    run = _Run.start(tomogram, prompts, config, search_mask, progress)
+    found = _find(run, search_mask, cache)
+    everything = np.arange(len(found.points))
+    return run.finish(found, everything, (InstanceMask.empty(),) * len(everything))
+
+
+def segment_prompts(
+    tomogram: Tomogram,
+    prompts: PointPrompts,
+    config: Config | None = None,
+    *,
+    progress: Progress | None = None,
+) -> Segmentation:
+    """Segment only the instance under each positive point; see `segment` for the parameters and the errors."""
+    run = _Run.start(tomogram, prompts, config, None, progress)
+    return run.finish(None, np.arange(len(run.prompt_masks)), run.prompt_masks)
+
+
+@dataclass(eq=False)
+class _Run:
+    """What the steps of one run share."""
+
+    tomogram: Tomogram
+    normalised: Tomogram
+    smoothed: Tomogram
+    prompts: PointPrompts
+    config: Config
+    segmenter: PromptSegmenter
+    prompt_masks: tuple[InstanceMask, ...]
+    diameter: float
+    progress: Progress | None
+    provenance: dict[str, str | float]
+    warnings: list[str]
+
+    @classmethod
+    def start(
+        cls,
+        tomogram: Tomogram,
+        prompts: PointPrompts,
+        config: Config | None,
+        search_mask: Mask | None,
+        progress: Progress | None,
+    ) -> "_Run":
+        """Check the input, prepare the intensities, and segment the prompted instances."""
+        config = config or Config()
+        prompts.validate(tomogram.shape)
+        if search_mask is not None and search_mask.shape != tomogram.shape:
+            raise TomogramError(f"the search mask has shape {search_mask.shape}, the tomogram {tomogram.shape}")
+        given = config.diameter_angstrom
+        diameter = None if given is None else tomogram.voxels(given)
+        segmenter = load_segmenter(config.propagation.segmenter, device=config.device)
+        choice = config.tomogram.contrast
+        contrast = detect_contrast(tomogram, prompts.positive) if choice == "auto" else choice
+        normalised = normalise(tomogram, contrast, config.tomogram.percentiles)
+        visibility = [_visibility(normalised, point) for point in prompts.positive]
+        smoothing = config.propagation.smoothing
+        if smoothing is None:
+            smoothing = float(np.clip(1.2 * _BARELY_VISIBLE / max(min(visibility), 1e-6), 1.2, 2.0))
+        smoothed = replace(normalised, data=ndimage.gaussian_filter(normalised.data, smoothing))
+        provenance: dict[str, str | float] = {
+            "contrast": contrast,
+            "smoothing_voxels": smoothing,
+            "segmenter_digest": segmenter.digest,
+        }
+        run = cls(tomogram, normalised, smoothed, prompts, config, segmenter, (), 0.0, progress, provenance, [])
+        with run.timed("prompts"):
+            run.prompt_masks = propagate(smoothed, prompts.positive, segmenter, config.propagation, diameter, progress)
+        for point, value, mask in zip(prompts.positive, visibility, run.prompt_masks, strict=True):
+            if value < _INVISIBLE or mask.n_voxels == 0:
+                run.say(f"nothing stands out of the background at point {','.join(f'{c:g}' for c in point)}")
+        run.diameter = _diameter_of(run.prompt_masks) if diameter is None else diameter
+        provenance["diameter_voxels"] = run.diameter
+        return run
+
+    @contextmanager
+    def timed(self, stage: str) -> Iterator[None]:
+        """Note how long a stage took."""
+        start = time.perf_counter()
+        yield
+        self.provenance[f"seconds_{stage}"] = round(time.perf_counter() - start, 3)
+
+    def say(self, warning: str) -> None:
+        """Keep a sentence that the user should read."""
+        self.warnings.append(warning)
+
+    def finish(
+        self, found: Matches | None, kept: Int[np.ndarray, " k"], masks: tuple[InstanceMask, ...]
+    ) -> Segmentation:
+        """The result: detections, or the prompted instances where nothing was matched."""
+        points = self.prompts.positive if found is None else found.points
+        return Segmentation(
+            shape=self.tomogram.shape,
+            points=points[kept],
+            scores=np.ones(len(kept)) if found is None else found.scores[kept],
+            masks=masks,
+            score_map=None if found is None else found.score_map,
+            threshold=None if found is None else found.threshold,
+            prompt_masks=self.prompt_masks,
+            warnings=tuple(self.warnings),
+            voxel_size_angstrom=self.tomogram.voxel_size_angstrom,
+            name=self.tomogram.name,
+            provenance=self.provenance,
+        )
+
+
+def _find(run: _Run, search_mask: Mask | None, cache: FeatureCache | None) -> Matches:
+    """Describe the tomogram, build the query and match it."""
+    with run.timed("features"):
+        field = _extract(run, cache)
+    matching = run.config.matching
+    with run.timed("matching"):
+        query = build_query(field, run.prompts.positive, run.prompt_masks, matching.query)
+        negatives = field.sample(run.prompts.negative)
+        found = match(
+            field,
+            query,
+            matching,
+            diameter=run.diameter,
+            negatives=list(negatives),
+            search_mask=search_mask,
+            progress=run.progress,
+        )
+    if len(found.points) == 0:
+        run.say("no particle of this kind was found; click another one, or lower the threshold")
+    if matching.max_particles is not None and len(found.points) == matching.max_particles:
+        run.say(f"only the best {matching.max_particles} detections were kept, as asked for; there may be more")
+    return found
+
+
+def _extract(run: _Run, cache: FeatureCache | None) -> FeatureField:
+    """Feature field of the tomogram, with the backend that the configuration names."""
+    settings, stride = run.config.features, run.config.matching.strides[-1]
+    growth = max(1.0, run.diameter / settings.scales_diameter)
+    backend = load_features(
+        settings.backend, device=run.config.device, scales=[scale * growth for scale in settings.scales]
+    )
+    run.provenance["features_digest"] = backend.digest
+    if isinstance(backend, VolumeDescriptor):
+        return extract_dense(run.normalised, backend, stride, run.progress)
+    token_voxels = settings.token_diameters * run.diameter
+
+    def compute() -> dict[str, np.ndarray]:
+        return extract_triplane(
+            run.normalised,
+            backend,
+            stride=stride,
+            token_voxels=token_voxels,
+            slice_px=settings.slice_px,
+            progress=run.progress,
+        ).to_arrays()
+
+    if cache is None:
+        return TriPlaneField.from_arrays(compute())
+    key = entry_key(
+        tomogram=run.normalised.digest(),
+        backend=backend.digest,
+        stride=stride,
+        token_voxels=token_voxels,
+        slice_px=settings.slice_px,
+    )
+    return TriPlaneField.from_arrays(cache.get_or_compute(key, compute))
+
+
+def _diameter_of(masks: tuple[InstanceMask, ...]) -> float:
+    """Diameter in voxels of the ball that has the masks' median volume."""
+    volumes = [mask.n_voxels for mask in masks if mask.n_voxels]
+    return float((6 * np.median(volumes) / np.pi) ** (1 / 3)) if volumes else _UNKNOWN_DIAMETER
+
+
+def _visibility(normalised: Tomogram, point: Float[np.ndarray, " 3"]) -> float:
+    """How far the densest place near a point stands out of its surroundings, in their standard deviations."""
+    half, reach = 32, 3
+    at = [int(np.clip(round(float(c)), 0, n - 1)) for c, n in zip(point, normalised.shape, strict=True)]
+    crop = normalised.data[tuple(slice(max(0, c - half), c + half + 1) for c in at)]
+    smooth = ndimage.gaussian_filter(crop, 1.2)
+    level = float(np.median(smooth))
+    below = smooth[smooth < level] - level  # objects are above: noise is measured below
+    spread = float(np.sqrt(np.mean(below**2))) if below.size else 0.0
+    near = smooth[tuple(slice(max(0, min(c, half) - reach), min(c, half) + reach + 1) for c in at)]
+    return float((near.max() - level) / max(spread, 1e-6))
