@@ -1,1 +1,244 @@
-"""."""
+"""Phantom tomograms with a known answer: density, imaging, points, instances and kinds."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+from jaxtyping import Float, Integer
+
+from cryosam.arrays import Labels, Points, Progress, Volume
+from cryosam.errors import ConfigError
+from cryosam.simulation.complexes import (
+    COMPLEXES,
+    make_complex,
+    normalise_density,
+    random_complex,
+    resample_density,
+)
+from cryosam.simulation.imaging import record
+from cryosam.simulation.scene import FILAMENT_LABEL, GOLD_LABEL, MEMBRANE_LABEL, Scene
+from cryosam.tomogram import Contrast, Tomogram
+
+__all__ = [
+    "COMPLEXES",
+    "DEMO_KIND",
+    "FILAMENT_LABEL",
+    "GOLD_LABEL",
+    "MEMBRANE_LABEL",
+    "Simulated",
+    "SimulationConfig",
+    "demo_config",
+    "make_complex",
+    "normalise_density",
+    "random_complex",
+    "resample_density",
+    "simulate",
+]
+
+DEMO_KIND = "bilobe"
+"""The kind of `demo_config` that the demonstration looks for."""
+
+
+def _require(condition: bool, message: str) -> None:
+    if not condition:
+        raise ConfigError(message)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SimulationConfig:
+    """What a phantom holds and how it is recorded.
+
+    Parameters
+    ----------
+    shape
+        Voxels z, y, x.
+    voxel_size_angstrom
+        Edge of a voxel.
+    counts
+        How many particles of each kind; the kinds are numbered from 1 in this order.
+    n_vesicles, n_filaments, n_gold, n_debris
+        How much else there is.
+    tilt_range_degrees
+        Lowest and highest tilt about y, the beam along z; the rest is the missing wedge.
+    defocus_um
+        Underfocus at 300 kV, phases flipped; 0 is perfect transfer.
+    snr
+        Mean square of the noiseless tomogram over the particles' voxels, divided by the variance of the noise, both
+        before smoothing; infinite means no noise.
+    smoothing
+        Standard deviation in voxels of the last Gaussian.
+    contrast
+        "dark": protein has the lower values, as recorded.
+    dtype
+        "int8" fills -127 to 127 and clips one voxel in a thousand at either end, as files on disk; "float32" has noise
+        of standard deviation 1 before smoothing.
+    seed
+        The same configuration and seed give the same phantom.
+    """
+
+    shape: tuple[int, int, int] = (96, 256, 256)
+    voxel_size_angstrom: float = 10.0
+    counts: Mapping[str, int] = field(default_factory=lambda: {"bilobe": 15, "barrel": 20, "tetramer": 20})
+    n_vesicles: int = 1
+    n_filaments: int = 0
+    n_gold: int = 1
+    n_debris: int = 20
+    tilt_range_degrees: tuple[float, float] = (-60.0, 60.0)
+    defocus_um: float = 4.0
+    snr: float = 0.1
+    smoothing: float = 1.0
+    contrast: Contrast = "dark"
+    dtype: Literal["int8", "float32"] = "int8"
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        _require(min(self.shape) > 0, f"shape is three positive numbers, got {self.shape}")
+        _require(self.voxel_size_angstrom > 0, f"the voxel size must be positive, got {self.voxel_size_angstrom}")
+        _require(all(n >= 0 for n in self.counts.values()), f"counts must not be negative, got {dict(self.counts)}")
+        _require(len(self.counts) < FILAMENT_LABEL, f"at most {FILAMENT_LABEL - 1} kinds, got {len(self.counts)}")
+        for name in ("n_vesicles", "n_filaments", "n_gold", "n_debris", "defocus_um", "smoothing", "seed"):
+            _require(getattr(self, name) >= 0, f"{name} must not be negative, got {getattr(self, name)}")
+        low, high = self.tilt_range_degrees
+        _require(-90 < low < high < 90, f"tilts must ascend within -90 and 90 degrees, got {low}, {high}")
+        _require(self.snr > 0, f"snr must be positive, got {self.snr}")
+        _require(self.contrast in ("dark", "bright"), f"contrast is dark or bright, got {self.contrast}")
+        _require(self.dtype in ("int8", "float32"), f"dtype is int8 or float32, got {self.dtype}")
+
+
+@dataclass(frozen=True, eq=False)
+class Simulated:
+    """A phantom and its answer: one row a particle.
+
+    Parameters
+    ----------
+    tomogram
+        What the microscope shows.
+    points
+        ``(n, 3)`` centres of mass z, y, x in voxels.
+    names
+        The kind of each particle.
+    instances_of_points
+        ``(n,)`` the label of each particle in ``instances``, from 1.
+    rotations
+        ``(n, 3, 3)`` matrices R on z, y, x columns: what lies at offset d from the centre of mass of the kind's map
+        lies at ``point + R d``.
+    instances
+        ``(z, y, x)`` 0 where there is no particle.
+    labels
+        ``(z, y, x)`` the number of the kind, from 1 in the order of the configuration's counts, or
+        `FILAMENT_LABEL`, `GOLD_LABEL`, `MEMBRANE_LABEL`.
+    kinds
+        Names of the kinds in the order of their numbers.
+    """
+
+    tomogram: Tomogram
+    points: Points
+    names: tuple[str, ...]
+    instances_of_points: Integer[np.ndarray, " n"]
+    rotations: Float[np.ndarray, "n 3 3"]
+    instances: Labels
+    labels: Labels
+    kinds: tuple[str, ...]
+
+
+def demo_config(seed: int = 0) -> SimulationConfig:
+    """The phantom of ``cryosam demo``: five kinds, two vesicles, debris, two gold beads.
+
+    Examples
+    --------
+    >>> DEMO_KIND in demo_config().counts
+    True
+    """
+    return SimulationConfig(
+        shape=(88, 256, 256),
+        counts={"bilobe": 14, "barrel": 16, "tetramer": 16, "ring": 18, "clamp": 18},
+        n_vesicles=2,
+        n_gold=2,
+        seed=seed,
+    )
+
+
+def simulate(
+    config: SimulationConfig, densities: Mapping[str, Volume] | None = None, progress: Progress | None = None
+) -> Simulated:
+    """Make a tomogram whose answer is known.
+
+    Parameters
+    ----------
+    config
+        What it holds and how it is recorded.
+    densities
+        ``(z, y, x)`` maps by name, at the configuration's voxel size (see `resample_density`), protein positive; they
+        go before built-in complexes of the same name.
+    progress
+        Told how far it is.
+
+    Returns
+    -------
+    simulated
+        The tomogram, its points, instances and labels.
+
+    Raises
+    ------
+    ConfigError
+        If a kind is unknown, or there is no room for all the particles.
+
+    Examples
+    --------
+    >>> config = SimulationConfig(shape=(40, 42, 44), counts={"ring": 2}, n_vesicles=0, n_gold=0, n_debris=1)
+    >>> simulate(config).names
+    ('ring', 'ring')
+    """
+    tell = progress if progress is not None else lambda *_: None
+    maps = {name: normalise_density(given, name) for name, given in (densities or {}).items()}
+    for name in config.counts:
+        if name not in maps:
+            maps[name] = make_complex(name, config.voxel_size_angstrom)
+    scene_rng, noise_rng = np.random.default_rng(config.seed).spawn(2)
+
+    scene = Scene(config.shape, config.voxel_size_angstrom, scene_rng)
+    scene.add_vesicles(config.n_vesicles)
+    scene.add_gold(config.n_gold)
+    kinds = tuple(config.counts)
+    by_size = sorted(kinds, key=lambda name: -float(maps[name].sum()))  # the large ones while there is room
+    for done, name in enumerate(by_size):
+        tell("placing particles", done, len(kinds))
+        scene.add_particles(maps[name], name, kinds.index(name) + 1, config.counts[name])
+    tell("placing particles", len(kinds), len(kinds))
+    scene.add_filaments(config.n_filaments)
+    scene.add_debris(config.n_debris)
+
+    tell("recording", 0, 1)
+    intensities = record(
+        scene.density,
+        scene.instances > 0,
+        noise_rng,
+        voxel_size_angstrom=config.voxel_size_angstrom,
+        tilt_range_degrees=config.tilt_range_degrees,
+        defocus_um=config.defocus_um,
+        snr=config.snr,
+        smoothing=config.smoothing,
+    )
+    if config.contrast == "dark":
+        np.negative(intensities, out=intensities)
+    if config.dtype == "int8":
+        intensities = _to_int8(intensities)
+    tell("recording", 1, 1)
+    return Simulated(
+        tomogram=Tomogram(intensities, config.voxel_size_angstrom, "simulated"),
+        points=scene.points,
+        names=tuple(p.name for p in scene.particles),
+        instances_of_points=np.arange(1, len(scene.particles) + 1),
+        rotations=scene.rotations,
+        instances=scene.instances,
+        labels=scene.labels,
+        kinds=kinds,
+    )
+
+
+def _to_int8(intensities: Volume) -> Integer[np.ndarray, "z y x"]:
+    """Linear in the intensities ; one voxel in a thousand at either end is clipped."""
+    top = max(abs(float(p)) for p in np.percentile(intensities, (0.1, 99.9)))
+    scale = 127 / (top or 1.0)
+    return np.clip(np.rint(intensities * scale), -127, 127).astype(np.int8)

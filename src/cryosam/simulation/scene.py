@@ -1,0 +1,221 @@
+"""Where everything lies: particles without overlap, membranes, filaments, gold and debris."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Bool, Float
+from scipy import ndimage
+from scipy.spatial.transform import Rotation
+
+from cryosam.arrays import Mask, Points, Volume
+from cryosam.errors import ConfigError
+from cryosam.simulation.complexes import random_complex, render_blobs
+
+__all__ = ["FILAMENT_LABEL", "GOLD_LABEL", "MEMBRANE_LABEL", "Scene"]
+
+FILAMENT_LABEL, GOLD_LABEL, MEMBRANE_LABEL = 97, 98, 99
+_INSIDE = 0.3  # of the protein's density: a voxel above it belongs to the particle
+_GOLD_DENSITY = 4.0
+_MEMBRANE_DENSITY = 0.75
+_TURNS, _PLACES = 12, 60
+
+
+@dataclass(frozen=True)
+class _Placed:
+    """One particle as it was drawn."""
+
+    name: str
+    position: Float[np.ndarray, " 3"]
+    rotation: Float[np.ndarray, "3 3"]
+
+
+class Scene:
+    """A volume of density that is filled step by step; what is filled is not filled again.
+
+    Parameters
+    ----------
+    shape
+        Voxels z, y, x.
+    voxel_size_angstrom
+        Edge of a voxel.
+    rng
+        Every random number comes from here.
+
+    Attributes
+    ----------
+    density
+        ``(z, y, x)`` float32; protein is about 1.
+    instances
+        ``(z, y, x)`` int16; particle i of `particles` is i + 1.
+    labels
+        ``(z, y, x)`` uint8; the number of the kind, or `FILAMENT_LABEL`, `GOLD_LABEL`, `MEMBRANE_LABEL`.
+    particles
+        In the order of their instances.
+    """
+
+    def __init__(self, shape: tuple[int, int, int], voxel_size_angstrom: float, rng: np.random.Generator) -> None:
+        self.density = np.zeros(shape, dtype=np.float32)
+        self.instances = np.zeros(shape, dtype=np.int16)
+        self.labels = np.zeros(shape, dtype=np.uint8)
+        self.particles: list[_Placed] = []
+        self._taken = np.zeros(shape, dtype=bool)
+        self._voxel = voxel_size_angstrom
+        self._rng = rng
+
+    @property
+    def points(self) -> Points:
+        """``(n, 3)`` centres of mass z, y, x in voxels."""
+        return np.array([p.position for p in self.particles]).reshape(-1, 3)
+
+    @property
+    def rotations(self) -> Float[np.ndarray, "n 3 3"]:
+        """``(n, 3, 3)`` matrices R: the map's voxel at offset d from its centre of mass lies at position + R d."""
+        return np.array([p.rotation for p in self.particles]).reshape(-1, 3, 3)
+
+    def add_particles(self, density: Volume, name: str, label: int, n: int) -> None:
+        """Place ``n`` copies of a density map, whole and apart, anywhere.
+
+        Raises
+        ------
+        ConfigError
+            If the volume is too full or too thin for them.
+        """
+        for _ in range(n):
+            position, rotation, box, mask = self._place(density, name)
+            self.particles.append(_Placed(name, position, rotation))
+            self.instances[box][mask] = len(self.particles)
+            self.labels[box][mask] = label
+
+    def add_debris(self, n: int) -> None:
+        """Amorphous lumps of protein of 40 to 90 angstrom that are no particles."""
+        for _ in range(n):
+            diameter = float(self._rng.uniform(40, 90))
+            self._place(random_complex(int(self._rng.integers(2**31)), diameter, self._voxel), "debris")
+
+    def add_gold(self, n: int, diameter_angstrom: float = 100.0) -> None:
+        """Gold beads."""
+        radius = diameter_angstrom / 2 / self._voxel
+        half = int(np.ceil(radius)) + 2
+        z, y, x = np.ogrid[-half : half + 1, -half : half + 1, -half : half + 1]
+        ball = np.clip(radius + 0.5 - np.sqrt(z * z + y * y + x * x), 0, 1).astype(np.float32)
+        for _ in range(n):
+            _, _, box, mask = self._place(ball, "gold", _GOLD_DENSITY)
+            self.labels[box][mask] = GOLD_LABEL
+
+    def add_vesicles(self, n: int) -> None:
+        """Ellipsoidal bilayers of 500 to 1100 angstrom, two leaflets 40 angstrom apart; they may leave the volume."""
+        grid = np.indices(self.density.shape, dtype=np.float32, sparse=True)
+        for _ in range(n):
+            for _ in range(_PLACES):
+                radius = float(self._rng.uniform(250, 550)) / self._voxel
+                centre = self._rng.random(3) * (np.array(self.density.shape) - 1)
+                axes = radius * self._rng.uniform(0.85, 1.15, size=3)
+                scaled = sum(((g - c) / a) ** 2 for g, c, a in zip(grid, centre, axes, strict=True))
+                depth = (np.sqrt(scaled) - 1) * radius * self._voxel
+                shell = np.abs(depth) < 40
+                if shell.any() and not (shell & self._taken).any():
+                    break
+            else:
+                raise ConfigError(
+                    f"no room for {n} vesicles in {self.density.shape} voxels; give fewer or a larger shape"
+                )
+            leaflets = np.exp(-0.5 * ((np.abs(depth) - 20) / 9) ** 2)
+            self.density += _MEMBRANE_DENSITY * leaflets
+            self.labels[np.abs(depth) < 30] = MEMBRANE_LABEL
+            self._taken |= shell
+
+    def add_filaments(self, n: int) -> None:
+        """Curved two-stranded filaments as actin, through the whole volume, interrupted where something else lies."""
+        rise, strand = 27.5 / self._voxel, 22.0 / self._voxel
+        for _ in range(n):
+            length = int(2 * np.linalg.norm(self.density.shape) / rise)
+            angle, tilt = self._rng.uniform(0, np.pi), self._rng.normal(scale=0.15)
+            bend = np.cumsum(self._rng.normal(scale=0.015, size=length)) + angle
+            steps = rise * np.column_stack([np.full(length, tilt), np.sin(bend), np.cos(bend)])
+            path = np.cumsum(steps, axis=0)
+            path += self._rng.uniform(0.2, 0.8, size=3) * np.array(self.density.shape) - path[length // 2]
+            side = np.column_stack([np.zeros(length), steps[:, 2], -steps[:, 1]]) / rise
+            turn = np.radians(-166.6) * np.arange(length)[:, None]
+            path += strand * (np.cos(turn) * side + np.sin(turn) * np.array([1.0, 0, 0]))
+            drawn = 1 - np.exp(-1.5 * render_blobs(self.density.shape, path, 16 / self._voxel))
+            drawn[self._taken] = 0
+            self.density += drawn
+            self.labels[drawn > _INSIDE] = FILAMENT_LABEL
+            self._taken |= _grown(drawn > 0.5 * _INSIDE)
+
+    def _place(
+        self, density: Volume, name: str, scale: float = 1.0
+    ) -> tuple[
+        Float[np.ndarray, " 3"], Float[np.ndarray, "3 3"], tuple[slice, slice, slice], Bool[np.ndarray, "mz my mx"]
+    ]:
+        """Add a map at a free place, turned at random; its centre of mass, rotation, box and mask within the box."""
+        for _ in range(_TURNS):
+            rotation = Rotation.random(rng=self._rng).as_matrix()
+            drawn, centre = turn_density(density, rotation, self._rng.random(3) - 0.5)
+            mask = drawn > _INSIDE
+            claim = _grown(mask)
+            room = np.array(self.density.shape) - drawn.shape
+            if (room < 0).any():
+                continue
+            for corner in self._rng.integers(0, room + 1, size=(_PLACES, 3)):
+                box = tuple(slice(int(c), int(c) + n) for c, n in zip(corner, drawn.shape, strict=True))
+                if not (self._taken[box] & claim).any():
+                    self.density[box] += scale * drawn
+                    self._taken[box] |= claim
+                    z, y, x = box
+                    return centre + corner, rotation, (z, y, x), mask
+        raise ConfigError(
+            f"no room for all the {name} in {self.density.shape} voxels; ask for fewer particles or a larger shape"
+        )
+
+
+def _grown(mask: Mask) -> Mask:
+    """The mask and the two voxels around it, so that neighbours stay apart."""
+    return ndimage.binary_dilation(mask, iterations=2)
+
+
+def turn_density(
+    density: Volume, rotation: Float[np.ndarray, "3 3"], shift: Float[np.ndarray, " 3"]
+) -> tuple[Float[np.ndarray, "tz ty tx"], Float[np.ndarray, " 3"]]:
+    """Rotate a map about its centre of mass and shift it by a part of a voxel.
+
+    Parameters
+    ----------
+    density
+        ``(z, y, x)``, 0 outside the protein.
+    rotation
+        ``(3, 3)`` matrix R on z, y, x columns: what lies at offset d from the centre of mass comes to R d.
+    shift
+        z, y, x in voxels.
+
+    Returns
+    -------
+    turned
+        The smallest box that holds all of it and two empty voxels around.
+    centre
+        Its centre of mass in that box, z, y, x in voxels.
+
+    Examples
+    --------
+    >>> rod = np.zeros((7, 3, 3), dtype=np.float32)
+    >>> rod[1:6, 1, 1] = 1
+    >>> z_to_x = np.array([[0.0, 0, 1], [0, 1, 0], [-1, 0, 0]])
+    >>> turned, _ = turn_density(rod, z_to_x, np.zeros(3))
+    >>> [int(n) for n in np.ptp(np.argwhere(turned > 0.5), axis=0)]
+    [0, 0, 4]
+    """
+    inside = np.argwhere(density > 0)
+    mass = density[tuple(inside.T)]
+    middle = (inside * mass[:, None]).sum(axis=0) / mass.sum()
+    half = int(np.ceil(np.linalg.norm(inside - middle, axis=1).max())) + 2
+    centre = half + shift
+    turned = ndimage.affine_transform(
+        density, rotation.T, middle - rotation.T @ centre, (2 * half + 1,) * 3, order=1, mode="constant"
+    )
+    occupied = turned > 1e-3
+    box, first = [], []
+    for axis in range(3):
+        hit = np.flatnonzero(occupied.any(axis=tuple(a for a in range(3) if a != axis)))
+        box.append(slice(max(0, int(hit[0]) - 2), int(hit[-1]) + 3))
+        first.append(box[-1].start)
+    return turned[tuple(box)], centre - np.array(first)
