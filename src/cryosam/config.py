@@ -101,6 +101,13 @@ class MatchingConfig:
         Voxels a cell at each level r, coarse to fine (paper: 16, 8, 4).
     coarse_similarity
         Cells above this cosine similarity are looked at again at the next level (paper: 0.5).
+    candidate_similarity
+        Least similarity of a candidate, whose instance is segmented before it is accepted.
+    max_candidates
+        Most candidates to segment, best first; reaching it is reported.
+    volume_tolerance
+        Spread of the natural logarithm of the volumes of one kind's masks: candidates whose mask's volume differs from
+        the prompted instance's lose score accordingly. None does not look at the masks (paper).
     threshold
         Least score of a detection; None chooses it from the data (paper: 0.5).
     max_particles
@@ -115,6 +122,9 @@ class MatchingConfig:
 
     strides: tuple[int, ...] = (2,)
     coarse_similarity: float = 0.5
+    candidate_similarity: float = 0.7
+    max_candidates: int = 2000
+    volume_tolerance: float | None = 0.4
     threshold: float | None = None
     max_particles: int | None = None
     query: Literal["centroid", "mean"] = "centroid"
@@ -129,6 +139,11 @@ class MatchingConfig:
             )
         _require(min(self.strides) >= 1, f"strides must be positive, got {self.strides}")
         _require(-1 <= self.coarse_similarity <= 1, f"coarse_similarity is a cosine, got {self.coarse_similarity}")
+        _require(
+            -1 <= self.candidate_similarity <= 1, f"candidate_similarity is a cosine, got {self.candidate_similarity}"
+        )
+        _require(self.max_candidates > 0, f"max_candidates must be positive, got {self.max_candidates}")
+        _require(self.volume_tolerance is None or self.volume_tolerance > 0, "volume_tolerance must be positive")
         _require(self.threshold is None or 0 <= self.threshold <= 1, f"threshold is in [0, 1], got {self.threshold}")
         _require(self.max_particles is None or self.max_particles > 0, "max_particles must be positive")
         _require(self.query in ("centroid", "mean"), f"query is centroid or mean, got {self.query}")
@@ -254,13 +269,20 @@ PRESETS: Mapping[str, Config] = MappingProxyType(
         "fast": Config(
             preset="fast",
             features=FeatureConfig(backend="dinov2-small"),
-            matching=MatchingConfig(strides=(16, 8, 4)),
+            matching=MatchingConfig(strides=(16, 8, 4), candidate_similarity=0.5),
             propagation=PropagationConfig(segmenter="sam2.1-tiny"),
         ),
         "paper": Config(
             preset="paper",
             features=FeatureConfig(backend="dinov2-large-registers", token_diameters=0),
-            matching=MatchingConfig(strides=(16, 8, 4), threshold=0.5, max_particles=512, min_distance_diameters=0),
+            matching=MatchingConfig(
+                strides=(16, 8, 4),
+                candidate_similarity=0.5,
+                volume_tolerance=None,
+                threshold=0.5,
+                max_particles=512,
+                min_distance_diameters=0,
+            ),
             propagation=PropagationConfig(
                 segmenter="sam-vit-h", fusion="union", window_diameters=0, smoothing=0, max_area=1024
             ),

@@ -117,7 +117,10 @@ class Segmentation:
     masks
         One a particle, in the same order; empty where only detection was asked for.
     score_map
-        The score of every cell, or None where nothing was matched.
+        The similarity to the query at every cell, or None where nothing was matched.
+    candidate_points, candidate_scores
+        ``(m, 3)`` and ``(m,)``: everything that was looked at, best first, accepted or not, so that the threshold can
+        be moved without computing again.
     threshold
         The score above which a detection was kept, or None where nothing was matched.
     prompt_masks
@@ -135,6 +138,8 @@ class Segmentation:
     scores: Scores
     masks: tuple[InstanceMask, ...]
     score_map: ScoreMap | None = None
+    candidate_points: Points = field(default_factory=lambda: np.zeros((0, 3)))
+    candidate_scores: Scores = field(default_factory=lambda: np.zeros(0))
     threshold: float | None = None
     prompt_masks: tuple[InstanceMask, ...] = ()
     warnings: tuple[str, ...] = ()

@@ -7,6 +7,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 from scipy import ndimage
 from scipy.spatial import cKDTree
+from skimage.filters import threshold_otsu
 
 from cryosam.arrays import Mask, Points, Progress, Scores, Volume
 from cryosam.config import MatchingConfig
@@ -14,31 +15,32 @@ from cryosam.features import FeatureField
 from cryosam.geometry import child_cells, level_shape, level_to_voxel
 from cryosam.masks import InstanceMask, ScoreMap
 
-__all__ = ["Matches", "build_query", "find_peaks", "match", "search_levels"]
+__all__ = ["Matches", "build_query", "choose_threshold", "find_peaks", "match", "search_levels", "verify"]
+
+_PLAUSIBLE = 0.4  # candidates below this are certainly not of the kind
+_THRESHOLD_RANGE = (0.6, 0.8)
 
 Query = Float[np.ndarray, " c"]
 
 
 @dataclass(frozen=True, eq=False)
 class Matches:
-    """Detections, best first.
+    """Candidates for the query's kind, best first.
 
     Parameters
     ----------
     points
         ``(n, 3)`` z, y, x in voxels.
     scores
-        ``(n,)`` in [0, 1], descending: the similarity to the query, negative ones set to 0.
+        ``(n,)`` in [0, 1], descending: the similarity to the query.
     score_map
-        The same for every cell of the finest level; NaN where a coarser level ruled a cell out.
-    threshold
-        The least score of a detection.
+        The same for every cell of the finest level, negative ones set to 0; NaN where nothing was evaluated: a coarser
+        level, the search mask or the edge margin ruled the cell out.
     """
 
     points: Points
     scores: Scores
     score_map: ScoreMap
-    threshold: float
 
 
 def build_query(field: FeatureField, points: Points, masks: Sequence[InstanceMask], mode: str = "centroid") -> Query:
@@ -163,7 +165,7 @@ def _refine(values: Volume, cells: Int[np.ndarray, "n 3"]) -> Points:
         curvature = 2 * here - before - after
         usable = np.isfinite(curvature) & (curvature > 0)
         offset = np.zeros(len(here))
-        offset[usable] = (after - before)[usable] / (2 * curvature[usable])
+        offset[usable] = (after[usable] - before[usable]) / (2 * curvature[usable])
         refined[inside, axis] += np.clip(offset, -0.5, 0.5)
     return refined
 
@@ -191,7 +193,7 @@ def match(
     search_mask: Mask | None = None,
     progress: Progress | None = None,
 ) -> Matches:
-    """Find every particle of the query's kind.
+    """Find candidates for the query's kind.
 
     Parameters
     ----------
@@ -200,11 +202,11 @@ def match(
     query
         ``(c,)`` feature of the kind.
     config
-        Levels, limits and the threshold.
+        Levels and limits.
     diameter
-        Of the particle, in voxels; sets how near two detections may be.
+        Of the particle, in voxels; sets how near two candidates may be.
     negatives
-        Features of what is not the kind: what is more similar to one of these than to the query is no detection.
+        Features of what is not the kind: what is more similar to one of these than to the query is no candidate.
     search_mask
         ``(z, y, x)`` bool, True where particles may be; None allows all.
     progress
@@ -213,7 +215,7 @@ def match(
     Returns
     -------
     matches
-        All detections above the threshold, or the best ``config.max_particles`` of them.
+        All local maxima of the similarity above ``config.candidate_similarity``.
     """
     stride = config.strides[-1]
     similarity = search_levels(field, query, config.strides, config.coarse_similarity, progress)
@@ -221,16 +223,78 @@ def match(
         similarity = np.where(field.similarity_map(negative, stride) > similarity, np.float32(0), similarity)
     allowed = _allowed_cells(field.shape, stride, search_mask, config.edge_margin)
     similarity = np.where(allowed, similarity, np.float32(np.nan))
-    threshold = choose_threshold(similarity) if config.threshold is None else config.threshold
-    points, values = find_peaks(similarity, stride, config.min_distance_diameters * diameter, threshold)
-    points, values = points[: config.max_particles], values[: config.max_particles]
-    points = np.clip(points, 0, np.array(field.shape) - 1.0)
+    min_distance = config.min_distance_diameters * diameter
+    points, values = find_peaks(similarity, stride, min_distance, max(config.candidate_similarity, 0.0))
     score_map = ScoreMap(np.maximum(similarity, np.float32(0)), stride)  # keeps NaN
-    return Matches(points, np.clip(values.astype(float), 0, 1), score_map, threshold)
+    return Matches(np.clip(points, 0, np.array(field.shape) - 1.0), np.clip(values.astype(float), 0, 1), score_map)
 
 
-def choose_threshold(similarity: Volume) -> float:
-    return 0.9
+def verify(
+    field: FeatureField,
+    query: Query,
+    scores: Scores,
+    masks: Sequence[InstanceMask],
+    prompt_masks: Sequence[InstanceMask],
+    volume_tolerance: float,
+) -> Scores:
+    """Scores of candidates in the light of their masks.
+
+    A candidate's score is the geometric mean of its similarity as found and that at its mask's centroid, where the
+    query was read too, times exp(-d^2 / 2): d is the difference of the logarithms of its mask's volume and of the
+    prompted instances' median volume, in units of ``volume_tolerance``.
+
+    Parameters
+    ----------
+    field, query
+        As in `match`.
+    scores
+        ``(n,)`` of the candidates.
+    masks
+        Of the candidates.
+    prompt_masks
+        Of the prompted instances.
+    volume_tolerance
+        Natural logarithm of the ratio of volumes that counts as one standard deviation.
+
+    Returns
+    -------
+    verified
+        ``(n,)`` in [0, 1]; 0 for a candidate with an empty mask. Where no prompt has a mask there is nothing to compare
+        with, and the scores come back as they are.
+    """
+    references = [mask.n_voxels for mask in prompt_masks if mask.n_voxels]
+    if not references:
+        return scores
+    volumes = np.array([mask.n_voxels for mask in masks], dtype=float)
+    seen = volumes > 0
+    centroids = np.array([mask.centroid for mask in masks if mask.n_voxels]).reshape(-1, 3)
+    at_centroid = np.clip(field.similarity_at(query, centroids).astype(float), 0, 1)
+    deviation = np.log(volumes[seen] / np.median(references)) / volume_tolerance
+    verified = np.zeros(len(scores))
+    verified[seen] = np.sqrt(scores[seen] * at_centroid) * np.exp(-0.5 * deviation**2)
+    return verified
+
+
+def choose_threshold(scores: Scores) -> float:
+    """Least score of a detection, from the scores of all candidates.
+
+    Otsu's threshold between the two groups that the plausible scores fall into, kept within a range.
+
+    Parameters
+    ----------
+    scores
+        ``(n,)`` in [0, 1].
+
+    Examples
+    --------
+    >>> 0.6 <= choose_threshold(np.array([0.95, 0.93, 0.9, 0.5, 0.45, 0.43])) <= 0.8
+    True
+    """
+    low, high = _THRESHOLD_RANGE
+    plausible = scores[scores > _PLAUSIBLE]
+    if len(np.unique(plausible)) < 2:
+        return high
+    return float(np.clip(threshold_otsu(plausible), low, high))
 
 
 def _allowed_cells(shape: Sequence[int], stride: int, search_mask: Mask | None, margin: int) -> Mask:

@@ -1,15 +1,16 @@
 """The whole method: one click, every particle of that kind."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Int
 from scipy import ndimage
 
-from cryosam.arrays import Mask, Progress
+from cryosam.arrays import Mask, Points, Progress, Scores
 from cryosam.backends import PromptSegmenter, VolumeDescriptor, load_features, load_segmenter
 from cryosam.cache import FeatureCache, entry_key
 from cryosam.config import Config
@@ -19,7 +20,7 @@ from cryosam.features.dense import extract_dense
 from cryosam.features.extraction import extract_triplane
 from cryosam.features.triplane import TriPlaneField
 from cryosam.masks import InstanceMask, Segmentation, merge_duplicates
-from cryosam.matching import Matches, build_query, match
+from cryosam.matching import build_query, choose_threshold, match, verify
 from cryosam.prompts import PointPrompts
 from cryosam.propagation import propagate
 from cryosam.tomogram import Tomogram, detect_contrast, normalise
@@ -83,16 +84,7 @@ def segment(
     2
     """
     run = _Run.start(tomogram, prompts, config, search_mask, progress)
-    found = _find(run, search_mask, cache)
-    with run.timed("segmenting"):
-        masks = propagate(run.smoothed, found.points, run.segmenter, run.config.propagation, run.diameter, progress)
-        kept = merge_duplicates(masks)
-    if len(kept) < len(masks):
-        run.say(f"{len(masks) - len(kept)} detections were dropped because their mask was that of a better one")
-    n_empty = sum(masks[k].n_voxels == 0 for k in kept)
-    if n_empty:
-        run.say(f"{n_empty} of {len(kept)} detections have no mask: the segmenter saw no particle there")
-    return run.finish(found, kept, tuple(masks[k] for k in kept))
+    return _find(run, search_mask, cache)
 
 
 def pick(
@@ -104,11 +96,10 @@ def pick(
     cache: FeatureCache | None = None,
     progress: Progress | None = None,
 ) -> Segmentation:
-    """Find every particle of the kind without segmenting it; see `segment` for the parameters and the errors."""
+    """Find every particle of the kind: the detections of `segment`, which see, without their masks."""
     run = _Run.start(tomogram, prompts, config, search_mask, progress)
     found = _find(run, search_mask, cache)
-    everything = np.arange(len(found.points))
-    return run.finish(found, everything, (InstanceMask.empty(),) * len(everything))
+    return replace(found, masks=(InstanceMask.empty(),) * len(found.points))
 
 
 def segment_prompts(
@@ -120,7 +111,7 @@ def segment_prompts(
 ) -> Segmentation:
     """Segment only the instance under each positive point; see `segment` for the parameters and the errors."""
     run = _Run.start(tomogram, prompts, config, None, progress)
-    return run.finish(None, np.arange(len(run.prompt_masks)), run.prompt_masks)
+    return run.result(points=prompts.positive, scores=np.ones(len(run.prompt_masks)), masks=run.prompt_masks)
 
 
 @dataclass(eq=False)
@@ -190,48 +181,86 @@ class _Run:
         """Keep a sentence that the user should read."""
         self.warnings.append(warning)
 
-    def finish(
-        self, found: Matches | None, kept: Int[np.ndarray, " k"], masks: tuple[InstanceMask, ...]
-    ) -> Segmentation:
-        """The result: detections, or the prompted instances where nothing was matched."""
-        points = self.prompts.positive if found is None else found.points
+    def result(self, **found: Any) -> Segmentation:
+        """What was found, with what every result has."""
         return Segmentation(
             shape=self.tomogram.shape,
-            points=points[kept],
-            scores=np.ones(len(kept)) if found is None else found.scores[kept],
-            masks=masks,
-            score_map=None if found is None else found.score_map,
-            threshold=None if found is None else found.threshold,
             prompt_masks=self.prompt_masks,
             warnings=tuple(self.warnings),
             voxel_size_angstrom=self.tomogram.voxel_size_angstrom,
             name=self.tomogram.name,
             provenance=self.provenance,
+            **found,
         )
 
 
-def _find(run: _Run, search_mask: Mask | None, cache: FeatureCache | None) -> Matches:
-    """Describe the tomogram, build the query and match it."""
+def _find(run: _Run, search_mask: Mask | None, cache: FeatureCache | None) -> Segmentation:
+    """Describe the tomogram, match the query, segment the candidates, and accept those above the threshold."""
+    matching = run.config.matching
     with run.timed("features"):
         field = _extract(run, cache)
-    matching = run.config.matching
     with run.timed("matching"):
         query = build_query(field, run.prompts.positive, run.prompt_masks, matching.query)
-        negatives = field.sample(run.prompts.negative)
-        found = match(
+        candidates = match(
             field,
             query,
             matching,
             diameter=run.diameter,
-            negatives=list(negatives),
+            negatives=list(field.sample(run.prompts.negative)),
             search_mask=search_mask,
             progress=run.progress,
         )
-    if len(found.points) == 0:
+    points, scores = _limit(run, candidates.points, candidates.scores)
+    if matching.threshold is None and not any(mask.n_voxels for mask in run.prompt_masks):
+        run.say("so nothing was searched for; click on a particle, or give a threshold to search all the same")
+        points, scores = points[:0], scores[:0]
+    with run.timed("segmenting"):
+        masks = propagate(run.smoothed, points, run.segmenter, run.config.propagation, run.diameter, run.progress)
+    if matching.volume_tolerance is not None:
+        scores = verify(field, query, scores, masks, run.prompt_masks, matching.volume_tolerance)
+        points = np.array([p if m.n_voxels == 0 else m.centroid for p, m in zip(points, masks, strict=True)])
+    order = np.argsort(-scores, kind="stable")
+    points, scores, masks = points.reshape(-1, 3)[order], scores[order], tuple(masks[i] for i in order)
+    threshold = choose_threshold(scores) if matching.threshold is None else matching.threshold
+    kept = merge_duplicates(masks)
+    kept = kept[scores[kept] >= threshold][: matching.max_particles]
+    _comment(run, scores, masks, kept, threshold)
+    return run.result(
+        points=points[kept],
+        scores=scores[kept],
+        masks=tuple(masks[k] for k in kept),
+        score_map=candidates.score_map,
+        candidate_points=points,
+        candidate_scores=scores,
+        threshold=threshold,
+    )
+
+
+def _limit(run: _Run, points: Points, scores: Scores) -> tuple[Points, Scores]:
+    """The candidates that are worth segmenting, and a word about those that are not."""
+    matching = run.config.matching
+    limit = matching.max_candidates
+    if matching.volume_tolerance is None:  # the similarity is the score: what is below the threshold is not accepted
+        above = scores >= (matching.threshold or 0)
+        points, scores = points[above], scores[above]
+        limit = min(limit, matching.max_particles or limit)
+    if len(points) > limit:
+        run.say(f"only the {limit} most similar of {len(points)} candidates were looked at; there may be more")
+    return points[:limit], scores[:limit]
+
+
+def _comment(
+    run: _Run, scores: Scores, masks: Sequence[InstanceMask], kept: Int[np.ndarray, " k"], threshold: float
+) -> None:
+    """Say what a user would want to know of what was found."""
+    limit = run.config.matching.max_particles
+    if len(scores) > 0 and len(kept) == 0:
         run.say("no particle of this kind was found; click another one, or lower the threshold")
-    if matching.max_particles is not None and len(found.points) == matching.max_particles:
-        run.say(f"only the best {matching.max_particles} detections were kept, as asked for; there may be more")
-    return found
+    if limit is not None and len(kept) == limit and int(np.count_nonzero(scores >= threshold)) > limit:
+        run.say(f"only the best {limit} detections were kept, as asked for; there may be more")
+    n_empty = sum(masks[k].n_voxels == 0 for k in kept)
+    if n_empty:
+        run.say(f"{n_empty} of {len(kept)} detections have no mask: the segmenter saw no particle there")
 
 
 def _extract(run: _Run, cache: FeatureCache | None) -> FeatureField:
