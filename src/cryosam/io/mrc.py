@@ -1,0 +1,227 @@
+"""The MRC family: MRC2014, IMOD's variants, and both compressed by gzip.
+
+An array's axes z, y, x are the file's sections, rows and columns, as they lie in the file: nothing is flipped, so the
+handedness is that of the file. The header's origin does not enter voxel coordinates; `VolumeInfo` carries it, and
+`write_mrc` can write it, so that viewers that work in angstrom (ChimeraX) put a result onto its tomogram.
+
+Sources: Cheng et al. 2015, J. Struct. Biol. 192, 146 (MRC2014); IMOD, "The MRC2014 file format used by IMOD".
+"""
+
+import gzip
+import zlib
+from io import BufferedIOBase
+from pathlib import Path
+
+import mrcfile
+import numpy as np
+from mrcfile.dtypes import HEADER_DTYPE
+
+from cryosam.arrays import AnyVolume, Mask
+from cryosam.errors import TomogramError
+from cryosam.io.atomic import atomic_path
+from cryosam.io.volume_info import VolumeInfo
+from cryosam.io.voxel_types import as_storable
+
+__all__ = ["read_mrc", "read_mrc_info", "write_mrc"]
+
+_TYPES = {0: "i1", 1: "i2", 2: "f4", 6: "u2", 12: "f2"}
+_REFUSED = {3: "complex integers", 4: "complex numbers (a Fourier transform)", 16: "colours", 101: "4-bit numbers"}
+_MAX_EDGE = 1 << 20  # a longer edge means that these bytes are no header
+_IMOD_STAMP = 1146047817
+_AXIS_LETTERS = {1: 2, 2: 1, 3: 0}  # the header counts x, y, z = 1, 2, 3
+
+
+def read_mrc_info(path: Path) -> VolumeInfo:
+    """What the header says; the voxels are not read.
+
+    Raises
+    ------
+    TomogramError
+        If the file is not an MRC volume of real numbers, or is shorter than its header says (the length of a compressed
+        file is not looked at).
+    """
+    header, _ = _read_header(path)
+    shape, dtype = _stored_shape(header), _dtype(header, path)
+    axes = _axes(header, path)
+    low, high = float(header["dmin"]), float(header["dmax"])
+    has_range = bool(np.isfinite([low, high]).all() and low < high)  # the standard marks "unknown" by low > high
+    z, y, x = (shape[axes.index(axis)] for axis in range(3))
+    return VolumeInfo(
+        path,
+        "MRC (gzip)" if _is_gzip(path) else "MRC",
+        (z, y, x),
+        dtype.newbyteorder("="),
+        _spacing(header),
+        low if has_range else None,
+        high if has_range else None,
+        _origin(header),
+    )
+
+
+def read_mrc(path: Path) -> AnyVolume:
+    """Voxels ``(z, y, x)``; memory-mapped and read-only, unless the file is compressed.
+
+    Raises
+    ------
+    TomogramError
+        As `read_mrc_info`, and if a compressed file is damaged or too short.
+    """
+    header, offset = _read_header(path)
+    shape, dtype = _stored_shape(header), _dtype(header, path)
+    data = _decompress(path, offset, shape, dtype) if _is_gzip(path) else np.memmap(path, dtype, "r", offset, shape)
+    axes = _axes(header, path)
+    return np.transpose(data, [axes.index(axis) for axis in range(3)])
+
+
+def write_mrc(
+    path: Path,
+    data: AnyVolume | Mask,
+    voxel_size_angstrom: float | None,
+    origin_angstrom: tuple[float, float, float] = (0.0, 0.0, 0.0),
+) -> None:
+    """Write a volume; a name that ends in ``.gz`` is compressed.
+
+    Parameters
+    ----------
+    data
+        ``(z, y, x)``. Integers and masks get the smallest MRC type that holds them (int8, uint16, int16, else float32):
+        MRC has no unsigned byte, which IMOD and others would read as signed.
+    voxel_size_angstrom
+        Edge of a voxel; None is written as 0, "unknown".
+    origin_angstrom
+        Position of voxel (0, 0, 0), along z, y, x, for viewers that work in angstrom.
+
+    Raises
+    ------
+    OutputError
+        If there is no space or no permission.
+    """
+    stored = as_storable(data, ("int8", "uint16", "int16"), ("float16", "float32"))
+    with (
+        atomic_path(path) as temporary,
+        mrcfile.new(temporary, compression="gzip" if _is_gzip(path) else None) as mrc,
+    ):
+        mrc.set_data(np.ascontiguousarray(stored))
+        mrc.set_volume()
+        mrc.voxel_size = voxel_size_angstrom or 0.0
+        z, y, x = origin_angstrom
+        mrc.header.origin.x, mrc.header.origin.y, mrc.header.origin.z = x, y, z
+
+
+def _is_gzip(path: Path) -> bool:
+    return path.suffix.lower() == ".gz"
+
+
+def _open(path: Path) -> BufferedIOBase:
+    return gzip.open(path) if _is_gzip(path) else path.open("rb")
+
+
+def _read_header(path: Path) -> tuple[np.void, int]:
+    """The header and the offset of the voxels, once the file's length has been found to fit."""
+    try:
+        with _open(path) as file:
+            start = file.read(HEADER_DTYPE.itemsize)
+    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+        raise TomogramError(f"{path}: damaged gzip file ({error}); copy or download it again") from error
+    if len(start) < HEADER_DTYPE.itemsize:
+        raise TomogramError(
+            f"{path}: not an MRC file: {len(start)} bytes, but the header alone has {HEADER_DTYPE.itemsize}"
+        )
+    header = _decode(start)
+    if header is None:
+        raise TomogramError(f"{path}: not an MRC file, or its header is damaged: no sensible size and type of voxel")
+    offset = HEADER_DTYPE.itemsize + int(header["nsymbt"])
+    if not _is_gzip(path):
+        _require_length(path, path.stat().st_size, offset, header)
+    return header, offset
+
+
+def _require_length(path: Path, actual: int, offset: int, header: np.void) -> None:
+    shape, dtype = _stored_shape(header), _dtype(header, path)
+    expected = offset + int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
+    if actual < expected:
+        z, y, x = shape
+        raise TomogramError(
+            f"{path}: truncated: {expected} bytes expected for {z} x {y} x {x} voxels of {dtype.name}, "
+            f"the file has {actual}; copy or download it again"
+        )
+
+
+def _decode(start: bytes) -> np.void | None:
+    """The header in the byte order in which its numbers make sense; the machine stamp only says which to try first."""
+    stamp = start[212]
+    for order in (">", "<") if stamp == 0x11 else ("<", ">"):
+        header: np.void = np.frombuffer(start, HEADER_DTYPE.newbyteorder(order))[0]
+        edges = [int(header[n]) for n in ("nx", "ny", "nz")]
+        known = int(header["mode"]) in _TYPES.keys() | _REFUSED.keys()
+        if known and 0 < min(edges) <= max(edges) <= _MAX_EDGE and int(header["nsymbt"]) >= 0:
+            return header
+    return None
+
+
+def _dtype(header: np.void, path: Path) -> np.dtype:
+    """Type of the voxels, in the file's byte order."""
+    mode = int(header["mode"])
+    if mode in _REFUSED:
+        raise TomogramError(
+            f"{path}: MRC mode {mode} holds {_REFUSED[mode]}, not a tomogram; give real numbers (modes 0, 1, 2, 6, 12)"
+        )
+    if int(header["ispg"]) >= 401:
+        raise TomogramError(
+            f"{path}: a stack of volumes (space group {int(header['ispg'])}); give one volume in a file of its own"
+        )
+    if mode == 0 and _is_imod_unsigned(header):
+        return np.dtype("u1")
+    return np.dtype(_TYPES[mode]).newbyteorder(header.dtype["nx"].byteorder)
+
+
+def _is_imod_unsigned(header: np.void) -> bool:
+    """IMOD marks its files, and in them says by bit 0 whether bytes are signed; without the mark they are."""
+    stamp, flags = np.frombuffer(header["extra2"].tobytes()[40:48], header.dtype["nx"]).tolist()
+    return stamp == _IMOD_STAMP and not flags & 1
+
+
+def _stored_shape(header: np.void) -> tuple[int, int, int]:
+    """Sections, rows and columns of the file."""
+    return int(header["nz"]), int(header["ny"]), int(header["nx"])
+
+
+def _axes(header: np.void, path: Path) -> list[int]:
+    """Which of z, y, x = 0, 1, 2 the file's sections, rows and columns run along; all zero means not said."""
+    said = [int(header[n]) for n in ("maps", "mapr", "mapc")]
+    if said == [0, 0, 0]:
+        return [0, 1, 2]
+    if sorted(said) != [1, 2, 3]:
+        raise TomogramError(f"{path}: the header's axis order mapc, mapr, maps = {said[::-1]} is no order of 1, 2, 3")
+    return [_AXIS_LETTERS[s] for s in said]
+
+
+def _spacing(header: np.void) -> tuple[float, float, float] | None:
+    """Edges of a voxel along z, y, x; a cell of zero size means not known."""
+    cell = [float(header["cella"][n]) for n in "zyx"]
+    samples = [int(header[n]) for n in ("mz", "my", "mx")]
+    if not any(cell) or min(samples) <= 0:
+        return None
+    z, y, x = (c / n for c, n in zip(cell, samples, strict=True))
+    return z, y, x
+
+
+def _origin(header: np.void) -> tuple[float, float, float]:
+    z, y, x = (float(header["origin"][n]) for n in "zyx")
+    return z, y, x
+
+
+def _decompress(path: Path, offset: int, shape: tuple[int, int, int], dtype: np.dtype) -> AnyVolume:
+    n_bytes = int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
+    try:
+        with _open(path) as file:
+            file.seek(offset)
+            content = file.read(n_bytes)
+    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+        raise TomogramError(f"{path}: damaged or truncated gzip file ({error}); copy or download it again") from error
+    if len(content) < n_bytes:
+        raise TomogramError(
+            f"{path}: truncated: {offset + n_bytes} bytes expected once decompressed, "
+            f"there are {offset + len(content)}; copy or download it again"
+        )
+    return np.frombuffer(content, dtype).reshape(shape)

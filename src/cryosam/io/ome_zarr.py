@@ -1,0 +1,212 @@
+"""OME-Zarr 0.4 (on Zarr 2) and 0.5 (on Zarr 3): one level of a multiscale image.
+
+Source: the OME-NGFF specification, sections "multiscales", "axes" and "coordinateTransformations" of 0.4 and 0.5.
+"""
+
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import zarr
+
+from cryosam.arrays import AnyVolume, Mask
+from cryosam.errors import TomogramError
+from cryosam.io.atomic import atomic_path
+from cryosam.io.volume_info import VolumeInfo
+
+__all__ = ["read_ome_zarr", "read_ome_zarr_info", "write_ome_zarr"]
+
+_ANGSTROM_PER_UNIT = {"angstrom": 1.0, "nanometer": 10.0, "micrometer": 1e4, "picometer": 0.01, "millimeter": 1e7}
+_CHUNK = 64  # voxels an edge: a chunk of float32 is 1 MiB
+_LIST_FIELDS = ("axes", "datasets")
+
+
+def read_ome_zarr_info(path: Path) -> VolumeInfo:
+    """What the metadata say; the voxels are not read.
+
+    Parameters
+    ----------
+    path
+        The image's folder ``x.zarr`` (its first, finest level), or a level's, ``x.zarr/1``.
+
+    Raises
+    ------
+    TomogramError
+        If there is no Zarr array, its axes are not z, y, x (single channels and time points are dropped), or the
+        metadata are broken.
+    """
+    array, image, dataset = _open_level(path)
+    axes = _axes(image, array, path)
+    order = _spatial_order(axes, array.shape, path)
+    if array.dtype.kind not in "uif":
+        raise TomogramError(f"{path}: voxels must be real numbers, these are {array.dtype}")
+    z, y, x = (int(array.shape[i]) for i in order)
+    return VolumeInfo(
+        path,
+        f"OME-Zarr {image['version']}" if image else f"Zarr {array.metadata.zarr_format}",
+        (z, y, x),
+        np.dtype(array.dtype).newbyteorder("="),
+        _spacing(axes, order, image, dataset, path),
+    )
+
+
+def read_ome_zarr(path: Path) -> AnyVolume:
+    """Voxels ``(z, y, x)`` of one level, in memory.
+
+    Raises
+    ------
+    TomogramError
+        As `read_ome_zarr_info`, and if a chunk cannot be decoded.
+    """
+    array, image, _ = _open_level(path)
+    order = _spatial_order(_axes(image, array, path), array.shape, path)
+    try:
+        data = np.asarray(array[tuple(slice(None) if i in order else 0 for i in range(array.ndim))])
+    except OSError:
+        raise
+    except Exception as error:  # each codec has its own exceptions
+        raise TomogramError(f"{path}: a chunk cannot be decoded ({error}); copy or download it again") from error
+    return np.transpose(data, np.argsort(np.argsort(order)))
+
+
+def write_ome_zarr(
+    path: Path, data: AnyVolume | Mask, voxel_size_angstrom: float | None, version: Literal["0.4", "0.5"] = "0.4"
+) -> None:
+    """Write one level, with its scale and without a translation.
+
+    Parameters
+    ----------
+    data
+        ``(z, y, x)``; a mask is written as uint8.
+    voxel_size_angstrom
+        Edge of a voxel, written in angstrom; None is written as a scale of 1 without a unit.
+    version
+        Of OME-Zarr: 0.4 lies on Zarr 2, 0.5 on Zarr 3.
+
+    Raises
+    ------
+    OutputError
+        If there is no space or no permission.
+    """
+    stored = data.astype(np.uint8) if data.dtype == bool else data
+    unit = {} if voxel_size_angstrom is None else {"unit": "angstrom"}
+    multiscale = {
+        "name": path.name.removesuffix(".zarr").removesuffix(".ome"),
+        "axes": [{"name": name, "type": "space", **unit} for name in "zyx"],
+        "datasets": [
+            {
+                "path": "0",
+                "coordinateTransformations": [{"type": "scale", "scale": [voxel_size_angstrom or 1.0] * 3}],
+            }
+        ],
+    }
+    with atomic_path(path) as temporary:
+        group = zarr.open_group(temporary, mode="w", zarr_format=2 if version == "0.4" else 3)
+        if version == "0.4":
+            group.attrs["multiscales"] = [{"version": version, **multiscale}]
+        else:
+            group.attrs["ome"] = {"version": version, "multiscales": [multiscale]}
+        level = group.create_array(
+            "0",
+            shape=stored.shape,
+            dtype=stored.dtype,
+            chunks=tuple(min(_CHUNK, n) for n in stored.shape),
+            chunk_key_encoding={"name": "v2" if version == "0.4" else "default", "separator": "/"},
+            dimension_names=None if version == "0.4" else ["z", "y", "x"],
+        )
+        level[...] = stored
+
+
+def _open_level(path: Path) -> tuple[zarr.Array, dict[str, Any], dict[str, Any]]:
+    """The array, and the image and the dataset that describe it; both are empty for an array outside an image."""
+    node = _open(path)
+    if isinstance(node, zarr.Group):
+        image = _image(node, path)
+        if not image:
+            members = ", ".join(sorted(node.keys())) or "nothing"
+            raise TomogramError(f"{path}: no OME-Zarr image (no multiscales); it holds {members}: give one of them")
+        dataset = image["datasets"][0]
+        level = _open(path / dataset["path"])
+        if isinstance(level, zarr.Group):
+            raise TomogramError(f"{path}: its level {dataset['path']} is no array")
+        return level, image, dataset
+    for parent in list(path.parents)[:2]:  # a level may lie one folder deeper, as in x.zarr/scale0/image
+        try:
+            group = _open(parent)
+        except TomogramError:
+            continue
+        image = _image(group, parent) if isinstance(group, zarr.Group) else {}
+        for dataset in image.get("datasets", []):
+            if dataset["path"] == path.relative_to(parent).as_posix():
+                return node, image, dataset
+    return node, {}, {}
+
+
+def _open(path: Path) -> zarr.Array | zarr.Group:
+    try:
+        return zarr.open(path, mode="r")
+    except OSError as error:
+        if not path.exists() or isinstance(error, FileNotFoundError):
+            raise TomogramError(f"{path}: neither a Zarr array nor a group, or its metadata are missing") from error
+        raise
+    except (ValueError, KeyError, TypeError) as error:
+        raise TomogramError(f"{path}: broken Zarr metadata ({error})") from error
+
+
+def _image(group: zarr.Group, path: Path) -> dict[str, Any]:
+    """The first multiscale image that the group describes, with its version; empty where there is none."""
+    attributes: dict[str, Any] = dict(group.attrs)
+    described = attributes.get("ome", attributes)
+    images = described.get("multiscales", [])
+    if not images:
+        return {}
+    image = {"version": described.get("version", "of unknown version"), **images[0]}
+    if not all(isinstance(image.get(field), list) and image[field] for field in _LIST_FIELDS):
+        raise TomogramError(f"{path}: the OME-Zarr metadata lack {' or '.join(_LIST_FIELDS)} (0.4 and 0.5 have them)")
+    return image
+
+
+def _axes(image: dict[str, Any], array: zarr.Array, path: Path) -> list[dict[str, str]]:
+    """Name and unit of each axis; an array outside an image is taken as it lies."""
+    if not image:
+        return [{"name": name} for name in ["t", "c", "z", "y", "x"][-array.ndim :]]
+    if len(image["axes"]) != array.ndim:
+        raise TomogramError(f"{path}: {len(image['axes'])} axes are described, the array has {array.ndim}")
+    return [{"name": axis} if isinstance(axis, str) else axis for axis in image["axes"]]
+
+
+def _spatial_order(axes: list[dict[str, str]], shape: tuple[int, ...], path: Path) -> tuple[int, int, int]:
+    """Where in the array the axes z, y, x stand; every other axis must have one element."""
+    names = [axis.get("name", "?").lower() for axis in axes]
+    more = [f"{name} ({n})" for name, n in zip(names, shape, strict=False) if name not in "zyx" and n > 1]
+    if more:
+        raise TomogramError(f"{path}: more than one volume, along {', '.join(more)}; give a file of one volume")
+    if len(shape) != len(names) or not set("zyx") <= set(names):
+        raise TomogramError(f"{path}: a tomogram has the axes z, y, x; this has {', '.join(names)} {shape}")
+    return names.index("z"), names.index("y"), names.index("x")
+
+
+def _spacing(
+    axes: list[dict[str, str]],
+    order: tuple[int, int, int],
+    image: dict[str, Any],
+    dataset: dict[str, Any],
+    path: Path,
+) -> tuple[float, float, float] | None:
+    """Edges of a voxel along z, y, x, or None where an axis has no unit of length.
+
+    The image's own scale comes on top of the level's.
+    """
+    factors = [_ANGSTROM_PER_UNIT.get(axes[i].get("unit", "")) for i in order]
+    if not dataset or None in factors:
+        return None
+    edges = np.array(factors, dtype=float)
+    for described in (dataset, image):
+        for transformation in described.get("coordinateTransformations", []):
+            if transformation.get("type") == "scale":
+                scale = transformation.get("scale", [])
+                if len(scale) != len(axes):
+                    raise TomogramError(f"{path}: a scale of {len(scale)} numbers for {len(axes)} axes")
+                edges *= [scale[i] for i in order]
+    z, y, x = edges.tolist()
+    return z, y, x

@@ -1,0 +1,206 @@
+"""One door to every format of volumes; the name's ending says which."""
+
+import os
+from importlib import import_module
+from pathlib import Path
+from types import ModuleType
+from typing import Literal
+
+from cryosam.arrays import AnyVolume, Mask
+from cryosam.errors import InputError, InputNotFoundError, TomogramError
+from cryosam.io.volume_info import VolumeInfo
+from cryosam.tomogram import Tomogram
+
+__all__ = ["read_info", "read_tomogram", "read_volume", "write_volume"]
+
+Format = Literal["mrc", "tiff", "ome_zarr"]
+AnyPath = str | os.PathLike[str]
+
+_SUFFIXES: dict[str, Format] = {
+    ".mrc": "mrc",
+    ".mrcs": "mrc",
+    ".rec": "mrc",
+    ".map": "mrc",
+    ".st": "mrc",
+    ".tif": "tiff",
+    ".tiff": "tiff",
+    ".zarr": "ome_zarr",
+}
+
+
+def read_tomogram(path: AnyPath, voxel_size_angstrom: float | None = None) -> Tomogram:
+    """Read a tomogram; an uncompressed MRC or TIFF file is memory-mapped, not read.
+
+    Parameters
+    ----------
+    path
+        MRC family (``.mrc .mrcs .rec .map .st``, also with ``.gz``), TIFF (``.tif .tiff``) or OME-Zarr (``x.zarr``, or
+        ``x.zarr/1`` for another level).
+    voxel_size_angstrom
+        Edge of a voxel; it takes the place of what the header says.
+
+    Raises
+    ------
+    InputNotFoundError
+        If there is no such file.
+    InputError
+        If the format is not known.
+    TomogramError
+        If the file is damaged, or is not a 3D volume of real numbers.
+    VoxelSizeError
+        If the header says that voxels are not cubes, and no size is given.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> import numpy as np
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     write_volume(f"{folder}/t.mrc", np.zeros((3, 4, 5), np.float32), voxel_size_angstrom=10.0)
+    ...     tomogram = read_tomogram(f"{folder}/t.mrc")
+    >>> tomogram.shape, tomogram.voxel_size_angstrom, tomogram.name
+    ((3, 4, 5), 10.0, 't')
+    """
+    info = read_info(path)
+    if min(info.shape) == 1:
+        z, y, x = info.shape
+        raise TomogramError(
+            f"{info.path}: a 2D image, {z} x {y} x {x} voxels (z, y, x); a tomogram has three dimensions"
+        )
+    size = info.voxel_size_angstrom if voxel_size_angstrom is None else voxel_size_angstrom
+    return Tomogram(read_volume(path), size, _name(info.path))
+
+
+def read_volume(path: AnyPath) -> AnyVolume:
+    """Read voxels ``(z, y, x)`` in the type of the file, for labels and masks; the voxel size is not looked at.
+
+    Parameters
+    ----------
+    path
+        As for `read_tomogram`.
+
+    Raises
+    ------
+    InputNotFoundError, InputError, TomogramError
+        As for `read_tomogram`.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> import numpy as np
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     write_volume(f"{folder}/labels.mrc.gz", np.full((1, 1, 3), 7), voxel_size_angstrom=None)
+    ...     read_volume(f"{folder}/labels.mrc.gz")
+    array([[[7, 7, 7]]], dtype=int8)
+    """
+    existing = _existing(path)
+    kind = _format(existing)
+    try:
+        volume: AnyVolume = getattr(_module(kind), f"read_{kind}")(existing)
+    except OSError as error:
+        raise _unreadable(existing, error) from error
+    return volume
+
+
+def read_info(path: AnyPath) -> VolumeInfo:
+    """What the header says, in milliseconds whatever the size.
+
+    Parameters
+    ----------
+    path
+        As for `read_tomogram`.
+
+    Raises
+    ------
+    InputNotFoundError, InputError, TomogramError
+        As for `read_tomogram`.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> import numpy as np
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     write_volume(f"{folder}/t.mrc", np.zeros((3, 4, 5), np.int16), voxel_size_angstrom=None)
+    ...     info = read_info(f"{folder}/t.mrc")
+    >>> info.format, info.shape, info.voxel_size_angstrom
+    ('MRC', (3, 4, 5), None)
+    """
+    existing = _existing(path)
+    kind = _format(existing)
+    try:
+        info: VolumeInfo = getattr(_module(kind), f"read_{kind}_info")(existing)
+    except OSError as error:
+        raise _unreadable(existing, error) from error
+    return info
+
+
+def write_volume(path: AnyPath, data: AnyVolume | Mask, voxel_size_angstrom: float | None) -> None:
+    """Write a volume; it appears under its name only once it is whole, and replaces what was there.
+
+    Parameters
+    ----------
+    path
+        As for `read_tomogram`; a ``.zarr`` becomes OME-Zarr 0.4, which every reader knows.
+    data
+        ``(z, y, x)``. Integers and masks are stored in the smallest type of the format that holds them.
+    voxel_size_angstrom
+        Edge of a voxel, or None if it is not known.
+
+    Raises
+    ------
+    InputError
+        If the format is not known, or has no type for such voxels.
+    OutputError
+        If there is no space or no permission.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> import numpy as np
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     write_volume(f"{folder}/mask.mrc", np.ones((2, 3, 4), dtype=bool), voxel_size_angstrom=13.48)
+    ...     read_info(f"{folder}/mask.mrc").dtype
+    dtype('int8')
+    """
+    kind = _format(Path(path))
+    getattr(_module(kind), f"write_{kind}")(Path(path), data, voxel_size_angstrom)
+
+
+def _module(kind: Format) -> ModuleType:
+    """Imported when it is needed: a run on MRC files does not wait for Zarr."""
+    return import_module(f"cryosam.io.{kind}")
+
+
+def _format(path: Path) -> Format:
+    suffixes = [s.lower() for s in path.suffixes]
+    if suffixes and suffixes[-1] == ".gz" and _SUFFIXES.get("".join(suffixes[-2:-1])) == "mrc":
+        return "mrc"
+    if suffixes and suffixes[-1] in _SUFFIXES:
+        return _SUFFIXES[suffixes[-1]]
+    if any(part.lower().endswith(".zarr") for part in path.parts):  # a level: x.zarr/1
+        return "ome_zarr"
+    raise InputError(
+        f"{path}: unknown format of volume; known are {' '.join(_SUFFIXES)}, and .gz after the MRC ones (.mrc.gz)"
+    )
+
+
+def _existing(path: AnyPath) -> Path:
+    existing = Path(path)
+    if not existing.exists():
+        raise InputNotFoundError(f"{existing}: no such file; check the path")
+    if existing.is_dir() and _format(existing) != "ome_zarr":
+        raise InputError(f"{existing}: a folder, not a file; give the volume's file")
+    return existing
+
+
+def _unreadable(path: Path, error: OSError) -> InputError:
+    return InputError(f"{path}: cannot be read: {error.strerror or error}")
+
+
+def _name(path: Path) -> str:
+    """The file's name without its endings; of a level, the name of its Zarr folder."""
+    for part in reversed(path.parts):
+        lower = part.lower()
+        for suffix in (".ome.zarr", *(f"{s}.gz" for s in _SUFFIXES), *_SUFFIXES):
+            if lower.endswith(suffix) and len(part) > len(suffix):
+                return part[: -len(suffix)]
+    return path.stem
