@@ -1,4 +1,4 @@
-"""Points as comma-separated values with a header: ``z,y,x`` in voxels, and what else is known."""
+"""Points as comma-separated values: one line of names, then one point a line, in voxels counted from 0."""
 
 import csv
 from pathlib import Path
@@ -10,121 +10,149 @@ from cryosam.errors import PointsFileError
 from cryosam.io.atomic import atomic_path
 from cryosam.io.points import PointTable
 
-__all__ = ["read_csv_points", "write_csv_points"]
+__all__ = ["read_csv", "write_csv"]
 
-_Row = tuple[int, list[str]]  # the line in the file, and its cells
+_Lines = list[tuple[int, list[str]]]
 
 
-def read_csv_points(path: Path) -> PointTable:
-    """Read points; columns may stand in any order and case, and others are left alone.
+def read_csv(path: Path) -> PointTable:
+    r"""Read points from a CSV file.
 
-    Columns ``z``, ``y`` and ``x`` are voxels, an integer is a voxel centre. ``score``, ``instance`` and ``name`` (or
-    ``class``) are read where they are there; a column of scores or instances without an entry counts as absent.
+    Parameters
+    ----------
+    path
+        Its first line names the columns: ``z``, ``y``, ``x`` and, if there, ``score``, ``instance`` and ``name`` (or
+        ``class``), in any order and in capitals or not. Other columns are ignored. Coordinates are voxels, counted
+        from 0. A file with names and no points is an empty table.
 
     Raises
     ------
     PointsFileError
-        Without a header, without one of the coordinates, or where a value is not a finite number; the message gives the
-        line.
+        If a coordinate has no column, or a cell is not what its column needs; the message gives the line.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     _ = Path(folder, "picks.csv").write_text("Class,Z,Y,X\nribosome,10,20,30\n")
+    ...     table = read_csv(Path(folder, "picks.csv"))
+    >>> table.points, table.names
+    (array([[10., 20., 30.]]), ('ribosome',))
     """
-    header, rows = _read_cells(path)
-    columns = _columns(header, path)
-    _require_lengths(rows, len(header), path)
-    points = np.array([[_number(cells[columns[axis]], axis, path, line) for axis in "zyx"] for line, cells in rows])
-    instances = _optional(rows, columns, "instance", path)
-    if instances is not None and (instances % 1).any():
-        line = rows[int(np.flatnonzero(instances % 1)[0])][0]
-        raise PointsFileError(f"{path}: line {line}: an instance is a whole number")
-    name = columns.get("name", columns.get("class"))
+    columns, lines = _parse(path)
+    points = np.array([[_number(path, line, axis, row[columns[axis]]) for axis in "zyx"] for line, row in lines])
+    instances = _optional(path, lines, columns, "instance")
+    if instances is not None:
+        broken = np.flatnonzero(instances % 1)
+        if len(broken):
+            raise PointsFileError(
+                f"{path}, line {lines[broken[0]][0]}: instance is {instances[broken[0]]:g}, not a whole number"
+            )
+    kind = columns.get("name", columns.get("class"))
     return PointTable(
         points.reshape(-1, 3),
-        _optional(rows, columns, "score", path),
-        None if name is None else tuple(cells[name] for _, cells in rows),
+        _optional(path, lines, columns, "score"),
+        None if kind is None else tuple(row[kind] for _, row in lines),
         None if instances is None else instances.astype(np.int64),
     )
 
 
-def write_csv_points(path: Path, table: PointTable) -> None:
-    """Write ``z,y,x`` and those of ``score,instance,name`` that are known; every number comes back exactly.
+def write_csv(path: Path, table: PointTable) -> None:
+    """Write points as ``z,y,x,score,instance``, and ``name`` where names are known.
+
+    Parameters
+    ----------
+    path
+        The file to make.
+    table
+        Numbers are written with three decimals; the cell of an unknown score or instance stays empty.
 
     Raises
     ------
     OutputError
         If there is no space or no permission.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     write_csv(Path(folder, "picks.csv"), PointTable(np.array([[1.0, 2.5, 3.0]]), names=("ribosome",)))
+    ...     print(Path(folder, "picks.csv").read_text())
+    z,y,x,score,instance,name
+    1.000,2.500,3.000,,,ribosome
     """
-    columns: dict[str, list[object]] = {axis: table.points[:, i].tolist() for i, axis in enumerate("zyx")}
-    if table.scores is not None:
-        columns["score"] = table.scores.tolist()
-    if table.instances is not None:
-        columns["instance"] = table.instances.tolist()
-    if table.names is not None:
-        columns["name"] = list(table.names)
-    with atomic_path(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+    with atomic_path(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(columns)
-        writer.writerows(zip(*columns.values(), strict=True))
+        writer.writerow(["z", "y", "x", "score", "instance", *(["name"] if table.names is not None else [])])
+        for i, point in enumerate(table.points):
+            writer.writerow(
+                [
+                    *(f"{c:z.3f}" for c in point),
+                    "" if table.scores is None else f"{table.scores[i]:z.3f}",
+                    "" if table.instances is None else int(table.instances[i]),
+                    *([table.names[i]] if table.names is not None else []),
+                ]
+            )
 
 
-def _read_cells(path: Path) -> tuple[list[str], list[_Row]]:
-    """The header in lower case, and every line that is not empty."""
+def _parse(path: Path) -> tuple[dict[str, int], _Lines]:
+    """Index of each column by its name, and the rows with their line numbers."""
     try:
-        with path.open(newline="", encoding="utf-8-sig") as file:  # spreadsheets put a mark before the first letter
-            lines = csv.reader(file, skipinitialspace=True)
-            rows = [(lines.line_num, [c.strip() for c in row]) for row in lines if any(c.strip() for c in row)]
+        with path.open(encoding="utf-8-sig", newline="") as file:  # spreadsheets put a mark before the first letter
+            reader = csv.reader(file, skipinitialspace=True)
+            rows = [(reader.line_num, [c.strip() for c in row]) for row in reader if any(c.strip() for c in row)]
     except (UnicodeDecodeError, csv.Error) as error:
         raise PointsFileError(f"{path}: not a text file of comma-separated values ({error})") from error
     if not rows:
         raise PointsFileError(f"{path}: the file is empty; its first line must name the columns, such as z,y,x")
-    return [cell.lower() for cell in rows[0][1]], rows[1:]
+    (_, header), *lines = rows
+    columns = _columns(path, [name.lower() for name in header])
+    for line, row in lines:
+        # with a decimal comma one number makes two cells, and every later one is read in the wrong column
+        if len(row) < len(header) or any(row[len(header) :]):
+            raise PointsFileError(
+                f"{path}, line {line}: {len(row)} values for {len(header)} columns; decimals are written 1.5, not 1,5"
+            )
+    return columns, lines
 
 
-def _columns(header: list[str], path: Path) -> dict[str, int]:
-    """Where each column stands, by its name."""
+def _columns(path: Path, header: list[str]) -> dict[str, int]:
     missing = [axis for axis in "zyx" if axis not in header]
-    if missing and all(_is_number(cell) for cell in header):
+    if missing and all(_is_number(name) for name in header):
         raise PointsFileError(
-            f"{path}: the first line holds numbers, not the names of columns, so the order of the axes is not known; "
-            "put a line such as z,y,x before it"
+            f"{path}: the first line is {','.join(header)}: numbers, not names, so the order of the axes is "
+            f"not known; put a line such as z,y,x before it"
         )
     if missing:
         raise PointsFileError(
             f"{path}: no column {' or '.join(missing)}; the columns are {', '.join(header)}; "
-            "z,y,x (voxels) are needed, separated by commas"
+            f"z, y and x (voxels) are needed, separated by commas"
         )
     twice = sorted({name for name in header if name and header.count(name) > 1})
     if twice:
-        raise PointsFileError(f"{path}: two columns are called {twice[0]}; rename or delete one")
+        raise PointsFileError(f"{path}: two columns are named {twice[0]}; name each once")
     return {name: i for i, name in enumerate(header)}
 
 
-def _require_lengths(rows: list[_Row], n_columns: int, path: Path) -> None:
-    """Refuse lines with more or fewer cells: a decimal comma makes two cells of a number and shifts all that follow."""
-    for line, cells in rows:
-        if len(cells) < n_columns or any(cells[n_columns:]):
-            raise PointsFileError(
-                f"{path}: line {line}: {len(cells)} values for {n_columns} columns; decimals are written 1.5, not 1,5"
-            )
-
-
-def _is_number(cell: str) -> bool:
+def _is_number(text: str) -> bool:
     try:
-        float(cell)
+        float(text)
     except ValueError:
         return False
     return True
 
 
-def _number(cell: str, column: str, path: Path, line: int) -> float:
-    if not (_is_number(cell) and np.isfinite(float(cell))):
-        raise PointsFileError(f"{path}: line {line}: {column} is {cell!r}, not a finite number")
-    return float(cell)
+def _number(path: Path, line: int, column: str, text: str) -> float:
+    if not _is_number(text) or not np.isfinite(float(text)):
+        raise PointsFileError(f"{path}, line {line}: {column} is {text!r}, not a number")
+    return float(text)
 
 
-def _optional(rows: list[_Row], columns: dict[str, int], column: str, path: Path) -> Scores | None:
-    """The numbers of a column, or None if there is none, or nothing in it."""
+def _optional(path: Path, lines: _Lines, columns: dict[str, int], column: str) -> Scores | None:
+    """The numbers of a column, or None if there is no such column or nothing in it."""
     if column not in columns:
         return None
-    cells = [(line, row[columns[column]]) for line, row in rows]
-    if rows and not any(cell for _, cell in cells):
+    cells = [row[columns[column]] for _, row in lines]
+    if cells and not any(cells):
         return None
-    return np.array([_number(cell, column, path, line) for line, cell in cells], dtype=float)
+    return np.array([_number(path, line, column, c) for (line, _), c in zip(lines, cells, strict=True)], dtype=float)

@@ -1,48 +1,45 @@
 """One door to every format of points; the name's ending says which."""
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Literal
 
-from cryosam.errors import InputError, InputNotFoundError
-from cryosam.io.csv_points import read_csv_points, write_csv_points
+from cryosam.errors import InputNotFoundError, PointsFileError
+from cryosam.io.csv_points import read_csv, write_csv
 from cryosam.io.points import PointTable
-
-if TYPE_CHECKING:
-    from cryosam.io.star import StarVersion
 
 __all__ = ["read_points", "write_points"]
 
 AnyPath = str | os.PathLike[str]
-_SUFFIXES = (".csv", ".star")
 
 
 def read_points(
     path: AnyPath,
     *,
-    shape: tuple[int, int, int] | None = None,
+    shape: Sequence[int] | None = None,
     voxel_size_angstrom: float | None = None,
-    tomogram: str | None = None,
+    tomogram_name: str | None = None,
 ) -> PointTable:
-    r"""Read points, whatever the file's unit and order, as voxels z, y, x.
+    r"""Read points, in voxels of the tomogram whatever the file's own unit and origin.
 
     Parameters
     ----------
     path
-        CSV with a header ``z,y,x`` in voxels, or RELION's STAR (3.1 and 4: pixels; 5: centred angstrom).
-    shape, voxel_size_angstrom
-        Of the tomogram, which the points of a STAR file may need; see `cryosam.io.star`.
-    tomogram
-        Name of the tomogram, where a STAR file is about several.
+        ``.csv`` (`cryosam.io.csv_points.read_csv`) or ``.star`` (`cryosam.io.star.read_star`).
+    shape
+        Of the tomogram, z, y, x in voxels; RELION 5 counts from its centre.
+    voxel_size_angstrom
+        Of the tomogram; RELION 5 counts in angstrom, RELION 4 in the pixels of the tilt series.
+    tomogram_name
+        The tomogram whose points to take from a STAR file that holds several.
 
     Raises
     ------
     InputNotFoundError
         If there is no such file.
-    InputError
-        If the format is not known.
     PointsFileError
-        If the file holds no usable coordinates; the message says where.
+        If the format is not known, the file has no usable coordinates, or more must be known to use them.
     VoxelSizeError
         If the voxel size is needed and is not given.
 
@@ -50,58 +47,49 @@ def read_points(
     --------
     >>> import tempfile
     >>> with tempfile.TemporaryDirectory() as folder:
-    ...     path = Path(folder, "picks.csv")
-    ...     _ = path.write_text("x,y,z,score\n30,20,10,0.5\n")
-    ...     read_points(path).points
+    ...     _ = Path(folder, "picks.csv").write_text("x,y,z\n30,20,10\n")
+    ...     read_points(f"{folder}/picks.csv").points
     array([[10., 20., 30.]])
     """
-    existing = Path(path)
-    suffix = _suffix(existing)
-    if not existing.is_file():
-        raise InputNotFoundError(f"{existing}: no such file; check the path")
+    file = Path(path)
+    kind = _format(file)
+    if not file.exists():
+        raise InputNotFoundError(f"{file}: no such file; check the path")
     try:
-        if suffix == ".csv":
-            return read_csv_points(existing)
-        from cryosam.io.star import read_star_points  # pandas takes a while to import
+        if kind == "csv":
+            return read_csv(file)
+        from cryosam.io.star import read_star  # pandas takes its time to import
 
-        return read_star_points(existing, shape, voxel_size_angstrom, tomogram)
+        return read_star(file, shape=shape, voxel_size_angstrom=voxel_size_angstrom, tomogram_name=tomogram_name)
     except OSError as error:
-        raise InputError(f"{existing}: cannot be read: {error.strerror or error}") from error
+        raise PointsFileError(f"{file}: cannot be read: {error.strerror or error}") from error
 
 
 def write_points(
     path: AnyPath,
     table: PointTable,
     *,
-    shape: tuple[int, int, int] | None = None,
+    shape: Sequence[int] | None = None,
     voxel_size_angstrom: float | None = None,
     tomogram_name: str = "tomogram",
-    star_version: "StarVersion" = "relion5",
-    binning: float = 1.0,
+    relion: Literal[4, 5] = 5,
+    tilt_series_pixel_size_angstrom: float | None = None,
 ) -> None:
     """Write points; the file appears under its name only once it is whole, and replaces what was there.
 
     Parameters
     ----------
     path
-        ``.csv`` (voxels z, y, x, and scores, instances and names where they are known) or ``.star``.
+        ``.csv`` (`cryosam.io.csv_points.write_csv`) or ``.star`` (`cryosam.io.star.write_star`).
     table
-        Points in voxels.
-    shape, voxel_size_angstrom
-        Of the tomogram; "relion5" needs both.
-    tomogram_name
-        Written to STAR files: the name that RELION knows the tomogram by.
-    star_version
-        "relion5" (centred angstrom) or "relion4" (pixels; RELION 3.1 reads them too).
-    binning
-        Of the tomogram, for "relion4", which counts pixels of the unbinned tilt series.
+        In voxels of the tomogram.
+    shape, voxel_size_angstrom, tomogram_name, relion, tilt_series_pixel_size_angstrom
+        For STAR files only, see `cryosam.io.star.write_star`.
 
     Raises
     ------
-    InputError
-        If the format is not known.
-    VoxelSizeError, PointsFileError
-        If "relion5" lacks the voxel size or the shape.
+    PointsFileError, VoxelSizeError
+        If the format is not known, or RELION 5 is asked for without the shape or the voxel size.
     OutputError
         If there is no space or no permission.
 
@@ -116,17 +104,28 @@ def write_points(
     >>> again.points, again.scores
     (array([[4., 5., 6.]]), array([0.75]))
     """
-    target = Path(path)
-    if _suffix(target) == ".csv":
-        write_csv_points(target, table)
+    file = Path(path)
+    if _format(file) == "csv":
+        write_csv(file, table)
         return
-    from cryosam.io.star import write_star_points  # pandas takes a while to import
+    from cryosam.io.star import write_star
 
-    write_star_points(target, table, shape, voxel_size_angstrom, tomogram_name, star_version, binning)
+    write_star(
+        file,
+        table,
+        shape=shape,
+        voxel_size_angstrom=voxel_size_angstrom,
+        tomogram_name=tomogram_name,
+        relion=relion,
+        tilt_series_pixel_size_angstrom=tilt_series_pixel_size_angstrom,
+    )
 
 
-def _suffix(path: Path) -> str:
-    suffix = path.suffix.lower()
-    if suffix not in _SUFFIXES:
-        raise InputError(f"{path}: unknown format of points; known are {' '.join(_SUFFIXES)}")
-    return suffix
+def _format(path: Path) -> Literal["csv", "star"]:
+    match path.suffix.lower():
+        case ".csv":
+            return "csv"
+        case ".star":
+            return "star"
+        case _:
+            raise PointsFileError(f"{path}: unknown format of points; known are .csv and .star")

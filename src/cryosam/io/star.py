@@ -1,38 +1,34 @@
-"""Points as RELION's STAR files, and every conversion between RELION's coordinates and voxels.
+"""Points in RELION's STAR files, and every conversion between RELION's coordinates and voxels.
 
-Pixel indices
-    RELION counts pixels from 0 at the centre of the first: voxel i of an unbinned tomogram lies at ``rlnCoordinate`` i.
-    A tomogram at binning b samples the positions i * b, so its voxel i lies at ``rlnCoordinate`` i * b, without a shift
-    by half a pixel (``reconstruct_tomogram.cpp``: origin ``--x0 0.0``). RELION 4 counted from 1 inside the program, in
-    the reconstruction and in the particles alike (``--x0 1.0``, ``out.x += 1.0``), which cancels out in the files.
-
-RELION 3.1 and 4: ``rlnCoordinateX/Y/Z``, pixels
-    With ``rlnTomoTiltSeriesPixelSize`` they are pixels of the unbinned tilt series (RELION 4), else voxels of the
-    tomogram that was picked (RELION 3.1, Warp).
-
-RELION 5: ``rlnCenteredCoordinateX/Y/ZAngst``, angstrom from the centre
-    The centre is N / 2 in 0-based pixels, *not rounded*: a voxel's centre for even N, its edge for odd N
-    (``TomogramSet::loadTomogram``: ``centre = (w0 / 2.0, h0 / 2.0, d0 / 2.0)``;
-    ``ParticleSet::getParticleCoordDecenteredPixel``: ``coordinate / pixel size + centre``). RELION's own Python pickers
-    subtract ``N / 2 - 1`` instead and so differ by one unbinned pixel (3dem/relion issue 1137).
-    RELION gives a file without an optics table the tilt series' own pixel size (``ParticleSet::read``), so angstrom
-    from a tomogram of any binning are right as they are; such a file is what is written here. N is taken as the
-    tomogram's own size: where the unbinned size is not a multiple of the binning, that is off by less than a voxel.
-
+RELION 3.1 and 4, ``rlnCoordinateX/Y/Z``: pixels
+    Counted from 0 at the centre of the first: voxel i of an unbinned tomogram is position i. In RELION 4 they are
+    pixels of the tilt series whatever the binning of the tomogram; at binning b voxel i is position i * b, without a
+    shift by half a pixel (``reconstruct_tomogram.cpp``, origin ``--x0 0.0``). RELION 4 counted from 1 inside the
+    program, in the reconstruction and in the particles alike, which cancels out in the files.
+RELION 5, ``rlnCenteredCoordinateX/Y/ZAngst``: angstrom from the tomogram's centre
+    The centre is N / 2 in pixels counted from 0, *not rounded*: the centre of voxel N / 2 for an even N, an edge of a
+    voxel for an odd one (``TomogramSet::loadTomogram``: centre = w / 2.0;
+    ``ParticleSet::getParticleCoordDecenteredPixel``: coordinate / pixel size + centre). N is taken as the tomogram's own; where its unbinned size is not a multiple of
+    the binning, that is off by less than half a voxel. RELION's own pickers subtract N / 2 - 1 unbinned pixels instead
+    (3dem/relion issue 1137), so their picks lie one unbinned pixel off.
 Refined shifts
-    The particle lies at ``coordinate - A (rlnOriginX/Y/ZAngst) / pixel size``, where A is the rotation of
-    ``rlnTomoSubtomogramRot/Tilt/Psi`` if these columns exist (``ParticleSet::getPosition``).
+    The particle is at coordinate - A origin: ``rlnOriginX/Y/ZAngst`` in angstrom, and A the rotation by
+    ``rlnTomoSubtomogramRot/Tilt/Psi`` where these columns are (``ParticleSet::getPosition``).
 
 The functions named are in ``src/jaz/tomography`` of github.com/3dem/relion.
 """
 
-from pathlib import Path
+import logging
+import re
+import warnings
+from collections.abc import Sequence
+from pathlib import Path, PurePosixPath
 from typing import Literal
 
 import numpy as np
 import pandas as pd
 import starfile
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from scipy.spatial.transform import Rotation
 
 from cryosam.arrays import Points, Scores
@@ -40,221 +36,354 @@ from cryosam.errors import PointsFileError, VoxelSizeError
 from cryosam.io.atomic import atomic_path
 from cryosam.io.points import PointTable
 
-__all__ = ["StarVersion", "read_star_points", "write_star_points"]
+__all__ = ["centred_to_voxels", "read_star", "voxels_to_centred", "write_star"]
 
-StarVersion = Literal["relion4", "relion5"]
-"""Which coordinates to write: pixels (RELION 3.1 and 4), or centred angstrom (RELION 5)."""
+_log = logging.getLogger(__name__)
 
-_PIXELS = ["rlnCoordinateX", "rlnCoordinateY", "rlnCoordinateZ"]
-_CENTRED = ["rlnCenteredCoordinateXAngst", "rlnCenteredCoordinateYAngst", "rlnCenteredCoordinateZAngst"]
-_ORIGINS = ["rlnOriginXAngst", "rlnOriginYAngst", "rlnOriginZAngst"]
+_PIXELS = ["rlnCoordinateZ", "rlnCoordinateY", "rlnCoordinateX"]
+_CENTRED = ["rlnCenteredCoordinateZAngst", "rlnCenteredCoordinateYAngst", "rlnCenteredCoordinateXAngst"]
+_ORIGINS = ["rlnOriginZAngst", "rlnOriginYAngst", "rlnOriginXAngst"]
+_OLD_ORIGINS = ["rlnOriginZ", "rlnOriginY", "rlnOriginX"]
 _SUBTOMOGRAM_ANGLES = ["rlnTomoSubtomogramRot", "rlnTomoSubtomogramTilt", "rlnTomoSubtomogramPsi"]
-_TOMOGRAM_NAMES = ["rlnTomoName", "rlnMicrographName"]
-_SCORE = "rlnAutopickFigureOfMerit"
+_TOMOGRAMS = ["rlnTomoName", "rlnMicrographName"]
+_COORDINATE_PIXEL_SIZES = ["rlnTomoTiltSeriesPixelSize", "rlnMicrographPixelSize", "rlnDetectorPixelSize"]
+_SCORE, _CLASS = "rlnAutopickFigureOfMerit", "rlnClassNumber"
+_SAME_SIZE = 0.01  # relative; headers hold rounded sizes
 _SHOWN = 8  # names listed in a message
+_ENDINGS = re.compile(r"(\.(mrcs?|rec|map|st|tomostar|star|tiff?|zarr|ome|gz))+$", re.IGNORECASE)
 
 
-def read_star_points(
+def centred_to_voxels(centred_angstrom: Points, shape: Sequence[int], voxel_size_angstrom: float) -> Points:
+    """RELION 5's angstrom from the centre, ``(n, 3)`` z, y, x, to voxels.
+
+    Examples
+    --------
+    >>> centred_to_voxels(np.array([[0.0, -10.0, 20.0]]), (4, 7, 8), 10.0)
+    array([[2. , 2.5, 6. ]])
+    """
+    return centred_angstrom / voxel_size_angstrom + np.asarray(shape, dtype=float) / 2
+
+
+def voxels_to_centred(points: Points, shape: Sequence[int], voxel_size_angstrom: float) -> Points:
+    """Inverse of `centred_to_voxels`.
+
+    Examples
+    --------
+    >>> voxels_to_centred(np.array([[2.0, 2.5, 6.0]]), (4, 7, 8), 10.0)
+    array([[  0., -10.,  20.]])
+    """
+    return (points - np.asarray(shape, dtype=float) / 2) * voxel_size_angstrom
+
+
+def read_star(
     path: Path,
-    shape: tuple[int, int, int] | None = None,
+    *,
+    shape: Sequence[int] | None = None,
     voxel_size_angstrom: float | None = None,
-    tomogram: str | None = None,
+    tomogram_name: str | None = None,
 ) -> PointTable:
-    """Read the particles of one tomogram; scores come from ``rlnAutopickFigureOfMerit``.
+    r"""Read points from a STAR file of RELION 3.1, 4 or 5.
 
     Parameters
     ----------
+    path
+        A particles file. ``rlnAutopickFigureOfMerit`` becomes the scores, ``rlnClassNumber`` the names.
     shape
-        Of the tomogram, z, y, x; RELION 5 needs it.
+        Of the tomogram, z, y, x in voxels; needed for RELION 5.
     voxel_size_angstrom
-        Of the tomogram. RELION 5 needs it; RELION 4's pixels of the unbinned tilt series are scaled by it. Without it,
-        they are divided by ``rlnTomoTomogramBinning`` where the file has that, and else taken as voxels.
-    tomogram
-        Take the particles whose ``rlnTomoName`` (or ``rlnMicrographName``) is this, or is a file of this name. It can
-        be left out where the file is about one tomogram.
+        Of the tomogram; needed for RELION 5. For RELION 4, where the pixel size of the coordinates
+        (``rlnTomoTiltSeriesPixelSize``, ``rlnMicrographPixelSize`` or ``rlnDetectorPixelSize``) differs from it by more
+        than 1 %, the coordinates are scaled and the ratio is logged. Without it they are divided by
+        ``rlnTomoTomogramBinning`` where that is given, and otherwise taken as they are.
+    tomogram_name
+        The tomogram whose points to take: as in ``rlnTomoName`` (or ``rlnMicrographName``), or that name without folder
+        and ending. Points of a file that names one tomogram only are taken in any case; another name is logged.
 
     Raises
     ------
     PointsFileError
-        Without coordinates, with a coordinate that is no number, or if it is not clear which tomogram is meant.
+        If this is not a STAR file, has no coordinates, one is not a number, several tomograms are in it and it is not
+        said which, or the unit of the coordinates cannot be told.
     VoxelSizeError
         If the voxel size is needed and is not given.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> text = "data_\nloop_\n_rlnCoordinateX\n_rlnCoordinateY\n_rlnCoordinateZ\n30 20 10\n"
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     _ = Path(folder, "picks.star").write_text(text)
+    ...     read_star(Path(folder, "picks.star")).points
+    array([[10., 20., 30.]])
     """
-    particles, optics = _read_tables(path)
-    particles = particles[_of_tomogram(particles, tomogram, path)]
-    if set(_CENTRED) <= set(particles.columns):  # first, as RELION 5 does
-        if shape is None:
-            raise PointsFileError(f"{path}: RELION 5's centred coordinates need the tomogram's shape; give it")
-        size = _required(voxel_size_angstrom, f"{path}: RELION 5's coordinates in angstrom")
-        xyz = _numbers(particles, _CENTRED, path) / size + np.array(shape[::-1]) / 2
-        pixel: Scores | None = np.full(len(xyz), size)
-        scale = np.ones(len(xyz))
+    blocks = _read_blocks(path)
+    rows = _of_tomogram(path, _particles(path, blocks), tomogram_name)
+    if set(_CENTRED) <= set(rows):  # first, as RELION 5 does
+        points = _from_centred(path, rows, shape, voxel_size_angstrom)
     else:
-        xyz = _numbers(particles, _PIXELS, path)
-        pixel, scale = _pixel_and_scale(particles, optics, voxel_size_angstrom)
-    xyz = (xyz - _refined_shifts(particles, pixel, path)) * scale[:, None]
-    scores = _numbers(particles, [_SCORE], path)[:, 0] if _SCORE in particles else None
-    return PointTable(xyz[:, ::-1].copy(), scores)
+        points = _from_pixels(path, rows, blocks.get("optics", pd.DataFrame()), voxel_size_angstrom)
+    return PointTable(
+        points,
+        _numbers(path, rows, [_SCORE])[:, 0] if _SCORE in rows else None,
+        tuple(str(c) for c in rows[_CLASS]) if _CLASS in rows else None,
+    )
 
 
-def write_star_points(
+def write_star(
     path: Path,
     table: PointTable,
-    shape: tuple[int, int, int] | None = None,
+    *,
+    shape: Sequence[int] | None = None,
     voxel_size_angstrom: float | None = None,
     tomogram_name: str = "tomogram",
-    version: StarVersion = "relion5",
-    binning: float = 1.0,
+    relion: Literal[4, 5] = 5,
+    tilt_series_pixel_size_angstrom: float | None = None,
 ) -> None:
-    """Write particles of one tomogram; names and instances have no place in RELION's files.
+    """Write points as a particles file of RELION.
 
     Parameters
     ----------
+    path
+        The file to make.
+    table
+        Scores become ``rlnAutopickFigureOfMerit``. Names become ``rlnClassNumber``: themselves if all are positive
+        whole numbers, and otherwise their rank in the order of first appearance, from 1. Instances become the number
+        at the end of ``rlnTomoParticleName``.
     shape
-        Of the tomogram, z, y, x; RELION 5 needs it.
+        Of the tomogram, z, y, x in voxels; needed for RELION 5.
     voxel_size_angstrom
-        Of the tomogram; RELION 5 needs it, RELION 4 gets it in the optics table where it is known.
+        Of the tomogram; needed for RELION 5.
     tomogram_name
-        Must be the name that RELION knows the tomogram by.
-    version
-        "relion5" writes one table in centred angstrom; "relion4" an optics table and one in pixels.
-    binning
-        Voxels of the tomogram over pixels of the tilt series; RELION 4 counts the latter. RELION 5 does not need it.
+        As in RELION's tomograms file. A space, a quotation mark and ``#``, which STAR cannot hold, become ``_``.
+    relion
+        5 writes angstrom from the tomogram's centre, 4 (also for 3.1) pixels.
+    tilt_series_pixel_size_angstrom
+        Of the unbinned tilt series. RELION 4 expects pixels of that size; if left out, pixels are voxels of this
+        tomogram and the file says so. RELION 5 takes it from its own tomograms file if left out.
 
     Raises
     ------
-    VoxelSizeError, PointsFileError
-        If the voxel size or the shape is needed and is not given.
+    PointsFileError, VoxelSizeError
+        If RELION 5 is asked for without shape or voxel size, or a pixel size is given without the voxel size.
     OutputError
         If there is no space or no permission.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     write_star(Path(folder, "p.star"), PointTable(np.array([[1.0, 2.0, 3.0]])), relion=4)
+    ...     read_star(Path(folder, "p.star")).points
+    array([[1., 2., 3.]])
     """
-    xyz = table.points[:, ::-1]
-    columns: dict[str, object] = {"rlnTomoName": [tomogram_name] * len(table)}
-    tables: dict[str, pd.DataFrame] = {}
-    if version == "relion5":
-        if shape is None:
-            raise PointsFileError(f"{path}: RELION 5's centred coordinates need the tomogram's shape; give it")
-        size = _required(voxel_size_angstrom, f"{path}: RELION 5's coordinates in angstrom")
-        columns |= dict(zip(_CENTRED, ((xyz - np.array(shape[::-1]) / 2) * size).T, strict=True))
+    pixel_size = tilt_series_pixel_size_angstrom
+    if relion == 5:
+        columns, positions = _CENTRED, voxels_to_centred(table.points, *_frame(path, shape, voxel_size_angstrom))
+    elif pixel_size is None:
+        columns, positions, pixel_size = _PIXELS, table.points, voxel_size_angstrom
+    elif voxel_size_angstrom is None:
+        raise VoxelSizeError(f"{path}: pixels of the tilt series cannot be told without the voxel size; give it")
     else:
-        columns |= {"rlnMicrographName": [tomogram_name] * len(table)}
-        columns |= dict(zip(_PIXELS, (xyz * binning).T, strict=True))
-        columns |= {"rlnOpticsGroup": [1] * len(table)}
-        tables["optics"] = pd.DataFrame([_optics(voxel_size_angstrom, binning)])
+        columns, positions = _PIXELS, table.points * (voxel_size_angstrom / pixel_size)
+
+    # coordinates stand first: a line that starts with a name such as data_1 would begin a new block
+    particles = pd.DataFrame({column: positions[:, i] for i, column in reversed(list(enumerate(columns)))})
+    name = re.sub(r"[\s\"'#]", "_", tomogram_name) or "tomogram"
+    particles["rlnTomoName"] = name
+    if table.instances is not None:
+        particles["rlnTomoParticleName"] = [f"{name}/{i}" for i in table.instances]
     if table.scores is not None:
-        columns[_SCORE] = table.scores
-    tables["particles"] = pd.DataFrame(columns)
+        particles[_SCORE] = table.scores
+    if table.names is not None:
+        particles[_CLASS] = _class_numbers(table.names)
+    blocks = {"particles": particles}
+    if relion == 4 or pixel_size is not None:
+        particles["rlnOpticsGroup"] = 1
+        blocks = {"optics": _optics(pixel_size, is_relion_4=relion == 4), "particles": particles}
+    text = starfile.to_string(blocks).partition("\n")[2]  # without its first line, which holds the time
     with atomic_path(path) as temporary:
-        starfile.write(tables, temporary)
+        temporary.write_text(f"# version {30001 if relion == 4 else 50001}\n{text}", encoding="utf-8")
 
 
-def _optics(voxel_size_angstrom: float | None, binning: float) -> dict[str, object]:
-    """The one row of the optics table."""
-    row: dict[str, object] = {"rlnOpticsGroup": 1, "rlnOpticsGroupName": "opticsGroup1", "rlnImageDimensionality": 3}
-    if voxel_size_angstrom is not None:
-        row["rlnImagePixelSize"] = voxel_size_angstrom
-        row["rlnTomoTiltSeriesPixelSize"] = voxel_size_angstrom / binning
-    return row | {"rlnTomoTomogramBinning": float(binning)}
-
-
-def _required(voxel_size_angstrom: float | None, what: str) -> float:
-    if voxel_size_angstrom is None:
-        raise VoxelSizeError(f"{what} need the tomogram's voxel size, which is not known; give it with --voxel-size")
-    return voxel_size_angstrom
-
-
-def _read_tables(path: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """The table with coordinates, and the optics table, which may be empty."""
+def _read_blocks(path: Path) -> dict[str, pd.DataFrame]:
     try:
-        blocks = starfile.read(path, always_dict=True, parse_as_string=_TOMOGRAM_NAMES)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            blocks = starfile.read(path, always_dict=True, parse_as_string=[*_TOMOGRAMS, _CLASS])
     except OSError:
         raise
     except Exception as error:  # the reader has no exceptions of its own
-        raise PointsFileError(f"{path}: not a STAR file, or damaged ({error})") from error
-    tables = {
-        name: block if isinstance(block, pd.DataFrame) else pd.DataFrame([block])  # a table of one row may lack "loop_"
-        for name, block in blocks.items()
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise PointsFileError(f"{path}: not a STAR file, or damaged ({reason})") from error
+    if not blocks:
+        raise PointsFileError(f"{path}: not a STAR file: no line starts with data_; give a particles file of RELION")
+    return {  # a table of one row may lack "loop_"
+        name: pd.DataFrame([block]) if isinstance(block, dict) else block for name, block in blocks.items()
     }
-    for table in tables.values():
-        if any(set(names) <= set(table.columns) for names in (_CENTRED, _PIXELS)):
-            return table, tables.get("optics", pd.DataFrame())
-    found = ", ".join(dict.fromkeys(str(column) for table in tables.values() for column in table.columns))
+
+
+def _particles(path: Path, blocks: dict[str, pd.DataFrame]) -> pd.DataFrame:
+    """The block with coordinates."""
+    for name in sorted(blocks, key=lambda name: name != "particles"):
+        if any(set(columns) <= set(blocks[name]) for columns in (_CENTRED, _PIXELS)):
+            return blocks[name]
+    found = ", ".join(dict.fromkeys(str(column) for block in blocks.values() for column in block))
     raise PointsFileError(
         f"{path}: no 3D coordinates: rlnCoordinateX, Y, Z or rlnCenteredCoordinateXAngst, YAngst, ZAngst are needed, "
         f"the columns are {found or 'none'}"
     )
 
 
-def _of_tomogram(particles: pd.DataFrame, tomogram: str | None, path: Path) -> Bool[np.ndarray, " n"]:
-    """Which rows belong to a tomogram; all do where the file does not name tomograms."""
-    columns = [c for c in _TOMOGRAM_NAMES if c in particles]
-    if not columns:
-        return np.ones(len(particles), dtype=bool)
-    names = particles[columns[0]].astype(str)
-    known = sorted(set(names))
-    listed = ", ".join(known[:_SHOWN]) + (f" and {len(known) - _SHOWN} more" if len(known) > _SHOWN else "")
-    if tomogram is None:
-        if len(known) > 1:
-            raise PointsFileError(f"{path}: particles of {len(known)} tomograms ({listed}); say which one is meant")
-        return np.ones(len(particles), dtype=bool)
-    is_meant = np.array([tomogram in (name, Path(name).name, Path(name).stem) for name in names], dtype=bool)
-    if known and not is_meant.any():
-        raise PointsFileError(f"{path}: no particles of tomogram {tomogram!r}; the file has {listed}")
-    return is_meant
+def _of_tomogram(path: Path, rows: pd.DataFrame, tomogram_name: str | None) -> pd.DataFrame:
+    """The rows of one tomogram; all where the file does not name tomograms."""
+    column = next((c for c in _TOMOGRAMS if c in rows), None)
+    if column is None or rows.empty:
+        return rows
+    names = sorted(rows[column].astype(str).unique())
+    if tomogram_name is None:
+        found = names
+    else:
+        found = [n for n in names if n == tomogram_name] or [n for n in names if _stem(n) == _stem(tomogram_name)]
+        if not found and len(names) == 1:
+            _log.warning("%s: all points are of tomogram %s; they are used for %s", path, names[0], tomogram_name)
+            return rows
+    if len(found) == 1:
+        return rows[rows[column].astype(str) == found[0]]
+    listed = ", ".join(names[:_SHOWN]) + (f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else "")
+    asked = "it is not said which to take" if tomogram_name is None else f"{len(found)} of them match {tomogram_name!r}"
+    raise PointsFileError(f"{path}: points of {len(names)} tomograms ({listed}), and {asked}; name one of them")
 
 
-def _numbers(particles: pd.DataFrame, columns: list[str], path: Path) -> Float[np.ndarray, "n k"]:
-    """Columns as finite numbers, or an error that names the first row that is none."""
-    values = np.column_stack([pd.to_numeric(particles[c], errors="coerce").to_numpy(dtype=float) for c in columns])
-    bad = np.flatnonzero(~np.isfinite(values).all(axis=1))
-    if len(bad):
-        row = int(particles.index[bad[0]]) + 1
-        said = ", ".join(f"{c} {particles[c].iloc[bad[0]]}" for c in columns)
-        raise PointsFileError(f"{path}: row {row} of the particles holds no finite number: {said}")
+def _frame(path: Path, shape: Sequence[int] | None, voxel_size_angstrom: float | None) -> tuple[Sequence[int], float]:
+    """What RELION 5's coordinates cannot do without."""
+    if shape is None:
+        raise PointsFileError(f"{path}: RELION 5 counts from the tomogram's centre; give the tomogram's shape")
+    if voxel_size_angstrom is None:
+        raise VoxelSizeError(f"{path}: RELION 5 counts in angstrom, and the voxel size is not known; give it")
+    return shape, voxel_size_angstrom
+
+
+def _from_centred(
+    path: Path, rows: pd.DataFrame, shape: Sequence[int] | None, voxel_size_angstrom: float | None
+) -> Points:
+    """Voxels from RELION 5's columns."""
+    frame = _frame(path, shape, voxel_size_angstrom)
+    return centred_to_voxels(_numbers(path, rows, _CENTRED) - _origins_angstrom(path, rows), *frame)
+
+
+def _from_pixels(path: Path, rows: pd.DataFrame, optics: pd.DataFrame, voxel_size_angstrom: float | None) -> Points:
+    """Voxels from RELION 3.1's and 4's columns."""
+    pixels, origins = _numbers(path, rows, _PIXELS), _origins_angstrom(path, rows)
+    pixel_sizes = _pixel_sizes(path, rows, optics, voxel_size_angstrom)
+    if origins.any():
+        if pixel_sizes is None:
+            raise VoxelSizeError(f"{path}: rlnOriginX/Y/ZAngst needs the voxel size, which is not known; give it")
+        pixels = pixels - origins / pixel_sizes[:, None]
+    return pixels / _pixels_a_voxel(path, rows, optics, pixel_sizes, voxel_size_angstrom)[:, None]
+
+
+def _pixel_sizes(
+    path: Path, rows: pd.DataFrame, optics: pd.DataFrame, voxel_size_angstrom: float | None
+) -> Scores | None:
+    """Angstrom a pixel of ``rlnCoordinate``, for each row; None if nothing tells."""
+    for column in _COORDINATE_PIXEL_SIZES:
+        sizes = _per_row(path, rows, optics, column)
+        if sizes is not None:
+            return sizes
+    images = _per_row(path, rows, optics, "rlnImagePixelSize")
+    if voxel_size_angstrom is None:
+        return images
+    if images is not None and (np.abs(images / voxel_size_angstrom - 1) > _SAME_SIZE).any():
+        # images of particles may be binned in another way than the tomogram in which they were picked
+        raise PointsFileError(
+            f"{path}: rlnImagePixelSize is {images[0]:g} angstrom and a voxel {voxel_size_angstrom:g}; in which of "
+            f"them are the coordinates? Say it in the optics block as rlnTomoTiltSeriesPixelSize"
+        )
+    return np.full(len(rows), voxel_size_angstrom, dtype=float)
+
+
+def _pixels_a_voxel(
+    path: Path,
+    rows: pd.DataFrame,
+    optics: pd.DataFrame,
+    pixel_sizes: Scores | None,
+    voxel_size_angstrom: float | None,
+) -> Scores:
+    """Edge of a voxel in pixels of ``rlnCoordinate``, for each row; logged where it is not 1."""
+    ratios = np.ones(len(rows))
+    if voxel_size_angstrom is None:
+        binning = _per_row(path, rows, optics, "rlnTomoTomogramBinning")
+        ratios = ratios if binning is None else binning
+    elif pixel_sizes is not None:
+        ratios = voxel_size_angstrom / pixel_sizes
+    ratios = np.where(np.abs(ratios - 1) <= _SAME_SIZE, 1.0, ratios)
+    for ratio in np.unique(ratios[ratios != 1]):
+        _log.warning("%s: coordinates are in pixels of the tilt series, divided by %.6g to be voxels", path, ratio)
+    return ratios
+
+
+def _origins_angstrom(path: Path, rows: pd.DataFrame) -> Points:
+    """Refined shifts z, y, x, to be subtracted; zero where the file has none."""
+    if any(_numbers(path, rows, [c]).any() for c in _OLD_ORIGINS if c in rows):
+        raise PointsFileError(f"{path}: rlnOriginX/Y/Z in pixels is of RELION 3.0; convert it with relion_convert_star")
+    origins = np.zeros((len(rows), 3))
+    for axis, column in enumerate(_ORIGINS):
+        if column in rows:
+            origins[:, axis] = _numbers(path, rows, [column])[:, 0]
+    if origins.any() and set(_SUBTOMOGRAM_ANGLES) <= set(rows):
+        turns = Rotation.from_euler("ZYZ", _numbers(path, rows, _SUBTOMOGRAM_ANGLES), degrees=True).inv()
+        origins = turns.apply(origins[:, ::-1])[:, ::-1]  # RELION's axes are x, y, z
+    return origins
+
+
+def _per_row(path: Path, rows: pd.DataFrame, optics: pd.DataFrame, column: str) -> Scores | None:
+    """A positive number for each row, from its own column or from its optics group; None if it is nowhere."""
+    if column in rows:
+        values = _numbers(path, rows, [column])[:, 0]
+    elif column not in optics or optics.empty:
+        return None
+    elif "rlnOpticsGroup" in rows and "rlnOpticsGroup" in optics:
+        groups = dict(zip(optics["rlnOpticsGroup"], _numbers(path, optics, [column])[:, 0], strict=True))
+        unknown = sorted(set(rows["rlnOpticsGroup"]) - set(groups))
+        if unknown:
+            raise PointsFileError(f"{path}: optics group {unknown[0]} of the particles is not in the optics block")
+        values = rows["rlnOpticsGroup"].map(groups).to_numpy(dtype=float)
+    else:
+        values = np.full(len(rows), _numbers(path, optics, [column])[0, 0])
+    if (values <= 0).any():
+        raise PointsFileError(f"{path}: {column} is {values.min():g}; it must be above 0")
     return values
 
 
-def _per_particle(particles: pd.DataFrame, optics: pd.DataFrame, column: str) -> Float[np.ndarray, " n"] | None:
-    """A quantity of each particle, from its own table or from its optics group."""
-    if column in particles:
-        return particles[column].to_numpy(dtype=float)
-    if column not in optics or not len(optics):
-        return None
-    if "rlnOpticsGroup" in particles and "rlnOpticsGroup" in optics:
-        by_group = dict(zip(optics["rlnOpticsGroup"], optics[column], strict=True))
-        first = optics[column].iloc[0]
-        return np.array([by_group.get(group, first) for group in particles["rlnOpticsGroup"]], dtype=float)
-    return np.full(len(particles), float(optics[column].iloc[0]))
+def _numbers(path: Path, rows: pd.DataFrame, columns: Sequence[str]) -> Float[np.ndarray, "n c"]:
+    """Columns as finite numbers, or an error that names the first row that is none."""
+    numbers = np.empty((len(rows), len(columns)))
+    for i, column in enumerate(columns):
+        numbers[:, i] = pd.to_numeric(rows[column], errors="coerce")
+        bad = np.flatnonzero(~np.isfinite(numbers[:, i]))
+        if len(bad):
+            row = int(rows.index[bad[0]]) + 1
+            raise PointsFileError(f"{path}, row {row}: {column} is {str(rows[column].iloc[bad[0]])!r}, not a number")
+    return numbers
 
 
-def _pixel_and_scale(
-    particles: pd.DataFrame, optics: pd.DataFrame, voxel_size_angstrom: float | None
-) -> tuple[Scores | None, Scores]:
-    """Angstrom a pixel of ``rlnCoordinate`` where that is known, and voxels a pixel."""
-    tilt_series = _per_particle(particles, optics, "rlnTomoTiltSeriesPixelSize")
-    binning = _per_particle(particles, optics, "rlnTomoTomogramBinning")
-    ones = np.ones(len(particles))
-    if tilt_series is not None and voxel_size_angstrom is not None:
-        return tilt_series, tilt_series / voxel_size_angstrom
-    if tilt_series is not None or binning is not None:
-        return tilt_series, ones if binning is None else 1 / binning
-    if voxel_size_angstrom is not None:
-        return ones * voxel_size_angstrom, ones
-    return _per_particle(particles, optics, "rlnImagePixelSize"), ones
+def _optics(pixel_size_angstrom: float | None, *, is_relion_4: bool) -> pd.DataFrame:
+    """The one row of the optics block."""
+    optics = pd.DataFrame({"rlnOpticsGroup": [1], "rlnOpticsGroupName": ["opticsGroup1"]})
+    if pixel_size_angstrom is not None:
+        optics["rlnTomoTiltSeriesPixelSize"] = float(pixel_size_angstrom)
+        if is_relion_4:
+            optics["rlnImagePixelSize"] = float(pixel_size_angstrom)
+    return optics
 
 
-def _refined_shifts(particles: pd.DataFrame, pixel: Scores | None, path: Path) -> Points:
-    """What refinement found the particles to be off by, ``(n, 3)`` x, y, z in the unit of the coordinates."""
-    if not set(_ORIGINS) <= set(particles.columns):
-        return np.zeros((len(particles), 3))
-    shifts = _numbers(particles, _ORIGINS, path)
-    if not shifts.any():
-        return shifts
-    if pixel is None:
-        raise VoxelSizeError(
-            f"{path}: rlnOriginXAngst needs the voxel size, which is not known; give it with --voxel-size"
-        )
-    if set(_SUBTOMOGRAM_ANGLES) <= set(particles.columns):
-        angles = _numbers(particles, _SUBTOMOGRAM_ANGLES, path)
-        shifts = Rotation.from_euler("ZYZ", angles, degrees=True).inv().apply(shifts)
-    return shifts / pixel[:, None]
+def _class_numbers(names: Sequence[str]) -> list[int]:
+    if all(re.fullmatch(r"[1-9][0-9]*", name) for name in names):
+        return [int(name) for name in names]
+    ranks = {name: rank for rank, name in enumerate(dict.fromkeys(names), 1)}
+    return [ranks[name] for name in names]
+
+
+def _stem(name: str) -> str:
+    """A tomogram's name without folder and endings, as it stands in a STAR file."""
+    return _ENDINGS.sub("", re.sub(r"[\s\"'#]", "_", PurePosixPath(name).name))
