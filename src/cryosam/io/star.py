@@ -8,9 +8,10 @@ RELION 3.1 and 4, ``rlnCoordinateX/Y/Z``: pixels
 RELION 5, ``rlnCenteredCoordinateX/Y/ZAngst``: angstrom from the tomogram's centre
     The centre is N / 2 in pixels counted from 0, *not rounded*: the centre of voxel N / 2 for an even N, an edge of a
     voxel for an odd one (``TomogramSet::loadTomogram``: centre = w / 2.0;
-    ``ParticleSet::getParticleCoordDecenteredPixel``: coordinate / pixel size + centre). N is taken as the tomogram's own; where its unbinned size is not a multiple of
-    the binning, that is off by less than half a voxel. RELION's own pickers subtract N / 2 - 1 unbinned pixels instead
-    (3dem/relion issue 1137), so their picks lie one unbinned pixel off.
+    ``ParticleSet::getParticleCoordDecenteredPixel``: coordinate / pixel size + centre). N is taken as the tomogram's
+    own; where its unbinned size is not a multiple of the binning, that is off by less than half a voxel. RELION's own
+    pickers subtract N / 2 - 1 unbinned pixels instead (3dem/relion issue 1137), so their picks lie one unbinned pixel
+    off.
 Refined shifts
     The particle is at coordinate - A origin: ``rlnOriginX/Y/ZAngst`` in angstrom, and A the rotation by
     ``rlnTomoSubtomogramRot/Tilt/Psi`` where these columns are (``ParticleSet::getPosition``).
