@@ -185,7 +185,7 @@ def write_star(
     elif voxel_size_angstrom is None:
         raise VoxelSizeError(f"{path}: pixels of the tilt series cannot be told without the voxel size; give it")
     else:
-        columns, positions = _PIXELS, table.points * (voxel_size_angstrom / pixel_size)
+        columns, positions = _PIXELS, table.points * _unless_same(np.array(voxel_size_angstrom / pixel_size))
 
     # coordinates stand first: a line that starts with a name such as data_1 would begin a new block
     particles = pd.DataFrame({column: positions[:, i] for i, column in reversed(list(enumerate(columns)))})
@@ -240,7 +240,7 @@ def _of_tomogram(path: Path, rows: pd.DataFrame, tomogram_name: str | None) -> p
     column = next((c for c in _TOMOGRAMS if c in rows), None)
     if column is None or rows.empty:
         return rows
-    names = sorted(rows[column].astype(str).unique())
+    names = sorted(rows[column].map(str).unique())
     if tomogram_name is None:
         found = names
     else:
@@ -249,7 +249,7 @@ def _of_tomogram(path: Path, rows: pd.DataFrame, tomogram_name: str | None) -> p
             _log.warning("%s: all points are of tomogram %s; they are used for %s", path, names[0], tomogram_name)
             return rows
     if len(found) == 1:
-        return rows[rows[column].astype(str) == found[0]]
+        return rows[rows[column].map(str) == found[0]]
     listed = ", ".join(names[:_SHOWN]) + (f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else "")
     asked = "it is not said which to take" if tomogram_name is None else f"{len(found)} of them match {tomogram_name!r}"
     raise PointsFileError(f"{path}: points of {len(names)} tomograms ({listed}), and {asked}; name one of them")
@@ -317,10 +317,15 @@ def _pixels_a_voxel(
         ratios = ratios if binning is None else binning
     elif pixel_sizes is not None:
         ratios = voxel_size_angstrom / pixel_sizes
-    ratios = np.where(np.abs(ratios - 1) <= _SAME_SIZE, 1.0, ratios)
+    ratios = _unless_same(ratios)
     for ratio in np.unique(ratios[ratios != 1]):
         _log.warning("%s: coordinates are in pixels of the tilt series, divided by %.6g to be voxels", path, ratio)
     return ratios
+
+
+def _unless_same(ratios: Float[np.ndarray, "..."]) -> Float[np.ndarray, "..."]:
+    """Ratios of two sizes, 1 where they differ by rounding only."""
+    return np.where(np.abs(ratios - 1) <= _SAME_SIZE, 1.0, ratios)
 
 
 def _origins_angstrom(path: Path, rows: pd.DataFrame) -> Points:
