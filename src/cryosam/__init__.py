@@ -1,1 +1,60 @@
 """One click on one particle: every particle of that kind in a tomogram, found and segmented in 3D."""
+
+from importlib import import_module
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from cryosam.backends import load_features, load_segmenter
+    from cryosam.config import Config
+    from cryosam.errors import CryosamError
+    from cryosam.io import read_points, read_tomogram
+    from cryosam.masks import InstanceMask, Segmentation
+    from cryosam.prompts import PointPrompts
+    from cryosam.segmentation import pick, segment, segment_prompts
+    from cryosam.tomogram import Tomogram
+
+__all__ = [
+    "Config",
+    "CryosamError",
+    "InstanceMask",
+    "PointPrompts",
+    "Segmentation",
+    "Tomogram",
+    "load_features",
+    "load_segmenter",
+    "pick",
+    "read_points",
+    "read_tomogram",
+    "segment",
+    "segment_prompts",
+]
+
+__version__ = version("cryosam-et")
+
+_HOMES = {
+    "Config": "config",
+    "CryosamError": "errors",
+    "InstanceMask": "masks",
+    "PointPrompts": "prompts",
+    "Segmentation": "masks",
+    "Tomogram": "tomogram",
+    "load_features": "backends",
+    "load_segmenter": "backends",
+    "pick": "segmentation",
+    "read_points": "io",
+    "read_tomogram": "io",
+    "segment": "segmentation",
+    "segment_prompts": "segmentation",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name when it is first used: importing the package stays cheap."""
+    if name not in _HOMES:
+        raise AttributeError(f"module 'cryosam' has no attribute {name!r}")
+    return getattr(import_module(f"cryosam.{_HOMES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

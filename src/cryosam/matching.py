@@ -17,6 +17,7 @@ from cryosam.masks import InstanceMask, ScoreMap
 
 __all__ = ["Matches", "build_query", "choose_threshold", "find_peaks", "match", "search_levels", "verify"]
 
+_VOLUME_WITNESSES = 3
 _PLAUSIBLE = 0.4  # candidates below this are certainly not of the kind
 _THRESHOLD_RANGE = (0.6, 0.8)
 
@@ -241,7 +242,8 @@ def verify(
 
     A candidate's score is the geometric mean of its similarity as found and that at its mask's centroid, where the
     query was read too, times exp(-d^2 / 2): d is the difference of the logarithms of its mask's volume and of the
-    prompted instances' median volume, in units of ``volume_tolerance``.
+    kind's, in units of ``volume_tolerance``. The kind's volume is the median over the prompted instances and the three
+    most similar candidates: one mask that leaked, or fell short, does not decide alone.
 
     Parameters
     ----------
@@ -262,16 +264,19 @@ def verify(
         ``(n,)`` in [0, 1]; 0 for a candidate with an empty mask. Where no prompt has a mask there is nothing to compare
         with, and the scores come back as they are.
     """
-    references = [mask.n_voxels for mask in prompt_masks if mask.n_voxels]
-    if not references:
+    prompted = [mask.n_voxels for mask in prompt_masks if mask.n_voxels]
+    if not prompted:
         return scores
     volumes = np.array([mask.n_voxels for mask in masks], dtype=float)
     seen = volumes > 0
     centroids = np.array([mask.centroid for mask in masks if mask.n_voxels]).reshape(-1, 3)
     at_centroid = np.clip(field.similarity_at(query, centroids).astype(float), 0, 1)
-    deviation = np.log(volumes[seen] / np.median(references)) / volume_tolerance
+    similarity = np.sqrt(scores[seen] * at_centroid)
+    most_similar = np.argsort(-similarity, kind="stable")[:_VOLUME_WITNESSES]
+    reference = np.exp(np.median(np.log([*prompted, *volumes[seen][most_similar]])))
+    deviation = np.log(volumes[seen] / reference) / volume_tolerance
     verified = np.zeros(len(scores))
-    verified[seen] = np.sqrt(scores[seen] * at_centroid) * np.exp(-0.5 * deviation**2)
+    verified[seen] = similarity * np.exp(-0.5 * deviation**2)
     return verified
 
 
@@ -297,7 +302,9 @@ def choose_threshold(scores: Scores) -> float:
     return float(np.clip(threshold_otsu(plausible), low, high))
 
 
-def _allowed_cells(shape: Sequence[int], stride: int, search_mask: Mask | None, margin: int) -> Mask:
+def _allowed_cells(
+    shape: Sequence[int], stride: int, search_mask: Mask | None, margin: int
+) -> Bool[np.ndarray, "cz cy cx"]:
     """Which cells have their centre in the search mask and away from the faces."""
     cells = level_shape(shape, stride)
     allowed = np.zeros(cells, dtype=bool)

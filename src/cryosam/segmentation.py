@@ -28,7 +28,8 @@ from cryosam.tomogram import Tomogram, detect_contrast, normalise
 __all__ = ["pick", "segment", "segment_prompts"]
 
 _UNKNOWN_DIAMETER = 16.0  # voxels, when nothing was segmented under the clicks
-_BARELY_VISIBLE = 6.0  # contrast below which slices are smoothed more
+_SMOOTHING = 0.1  # of a particle's diameter
+_SMOOTHING_RANGE = (1.2, 2.2)  # voxels
 _INVISIBLE = 4.0  # contrast that background reaches by chance
 
 
@@ -150,25 +151,29 @@ class _Run:
         choice = config.tomogram.contrast
         contrast = detect_contrast(tomogram, prompts.positive) if choice == "auto" else choice
         normalised = normalise(tomogram, contrast, config.tomogram.percentiles)
-        visibility = [_visibility(normalised, point) for point in prompts.positive]
-        smoothing = config.propagation.smoothing
-        if smoothing is None:
-            smoothing = float(np.clip(1.2 * _BARELY_VISIBLE / max(min(visibility), 1e-6), 1.2, 2.0))
-        smoothed = replace(normalised, data=ndimage.gaussian_filter(normalised.data, smoothing))
-        provenance: dict[str, str | float] = {
-            "contrast": contrast,
-            "smoothing_voxels": smoothing,
-            "segmenter_digest": segmenter.digest,
-        }
-        run = cls(tomogram, normalised, smoothed, prompts, config, segmenter, (), 0.0, progress, provenance, [])
+        provenance: dict[str, str | float] = {"contrast": contrast, "segmenter_digest": segmenter.digest}
+        run = cls(tomogram, normalised, normalised, prompts, config, segmenter, (), 0.0, progress, provenance, [])
         with run.timed("prompts"):
-            run.prompt_masks = propagate(smoothed, prompts.positive, segmenter, config.propagation, diameter, progress)
-        for point, value, mask in zip(prompts.positive, visibility, run.prompt_masks, strict=True):
-            if value < _INVISIBLE or mask.n_voxels == 0:
+            run.segment_prompts(diameter)
+        for point, mask in zip(prompts.positive, run.prompt_masks, strict=True):
+            if mask.n_voxels == 0 or _visibility(normalised, point) < _INVISIBLE:
                 run.say(f"nothing stands out of the background at point {','.join(f'{c:g}' for c in point)}")
-        run.diameter = _diameter_of(run.prompt_masks) if diameter is None else diameter
-        provenance["diameter_voxels"] = run.diameter
         return run
+
+    def segment_prompts(self, diameter: float | None) -> None:
+        """Segment the prompted instances; without a diameter twice, the second time smoothed as their size allows."""
+        settings, points = self.config.propagation, self.prompts.positive
+        self.diameter = _UNKNOWN_DIAMETER if diameter is None else diameter
+        for _ in range(2 if diameter is None and settings.smoothing is None else 1):
+            self.smooth(_smoothing_for(self.diameter) if settings.smoothing is None else settings.smoothing)
+            self.prompt_masks = propagate(self.smoothed, points, self.segmenter, settings, diameter, self.progress)
+            self.diameter = _diameter_of(self.prompt_masks) if diameter is None else diameter
+        self.provenance["diameter_voxels"] = self.diameter
+
+    def smooth(self, sigma: float) -> None:
+        """Prepare what the segmenter sees."""
+        self.smoothed = replace(self.normalised, data=ndimage.gaussian_filter(self.normalised.data, sigma))
+        self.provenance["smoothing_voxels"] = sigma
 
     @contextmanager
     def timed(self, stage: str) -> Iterator[None]:
@@ -295,6 +300,11 @@ def _extract(run: _Run, cache: FeatureCache | None) -> FeatureField:
         slice_px=settings.slice_px,
     )
     return TriPlaneField.from_arrays(cache.get_or_compute(key, compute))
+
+
+def _smoothing_for(diameter: float) -> float:
+    """Standard deviation in voxels that steadies a particle's mask and keeps its shape."""
+    return float(np.clip(_SMOOTHING * diameter, *_SMOOTHING_RANGE))
 
 
 def _diameter_of(masks: tuple[InstanceMask, ...]) -> float:

@@ -18,8 +18,8 @@ from cryosam.backends.protocols import Candidates, SlicePrompts
 
 __all__ = ["ClassicalSegmenter"]
 
-_EDGE_LEVEL = 0.45  # of the way from the surroundings' level to the object's
-_CORE_LEVELS = (0.45, 0.65, 0.8)
+_EDGE_LEVEL = 0.55  # of the way from the surroundings' level to the object's
+_CORE_LEVELS = (0.55, 0.7, 0.85)
 _LEAST_CONTRAST = 1.5  # of an object over its surroundings, in standard deviations of the window's noise
 _REACH = 3  # a prompt may miss the object by this many pixels
 _MEMORY = 1.0  # weight of the mask prompt: what it is certain of moves the edge by this many standard deviations
@@ -52,7 +52,7 @@ class ClassicalSegmenter:
     def digest(self) -> str:
         """Identity of the settings."""
         settings = (_EDGE_LEVEL, _CORE_LEVELS, _LEAST_CONTRAST, _REACH, _MEMORY)
-        return hashlib.sha256(f"classical-1 {settings}".encode()).hexdigest()
+        return hashlib.sha256(f"classical-2 {settings}".encode()).hexdigest()
 
     def embed(self, images: Images) -> _Embedding:
         """Measure each window's surroundings; see `PromptSegmenter.embed`."""
@@ -102,6 +102,8 @@ def _segment_object(
     excess = image - background
     if allowed is not None:
         excess = np.where(allowed, excess, -np.inf)
+    if len(positive) == 0:
+        positive = _densest_in(excess)
     anchors = [_densest_near(excess, p) for p in positive]
     reference = _object_level(excess, anchors, prior)
     edge = max(_EDGE_LEVEL * reference, _LEAST_CONTRAST * noise)
@@ -129,12 +131,24 @@ def _densest_near(excess: Image, point: Float[np.ndarray, " 2"]) -> tuple[int, i
     return top + int(best[0]), left + int(best[1])
 
 
+def _densest_in(excess: Image) -> Float[np.ndarray, "1 2"]:
+    """The densest pixel, as the prompt where a box came without a point."""
+    return np.array([np.unravel_index(int(np.argmax(excess)), excess.shape)], dtype=float)
+
+
 def _object_level(excess: Image, anchors: list[tuple[int, int]], prior: Float[np.ndarray, "h w"] | None) -> float:
-    """Level of the object over its surroundings: that of its dense part, at the prompt and under the mask prompt."""
-    level = float(np.median([excess[a] for a in anchors]))
+    """Level of the object over its surroundings: the median of what is at least half as dense as its densest place.
+
+    The densest place is looked for at the prompt and under the mask prompt; by itself it is too noisy a measure.
+    """
+    peak = float(np.median([excess[anchor] for anchor in anchors]))
     if prior is not None and (prior > 0).any():
-        level = max(level, float(np.percentile(excess[prior > 0], 75)))
-    return max(level, 0.0)
+        peak = max(peak, float(np.percentile(excess[prior > 0], 75)))
+    if peak <= 0:
+        return 0.0
+    parts, _ = ndimage.label(excess > 0.5 * peak)
+    levels = [float(np.median(excess[parts == parts[anchor]])) for anchor in anchors if parts[anchor]]
+    return float(np.mean(levels)) if levels else peak
 
 
 def _flood(

@@ -1,0 +1,179 @@
+"""Self-prompting in six directions: masks of known objects, axis symmetry, fusion by the definition."""
+
+import numpy as np
+import pytest
+
+from cryosam.arrays import PLANES
+from cryosam.backends import Candidates
+from cryosam.backends.classical import ClassicalSegmenter
+from cryosam.config import PropagationConfig
+from cryosam.geometry import Window
+from cryosam.propagation import _combine, _rewindow, propagate
+from cryosam.tomogram import Tomogram
+from oracles import fuse_by_vote
+
+
+def ellipsoid(shape, centre, radii):
+    grid = np.stack(np.meshgrid(*[np.arange(n, dtype=float) for n in shape], indexing="ij"), axis=-1)
+    return (((grid - np.array(centre)) / np.array(radii)) ** 2).sum(axis=-1) <= 1
+
+
+def tomogram_of(mask, noise=0.02):
+    values = mask.astype(np.float32) + np.random.default_rng(0).normal(0, noise, mask.shape).astype(np.float32)
+    return Tomogram(values)
+
+
+def full(instance, shape):
+    mask = np.zeros(shape, dtype=bool)
+    mask[instance.box] = instance.data
+    return mask
+
+
+def dice(a, b):
+    return 2 * np.count_nonzero(a & b) / (np.count_nonzero(a) + np.count_nonzero(b))
+
+
+SHAPE = (29, 33, 41)
+CENTRE = (13.0, 15.0, 20.0)
+
+
+@pytest.mark.parametrize("fusion", ["union", "majority", "intersection", "soft"])
+@pytest.mark.parametrize("diameter", [None, 12.0])
+def test_an_ellipsoid_is_recovered(fusion, diameter) -> None:
+    truth = ellipsoid(SHAPE, CENTRE, (5, 6, 7))
+    config = PropagationConfig(fusion=fusion)
+    (found,) = propagate(tomogram_of(truth), np.array([[14.0, 13.0, 21.0]]), ClassicalSegmenter(), config, diameter)
+    assert dice(full(found, SHAPE), truth) > 0.97
+
+
+def test_each_point_has_its_own_instance_in_order() -> None:
+    centres = np.array([[8.0, 9.0, 10.0], [20.0, 22.0, 30.0], [9.0, 23.0, 29.0]])
+    truths = [ellipsoid(SHAPE, centre, (4, 4, 4)) for centre in centres]
+    tomogram = tomogram_of(np.logical_or.reduce(truths))
+    config = PropagationConfig()
+    found = propagate(tomogram, centres, ClassicalSegmenter(), config, 8.0)
+    for instance, truth in zip(found, truths, strict=True):
+        assert dice(full(instance, SHAPE), truth) > 0.97
+    alone = [propagate(tomogram, centre[None], ClassicalSegmenter(), config, 8.0)[0] for centre in centres]
+    for together, single in zip(found, alone, strict=True):
+        np.testing.assert_array_equal(full(together, SHAPE), full(single, SHAPE))
+
+
+def test_permuting_the_volumes_axes_permutes_the_mask() -> None:
+    truth = ellipsoid(SHAPE, CENTRE, (4, 6, 8))
+    tomogram = tomogram_of(truth)
+    config = PropagationConfig()
+    point = np.array([[13.0, 15.0, 20.0]])
+    (found,) = propagate(tomogram, point, ClassicalSegmenter(), config, 12.0)
+    order = (2, 0, 1)
+    turned = Tomogram(np.ascontiguousarray(tomogram.data.transpose(order)))
+    (other,) = propagate(turned, point[:, list(order)], ClassicalSegmenter(), config, 12.0)
+    np.testing.assert_array_equal(full(other, turned.shape), full(found, SHAPE).transpose(order))
+
+
+def test_a_tilted_filament_is_followed_beyond_its_first_window() -> None:
+    shape = (21, 90, 60)
+    z, y, x = np.meshgrid(*[np.arange(n) for n in shape], indexing="ij")
+    truth = (z - 10) ** 2 + (x - (10 + 0.45 * y)) ** 2 <= 9
+    config = PropagationConfig(window_voxels=24)
+    (found,) = propagate(tomogram_of(truth), np.array([[10.0, 45.0, 30.0]]), ClassicalSegmenter(), config)
+    covered = full(found, shape).any(axis=(0, 2))
+    assert covered[2:-2].all()
+    assert dice(full(found, shape), truth) > 0.9
+
+
+def test_background_gives_an_empty_mask() -> None:
+    tomogram = tomogram_of(ellipsoid(SHAPE, CENTRE, (4, 4, 4)), noise=0.05)
+    (found,) = propagate(tomogram, np.array([[3.0, 3.0, 3.0]]), ClassicalSegmenter(), PropagationConfig())
+    assert found.n_voxels < 10
+
+
+def test_area_limit_refuses_a_leak() -> None:
+    slab = np.zeros(SHAPE, dtype=bool)
+    slab[10:16] = True  # in plane z it fills the whole slice
+    config = PropagationConfig(fusion="union", max_area=20)
+    (found,) = propagate(tomogram_of(slab), np.array([[13.0, 15.0, 20.0]]), ClassicalSegmenter(), config)
+    assert found.n_voxels < 10  # a speck of noise at most
+
+
+def test_at_the_faces_of_the_tomogram() -> None:
+    truth = ellipsoid(SHAPE, (0, 0, 40), (6, 6, 6))
+    (found,) = propagate(
+        tomogram_of(truth), np.array([[0.0, 0.0, 40.0]]), ClassicalSegmenter(), PropagationConfig(), 12.0
+    )
+    assert dice(full(found, SHAPE), truth) > 0.95
+
+
+class RecordingSegmenter:
+    """Answers a disc of fixed radius at the prompt, and remembers what it was asked."""
+
+    digest = "recording"
+
+    def __init__(self) -> None:
+        self.asked = []
+
+    def embed(self, images):
+        return images
+
+    def segment(self, embedding, prompts):
+        n, (height, width) = len(prompts.image_index), embedding.shape[1:]
+        rows, cols = np.mgrid[:height, :width]
+        logits = np.empty((n, 3, height, width), dtype=np.float32)
+        for i in range(n):
+            row, col = prompts.points[i, 0]
+            self.asked.append((embedding[prompts.image_index[i]], row, col, prompts.logits is not None))
+            for k in range(3):
+                logits[i, k] = (3 + k) - np.hypot(rows - row, cols - col)
+        return Candidates(logits, np.tile(np.array([0.6, 0.9, 0.7], dtype=np.float32), (n, 1)))
+
+
+def test_first_prompts_are_the_point_and_later_ones_the_last_answer() -> None:
+    values = np.arange(np.prod((9, 11, 13)), dtype=np.float32).reshape(9, 11, 13)
+    segmenter = RecordingSegmenter()
+    config = PropagationConfig(window_diameters=0)
+    propagate(Tomogram(values), np.array([[4.0, 5.0, 6.0]]), segmenter, config)
+    first = segmenter.asked[:3]
+    for (image, row, col, has_mask), expected in zip(
+        first, [(values[4], 5, 6), (values[:, 5], 4, 6), (values[:, :, 6], 4, 5)], strict=True
+    ):
+        np.testing.assert_array_equal(image, expected[0])
+        assert (row, col, has_mask) == (*expected[1:], False)
+    later = segmenter.asked[3:]
+    assert all(has_mask for *_, has_mask in later)
+    # every slice of every plane is visited once: this segmenter never stops
+    assert len(segmenter.asked) == 9 + 11 + 13
+
+
+def test_best_score_wins_among_the_admissible() -> None:
+    values = np.zeros((9, 11, 13), dtype=np.float32)
+    config = PropagationConfig(window_diameters=0, fusion="intersection")
+    (found,) = propagate(Tomogram(values), np.array([[4.0, 5.0, 6.0]]), RecordingSegmenter(), config)
+    disc = np.hypot(*np.meshgrid(np.arange(11) - 5, np.arange(13) - 6, indexing="ij")) < 4  # candidate 1
+    np.testing.assert_array_equal(full(found, (9, 11, 13))[4], disc & (np.abs(np.arange(11) - 5) < 4)[:, None])
+
+
+@pytest.mark.parametrize("rule", ["union", "majority", "intersection"])
+def test_fusion_agrees_with_the_definition(rule) -> None:
+    rng = np.random.default_rng(1)
+    logits = rng.normal(size=(3, 4, 5, 6)).astype(np.float32)
+    logits[rng.random(logits.shape) < 0.3] = np.nan
+    stacks = [[[[None if np.isnan(v) else bool(v > 0) for v in r] for r in p] for p in s] for s in logits]
+    expected = fuse_by_vote([np.array(s, dtype=object) for s in stacks], rule)
+    np.testing.assert_array_equal(_combine(dict(zip(PLANES, logits, strict=True)), rule, 1.5), expected)
+
+
+def test_soft_fusion_weighs_the_z_plane() -> None:
+    shape = (1, 1, 1)
+    sure, unsure = np.full(shape, 3.0, dtype=np.float32), np.full(shape, -1.2, dtype=np.float32)
+    assert _combine({"z": sure, "y": unsure, "x": unsure}, "soft", 2.0).all()
+    assert not _combine({"z": unsure, "y": sure, "x": unsure}, "soft", 2.0).any()
+
+
+def test_a_moved_window_sees_the_same_logits_at_the_same_voxels() -> None:
+    logits = np.arange(30, dtype=np.float32).reshape(5, 6)
+    source, target = Window(10, 20, 5, 6), Window(12, 19, 5, 6)
+    moved = _rewindow(logits, source, target)
+    assert moved[0, 1] == logits[2, 0]
+    assert moved[2, 5] == logits[4, 4]
+    assert (moved[3:] == -20).all()
+    assert (moved[:, 0] == -20).all()
