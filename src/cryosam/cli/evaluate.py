@@ -1,0 +1,46 @@
+"""``cryosam evaluate``."""
+
+from pathlib import Path
+
+import click
+
+from cryosam.cli.options import PathType, example
+
+__all__ = ["evaluate"]
+
+
+@click.command(
+    epilog=example(
+        "cryosam evaluate results truth/particles.csv --name ribosome --distance 8",
+        "cryosam evaluate results/instances.mrc truth/instances.mrc.gz --json",
+    )
+)
+@click.argument("predicted", type=PathType)
+@click.argument("truth", type=PathType)
+@click.option("--name", metavar="KIND", help="Only this kind of the truth's names.  [default: a row a kind]")
+@click.option(
+    "--distance",
+    type=click.FloatRange(min=0),
+    default=6.0,
+    show_default=True,
+    metavar="VOXELS",
+    help="A pick this near to a true particle's centre is a hit; the CZII challenge takes half the radius.",
+)
+@click.option(
+    "--beta", type=click.FloatRange(min=0), default=4.0, show_default=True, help="Weight of recall in F-beta."
+)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON instead of tables.")
+def evaluate(predicted: Path, truth: Path, name: str | None, distance: float, beta: float, as_json: bool) -> None:
+    """Score a result against a known answer.
+
+    Each of PREDICTED and TRUTH is a folder that holds particles.csv and perhaps instances.mrc, such as --out of segment
+    or simulate; or a table of points (.csv, .star); or a volume of instance labels. Picks and true particles are paired
+    one to one. Where the truth has names and the picks have none, all picks are scored against each kind in turn.
+    """
+    from cryosam.cli.scoring import compare, print_comparison
+
+    comparison = compare(predicted, truth, name=name, distance=distance, beta=beta)
+    if as_json:
+        click.echo(comparison.to_json())
+    else:
+        print_comparison(comparison, distance, beta)

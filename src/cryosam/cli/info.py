@@ -1,0 +1,24 @@
+"""``cryosam info``."""
+
+from pathlib import Path
+
+import click
+
+from cryosam.cli.options import PathType, example
+
+__all__ = ["info"]
+
+
+@click.command(epilog=example("cryosam info tomogram.mrc"))
+@click.argument("tomogram", type=PathType)
+def info(tomogram: Path) -> None:
+    """Say what a tomogram is, what it needs and what to look out for; large files are not read whole."""
+    from cryosam.cli.inspection import describe
+
+    rows, advice = describe(tomogram)
+    width = max(map(len, rows))
+    for name, value in rows.items():
+        click.echo(f"{name:{width}}  {value}")
+    for line in advice:
+        click.echo(f"note: {line}")
+    click.echo(f"next: cryosam segment {tomogram} --point Z,Y,X --out results")

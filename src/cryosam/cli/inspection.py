@@ -1,0 +1,71 @@
+"""What ``info`` tells of a tomogram, from its header and a sample of its voxels."""
+
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float
+
+from cryosam.errors import VoxelSizeError
+from cryosam.io import read_info, read_volume
+from cryosam.tomogram import Tomogram, detect_contrast
+
+__all__ = ["describe"]
+
+_FIXED_BYTES, _BYTES_PER_VOXEL = 0.6e9, 25  # measured: peak memory of the default preset
+_FINE_ANGSTROM, _GOOD_ANGSTROM, _COARSE_ANGSTROM = 7.0, 10.0, 20.0
+_PERCENT = (0, 1, 50, 99, 100)
+
+
+def describe(path: Path) -> tuple[dict[str, str], list[str]]:
+    """Facts by name, and advice."""
+    header = read_info(path)
+    advice = []
+    try:
+        size = header.voxel_size_angstrom
+    except VoxelSizeError as error:
+        size = None
+        advice.append(str(error))
+    tomogram = Tomogram(read_volume(path), size, path.name)
+    sample = _sample(tomogram)
+    rows = {
+        "file": f"{header.path} ({header.format}, {header.dtype})",
+        "voxels": " x ".join(map(str, tomogram.shape)) + " (z, y, x)",
+        "voxel size": "not in the header" if size is None else f"{size:g} angstrom",
+    }
+    if size is not None:
+        rows["extent"] = " x ".join(f"{n * size / 10:.0f}" for n in tomogram.shape) + " nm"
+    finite = sample[np.isfinite(sample)]
+    if len(finite):
+        values = np.percentile(finite, _PERCENT)
+        rows["intensities"] = ", ".join(f"{p} %: {v:.4g}" for p, v in zip(_PERCENT, values, strict=True))
+        rows["intensities"] += f" (of {sample.size:,} voxels)"
+    if len(finite) == sample.size and np.ptp(finite) > 0:
+        rows["contrast"] = f"protein looks {detect_contrast(tomogram, np.zeros((0, 3)))}; a click tells more"
+    memory = _FIXED_BYTES + _BYTES_PER_VOXEL * tomogram.data.size
+    rows["memory"] = f"about {memory / 1e9:.1f} GB for segment with the default preset"
+    return rows, advice + _advise(size, sample)
+
+
+def _sample(tomogram: Tomogram) -> Float[np.ndarray, " n"]:
+    """About a dozen sections, every few rows: a memory-mapped file is read in a few places only."""
+    depth, height, _ = tomogram.shape
+    return tomogram.data[:: max(1, depth // 12), :: max(1, height // 128)].astype(np.float64).ravel()
+
+
+def _advise(size: float | None, sample: Float[np.ndarray, " n"]) -> list[str]:
+    """What to look out for."""
+    advice = []
+    if not np.isfinite(sample).all():
+        advice.append("it holds NaN or infinite voxels, and cannot be used before they are replaced")
+    elif np.ptp(sample) == 0:
+        advice.append("all voxels that were looked at have the same value; it cannot be used")
+    if size is None:
+        advice.append("the voxel size is not known: give --voxel-size ANGSTROM, or lengths in angstrom cannot be used")
+    if size is not None and size < _FINE_ANGSTROM:
+        advice.append(
+            f"voxels are small: binned to about {_GOOD_ANGSTROM:g} angstrom there are "
+            f"{(_GOOD_ANGSTROM / size) ** 3:.0f} times fewer, and particles stand out better"
+        )
+    elif size is not None and size > _COARSE_ANGSTROM:
+        advice.append("voxels are large: kinds of particles of less than 20 nm are hard to tell apart")
+    return advice

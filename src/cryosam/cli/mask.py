@@ -1,0 +1,19 @@
+"""``cryosam mask``."""
+
+from typing import Any
+
+import click
+
+from cryosam.cli.options import example, mask_options
+
+__all__ = ["mask"]
+
+
+@click.command(epilog=example("cryosam mask tomogram.mrc --point 92,310,254 --out one-particle"))
+@mask_options
+@click.pass_obj
+def mask(command: str, /, **options: Any) -> None:
+    """Segment only the particle that was clicked, or each of several."""
+    from cryosam.cli.pipeline import run
+
+    run("segment_prompts", options, command)

@@ -1,0 +1,89 @@
+"""Every error ends as one line on stderr and an exit code."""
+
+import errno
+import logging
+import os
+import shlex
+import signal
+import sys
+from collections.abc import Sequence
+from types import FrameType
+from typing import Any
+
+import click
+
+from cryosam.errors import CryosamError
+
+__all__ = ["OneLineErrors"]
+
+_USAGE = 2
+_INTERRUPTED = 130
+_TORCH_OUT_OF_MEMORY = ("out of memory", "can't allocate memory")  # torch raises RuntimeError for it
+
+
+class OneLineErrors(click.Group):
+    """A group of commands in which what goes wrong is one line, not a traceback.
+
+    Exit codes: 2 where the user can do something about it, 130 after Ctrl-C. A fault of the program itself keeps its
+    traceback, which is what a bug report needs.
+    """
+
+    def main(  # type: ignore[override]  # of its overloads this is one
+        self, args: Sequence[str] | None = None, prog_name: str | None = None, **extra: Any
+    ) -> Any:
+        """Run a command; its line, as it was typed, is the context's ``obj``."""
+        words = list(sys.argv[1:] if args is None else args)
+        extra |= {"standalone_mode": False, "obj": shlex.join(["cryosam", *words])}
+        logging.basicConfig(level=logging.WARNING, format="cryosam: %(message)s")
+        logging.getLogger("cryosam").setLevel(logging.INFO)
+        _unwind_when_terminated()
+        try:
+            sys.exit(super().main(words, prog_name, **extra) or 0)
+        except click.exceptions.NoArgsIsHelpError as error:
+            click.echo(error.format_message(), err=True)
+            sys.exit(_USAGE)
+        except (click.Abort, KeyboardInterrupt):
+            _say("interrupted; nothing was written")
+            sys.exit(_INTERRUPTED)
+        except Exception as error:
+            if isinstance(error, OSError) and error.errno == errno.EPIPE:  # the reader, such as head, has seen enough
+                os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+                sys.exit(0)
+            message = _explain(error)
+            if message is None:
+                raise
+            _say(f"error: {message}")
+            sys.exit(_USAGE)
+
+
+def _explain(error: Exception) -> str | None:
+    """What to tell the user, or None if it is a fault of the program."""
+    if isinstance(error, click.UsageError):
+        return f"{error.format_message()} (see {error.ctx.command_path if error.ctx else 'cryosam'} --help)"
+    if isinstance(error, click.ClickException):
+        return error.format_message()
+    if isinstance(error, CryosamError):
+        return str(error)
+    is_torch = isinstance(error, RuntimeError) and any(said in str(error) for said in _TORCH_OUT_OF_MEMORY)
+    if isinstance(error, MemoryError) or is_torch:
+        reason = str(error).splitlines()[0] if str(error) else "allocation failed"
+        return f"not enough memory ({reason}); bin or crop the tomogram: cryosam info says how much it needs"
+    if isinstance(error, OSError):
+        return f"{error.filename or 'input or output'}: {error.strerror or error}"
+    return None
+
+
+def _say(message: str) -> None:
+    click.echo("cryosam: " + " ".join(message.split()), err=True)
+
+
+def _unwind_when_terminated() -> None:
+    """Let a batch system's SIGTERM run the clean-up of temporary files too."""
+
+    def leave(number: int, _frame: FrameType | None) -> None:
+        sys.exit(128 + number)
+
+    try:
+        signal.signal(signal.SIGTERM, leave)
+    except ValueError:  # not the main thread: then the process is someone else's
+        return

@@ -1,0 +1,108 @@
+"""Options that several commands share."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from cryosam.config import PRESETS
+
+__all__ = ["OUT", "OVERWRITE", "PathType", "example", "mask_options", "parse_point", "search_options"]
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+def parse_point(text: str) -> tuple[float, float, float]:
+    """Three numbers with commas between them."""
+    try:
+        z, y, x = (float(part) for part in text.split(","))
+    except ValueError:
+        raise click.BadParameter(f"a point is three numbers z,y,x with commas and no spaces, got {text!r}") from None
+    return z, y, x
+
+
+PathType = click.Path(path_type=Path)
+
+OUT = click.option("--out", required=True, type=PathType, metavar="DIR", help="Folder for the results; made if needed.")
+OVERWRITE = click.option("--overwrite", is_flag=True, help="Replace the results of an earlier run in the folder.")
+
+_PROMPTS = (
+    click.argument("tomogram", type=PathType),
+    click.option(
+        "--point",
+        "points",
+        type=parse_point,
+        metavar="Z,Y,X",
+        multiple=True,
+        help="A click on a particle, in voxels; repeatable.",
+    ),
+    click.option(
+        "--points", "points_file", type=PathType, metavar="FILE", help="Clicks from a CSV or RELION STAR file."
+    ),
+    OUT,
+)
+_SETTINGS = (
+    click.option(
+        "--preset", metavar="NAME", help=f"Settings to start from: {', '.join(PRESETS)}.  [default: embedded]"
+    ),
+    click.option("--segmenter", metavar="NAME", help="Model that draws masks; see cryosam models list."),
+    click.option(
+        "--diameter", type=float, metavar="ANGSTROM", help="Of the particle; otherwise measured on the clicked one."
+    ),
+    click.option(
+        "--voxel-size", type=float, metavar="ANGSTROM", help="Edge of a voxel, in the place of what the header says."
+    ),
+    click.option(
+        "--contrast",
+        type=click.Choice(["auto", "dark", "bright"]),
+        help="Whether protein is dark or bright in the file.  [default: auto]",
+    ),
+    click.option("--device", metavar="NAME", help="auto, cpu, cuda or mps.  [default: auto]"),
+    click.option(
+        "--config", "config_file", type=PathType, metavar="FILE.toml", help="Any setting; options win over it."
+    ),
+    OVERWRITE,
+)
+_SEARCH = (
+    click.option(
+        "--negative",
+        "negatives",
+        type=parse_point,
+        metavar="Z,Y,X",
+        multiple=True,
+        help="A point on what is not wanted; repeatable.",
+    ),
+    click.option("--features", metavar="NAME", help="Model that compares places; see cryosam models list."),
+    click.option(
+        "--search-mask",
+        type=PathType,
+        metavar="FILE",
+        help="Volume of the same shape; particles are where it is not 0.",
+    ),
+    click.option("--edge-margin", type=int, metavar="VOXELS", help="Nothing is detected this near to a face."),
+    click.option("--threshold", type=float, metavar="X", help="Least score, 0 to 1; otherwise chosen from the data."),
+    click.option("--max-particles", type=int, metavar="N", help="Keep the best N.  [default: all above the threshold]"),
+)
+
+
+def example(*lines: str) -> str:
+    """End of a ``--help``: command lines to copy."""
+    return "\b\nExample:\n" + "\n".join(f"  {line}" for line in lines)
+
+
+def _apply(command: Command, decorators: tuple[Callable[[Command], Command], ...]) -> Command:
+    """Add options so that ``--help`` lists them in this order."""
+    for decorator in reversed(decorators):
+        command = decorator(command)
+    return command
+
+
+def mask_options(command: Command) -> Command:
+    """Options of a command that segments what was clicked."""
+    return _apply(command, _PROMPTS + _SETTINGS)
+
+
+def search_options(command: Command) -> Command:
+    """Options of a command that searches the tomogram."""
+    return _apply(command, _PROMPTS + _SEARCH + _SETTINGS)

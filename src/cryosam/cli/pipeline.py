@@ -1,0 +1,138 @@
+"""What ``segment``, ``pick`` and ``mask`` have in common: check everything, compute, write, say what was found."""
+
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Literal
+
+import click
+import numpy as np
+
+from cryosam import segmentation
+from cryosam.arrays import Mask
+from cryosam.backends.weights import MODELS, locate
+from cryosam.cli.progress import show_progress
+from cryosam.config import Config, read_config
+from cryosam.errors import PointsFileError, TomogramError
+from cryosam.io import read_info, read_points, read_tomogram, read_volume
+from cryosam.io.results import RunInfo, check_output, write_segmentation
+from cryosam.masks import Segmentation
+from cryosam.prompts import PointPrompts
+from cryosam.tomogram import Tomogram
+
+__all__ = ["build_config", "report_findings", "run"]
+
+_SETTINGS = {
+    "features": "features__backend",
+    "segmenter": "propagation__segmenter",
+    "diameter": "diameter_angstrom",
+    "contrast": "tomogram__contrast",
+    "edge_margin": "matching__edge_margin",
+    "threshold": "matching__threshold",
+    "max_particles": "matching__max_particles",
+    "device": "device",
+}
+
+
+def run(steps: Literal["segment", "pick", "segment_prompts"], options: dict[str, Any], command: str) -> None:
+    """Run a function of `cryosam.segmentation` on what the options say; what can fail early does."""
+    started, clock = datetime.now(UTC).isoformat(timespec="seconds"), time.perf_counter()
+    config = build_config(options)
+    given = [*options["points"]]
+    if not given and options["points_file"] is None:
+        raise click.UsageError("where is a particle? give --point Z,Y,X or --points FILE")
+
+    check_output(options["out"], overwrite=options["overwrite"])
+    path: Path = options["tomogram"]
+    tomogram = read_tomogram(path, options["voxel_size"])
+    info = read_info(path)
+    n_voxels = tomogram.data.size
+    check_output(options["out"], overwrite=options["overwrite"], n_bytes=4 * n_voxels)  # labels, mask, score map
+    prompts = _read_prompts(given, options, tomogram)
+    search = {} if steps == "segment_prompts" else {"search_mask": _read_search_mask(options["search_mask"], tomogram)}
+    _require_models(config, steps)
+
+    with show_progress() as progress:
+        found = getattr(segmentation, steps)(tomogram, prompts, config, **search, progress=progress)
+        information = RunInfo(
+            command=command,
+            input_path=str(path.absolute()),
+            started=started,
+            seconds=round(time.perf_counter() - clock, 2),
+            origin_angstrom=info.origin_angstrom,
+        )
+        folder = write_segmentation(
+            options["out"],
+            found,
+            tomogram=tomogram,
+            prompts=prompts,
+            config=config,
+            run=information,
+            overwrite=options["overwrite"],
+        )
+    report_findings(found, folder, time.perf_counter() - clock)
+
+
+def build_config(options: dict[str, Any]) -> Config:
+    """Settings: a preset, then the file's, then the options'."""
+    preset, file = options.get("preset"), options.get("config_file")
+    config = Config.from_preset(preset or "embedded")
+    if file is not None:
+        config = read_config(file, config)
+        if preset is not None and config.preset != preset:
+            raise click.UsageError(f"--preset {preset}, but {file} is for preset {config.preset}; leave one out")
+    changes = {path: options[name] for name, path in _SETTINGS.items() if options.get(name) is not None}
+    return config.override(**changes)
+
+
+def report_findings(found: Segmentation, folder: Path, seconds: float) -> None:
+    """Say on stdout what was found and where it is, and on stderr what the user should know."""
+    for warning in found.warnings:
+        click.secho(f"cryosam: warning: {warning}", fg="yellow", err=True)
+    n = len(found.points)
+    threshold = "" if found.threshold is None else f", threshold {found.threshold:.3f}"
+    click.echo(f"{n} particle{'' if n == 1 else 's'} in {seconds:.0f} s{threshold}")
+    click.echo(f"look at {folder / 'report.html'}")
+
+
+def _read_prompts(given: list[tuple[float, ...]], options: dict[str, Any], tomogram: Tomogram) -> PointPrompts:
+    """Points of the command line and of the file, checked."""
+    positive = np.array(given, dtype=float).reshape(-1, 3)
+    file = options["points_file"]
+    if file is not None:
+        table = read_points(
+            file,
+            shape=tomogram.shape,
+            voxel_size_angstrom=tomogram.voxel_size_angstrom,
+            tomogram_name=tomogram.name,
+        )
+        kinds = sorted(set(table.names or ()))
+        if len(kinds) > 1:
+            raise PointsFileError(f"{file}: points of {len(kinds)} kinds ({', '.join(kinds[:6])}); a run looks for one")
+        positive = np.concatenate([positive, table.points])
+        if not len(positive):
+            raise PointsFileError(f"{file}: no points in it")
+    negative = np.array(options.get("negatives", ()), dtype=float).reshape(-1, 3)
+    is_positive = np.arange(len(positive) + len(negative)) < len(positive)
+    prompts = PointPrompts(np.concatenate([positive, negative]), is_positive)
+    prompts.validate(tomogram.shape)
+    return prompts
+
+
+def _read_search_mask(path: Path | None, tomogram: Tomogram) -> Mask | None:
+
+    if path is None:
+        return None
+    mask = read_volume(path) != 0
+    if mask.shape != tomogram.shape:
+        raise TomogramError(f"{path}: the search mask has shape {mask.shape}, the tomogram {tomogram.shape}")
+    return mask
+
+
+def _require_models(config: Config, steps: str) -> None:
+    """Find out now, and not after an hour, that weights are missing."""
+    needs_none = {model.name for model in MODELS if not model.hub_id}
+    names = [config.propagation.segmenter] + ([] if steps == "segment_prompts" else [config.features.backend])
+    for name in names:
+        if name not in needs_none:
+            locate(name)

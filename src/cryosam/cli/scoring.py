@@ -1,0 +1,143 @@
+"""What ``evaluate`` and ``demo`` have in common: read two sides, compare what can be compared, show the scores."""
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from cryosam.errors import InputError, InputNotFoundError
+from cryosam.evaluation import DetectionScores, InstanceScores, score_detections, score_instances
+from cryosam.io import PointTable, read_points
+from cryosam.io.results import read_labels
+
+__all__ = ["Comparison", "compare", "print_comparison"]
+
+ALL = "all"
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Scores by kind; a kind is "all" where the truth has no names."""
+
+    detections: dict[str, DetectionScores]
+    instances: dict[str, InstanceScores]
+
+    def to_json(self) -> str:
+        """Both, as JSON."""
+        return json.dumps(asdict(self), indent=2)
+
+
+@dataclass(frozen=True)
+class _Side:
+    """Points, and the file of instance labels, as far as there are any."""
+
+    table: PointTable | None
+    labels: Path | None
+
+
+def compare(predicted: Path, truth: Path, *, name: str | None, distance: float, beta: float) -> Comparison:
+    """Compare points with points and instances with instances; a folder has both."""
+    ours, theirs = _read_side(predicted), _read_side(truth)
+    kinds = _kinds(theirs.table, name, truth)
+    detections, instances = {}, {}
+    if ours.table is not None and theirs.table is not None:
+        for kind, rows in kinds.items():
+            picks = _picks_of(ours.table, kind, kinds)
+            detections[kind] = score_detections(
+                picks.points, theirs.table.points[rows], distance, scores=picks.scores, beta=beta
+            )
+    if ours.labels is not None and theirs.labels is not None:
+        found, answer = read_labels(ours.labels), read_labels(theirs.labels)
+        for kind, rows in kinds.items():
+            known = None if theirs.table is None else theirs.table.instances
+            chosen = None if known is None else known[rows].tolist()
+            if chosen is not None or kind == ALL:
+                instances[kind] = score_instances(found, answer, truth_labels=chosen)
+    if not detections and not instances:
+        raise InputError(
+            f"{predicted} and {truth} cannot be compared: give two files of points, two volumes of labels, "
+            "or a result's folder and either"
+        )
+    return Comparison(detections, instances)
+
+
+def print_comparison(comparison: Comparison, distance: float, beta: float) -> None:
+    """Show the scores as tables on stdout."""
+    console = Console(width=None if Console().is_terminal else 140)
+    if comparison.detections:
+        columns = ("kind", "picks", "true", "hits", "precision", "recall", "F1", f"F{beta:g}", "average precision")
+        table = _table(f"detections, a hit within {distance:g} voxels", (*columns, "best F1", "at threshold", "off by"))
+        for kind, d in comparison.detections.items():
+            counts = (d.n_predicted, d.n_truth, d.n_matched)
+            ratios = (d.precision, d.recall, d.f1, d.f_beta, d.average_precision, d.best_f1, d.best_threshold)
+            off = "" if d.mean_distance is None else f"{d.mean_distance:.1f}"
+            table.add_row(kind, *map(str, counts), *map(_number, ratios), off)
+        console.print(table)
+    if comparison.instances:
+        overlaps = ("paired", "IoU", "Dice", "IoU > 0.5", "panoptic", "= SQ", "x RQ", "semantic Dice")
+        table = _table("instances", ("kind", "found", "true", *overlaps))
+        for kind, i in comparison.instances.items():
+            quality = (i.panoptic_quality, i.segmentation_quality, i.recognition_quality, i.semantic_dice)
+            counts = (i.n_predicted, i.n_truth, i.n_paired)
+            overlap = (_number(i.mean_iou), _number(i.mean_dice), str(i.n_matched))
+            table.add_row(kind, *map(str, counts), *overlap, *map(_number, quality))
+        console.print(table)
+
+
+def _table(title: str, columns: tuple[str, ...]) -> Table:
+    table = Table(title=title, title_justify="left", box=None, header_style="bold", pad_edge=False)
+    for column in columns:
+        table.add_column(column, justify="left" if column == "kind" else "right")
+    return table
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else f"{value:.3f}"
+
+
+def _read_side(path: Path) -> _Side:
+    if not path.exists():
+        raise InputNotFoundError(f"{path}: no such file or folder; check the path")
+    if path.suffix.lower() in (".csv", ".star"):
+        return _Side(_read_table(path), None)
+    if path.is_dir() and path.suffix.lower() != ".zarr":
+        table = path / "particles.csv"
+        if not table.is_file():
+            raise InputNotFoundError(f"{path}: no particles.csv in this folder; give the folder of --out, or a file")
+        volumes = [path / f"instances.mrc{ending}" for ending in ("", ".gz")]
+        return _Side(read_points(table), next((v for v in volumes if v.is_file()), None))
+    return _Side(None, path)
+
+
+def _read_table(path: Path) -> PointTable:
+    """Points; a STAR file that counts from the tomogram's centre needs the run.json that lies beside ours."""
+    frame: dict[str, Any] = {}
+    run = path.parent / "run.json"
+    if path.suffix.lower() == ".star" and run.is_file():
+        given = json.loads(run.read_text(encoding="utf-8"))["input"]
+        frame = {"shape": given["shape_zyx"], "voxel_size_angstrom": given["voxel_size_angstrom"]}
+    return read_points(path, **frame)
+
+
+def _kinds(table: PointTable | None, name: str | None, path: Path) -> dict[str, np.ndarray]:
+    """Rows of each kind of the truth."""
+    names = None if table is None else table.names
+    if name is not None:
+        if table is None or names is None:
+            raise InputError(f"--name {name}: {path} has no column of names to look for it in")
+        table.select(name)  # says which names there are
+        return {name: np.flatnonzero(np.asarray(names) == name)}
+    if table is None or names is None:
+        return {ALL: np.arange(0 if table is None else len(table))}
+    return {kind: np.flatnonzero(np.asarray(names) == kind) for kind in dict.fromkeys(names)}
+
+
+def _picks_of(table: PointTable, kind: str, kinds: dict[str, np.ndarray]) -> PointTable:
+    """Picks of a kind, if the picks name the truth's kinds; else all, for they are picks of one kind."""
+    if table.names is None or set(table.names).isdisjoint(kinds):
+        return table
+    return table.take(np.flatnonzero(np.asarray(table.names) == kind))

@@ -1,0 +1,22 @@
+"""``cryosam segment``."""
+
+from typing import Any
+
+import click
+
+from cryosam.cli.options import example, search_options
+
+__all__ = ["segment"]
+
+
+@click.command(epilog=example("cryosam segment tomogram.mrc --point 92,310,254 --diameter 250 --out results"))
+@search_options
+@click.pass_obj
+def segment(command: str, /, **options: Any) -> None:
+    """Find every particle of the kind that was clicked, and segment each.
+
+    TOMOGRAM is an MRC, TIFF or OME-Zarr file. A point is three numbers z,y,x: voxels, counted from 0.
+    """
+    from cryosam.cli.pipeline import run
+
+    run("segment", options, command)

@@ -1,0 +1,82 @@
+"""``cryosam simulate``."""
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from cryosam.cli.options import OUT, OVERWRITE, PathType, example
+
+__all__ = ["simulate"]
+
+
+def _parse_count(text: str) -> tuple[str, int]:
+    """A name and how many of it."""
+    name, _, number = text.partition("=")
+    if not name or not number.isdigit():
+        raise click.BadParameter(f"give a kind and how many of it, such as ring=20, got {text!r}")
+    return name, int(number)
+
+
+def _parse_shape(text: str) -> tuple[int, int, int]:
+    """Three whole numbers with commas between them."""
+    try:
+        z, y, x = (int(part) for part in text.split(","))
+    except ValueError:
+        raise click.BadParameter(f"a shape is three whole numbers z,y,x, got {text!r}") from None
+    return z, y, x
+
+
+@click.command(
+    epilog=example(
+        "cryosam simulate --out phantom --count ring=30 --count barrel=20 --snr 0.05",
+        "cryosam simulate --out phantom --densities maps --voxel-size 10",
+    )
+)
+@OUT
+@click.option("--densities", type=PathType, metavar="DIR", help="Your own density maps (.mrc, protein positive).")
+@click.option(
+    "--count",
+    "counts",
+    type=_parse_count,
+    metavar="NAME=N",
+    multiple=True,
+    help="How many of a kind; repeatable.  [default: a mixture]",
+)
+@click.option("--seed", type=int, default=0, show_default=True, help="The same seed gives the same tomogram.")
+@click.option("--shape", type=_parse_shape, metavar="Z,Y,X", help="Voxels.  [default: 96,256,256]")
+@click.option("--voxel-size", type=float, metavar="ANGSTROM", help="Edge of a voxel.  [default: 10]")
+@click.option("--snr", type=float, help="Signal to noise, as a ratio of powers; 0.1 is typical.  [default: 0.1]")
+@click.option("--tilt", type=float, metavar="DEGREES", help="Tilted from -DEGREES to DEGREES.  [default: 60]")
+@click.option("--defocus", type=float, metavar="MICROMETRE", help="Underfocus.  [default: 4]")
+@click.option("--contrast", type=click.Choice(["dark", "bright"]), help="Of protein.  [default: dark]")
+@OVERWRITE
+def simulate(
+    out: Path, densities: Path | None, counts: tuple[tuple[str, int], ...], overwrite: bool, **given: Any
+) -> None:
+    """Simulate a tomogram of which the answer is known: tomo.mrc, particles.csv, labels.mrc, instances.mrc."""
+    from cryosam.cli.progress import show_progress
+    from cryosam.io.phantoms import read_densities, write_simulated
+    from cryosam.io.results import check_output
+    from cryosam.simulation import SimulationConfig
+    from cryosam.simulation import simulate as simulate_tomogram
+
+    check_output(out, overwrite=overwrite)
+    tilt = given.pop("tilt")
+    names = {"voxel_size": "voxel_size_angstrom", "defocus": "defocus_um"}
+    settings = {names.get(name, name): value for name, value in given.items() if value is not None}
+    if tilt is not None:
+        settings["tilt_range_degrees"] = (-tilt, tilt)
+    config = SimulationConfig(**settings)
+    maps = {} if densities is None else read_densities(densities, config.voxel_size_angstrom)
+    chosen = dict(counts) or dict.fromkeys(maps, 10)
+    if chosen:
+        config = SimulationConfig(**settings, counts=chosen)
+    with show_progress() as progress:
+        simulated = simulate_tomogram(config, maps, progress)
+    folder = write_simulated(out, simulated, overwrite=overwrite)
+    click.echo(
+        f"{len(simulated.names)} particles of {len(simulated.kinds)} kinds ({', '.join(simulated.kinds)}) in {folder}"
+    )
+    z, y, x = (round(c) for c in simulated.points[0])
+    click.echo(f"try: cryosam segment {folder / 'tomo.mrc'} --point {z},{y},{x} --out results")

@@ -1,0 +1,177 @@
+"""Slices as grey PNG, and the outlines of masks in them as SVG paths.
+
+Picture coordinates are those of SVG, in voxels: x to the right, y down; a voxel's centre is at a half.
+"""
+
+import base64
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float
+from PIL import Image as PillowImage
+from skimage.measure import find_contours
+
+from cryosam.arrays import AnyVolume, Plane
+from cryosam.geometry import AXIS, in_plane_axes
+from cryosam.masks import InstanceMask
+
+__all__ = ["SliceView", "colour", "gray_range"]
+
+_MAX_PX = 1400
+_SLAB = 3  # slices averaged in a picture: one alone is hard to read, more would smear a small particle
+
+
+def colour(index: int) -> str:
+    """A bright colour for instance ``index``, far from its neighbours' (hues a golden angle apart).
+
+    Examples
+    --------
+    >>> colour(0), colour(1)
+    ('hsl(48 95% 60%)', 'hsl(186 95% 60%)')
+    """
+    return f"hsl({round(48 + 137.508 * index) % 360} 95% 60%)"
+
+
+def gray_range(data: AnyVolume, percentiles: tuple[float, float] = (0.5, 99.5)) -> tuple[float, float]:
+    """Intensities to show as black and white, from a sample of the volume.
+
+    Examples
+    --------
+    >>> gray_range(np.arange(1001.0).reshape(7, 11, 13), (0.0, 100.0))
+    (0.0, 1000.0)
+    """
+    step = [max(1, n // 64) for n in data.shape]
+    sample = np.asarray(data[:: step[0], :: step[1], :: step[2]], dtype=np.float32)
+    low, high = (float(v) for v in np.percentile(sample, percentiles))
+    return (low, high) if high > low else (low - 1, low + 1)
+
+
+@dataclass(frozen=True)
+class SliceView:
+    """A rectangle of one slice, and how it lies in a picture.
+
+    Parameters
+    ----------
+    plane, index
+        Of the slice.
+    rows, cols
+        First voxel and the one after the last.
+    is_transposed
+        Rows run to the right and columns down.
+    """
+
+    plane: Plane
+    index: int
+    rows: tuple[int, int]
+    cols: tuple[int, int]
+    is_transposed: bool = False
+
+    @classmethod
+    def through(
+        cls,
+        point: Sequence[float],
+        plane: Plane,
+        shape: Sequence[int],
+        *,
+        half: int | None = None,
+        is_transposed: bool = False,
+    ) -> "SliceView":
+        """The slice through a point z, y, x: the part within ``half`` voxels of it, or all of it.
+
+        Examples
+        --------
+        >>> SliceView.through((4.0, 5.0, 6.0), "y", (9, 10, 11), half=3)
+        SliceView(plane='y', index=5, rows=(1, 8), cols=(3, 10), is_transposed=False)
+        """
+        rows, cols = (
+            (0, shape[a])
+            if half is None
+            else (max(0, round(point[a]) - half), min(shape[a], round(point[a]) + half + 1))
+            for a in in_plane_axes(plane)
+        )
+        return cls(plane, round(point[AXIS[plane]]), rows, cols, is_transposed)
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height of the picture in voxels."""
+        height, width = self.rows[1] - self.rows[0], self.cols[1] - self.cols[0]
+        return (height, width) if self.is_transposed else (width, height)
+
+    def to_picture(self, point: Sequence[float]) -> tuple[float, float]:
+        """Picture coordinates x, y of a point z, y, x; its distance from the slice is lost.
+
+        Examples
+        --------
+        >>> SliceView("z", 0, (2, 9), (3, 9)).to_picture((0.0, 2.0, 4.0))
+        (1.5, 0.5)
+        """
+        row, col = (point[a] + 0.5 for a in in_plane_axes(self.plane))
+        down, right = row - self.rows[0], col - self.cols[0]
+        return (down, right) if self.is_transposed else (right, down)
+
+    def png(self, data: AnyVolume, gray: tuple[float, float]) -> str:
+        """Data URI of the mean of three slices, intensities as they are in ``data`` between black and white.
+
+        An image larger than a screen is reduced by block means.
+        """
+        ranges = [slice(0, 0)] * 3
+        ranges[AXIS[self.plane]] = slice(max(0, self.index - _SLAB // 2), self.index + _SLAB // 2 + 1)
+        for axis, extent in zip(in_plane_axes(self.plane), (self.rows, self.cols), strict=True):
+            ranges[axis] = slice(*extent)
+        image = np.asarray(data[tuple(ranges)], dtype=np.float32).mean(axis=AXIS[self.plane])
+        return _encode(image.T if self.is_transposed else image, gray)
+
+    def outline(self, mask: InstanceMask) -> str:
+        """SVG path around the mask's voxels in this slice; empty if it has none in it.
+
+        Examples
+        --------
+        >>> voxel = InstanceMask((1, 2, 3), np.ones((1, 1, 1), dtype=bool))
+        >>> SliceView("z", 1, (0, 9), (0, 9)).outline(voxel)
+        'M3.5 3L3 2.5L3.5 2L4 2.5Z'
+        """
+        axis, in_plane = AXIS[self.plane], in_plane_axes(self.plane)
+        depth = self.index - mask.origin[axis]
+        if not 0 <= depth < mask.data.shape[axis]:
+            return ""
+        starts, stops = (np.array(ends) for ends in zip(self.rows, self.cols, strict=True))
+        first = np.array([mask.origin[a] for a in in_plane])
+        if (first >= stops).any() or (first + [mask.data.shape[a] for a in in_plane] <= starts).any():
+            return ""
+        rings = find_contours(np.pad(np.take(mask.data, depth, axis=axis), 1).astype(np.float32), 0.5)
+        parts = []
+        for ring in rings:
+            rows_cols = ring[:-1] - 1 + 0.5 + first - starts  # -1 for the padding, and a voxel's centre is at a half
+            xy = rows_cols if self.is_transposed else rows_cols[:, ::-1]
+            parts.append("M" + "L".join(f"{x:g} {y:g}" for x, y in xy) + "Z")
+        return "".join(parts)
+
+    def circle(self, centre: Sequence[float], radius: float) -> str:
+        """SVG path of the circle in which this slice cuts a ball; empty if it does not.
+
+        Examples
+        --------
+        >>> SliceView("z", 4, (0, 9), (0, 9)).circle((1.0, 2.0, 3.0), 5.0)
+        'M-0.5 2.5a4 4 0 1 0 8 0a4 4 0 1 0 -8 0Z'
+        """
+        squared = radius**2 - (centre[AXIS[self.plane]] - self.index) ** 2
+        if squared <= 0:
+            return ""
+        r = round(squared**0.5, 2)
+        x, y = self.to_picture(centre)
+        return f"M{x - r:g} {y:g}a{r:g} {r:g} 0 1 0 {2 * r:g} 0a{r:g} {r:g} 0 1 0 {-2 * r:g} 0Z"
+
+
+def _encode(image: Float[np.ndarray, "h w"], gray: tuple[float, float]) -> str:
+    factor = -(-max(image.shape) // _MAX_PX)
+    if factor > 1:
+        h, w = (max(1, n // factor) * factor for n in image.shape)
+        rows, cols = np.minimum(np.arange(h), image.shape[0] - 1), np.minimum(np.arange(w), image.shape[1] - 1)
+        image = image[np.ix_(rows, cols)].reshape(h // factor, factor, w // factor, factor).mean(axis=(1, 3))
+    low, high = gray
+    pixels = np.clip((image - low) / (high - low) * 255 + 0.5, 0, 255).astype(np.uint8)
+    buffer = io.BytesIO()
+    PillowImage.fromarray(pixels).save(buffer, format="PNG", optimize=True)
+    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")

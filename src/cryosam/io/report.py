@@ -1,0 +1,281 @@
+"""One self-contained page that shows what was found: pictures, scores, counts, settings."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from jaxtyping import Int
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from cryosam.arrays import PLANES, Plane
+from cryosam.geometry import AXIS
+from cryosam.io.pictures import SliceView, colour, gray_range
+from cryosam.masks import Segmentation
+from cryosam.prompts import PointPrompts
+from cryosam.tomogram import Tomogram
+
+__all__ = ["particle_diameter", "render_report"]
+
+_GALLERY = 12
+_TILES = ("Particles", "Scores, best to worst", "Threshold on the score", "Diameter from the median mask")
+_MAX_ROWS = 2000  # of the particle table: browsers become slow beyond
+
+
+def render_report(segmentation: Segmentation, tomogram: Tomogram, prompts: PointPrompts, run: Mapping[str, Any]) -> str:
+    """The page as HTML; it needs no network and no script.
+
+    Parameters
+    ----------
+    segmentation
+        What was found.
+    tomogram
+        As read; the pictures show its intensities as they are.
+    prompts
+        What the user pointed at.
+    run
+        The content of ``run.json``, see `cryosam.io.results.describe_run`; it may be empty.
+
+    Examples
+    --------
+    >>> data = np.random.default_rng(0).random((9, 10, 11), dtype=np.float32)
+    >>> nothing = Segmentation((9, 10, 11), np.empty((0, 3)), np.empty(0), ())
+    >>> page = render_report(nothing, Tomogram(data), PointPrompts(np.array([[4.0, 5.0, 6.0]])), {})
+    >>> "No particle found" in page
+    True
+    """
+    scene = _Scene(segmentation, tomogram, prompts)
+    best, doubtful = _choose(len(segmentation.points))
+    environment = Environment(
+        loader=PackageLoader("cryosam.io"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    return environment.get_template("report.html").render(
+        s=segmentation,
+        run=run,
+        prompts=prompts,
+        decisions=_decisions(segmentation.provenance),
+        facts=_facts(segmentation, scene.diameter),
+        views=[scene.view(title, point) for title, point in scene.viewpoints()],
+        galleries=[
+            (title, note, [scene.card(i) for i in rows])
+            for title, note, rows in (
+                ("Best detections", "The highest scores", best),
+                (
+                    "Nearest to the threshold",
+                    "The lowest scores that were kept: if these are wrong, raise the threshold",
+                    doubtful,
+                ),
+            )
+            if rows
+        ],
+        histogram=_histogram(segmentation),
+        n_rows=min(len(segmentation.points), _MAX_ROWS),
+        tiles=_TILES,
+        colour=colour,
+    )
+
+
+def particle_diameter(segmentation: Segmentation) -> float:
+    """Diameter in voxels of a ball with the median volume of the masks; 20 where there are none.
+
+    Examples
+    --------
+    >>> ball = np.linalg.norm(np.indices((9, 9, 9)) - 4, axis=0) <= 4
+    >>> from cryosam.masks import InstanceMask
+    >>> segmentation = Segmentation((9, 9, 9), np.full((1, 3), 4.0), np.ones(1), (InstanceMask.crop(ball),))
+    >>> round(particle_diameter(segmentation))
+    8
+    """
+    for masks in (segmentation.masks, segmentation.prompt_masks):
+        volumes = [m.n_voxels for m in masks if m.n_voxels]
+        if volumes:
+            return float((6 / np.pi * np.median(volumes)) ** (1 / 3))
+    return 20.0
+
+
+@dataclass(frozen=True)
+class _Picture:
+    """A grey image, the outlines over it ``(path, colour, title, is_main)`` and marked points ``(x, y, kind)``."""
+
+    png: str
+    width: int
+    height: int
+    outlines: list[tuple[str, str, str, bool]]
+    marks: list[tuple[float, float, str]]
+
+
+@dataclass(frozen=True)
+class _View:
+    """Three orthogonal slices through one point; ``bar`` is a scale bar: voxels and label."""
+
+    title: str
+    planes: dict[Plane, _Picture]
+    bar: tuple[float, str] | None
+
+
+@dataclass(frozen=True)
+class _Card:
+    """One detection in the gallery: its pictures show squares of ``size`` voxels."""
+
+    row: int
+    size: int
+    planes: dict[Plane, _Picture]
+    bar: tuple[float, str] | None
+
+
+class _Scene:
+    """What every picture needs."""
+
+    def __init__(self, segmentation: Segmentation, tomogram: Tomogram, prompts: PointPrompts) -> None:
+        self.segmentation = segmentation
+        self.data = tomogram.data
+        self.prompts = prompts
+        self.gray = gray_range(tomogram.data)
+        self.diameter = particle_diameter(segmentation)
+        self.half = int(np.clip(round(1.1 * self.diameter), 10, 64))
+
+    def viewpoints(self) -> list[tuple[str, Sequence[float]]]:
+        """The first prompt, and the best detection that is not the prompted particle again."""
+        prompt = self.prompts.positive[0]
+        points = [("Through the prompt", prompt.tolist())]
+        for row, point in enumerate(self.segmentation.points):
+            if np.linalg.norm(point - self.prompts.positive, axis=1).min() > self.diameter:
+                score = self.segmentation.scores[row]
+                points.append(
+                    (f"Through the best other detection, particle {row + 1}, score {score:.3f}", point.tolist())
+                )
+                break
+        return points
+
+    def view(self, title: str, point: Sequence[float]) -> _View:
+        """Whole slices through a point; plane x lies on its side, so that it lines up with plane z."""
+        shape = self.segmentation.shape
+        planes = {
+            plane: self._draw(SliceView.through(point, plane, shape, is_transposed=plane == "x"), point)
+            for plane in PLANES
+        }
+        return _View(title, planes, _scale_bar(self.segmentation.voxel_size_angstrom, shape[2]))
+
+    def card(self, row: int) -> _Card:
+        """Three small slices through a detection."""
+        point = self.segmentation.points[row].tolist()
+        shape = self.segmentation.shape
+        planes = {
+            plane: self._draw(SliceView.through(point, plane, shape, half=self.half), None, row) for plane in PLANES
+        }
+        size = 2 * self.half + 1
+        return _Card(row, size, planes, _scale_bar(self.segmentation.voxel_size_angstrom, size))
+
+    def _draw(self, view: SliceView, cross: Sequence[float] | None, row: int | None = None) -> _Picture:
+        marks = [] if cross is None else [(*view.to_picture(cross), "cross")]
+        if row is None:
+            for kind, points in (("positive", self.prompts.positive), ("negative", self.prompts.negative)):
+                near = points[np.abs(points[:, AXIS[view.plane]] - view.index) <= 1]
+                marks += [(*view.to_picture(p), kind) for p in near.tolist()]
+        width, height = view.size
+        return _Picture(view.png(self.data, self.gray), width, height, self._outlines(view, row), marks)
+
+    def _outlines(self, view: SliceView, row: int | None) -> list[tuple[str, str, str, bool]]:
+        """Outlines of all masks that the slice cuts; a detection without a mask is drawn as a ball."""
+        found = []
+        for i, mask in enumerate(self.segmentation.masks):
+            path = (
+                view.outline(mask)
+                if mask.n_voxels
+                else view.circle(self.segmentation.points[i].tolist(), self.diameter / 2)
+            )
+            if path:
+                title = f"particle {i + 1}, score {self.segmentation.scores[i]:.3f}"
+                found.append((path, colour(i), title, row is None or row == i))
+        return found
+
+
+def _choose(n: int) -> tuple[list[int], list[int]]:
+    """Rows for the two galleries: the best, and the worst that are not among them."""
+    best = list(range(min(n, _GALLERY)))
+    return best, list(range(max(n - _GALLERY, len(best)), n))
+
+
+def _scale_bar(voxel_size_angstrom: float | None, width: int) -> tuple[float, str] | None:
+    """Length in voxels and label of a round number of nanometres, about a quarter of ``width`` voxels."""
+    if voxel_size_angstrom is None:
+        return None
+    about = width * voxel_size_angstrom / 10 / 4
+    power = 10.0 ** np.floor(np.log10(about))
+    length = max(m * power for m in (1, 2, 5) if m * power <= about * (1 + 1e-9))
+    return float(length * 10 / voxel_size_angstrom), f"{length:g} nm"
+
+
+def _facts(segmentation: Segmentation, diameter: float) -> list[tuple[str, str]]:
+    """Counts for the table: what it is, and its value."""
+    size = segmentation.voxel_size_angstrom
+    volumes = np.array([m.n_voxels for m in segmentation.masks if m.n_voxels])
+    facts = [("Particles", str(len(segmentation.points)))]
+    if len(segmentation.points):
+        facts.append(("Scores, best to worst", f"{segmentation.scores[0]:.3f} to {segmentation.scores[-1]:.3f}"))
+    if segmentation.threshold is not None:
+        facts.append(("Threshold on the score", f"{segmentation.threshold:.3f}"))
+    if len(volumes):
+        edge = f" ({diameter * size / 10:.1f} nm)" if size else ""
+        facts.append(("Particles with a mask", str(len(volumes))))
+        facts.append(("Median mask", f"{int(np.median(volumes)):,} voxels"))
+        facts.append(("Diameter from the median mask", f"{diameter:.1f} voxels{edge}"))
+        facts.append(("Share of the tomogram in masks", f"{100 * volumes.sum() / np.prod(segmentation.shape):.2g} %"))
+    facts.append(("Tomogram, voxels z,y,x", " x ".join(map(str, segmentation.shape))))
+    facts.append(("Voxel size", f"{size:g} Å" if size else "not known"))
+    return facts
+
+
+def _decisions(provenance: Mapping[str, str | float]) -> list[tuple[str, str]]:
+    """What was decided on the way and how long it took; digests are shown elsewhere."""
+    rows = []
+    for name, value in provenance.items():
+        number = f"{value:.3g}" if isinstance(value, float) else str(value)
+        if name.startswith("seconds_"):
+            rows.append((f"Time: {name.removeprefix('seconds_').replace('_', ' ')}", f"{value:.1f} s"))
+        elif name.endswith("_voxels"):
+            rows.append((name.removesuffix("_voxels").replace("_", " ").capitalize() + " used", f"{number} voxels"))
+        elif not name.endswith("_digest"):
+            rows.append((name.replace("_", " ").capitalize(), number))
+    return rows
+
+
+@dataclass(frozen=True)
+class _Histogram:
+    """Bars ``(x, width, height)`` in percent of the drawing, the threshold's x, and ticks ``(x, label)``."""
+
+    kept: list[tuple[float, float, float]]
+    rejected: list[tuple[float, float, float]]
+    highest: int
+    threshold: float | None
+    ticks: list[tuple[float, str]]
+
+
+def _histogram(segmentation: Segmentation, n_bins: int = 40) -> _Histogram | None:
+    """Scores of the particles and, on the same scale, of the candidates that were looked at and not kept."""
+    edges = np.linspace(0, 1, n_bins + 1)
+    kept = np.histogram(segmentation.scores, edges)[0]
+    looked_at = np.histogram(segmentation.candidate_scores, edges)[0]
+    rejected = np.maximum(looked_at - kept, 0)
+    highest = int((kept + rejected).max())
+    if not highest:
+        return None
+
+    def bars(counts: Int[np.ndarray, " n"]) -> list[tuple[float, float, float]]:
+        return [
+            (100 * float(x), 100 / n_bins, 100 * c / highest)
+            for x, c in zip(edges[:-1], counts.tolist(), strict=True)
+            if c
+        ]
+
+    return _Histogram(
+        kept=bars(kept),
+        rejected=bars(rejected + (rejected > 0) * kept),  # drawn behind, so it stands on top of the particles' bar
+        highest=highest,
+        threshold=None if segmentation.threshold is None else 100 * segmentation.threshold,
+        ticks=[(10.0 * i, f"{i / 10:g}") for i in range(11)],
+    )

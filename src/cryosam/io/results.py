@@ -1,0 +1,454 @@
+"""The folder that a run leaves: what was found, how, and a page to look at."""
+
+import json
+import os
+import platform
+import secrets
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from cryosam.arrays import Labels
+from cryosam.config import Config, to_toml
+from cryosam.errors import CryosamError, InputError, InputNotFoundError, OutputError, OutputExistsError
+from cryosam.io.atomic import atomic_path
+from cryosam.io.mrc import write_mrc
+from cryosam.io.point_files import read_points, write_points
+from cryosam.io.points import PointTable
+from cryosam.io.report import render_report
+from cryosam.io.volumes import read_volume
+from cryosam.masks import Segmentation
+from cryosam.prompts import PointPrompts
+from cryosam.tomogram import Tomogram
+
+__all__ = [
+    "OUTPUTS",
+    "Results",
+    "RunInfo",
+    "check_output",
+    "describe_run",
+    "output_folder",
+    "read_labels",
+    "read_results",
+    "write_segmentation",
+]
+
+OUTPUTS: Mapping[str, str] = {
+    "report.html": "this page",
+    "particles.csv": "a row a particle, best first: z,y,x in voxels, score, number in instances.mrc (0: no mask)",
+    "particles.star": "the same positions for RELION 5; without a voxel size, for RELION 4, in voxels",
+    "candidates.csv": "everything that was looked at, kept or not, with its score: to choose another threshold",
+    "instances.mrc": "for each voxel the number of its particle, or 0",
+    "semantic.mrc": "1 in any particle, 0 elsewhere",
+    "score.mrc": "similarity to the prompted particle at every cell; its voxel size is the cell's; -1: not evaluated",
+    "run.json": "this run: prompts, settings, versions, digests, times, memory",
+}
+"""Every file that `write_segmentation` can write, and what it holds."""
+
+_PACKAGES = ("numpy", "scipy", "torch", "scikit-image", "transformers", "mrcfile")
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunInfo:
+    """What only the caller knows of a run.
+
+    Parameters
+    ----------
+    command
+        What was typed.
+    input_path
+        The tomogram's file.
+    started
+        Time in ISO 8601.
+    seconds
+        Wall time of the whole run up to writing.
+    origin_angstrom
+        Of the tomogram's header, along z, y, x; the volumes that are written carry it on.
+    """
+
+    command: str = ""
+    input_path: str = ""
+    started: str = ""
+    seconds: float | None = None
+    origin_angstrom: tuple[float, float, float] = (0.0, 0.0, 0.0)
+
+
+def check_output(folder: Path, *, overwrite: bool = False, n_bytes: int = 0) -> None:
+    """Make sure, before a long computation, that its result can be written; nothing is left behind.
+
+    Parameters
+    ----------
+    folder
+        Where the result is to go.
+    overwrite
+        Whether files in it may be replaced.
+    n_bytes
+        Space that the result takes.
+
+    Raises
+    ------
+    OutputExistsError
+        If the folder holds anything, and overwriting was not asked for.
+    OutputError
+        If it is a file, cannot be made or written to, or the disk has less space than needed.
+
+    Examples
+    --------
+    >>> with tempfile.TemporaryDirectory() as parent:
+    ...     check_output(Path(parent, "new"))
+    ...     Path(parent, "new").exists()
+    False
+    """
+    folder = folder.absolute()
+    try:
+        if folder.exists() and not folder.is_dir():
+            raise OutputError(f"{folder} is a file; give a folder")
+        if not overwrite and folder.is_dir() and any(folder.iterdir()):
+            raise OutputExistsError(f"{folder} is not empty; choose another folder, or add --overwrite")
+        existing = next(p for p in (folder, *folder.parents) if p.exists())
+        with tempfile.TemporaryFile(dir=existing):  # permission bits do not tell: root, read-only disks, quotas
+            pass
+        free = shutil.disk_usage(existing).free
+    except (OSError, StopIteration) as error:
+        if isinstance(error, CryosamError):
+            raise
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise OutputError(f"cannot write to {folder}: {reason}; choose another folder") from error
+    if free < n_bytes:
+        raise OutputError(
+            f"no space for the result in {folder}: it takes up to {n_bytes / 1e9:.2g} GB, {free / 1e9:.2g} GB are free"
+        )
+
+
+def write_segmentation(
+    folder: str | os.PathLike[str],
+    segmentation: Segmentation,
+    *,
+    tomogram: Tomogram,
+    prompts: PointPrompts,
+    config: Config | None = None,
+    run: RunInfo | None = None,
+    overwrite: bool = False,
+) -> Path:
+    """Write all outputs of a run; each file appears under its name only when it is whole.
+
+    A folder that has a ``run.json`` holds one whole run, see `output_folder`. Files that are not `OUTPUTS` are kept.
+
+    Parameters
+    ----------
+    folder
+        Made if it does not exist.
+    segmentation
+        What was found. Volumes of masks are written if any instance has a mask, or none was found; the score map and
+        the candidates, if there are any.
+    tomogram, prompts, config
+        That it was found in, from and with; the default settings if left out.
+    run
+        What only the caller knows.
+    overwrite
+        Whether the files of an earlier run may be replaced.
+
+    Returns
+    -------
+    folder
+        Where they are.
+
+    Raises
+    ------
+    OutputExistsError
+        If the folder holds anything, and ``overwrite`` is False.
+    OutputError
+        If there is no space or no permission.
+
+    Examples
+    --------
+    >>> from cryosam.masks import InstanceMask
+    >>> volume = Tomogram(np.random.default_rng(0).random((9, 10, 11), dtype=np.float32), 10.0)
+    >>> mask = InstanceMask((3, 4, 5), np.ones((3, 3, 3), dtype=bool))
+    >>> found = Segmentation((9, 10, 11), np.array([[4.0, 5.0, 6.0]]), np.array([0.9]), (mask,))
+    >>> with tempfile.TemporaryDirectory() as parent:
+    ...     out = write_segmentation(f"{parent}/out", found, tomogram=volume, prompts=PointPrompts(found.points))
+    ...     print((out / "particles.csv").read_text())
+    z,y,x,score,instance
+    4.000,5.000,6.000,0.900,1
+    <BLANKLINE>
+    """
+    run = run or RunInfo()
+    check_output(Path(folder), overwrite=overwrite)
+    description = describe_run(segmentation, tomogram=tomogram, prompts=prompts, config=config, run=run)
+    page = render_report(segmentation, tomogram, prompts, description)
+    with output_folder(Path(folder), list(OUTPUTS), overwrite=overwrite) as temporary:
+        _write_files(temporary, segmentation, description, page, run.origin_angstrom)
+    return Path(folder).absolute()
+
+
+@contextmanager
+def output_folder(folder: Path, names: Sequence[str], *, overwrite: bool = False) -> Iterator[Path]:
+    """Give an empty folder to write files in; on success they appear in ``folder``, on any exception nothing does.
+
+    Parameters
+    ----------
+    folder
+        A new one appears at once, with everything in it. In an existing one every file is replaced whole, and those of
+        an earlier run that this one does not have are removed; the last of ``names`` goes first and comes last, so that
+        where it is, all files are of one run.
+    names
+        Files that may be written. Others in ``folder`` are left alone.
+    overwrite
+        Whether ``folder`` may hold anything.
+
+    Raises
+    ------
+    OutputExistsError, OutputError
+        As `check_output`; OutputError also if writing fails.
+
+    Examples
+    --------
+    >>> with tempfile.TemporaryDirectory() as parent:
+    ...     with output_folder(Path(parent, "new"), ["a.txt"]) as temporary:
+    ...         _ = (temporary / "a.txt").write_text("a")
+    ...     Path(parent, "new", "a.txt").read_text()
+    'a'
+    """
+    target = folder.absolute()
+    check_output(target, overwrite=overwrite)
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if not target.exists():
+            with atomic_path(target) as temporary:
+                temporary.mkdir()
+                yield temporary
+            return
+        temporary = target / f".partial-{secrets.token_hex(4)}"
+        try:
+            temporary.mkdir()
+            yield temporary
+            _move_into(target, temporary, names)
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+    except OSError as error:
+        if isinstance(error, CryosamError):
+            raise
+        raise OutputError(f"cannot write {target}: {error.strerror or error}") from error
+
+
+def describe_run(
+    segmentation: Segmentation,
+    *,
+    tomogram: Tomogram,
+    prompts: PointPrompts,
+    config: Config | None = None,
+    run: RunInfo | None = None,
+) -> dict[str, Any]:
+    """The content of ``run.json``; see `write_segmentation` for the parameters.
+
+    Examples
+    --------
+    >>> nothing = Segmentation((2, 3, 4), np.zeros((0, 3)), np.zeros(0), ())
+    >>> tomogram = Tomogram(np.zeros((2, 3, 4), dtype=np.float32))
+    >>> describe_run(nothing, tomogram=tomogram, prompts=PointPrompts(np.zeros((1, 3))))["n_particles"]
+    0
+    """
+    config, run = config or Config(), run or RunInfo()
+    rows = [(point, True) for point in prompts.positive.tolist()] + [(p, False) for p in prompts.negative.tolist()]
+    return {
+        "command": run.command,
+        "started": run.started,
+        "seconds": run.seconds,
+        "peak_memory_bytes": _peak_memory(),
+        "input": {
+            "path": run.input_path,
+            "name": tomogram.name,
+            "sha256": tomogram.digest(),
+            "shape_zyx": list(tomogram.shape),
+            "dtype": str(tomogram.data.dtype),
+            "voxel_size_angstrom": tomogram.voxel_size_angstrom,
+        },
+        "prompts": [{"zyx": point, "is_positive": positive} for point, positive in rows],
+        "n_particles": len(segmentation.points),
+        "n_candidates": len(segmentation.candidate_points),
+        "threshold": segmentation.threshold,
+        "score_map_stride": None if segmentation.score_map is None else segmentation.score_map.stride,
+        "warnings": list(segmentation.warnings),
+        "provenance": dict(segmentation.provenance),
+        "configuration": asdict(config),
+        "configuration_toml": to_toml(config),
+        "versions": _versions(),
+        "platform": platform.platform(),
+        "outputs": {name: text for name, text in OUTPUTS.items() if name in _names(segmentation)},
+    }
+
+
+def _names(segmentation: Segmentation) -> list[str]:
+    """The files that this result has."""
+    names = ["report.html", "particles.csv", "particles.star", "run.json"]
+    if len(segmentation.candidate_points):
+        names.append("candidates.csv")
+    if not segmentation.masks or any(mask.n_voxels for mask in segmentation.masks):
+        names += ["instances.mrc", "semantic.mrc"]
+    if segmentation.score_map is not None:
+        names.append("score.mrc")
+    return names
+
+
+def _write_files(
+    folder: Path,
+    segmentation: Segmentation,
+    description: Mapping[str, Any],
+    page: str,
+    origin: tuple[float, float, float],
+) -> None:
+    """Write every file into an empty folder."""
+    names, size = _names(segmentation), segmentation.voxel_size_angstrom
+    instances = np.array([i if mask.n_voxels else 0 for i, mask in enumerate(segmentation.masks, start=1)], dtype=int)
+    table = PointTable(segmentation.points, segmentation.scores, instances=instances)
+    write_points(folder / "particles.csv", table)
+    write_points(
+        folder / "particles.star",
+        replace(table, instances=np.arange(1, len(table) + 1)),
+        shape=segmentation.shape,
+        voxel_size_angstrom=size,
+        tomogram_name=segmentation.name,
+        relion=4 if size is None else 5,
+    )
+    if "candidates.csv" in names:
+        candidates = PointTable(segmentation.candidate_points, segmentation.candidate_scores)
+        write_points(folder / "candidates.csv", candidates)
+    if "instances.mrc" in names:
+        labels = segmentation.labels()
+        write_mrc(folder / "instances.mrc", labels, size, origin)
+        write_mrc(folder / "semantic.mrc", labels > 0, size, origin)
+    if segmentation.score_map is not None:
+        values, stride = segmentation.score_map.data, segmentation.score_map.stride
+        # cell 0 is centred between the voxels that it covers, so viewers that use the origin overlay it exactly
+        shift = (stride - 1) / 2 * (size or 0.0)
+        z, y, x = (o + shift for o in origin)
+        write_mrc(
+            folder / "score.mrc",
+            np.where(np.isnan(values), np.float32(-1), values).astype(np.float32),
+            None if size is None else size * stride,
+            (z, y, x),
+        )
+    (folder / "report.html").write_text(page, encoding="utf-8")
+    (folder / "run.json").write_text(json.dumps(description, indent=2) + "\n", encoding="utf-8")
+
+
+def _move_into(folder: Path, temporary: Path, names: Sequence[str]) -> None:
+    """Put the files of ``temporary`` in the place of those of an earlier run."""
+    (folder / names[-1]).unlink(missing_ok=True)
+    for name in names:
+        if (temporary / name).exists():
+            (temporary / name).replace(folder / name)
+        else:
+            (folder / name).unlink(missing_ok=True)
+
+
+def _versions() -> dict[str, str]:
+    """Of this package, Python and the packages that compute."""
+    versions = {"cryosam": _version("cryosam-et"), "python": platform.python_version()}
+    return versions | {name: _version(name) for name in _PACKAGES}
+
+
+def _version(distribution: str) -> str:
+    try:
+        return version(distribution)
+    except PackageNotFoundError:
+        return "not installed"
+
+
+def _peak_memory() -> int | None:
+    """Largest resident size of this process so far, in bytes; None where the system does not tell."""
+    try:
+        import resource
+    except ImportError:  # Windows
+        return None
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
+
+
+@dataclass(frozen=True, eq=False)
+class Results:
+    """A folder that `write_segmentation` wrote.
+
+    Parameters
+    ----------
+    folder
+        Where it is.
+    particles
+        Best first, with scores and instances.
+    run
+        The content of ``run.json``.
+    """
+
+    folder: Path
+    particles: PointTable
+    run: Mapping[str, Any]
+
+    @property
+    def has_instances(self) -> bool:
+        """Whether masks were written."""
+        return (self.folder / "instances.mrc").is_file()
+
+    def read_instances(self) -> Labels:
+        """Instance labels ``(z, y, x)``, 0 is background."""
+        return read_labels(self.folder / "instances.mrc")
+
+
+def read_results(folder: str | os.PathLike[str]) -> Results:
+    """Read back what `write_segmentation` wrote; volumes are read when they are asked for.
+
+    Raises
+    ------
+    InputNotFoundError
+        If the folder holds no ``particles.csv`` or no ``run.json``.
+
+    Examples
+    --------
+    >>> volume = Tomogram(np.random.default_rng(0).random((9, 10, 11), dtype=np.float32), 10.0)
+    >>> nothing = Segmentation((9, 10, 11), np.zeros((0, 3)), np.zeros(0), ())
+    >>> with tempfile.TemporaryDirectory() as parent:
+    ...     out = write_segmentation(f"{parent}/out", nothing, tomogram=volume, prompts=PointPrompts(np.zeros((1, 3))))
+    ...     len(read_results(out).particles)
+    0
+    """
+    target = Path(folder)
+    for name in ("particles.csv", "run.json"):
+        if not (target / name).is_file():
+            raise InputNotFoundError(f"{target} holds no {name}: it is not a whole result; give the folder of --out")
+    try:
+        run = json.loads((target / "run.json").read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise InputError(f"{target / 'run.json'} is damaged: {error}") from error
+    return Results(target, read_points(target / "particles.csv"), run)
+
+
+def read_labels(path: str | os.PathLike[str]) -> Labels:
+    """Labels ``(z, y, x)`` from a volume; files that hold whole numbers as floating point are accepted.
+
+    Raises
+    ------
+    InputNotFoundError, InputError, TomogramError
+        As for `cryosam.io.read_volume`; InputError also if a voxel is not a whole number.
+
+    Examples
+    --------
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     write_mrc(Path(folder, "labels.mrc"), np.full((1, 2, 3), 7, dtype=np.float32), 10.0)
+    ...     int(read_labels(f"{folder}/labels.mrc").max())
+    7
+    """
+    volume = read_volume(path)
+    if volume.dtype.kind in "ui":
+        return volume
+    labels = np.asarray(volume).astype(np.int64)
+    if not np.array_equal(labels, volume):
+        raise InputError(f"{path}: not a volume of labels, its voxels are not whole numbers")
+    return labels
