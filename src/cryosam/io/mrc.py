@@ -8,6 +8,7 @@ Sources: Cheng et al. 2015, J. Struct. Biol. 192, 146 (MRC2014); IMOD, "The MRC2
 """
 
 import gzip
+import warnings
 import zlib
 from io import BufferedIOBase
 from pathlib import Path
@@ -27,6 +28,8 @@ __all__ = ["read_mrc", "read_mrc_info", "write_mrc"]
 _TYPES = {0: "i1", 1: "i2", 2: "f4", 6: "u2", 12: "f2"}
 _REFUSED = {3: "complex integers", 4: "complex numbers (a Fourier transform)", 16: "colours", 101: "4-bit numbers"}
 _MAX_EDGE = 1 << 20  # a longer edge means that these bytes are no header
+_MAX_GZIP_RATIO = 1100  # deflate reaches 1032
+_PIECE = 1 << 24  # bytes decompressed at a time
 _IMOD_STAMP = 1146047817
 _AXIS_LETTERS = {1: 2, 2: 1, 3: 0}  # the header counts x, y, z = 1, 2, 3
 
@@ -99,8 +102,11 @@ def write_mrc(
     stored = as_storable(data, ("int8", "uint16", "int16"), ("float16", "float32"))
     with (
         atomic_path(path) as temporary,
+        warnings.catch_warnings(),
+        np.errstate(all="ignore"),
         mrcfile.new(temporary, compression="gzip" if _is_gzip(path) else None) as mrc,
     ):
+        warnings.simplefilter("ignore", RuntimeWarning)  # the header's statistics of voxels that are not finite
         mrc.set_data(np.ascontiguousarray(stored))
         mrc.set_volume()
         mrc.voxel_size = voxel_size_angstrom or 0.0
@@ -213,15 +219,19 @@ def _origin(header: np.void) -> tuple[float, float, float]:
 
 def _decompress(path: Path, offset: int, shape: tuple[int, int, int], dtype: np.dtype) -> AnyVolume:
     n_bytes = int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
+    found = 0
+    # no more is set aside than the file can hold, whatever a damaged header says
+    content = np.empty(min(n_bytes, _MAX_GZIP_RATIO * path.stat().st_size), dtype=np.uint8)
     try:
         with _open(path) as file:
             file.seek(offset)
-            content = file.read(n_bytes)
+            while read := file.readinto(memoryview(content)[found : found + _PIECE]):
+                found += read
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
         raise TomogramError(f"{path}: damaged or truncated gzip file ({error}); copy or download it again") from error
-    if len(content) < n_bytes:
+    if found < n_bytes:
         raise TomogramError(
             f"{path}: truncated: {offset + n_bytes} bytes expected once decompressed, "
-            f"there are {offset + len(content)}; copy or download it again"
+            f"there are {offset + found}; copy or download it again"
         )
-    return np.frombuffer(content, dtype).reshape(shape)
+    return content.view(dtype).reshape(shape)

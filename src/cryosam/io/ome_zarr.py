@@ -101,6 +101,7 @@ def write_ome_zarr(
         ],
     }
     with atomic_path(path) as temporary:
+        temporary.mkdir()  # zarr would make the folders above, too
         group = zarr.open_group(temporary, mode="w", zarr_format=2 if version == "0.4" else 3)
         if version == "0.4":
             group.attrs["multiscales"] = [{"version": version, **multiscale}]
@@ -160,6 +161,8 @@ def _image(group: zarr.Group, path: Path) -> dict[str, Any]:
     images = described.get("multiscales", [])
     if not images:
         return {}
+    if not isinstance(images[0], dict):
+        raise TomogramError(f"{path}: broken OME-Zarr metadata: multiscales is no list of images")
     image = {"version": described.get("version", "of unknown version"), **images[0]}
     if not all(isinstance(image.get(field), list) and image[field] for field in _LIST_FIELDS):
         raise TomogramError(f"{path}: the OME-Zarr metadata lack {' or '.join(_LIST_FIELDS)} (0.4 and 0.5 have them)")

@@ -4,8 +4,6 @@ Sources: TIFF 6.0 for the resolution tags; ImageJ's ``unit`` and ``spacing``, as
 """
 
 import logging
-import struct
-import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -88,14 +86,16 @@ def write_tiff(path: Path, data: AnyVolume | Mask, voxel_size_angstrom: float | 
         If there is no space or no permission.
     """
     stored = as_storable(data, ("uint8", "uint16", "int16"), ("float32",))
-    metadata: dict[str, str | float] = {"axes": "ZYX"}
+    metadata: dict[str, str | float] = {"axes": "TZCYXS"}
     resolution = None
     if voxel_size_angstrom is not None:
         edge_nm = voxel_size_angstrom / 10
         metadata |= {"unit": "nm", "spacing": edge_nm}
         resolution = (1 / edge_nm, 1 / edge_nm)
     with atomic_path(path) as temporary:
-        tifffile.imwrite(temporary, stored, imagej=True, metadata=metadata, resolution=resolution)
+        # all of ImageJ's six axes, or tifffile takes a volume one voxel wide for something else
+        hyperstack = stored[None, :, None, :, :, None]
+        tifffile.imwrite(temporary, hyperstack, imagej=True, metadata=metadata, resolution=resolution)
 
 
 @contextmanager
@@ -111,10 +111,14 @@ def _opened(path: Path) -> Iterator[tifffile.TiffFile]:
             yield tif
     except (CryosamError, OSError):
         raise
-    except (tifffile.TiffFileError, ValueError, IndexError, RuntimeError, struct.error, zlib.error) as error:
+    except Exception as error:  # tifffile lets through whatever a broken tag leads to
         if "imagecodecs" in str(error):
             raise TomogramError(f"{path}: compressed in a way that is not supported; save it uncompressed") from error
-        raise TomogramError(f"{path}: not a TIFF file, or damaged ({error}); copy or save it again") from error
+        raise TomogramError(f"{path}: not a TIFF file, or damaged ({_line(error)}); copy or save it again") from error
+
+
+def _line(error: Exception) -> str:
+    return " ".join(str(error).split()) or type(error).__name__
 
 
 @contextmanager
