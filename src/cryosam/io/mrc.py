@@ -225,7 +225,7 @@ def _decompress(path: Path, offset: int, shape: tuple[int, int, int], dtype: np.
     try:
         with _open(path) as file:
             file.seek(offset)
-            while read := file.readinto(memoryview(content)[found : found + _PIECE]):
+            while read := file.readinto(content.data[found : found + _PIECE]):
                 found += read
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
         raise TomogramError(f"{path}: damaged or truncated gzip file ({error}); copy or download it again") from error
