@@ -138,8 +138,8 @@ class Segmentation:
     scores: Scores
     masks: tuple[InstanceMask, ...]
     score_map: ScoreMap | None = None
-    candidate_points: Points = field(default_factory=lambda: np.zeros((0, 3)))
-    candidate_scores: Scores = field(default_factory=lambda: np.zeros(0))
+    candidate_points: Float[np.ndarray, "m 3"] = field(default_factory=lambda: np.zeros((0, 3)))
+    candidate_scores: Float[np.ndarray, " m"] = field(default_factory=lambda: np.zeros(0))
     threshold: float | None = None
     prompt_masks: tuple[InstanceMask, ...] = ()
     warnings: tuple[str, ...] = ()
