@@ -13,6 +13,7 @@ __all__ = ["describe"]
 
 _FIXED_BYTES, _BYTES_PER_VOXEL = 0.6e9, 25  # measured: peak memory of the default preset
 _FINE_ANGSTROM, _GOOD_ANGSTROM, _COARSE_ANGSTROM = 7.0, 10.0, 20.0
+_LARGE = 4_000_000  # voxels
 _PERCENT = (0, 1, 50, 99, 100)
 
 
@@ -47,9 +48,11 @@ def describe(path: Path) -> tuple[dict[str, str], list[str]]:
 
 
 def _sample(tomogram: Tomogram) -> Float[np.ndarray, " n"]:
-    """About a dozen sections, every few rows: a memory-mapped file is read in a few places only."""
+    """All of a small tomogram; of a large one, memory-mapped, some rows of about a dozen sections."""
     depth, height, _ = tomogram.shape
-    return tomogram.data[:: max(1, depth // 12), :: max(1, height // 128)].astype(np.float64).ravel()
+    is_large = tomogram.data.size > _LARGE
+    steps = (max(1, depth // 12), max(1, height // 128)) if is_large else (1, 1)
+    return tomogram.data[:: steps[0], :: steps[1]].astype(np.float64).ravel()
 
 
 def _advise(size: float | None, sample: Float[np.ndarray, " n"]) -> list[str]:

@@ -31,21 +31,10 @@ def list_() -> None:
         size = f"{model.size_mb} MB" if model.size_mb else "none"
         ready = "yes" if model.is_available else f"cryosam models fetch {model.name}"
         table.add_row(model.name, f"--{model.kind}", model.family, size, model.licence, ready)
-    console = Console()
-    console.print(table if console.is_terminal else _wide(table))
+    Console(width=None if Console().is_terminal else 200).print(table)  # unbroken lines for a file or a pipe
     click.echo(
         f"imported models are in {cache_folder()}; a folder, a .pth file or a hub repository works as a name too"
     )
-
-
-def _wide(table: object) -> str:
-    """The table unbroken, for a file or a pipe."""
-    from rich.console import Console
-
-    console = Console(width=200)
-    with console.capture() as capture:
-        console.print(table)
-    return capture.get()
 
 
 @models.command("fetch", epilog=example("cryosam models fetch dinov2-small"))

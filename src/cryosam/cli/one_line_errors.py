@@ -1,8 +1,6 @@
 """Every error ends as one line on stderr and an exit code."""
 
-import errno
 import logging
-import os
 import shlex
 import signal
 import sys
@@ -43,12 +41,9 @@ class OneLineErrors(click.Group):
             click.echo(error.format_message(), err=True)
             sys.exit(_USAGE)
         except (click.Abort, KeyboardInterrupt):
-            _say("interrupted; nothing was written")
+            _say("interrupted; no half-written file is left")
             sys.exit(_INTERRUPTED)
         except Exception as error:
-            if isinstance(error, OSError) and error.errno == errno.EPIPE:  # the reader, such as head, has seen enough
-                os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-                sys.exit(0)
             message = _explain(error)
             if message is None:
                 raise

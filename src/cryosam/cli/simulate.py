@@ -50,9 +50,10 @@ def _parse_shape(text: str) -> tuple[int, int, int]:
 @click.option("--tilt", type=float, metavar="DEGREES", help="Tilted from -DEGREES to DEGREES.  [default: 60]")
 @click.option("--defocus", type=float, metavar="MICROMETRE", help="Underfocus.  [default: 4]")
 @click.option("--contrast", type=click.Choice(["dark", "bright"]), help="Of protein.  [default: dark]")
+@click.option("--clean", is_flag=True, help="Particles only: no vesicles, gold or debris.")
 @OVERWRITE
 def simulate(
-    out: Path, densities: Path | None, counts: tuple[tuple[str, int], ...], overwrite: bool, **given: Any
+    out: Path, densities: Path | None, counts: tuple[tuple[str, int], ...], clean: bool, overwrite: bool, **given: Any
 ) -> None:
     """Simulate a tomogram of which the answer is known: tomo.mrc, particles.csv, labels.mrc, instances.mrc."""
     from cryosam.cli.progress import show_progress
@@ -67,6 +68,8 @@ def simulate(
     settings = {names.get(name, name): value for name, value in given.items() if value is not None}
     if tilt is not None:
         settings["tilt_range_degrees"] = (-tilt, tilt)
+    if clean:
+        settings |= {"n_vesicles": 0, "n_gold": 0, "n_debris": 0}
     config = SimulationConfig(**settings)
     maps = {} if densities is None else read_densities(densities, config.voxel_size_angstrom)
     chosen = dict(counts) or dict.fromkeys(maps, 10)
