@@ -19,7 +19,7 @@ from cryosam import segmentation
 from cryosam.cli import main
 from cryosam.cli import progress as progress_module
 from cryosam.config import Config
-from cryosam.io import read_points, read_volume, results, write_volume
+from cryosam.io import folders, read_points, read_volume, results, write_volume
 from cryosam.io.results import OUTPUTS, read_results
 from cryosam.masks import InstanceMask, ScoreMap, Segmentation
 
@@ -445,7 +445,7 @@ def test_bad_input_is_one_line_and_nothing_is_written(make, tomo):
 
 
 def test_no_space_is_found_before_the_work(tomo, tmp_path, monkeypatch):
-    monkeypatch.setattr(results.shutil, "disk_usage", lambda _: type("Usage", (), {"free": 1000}))
+    monkeypatch.setattr(folders.shutil, "disk_usage", lambda _: type("Usage", (), {"free": 1000}))
     monkeypatch.setattr(segmentation, "segment", None)
     assert "no space" in refused("segment", tomo, "--point", "8,8,9", "--out", tmp_path / "out")
     assert not (tmp_path / "out").exists()
@@ -455,7 +455,7 @@ def test_no_permission_is_found_before_the_work(tomo, tmp_path, monkeypatch):
     def deny(**_):
         raise PermissionError(errno.EACCES, "Permission denied")
 
-    monkeypatch.setattr(results.tempfile, "TemporaryFile", deny)
+    monkeypatch.setattr(folders.tempfile, "TemporaryFile", deny)
     monkeypatch.setattr(segmentation, "segment", None)
     assert "Permission denied" in refused("segment", tomo, "--point", "8,8,9", "--out", tmp_path / "out")
 

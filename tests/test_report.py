@@ -119,7 +119,7 @@ class Checker(HTMLParser):
         self.text.append(data)
 
 
-def render(n=20, *, voxel_size=10.0, warnings=(), name="t1", with_masks=True, **extra):
+def render(n=20, *, voxel_size=10.0, warnings=(), name="t1", with_masks=True, threshold=0.45, **extra):
     rng = np.random.default_rng(0)
     points = np.column_stack([rng.integers(2, s - 2, n) for s in SHAPE]).astype(float)
     points[: min(n, 1)] = 5, 8, 9
@@ -132,7 +132,7 @@ def render(n=20, *, voxel_size=10.0, warnings=(), name="t1", with_masks=True, **
         voxel_size_angstrom=voxel_size,
         warnings=warnings,
         name=name,
-        threshold=0.45,
+        threshold=threshold,
         **extra,
     )
     tomogram = Tomogram(rng.normal(size=SHAPE).astype(np.float32), voxel_size)
@@ -154,6 +154,13 @@ def test_the_page_needs_no_network_and_no_script():
 def test_the_headline_counts_particles_and_clicks():
     assert "20 particles found from 1 click" in " ".join("".join(render()[1].text).split())
     assert "1 particle found from 1 click" in " ".join("".join(render(1)[1].text).split())
+
+
+def test_without_a_search_there_is_no_threshold_to_look_at():
+    page, checker = render(1, threshold=None)
+    assert "1 particle segmented from 1 click" in " ".join("".join(checker.text).split())
+    assert "histogram of scores" not in page
+    assert "0.950" in "".join(checker.text)
 
 
 def test_nothing_found_is_said_and_drawn():

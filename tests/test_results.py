@@ -10,9 +10,10 @@ import pytest
 import cryosam
 from cryosam.config import Config, read_config
 from cryosam.errors import InputError, InputNotFoundError, OutputError, OutputExistsError
-from cryosam.io import read_points, results, write_volume
+from cryosam.io import folders, read_points, results, write_volume
+from cryosam.io.folders import check_output
 from cryosam.io.phantoms import read_densities, write_simulated
-from cryosam.io.results import OUTPUTS, RunInfo, check_output, read_labels, read_results, write_segmentation
+from cryosam.io.results import OUTPUTS, RunInfo, read_labels, read_results, write_segmentation
 from cryosam.masks import InstanceMask, ScoreMap, Segmentation
 from cryosam.prompts import PointPrompts
 from cryosam.simulation import SimulationConfig, simulate
@@ -190,7 +191,7 @@ def test_a_run_that_breaks_off_leaves_what_was_there(tmp_path, monkeypatch, exis
 
 def test_a_killed_run_leaves_no_half_file_under_a_final_name(tmp_path):
     script = f"""
-from cryosam.io.results import output_folder
+from cryosam.io.folders import output_folder
 from pathlib import Path
 with output_folder(Path({str(tmp_path / "out")!r}), ["a.txt"]) as folder:
     (folder / "a.txt").write_text("half")
@@ -216,7 +217,7 @@ def test_a_folder_with_a_run_json_is_of_one_run(tmp_path, monkeypatch):
         return replace(self, target)
 
     monkeypatch.setattr(Path, "replace", moving)
-    monkeypatch.setattr(results, "atomic_path", None)  # not used for a folder that exists
+    monkeypatch.setattr(folders, "atomic_path", None)  # not used for a folder that exists
     monkeypatch.setattr(results, "_write_files", lambda place, *_: [(place / n).write_text("new") for n in OUTPUTS])
     write(folder, overwrite=True)
     assert moved == list(OUTPUTS)
@@ -233,7 +234,7 @@ def test_check_output_finds_out_before_the_work(tmp_path, monkeypatch):
         check_output(tmp_path / "file" / "below")
     with pytest.raises(OutputError, match=r"no space .* 1e\+09 GB"):
         check_output(tmp_path / "new", n_bytes=10**18)
-    monkeypatch.setattr(results.tempfile, "TemporaryFile", deny)
+    monkeypatch.setattr(folders.tempfile, "TemporaryFile", deny)
     with pytest.raises(OutputError, match="Permission denied"):
         check_output(tmp_path / "new")
 

@@ -32,8 +32,9 @@ def demo(command: str, out: Path, seed: int, overwrite: bool) -> None:
     from cryosam.cli.progress import show_progress
     from cryosam.cli.scoring import compare, print_comparison
     from cryosam.config import Config
+    from cryosam.io.folders import check_output
     from cryosam.io.phantoms import write_simulated
-    from cryosam.io.results import RunInfo, check_output, write_segmentation
+    from cryosam.io.results import RunInfo, write_segmentation
     from cryosam.prompts import PointPrompts
     from cryosam.simulation import DEMO_KIND, demo_config, simulate
 

@@ -15,7 +15,8 @@ from cryosam.cli.progress import show_progress
 from cryosam.config import Config, read_config
 from cryosam.errors import PointsFileError, TomogramError
 from cryosam.io import read_info, read_points, read_tomogram, read_volume
-from cryosam.io.results import RunInfo, check_output, write_segmentation
+from cryosam.io.folders import check_output
+from cryosam.io.results import RunInfo, write_segmentation
 from cryosam.masks import Segmentation
 from cryosam.prompts import PointPrompts
 from cryosam.tomogram import Tomogram

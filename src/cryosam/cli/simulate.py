@@ -57,8 +57,8 @@ def simulate(
 ) -> None:
     """Simulate a tomogram of which the answer is known: tomo.mrc, particles.csv, labels.mrc, instances.mrc."""
     from cryosam.cli.progress import show_progress
+    from cryosam.io.folders import check_output
     from cryosam.io.phantoms import read_densities, write_simulated
-    from cryosam.io.results import check_output
     from cryosam.simulation import SimulationConfig
     from cryosam.simulation import simulate as simulate_tomogram
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from cryosam.arrays import Volume
 from cryosam.errors import InputError, InputNotFoundError, VoxelSizeError
-from cryosam.io.results import output_folder
+from cryosam.io.folders import output_folder
 from cryosam.io.volumes import read_tomogram, write_volume
 from cryosam.simulation import Simulated, resample_density
 

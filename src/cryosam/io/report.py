@@ -41,10 +41,11 @@ def render_report(segmentation: Segmentation, tomogram: Tomogram, prompts: Point
     >>> data = np.random.default_rng(0).random((9, 10, 11), dtype=np.float32)
     >>> nothing = Segmentation((9, 10, 11), np.empty((0, 3)), np.empty(0), ())
     >>> page = render_report(nothing, Tomogram(data), PointPrompts(np.array([[4.0, 5.0, 6.0]])), {})
-    >>> "No particle found" in page
+    >>> "No particle segmented" in page
     True
     """
     scene = _Scene(segmentation, tomogram, prompts)
+    is_search = segmentation.threshold is not None
     best, doubtful = _choose(len(segmentation.points))
     environment = Environment(
         loader=PackageLoader("cryosam.io"),
@@ -55,6 +56,7 @@ def render_report(segmentation: Segmentation, tomogram: Tomogram, prompts: Point
     )
     return environment.get_template("report.html").render(
         s=segmentation,
+        verb="found" if is_search else "segmented",
         run=run,
         prompts=prompts,
         decisions=_decisions(segmentation.provenance),
@@ -63,7 +65,11 @@ def render_report(segmentation: Segmentation, tomogram: Tomogram, prompts: Point
         galleries=[
             (title, note, [scene.card(i) for i in rows])
             for title, note, rows in (
-                ("Best detections", "The highest scores", best),
+                (
+                    "Best detections" if is_search else "Segmented",
+                    "The highest scores" if is_search else "One a click",
+                    best,
+                ),
                 (
                     "Nearest to the threshold",
                     "The lowest scores that were kept: if these are wrong, raise the threshold",
@@ -216,7 +222,8 @@ def _facts(segmentation: Segmentation, diameter: float) -> list[tuple[str, str]]
     volumes = np.array([m.n_voxels for m in segmentation.masks if m.n_voxels])
     facts = [("Particles", str(len(segmentation.points)))]
     if len(segmentation.points):
-        facts.append(("Scores, best to worst", f"{segmentation.scores[0]:.3f} to {segmentation.scores[-1]:.3f}"))
+        best, worst = (f"{s:.3f}" for s in segmentation.scores[[0, -1]])
+        facts.append(("Scores, best to worst", best if best == worst else f"{best} to {worst}"))
     if segmentation.threshold is not None:
         facts.append(("Threshold on the score", f"{segmentation.threshold:.3f}"))
     if len(volumes):
@@ -251,12 +258,17 @@ class _Histogram:
     kept: list[tuple[float, float, float]]
     rejected: list[tuple[float, float, float]]
     highest: int
-    threshold: float | None
+    threshold: float
     ticks: list[tuple[float, str]]
 
 
 def _histogram(segmentation: Segmentation, n_bins: int = 40) -> _Histogram | None:
-    """Scores of the particles and, on the same scale, of the candidates that were looked at and not kept."""
+    """Scores of the particles and, on the same scale, of the candidates that were looked at and not kept.
+
+    None where nothing was searched for.
+    """
+    if segmentation.threshold is None:
+        return None
     edges = np.linspace(0, 1, n_bins + 1)
     kept = np.histogram(segmentation.scores, edges)[0]
     looked_at = np.histogram(segmentation.candidate_scores, edges)[0]
@@ -276,6 +288,6 @@ def _histogram(segmentation: Segmentation, n_bins: int = 40) -> _Histogram | Non
         kept=bars(kept),
         rejected=bars(rejected + (rejected > 0) * kept),  # drawn behind, so it stands on top of the particles' bar
         highest=highest,
-        threshold=None if segmentation.threshold is None else 100 * segmentation.threshold,
+        threshold=100 * segmentation.threshold,
         ticks=[(10.0 * i, f"{i / 10:g}") for i in range(11)],
     )

@@ -3,12 +3,8 @@
 import json
 import os
 import platform
-import secrets
-import shutil
 import sys
-import tempfile
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -18,8 +14,8 @@ import numpy as np
 
 from cryosam.arrays import Labels
 from cryosam.config import Config, to_toml
-from cryosam.errors import CryosamError, InputError, InputNotFoundError, OutputError, OutputExistsError
-from cryosam.io.atomic import atomic_path
+from cryosam.errors import InputError, InputNotFoundError
+from cryosam.io.folders import check_output, output_folder
 from cryosam.io.mrc import write_mrc
 from cryosam.io.point_files import read_points, write_points
 from cryosam.io.points import PointTable
@@ -33,9 +29,7 @@ __all__ = [
     "OUTPUTS",
     "Results",
     "RunInfo",
-    "check_output",
     "describe_run",
-    "output_folder",
     "read_labels",
     "read_results",
     "write_segmentation",
@@ -81,53 +75,6 @@ class RunInfo:
     origin_angstrom: tuple[float, float, float] = (0.0, 0.0, 0.0)
 
 
-def check_output(folder: Path, *, overwrite: bool = False, n_bytes: int = 0) -> None:
-    """Make sure, before a long computation, that its result can be written; nothing is left behind.
-
-    Parameters
-    ----------
-    folder
-        Where the result is to go.
-    overwrite
-        Whether files in it may be replaced.
-    n_bytes
-        Space that the result takes.
-
-    Raises
-    ------
-    OutputExistsError
-        If the folder holds anything, and overwriting was not asked for.
-    OutputError
-        If it is a file, cannot be made or written to, or the disk has less space than needed.
-
-    Examples
-    --------
-    >>> with tempfile.TemporaryDirectory() as parent:
-    ...     check_output(Path(parent, "new"))
-    ...     Path(parent, "new").exists()
-    False
-    """
-    folder = folder.absolute()
-    try:
-        if folder.exists() and not folder.is_dir():
-            raise OutputError(f"{folder} is a file; give a folder")
-        if not overwrite and folder.is_dir() and any(folder.iterdir()):
-            raise OutputExistsError(f"{folder} is not empty; choose another folder, or add --overwrite")
-        existing = next(p for p in (folder, *folder.parents) if p.exists())
-        with tempfile.TemporaryFile(dir=existing):  # permission bits do not tell: root, read-only disks, quotas
-            pass
-        free = shutil.disk_usage(existing).free
-    except (OSError, StopIteration) as error:
-        if isinstance(error, CryosamError):
-            raise
-        reason = error.strerror if isinstance(error, OSError) else error
-        raise OutputError(f"cannot write to {folder}: {reason}; choose another folder") from error
-    if free < n_bytes:
-        raise OutputError(
-            f"no space for the result in {folder}: it takes up to {n_bytes / 1e9:.2g} GB, {free / 1e9:.2g} GB are free"
-        )
-
-
 def write_segmentation(
     folder: str | os.PathLike[str],
     segmentation: Segmentation,
@@ -140,7 +87,8 @@ def write_segmentation(
 ) -> Path:
     """Write all outputs of a run; each file appears under its name only when it is whole.
 
-    A folder that has a ``run.json`` holds one whole run, see `output_folder`. Files that are not `OUTPUTS` are kept.
+    A folder that has a ``run.json`` holds one whole run, see `cryosam.io.folders.output_folder`; files that are not
+    `OUTPUTS` are kept.
 
     Parameters
     ----------
@@ -170,6 +118,7 @@ def write_segmentation(
 
     Examples
     --------
+    >>> import tempfile
     >>> from cryosam.masks import InstanceMask
     >>> volume = Tomogram(np.random.default_rng(0).random((9, 10, 11), dtype=np.float32), 10.0)
     >>> mask = InstanceMask((3, 4, 5), np.ones((3, 3, 3), dtype=bool))
@@ -188,56 +137,6 @@ def write_segmentation(
     with output_folder(Path(folder), list(OUTPUTS), overwrite=overwrite) as temporary:
         _write_files(temporary, segmentation, description, page, run.origin_angstrom)
     return Path(folder).absolute()
-
-
-@contextmanager
-def output_folder(folder: Path, names: Sequence[str], *, overwrite: bool = False) -> Iterator[Path]:
-    """Give an empty folder to write files in; on success they appear in ``folder``, on any exception nothing does.
-
-    Parameters
-    ----------
-    folder
-        A new one appears at once, with everything in it. In an existing one every file is replaced whole, and those of
-        an earlier run that this one does not have are removed; the last of ``names`` goes first and comes last, so that
-        where it is, all files are of one run.
-    names
-        Files that may be written. Others in ``folder`` are left alone.
-    overwrite
-        Whether ``folder`` may hold anything.
-
-    Raises
-    ------
-    OutputExistsError, OutputError
-        As `check_output`; OutputError also if writing fails.
-
-    Examples
-    --------
-    >>> with tempfile.TemporaryDirectory() as parent:
-    ...     with output_folder(Path(parent, "new"), ["a.txt"]) as temporary:
-    ...         _ = (temporary / "a.txt").write_text("a")
-    ...     Path(parent, "new", "a.txt").read_text()
-    'a'
-    """
-    target = folder.absolute()
-    check_output(target, overwrite=overwrite)
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        if not target.exists():
-            with atomic_path(target) as temporary:
-                temporary.mkdir()
-                yield temporary
-            return
-        temporary = target / f".partial-{secrets.token_hex(4)}"
-        try:
-            temporary.mkdir()
-            yield temporary
-            _move_into(target, temporary, names)
-        finally:
-            shutil.rmtree(temporary, ignore_errors=True)
-    except OSError as error:
-        if isinstance(error, CryosamError):
-            raise
-        raise OutputError(f"cannot write {target}: {error.strerror or error}") from error
 
 
 def describe_run(
@@ -341,16 +240,6 @@ def _write_files(
     (folder / "run.json").write_text(json.dumps(description, indent=2) + "\n", encoding="utf-8")
 
 
-def _move_into(folder: Path, temporary: Path, names: Sequence[str]) -> None:
-    """Put the files of ``temporary`` in the place of those of an earlier run."""
-    (folder / names[-1]).unlink(missing_ok=True)
-    for name in names:
-        if (temporary / name).exists():
-            (temporary / name).replace(folder / name)
-        else:
-            (folder / name).unlink(missing_ok=True)
-
-
 def _versions() -> dict[str, str]:
     """Of this package, Python and the packages that compute."""
     versions = {"cryosam": _version("cryosam-et"), "python": platform.python_version()}
@@ -412,6 +301,7 @@ def read_results(folder: str | os.PathLike[str]) -> Results:
 
     Examples
     --------
+    >>> import tempfile
     >>> volume = Tomogram(np.random.default_rng(0).random((9, 10, 11), dtype=np.float32), 10.0)
     >>> nothing = Segmentation((9, 10, 11), np.zeros((0, 3)), np.zeros(0), ())
     >>> with tempfile.TemporaryDirectory() as parent:
@@ -440,6 +330,7 @@ def read_labels(path: str | os.PathLike[str]) -> Labels:
 
     Examples
     --------
+    >>> import tempfile
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     write_mrc(Path(folder, "labels.mrc"), np.full((1, 2, 3), 7, dtype=np.float32), 10.0)
     ...     int(read_labels(f"{folder}/labels.mrc").max())
