@@ -185,7 +185,7 @@ class PropagationConfig:
     min_iou: float = 0.5
     min_score: float = 0.5
     max_area: int = 4096
-    max_area_diameters: float = 1.5
+    max_area_diameters: float = 1.2
     window_diameters: float = 3.0
     window_voxels: int = 256
     smoothing: float | None = None

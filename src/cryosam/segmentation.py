@@ -30,7 +30,11 @@ __all__ = ["pick", "segment", "segment_prompts"]
 _UNKNOWN_DIAMETER = 16.0  # voxels, when nothing was segmented under the clicks
 _SMOOTHING = 0.1  # of a particle's diameter
 _SMOOTHING_RANGE = (1.2, 2.2)  # voxels
-_INVISIBLE = 4.0  # contrast that background reaches by chance
+_TIGHTENING, _TIGHTENINGS = 0.8, 3  # of the diameter that bounds a mask, and how often
+_OFF_CENTRE = 0.28  # of a mask's diameter between its centroid and the click
+_ELONGATED = 5.0  # ratio of a mask's longest to its shortest half-axis beyond which it is a filament
+_LEAST_VOXELS = 30  # of a mask whose shape means anything
+_INVISIBLE = 3.5  # contrast that background reaches by chance, in standard deviations
 
 
 def segment(
@@ -112,7 +116,11 @@ def segment_prompts(
 ) -> Segmentation:
     """Segment only the instance under each positive point; see `segment` for the parameters and the errors."""
     run = _Run.start(tomogram, prompts, config, None, progress)
-    return run.result(points=prompts.positive, scores=np.ones(len(run.prompt_masks)), masks=run.prompt_masks)
+    return run.result(
+        points=_centres(prompts.positive, run.prompt_masks),
+        scores=np.ones(len(run.prompt_masks)),
+        masks=run.prompt_masks,
+    )
 
 
 @dataclass(eq=False)
@@ -130,6 +138,7 @@ class _Run:
     progress: Progress | None
     provenance: dict[str, str | float]
     warnings: list[str]
+    is_visible: list[bool]
 
     @classmethod
     def start(
@@ -152,11 +161,12 @@ class _Run:
         contrast = detect_contrast(tomogram, prompts.positive) if choice == "auto" else choice
         normalised = normalise(tomogram, contrast, config.tomogram.percentiles)
         provenance: dict[str, str | float] = {"contrast": contrast, "segmenter_digest": segmenter.digest}
-        run = cls(tomogram, normalised, normalised, prompts, config, segmenter, (), 0.0, progress, provenance, [])
+        run = cls(tomogram, normalised, normalised, prompts, config, segmenter, (), 0.0, progress, provenance, [], [])
         with run.timed("prompts"):
             run.segment_prompts(diameter)
         for point, mask in zip(prompts.positive, run.prompt_masks, strict=True):
-            if mask.n_voxels == 0 or _visibility(normalised, point) < _INVISIBLE:
+            run.is_visible.append(mask.n_voxels > 0 and _visibility(normalised, point) >= _INVISIBLE)
+            if not run.is_visible[-1]:
                 run.say(f"nothing stands out of the background at point {','.join(f'{c:g}' for c in point)}")
         return run
 
@@ -166,9 +176,23 @@ class _Run:
         self.diameter = _UNKNOWN_DIAMETER if diameter is None else diameter
         for _ in range(2 if diameter is None and settings.smoothing is None else 1):
             self.smooth(_smoothing_for(self.diameter) if settings.smoothing is None else settings.smoothing)
-            self.prompt_masks = propagate(self.smoothed, points, self.segmenter, settings, diameter, self.progress)
-            self.diameter = _diameter_of(self.prompt_masks) if diameter is None else diameter
+            masks = propagate(self.smoothed, points, self.segmenter, settings, diameter, self.progress)
+            if diameter is None:
+                masks = tuple(self.tighten(point, mask) for point, mask in zip(points, masks, strict=True))
+                self.diameter = _diameter_of(masks)
+            self.prompt_masks = masks
         self.provenance["diameter_voxels"] = self.diameter
+
+    def tighten(self, point: Float[np.ndarray, " 3"], mask: InstanceMask) -> InstanceMask:
+        """The mask, or a smaller one if it is off the click as two particles taken for one would be."""
+        tighter, diameter = mask, _diameter_of((mask,))
+        for _ in range(_TIGHTENINGS):
+            if not _is_off_centre(tighter, point):
+                return tighter
+            diameter *= _TIGHTENING
+            settings = self.config.propagation
+            (tighter,) = propagate(self.smoothed, point[None], self.segmenter, settings, diameter)
+        return mask if tighter.n_voxels == 0 or _is_off_centre(tighter, point) else tighter
 
     def smooth(self, sigma: float) -> None:
         """Prepare what the segmenter sees."""
@@ -216,16 +240,16 @@ def _find(run: _Run, search_mask: Mask | None, cache: FeatureCache | None) -> Se
             progress=run.progress,
         )
     points, scores = _limit(run, candidates.points, candidates.scores)
-    if matching.threshold is None and not any(mask.n_voxels for mask in run.prompt_masks):
+    if matching.threshold is None and not any(run.is_visible):
         run.say("so nothing was searched for; click on a particle, or give a threshold to search all the same")
         points, scores = points[:0], scores[:0]
     with run.timed("segmenting"):
         masks = propagate(run.smoothed, points, run.segmenter, run.config.propagation, run.diameter, run.progress)
     if matching.volume_tolerance is not None:
         scores = verify(field, query, scores, masks, run.prompt_masks, matching.volume_tolerance)
-        points = np.array([p if m.n_voxels == 0 else m.centroid for p, m in zip(points, masks, strict=True)])
+        points = _centres(points, masks)
     order = np.argsort(-scores, kind="stable")
-    points, scores, masks = points.reshape(-1, 3)[order], scores[order], tuple(masks[i] for i in order)
+    points, scores, masks = points[order], scores[order], tuple(masks[i] for i in order)
     threshold = choose_threshold(scores) if matching.threshold is None else matching.threshold
     kept = merge_duplicates(masks)
     kept = kept[scores[kept] >= threshold][: matching.max_particles]
@@ -239,6 +263,12 @@ def _find(run: _Run, search_mask: Mask | None, cache: FeatureCache | None) -> Se
         candidate_scores=scores,
         threshold=threshold,
     )
+
+
+def _centres(points: Points, masks: Sequence[InstanceMask]) -> Points:
+    """Centroid of each mask; the point itself where the mask is empty."""
+    centres = [point if mask.n_voxels == 0 else mask.centroid for point, mask in zip(points, masks, strict=True)]
+    return np.array(centres, dtype=float).reshape(-1, 3)
 
 
 def _limit(run: _Run, points: Points, scores: Scores) -> tuple[Points, Scores]:
@@ -300,6 +330,15 @@ def _extract(run: _Run, cache: FeatureCache | None) -> FeatureField:
         slice_px=settings.slice_px,
     )
     return TriPlaneField.from_arrays(cache.get_or_compute(key, compute))
+
+
+def _is_off_centre(mask: InstanceMask, point: Float[np.ndarray, " 3"]) -> bool:
+    """Whether a compact mask reaches much further to one side of the click; a filament may be clicked anywhere."""
+    if mask.n_voxels < _LEAST_VOXELS:
+        return False
+    low, _, high = np.linalg.eigvalsh(np.cov(np.argwhere(mask.data), rowvar=False))
+    is_filament = high > _ELONGATED**2 * max(low, 1e-6)
+    return not is_filament and float(np.linalg.norm(mask.centroid - point)) > _OFF_CENTRE * _diameter_of((mask,))
 
 
 def _smoothing_for(diameter: float) -> float:

@@ -11,6 +11,7 @@ import numpy as np
 from cryosam import segmentation
 from cryosam.arrays import Mask
 from cryosam.backends.weights import MODELS, locate
+from cryosam.cache import FeatureCache
 from cryosam.cli.progress import show_progress
 from cryosam.config import Config, read_config
 from cryosam.errors import PointsFileError, TomogramError
@@ -50,7 +51,9 @@ def run(steps: Literal["segment", "pick", "segment_prompts"], options: dict[str,
     n_voxels = tomogram.data.size
     check_output(options["out"], overwrite=options["overwrite"], n_bytes=4 * n_voxels)  # labels, mask, score map
     prompts = _read_prompts(given, options, tomogram)
-    search = {} if steps == "segment_prompts" else {"search_mask": _read_search_mask(options["search_mask"], tomogram)}
+    search: dict[str, Any] = {}
+    if steps != "segment_prompts":
+        search = {"search_mask": _read_search_mask(options["search_mask"], tomogram), "cache": FeatureCache()}
     _require_models(config, steps)
 
     with show_progress() as progress:
@@ -121,7 +124,6 @@ def _read_prompts(given: list[tuple[float, ...]], options: dict[str, Any], tomog
 
 
 def _read_search_mask(path: Path | None, tomogram: Tomogram) -> Mask | None:
-
     if path is None:
         return None
     mask = read_volume(path) != 0
