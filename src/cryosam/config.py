@@ -122,7 +122,7 @@ class MatchingConfig:
 
     strides: tuple[int, ...] = (2,)
     coarse_similarity: float = 0.5
-    candidate_similarity: float = 0.7
+    candidate_similarity: float = 0.75
     max_candidates: int = 2000
     volume_tolerance: float | None = 0.4
     threshold: float | None = None

@@ -15,7 +15,7 @@ from cryosam.features import FeatureField
 from cryosam.geometry import child_cells, level_shape, level_to_voxel
 from cryosam.masks import InstanceMask, ScoreMap
 
-__all__ = ["Matches", "build_query", "choose_threshold", "find_peaks", "match", "search_levels", "verify"]
+__all__ = ["Matches", "build_query", "choose_threshold", "find_peaks", "is_allowed", "match", "search_levels", "verify"]
 
 _VOLUME_WITNESSES = 3
 _PLAUSIBLE = 0.4  # candidates below this are certainly not of the kind
@@ -302,15 +302,44 @@ def choose_threshold(scores: Scores) -> float:
     return float(np.clip(threshold_otsu(plausible), low, high))
 
 
+def is_allowed(
+    points: Points, shape: Sequence[int], search_mask: Mask | None, edge_margin: int
+) -> Bool[np.ndarray, " n"]:
+    """Which points lie in the search mask and away from the faces.
+
+    Parameters
+    ----------
+    points
+        ``(n, 3)`` z, y, x in voxels.
+    shape
+        Of the tomogram.
+    search_mask
+        ``(z, y, x)`` bool, True where particles may be; None allows all.
+    edge_margin
+        Voxels along each face in which nothing may be.
+
+    Examples
+    --------
+    >>> is_allowed(np.array([[5.0, 5, 5], [5, 5, 1]]), (11, 11, 11), None, 3)
+    array([ True, False])
+    """
+    limits = np.asarray(shape) - 1
+    inside = ((points >= edge_margin) & (points <= limits - edge_margin)).all(axis=1)
+    if search_mask is not None:
+        z, y, x = np.clip(np.round(points), 0, limits).astype(int).T
+        inside &= search_mask[z, y, x]
+    return np.asarray(inside)
+
+
 def _allowed_cells(
-    shape: Sequence[int], stride: int, search_mask: Mask | None, margin: int
+    shape: Sequence[int], stride: int, search_mask: Mask | None, edge_margin: int
 ) -> Bool[np.ndarray, "cz cy cx"]:
     """Which cells have their centre in the search mask and away from the faces."""
     cells = level_shape(shape, stride)
-    allowed = np.zeros(cells, dtype=bool)
-    centres = [np.clip((np.arange(n) + 0.5) * stride - 0.5, 0, size - 1) for n, size in zip(cells, shape, strict=True)]
-    inside = [(c >= margin) & (c <= size - 1 - margin) for c, size in zip(centres, shape, strict=True)]
-    allowed[np.ix_(*inside)] = True
-    if search_mask is not None:
-        allowed &= search_mask[np.ix_(*[np.round(c).astype(int) for c in centres])]
+    allowed = np.empty(cells, dtype=bool)
+    in_layer = np.argwhere(np.ones((1, *cells[1:]), dtype=bool))
+    for z in range(cells[0]):
+        in_layer[:, 0] = z
+        centres = level_to_voxel(in_layer, stride, shape)
+        allowed[z] = is_allowed(centres, shape, search_mask, edge_margin).reshape(cells[1:])
     return allowed

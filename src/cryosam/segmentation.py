@@ -20,7 +20,7 @@ from cryosam.features.dense import extract_dense
 from cryosam.features.extraction import extract_triplane
 from cryosam.features.triplane import TriPlaneField
 from cryosam.masks import InstanceMask, Segmentation, merge_duplicates
-from cryosam.matching import build_query, choose_threshold, match, verify
+from cryosam.matching import build_query, choose_threshold, is_allowed, match, verify
 from cryosam.prompts import PointPrompts
 from cryosam.propagation import propagate
 from cryosam.tomogram import Tomogram, detect_contrast, normalise
@@ -194,6 +194,11 @@ class _Run:
             (tighter,) = propagate(self.smoothed, point[None], self.segmenter, settings, diameter)
         return mask if tighter.n_voxels == 0 or _is_off_centre(tighter, point) else tighter
 
+    def centred_masks(self) -> list[InstanceMask]:
+        """The prompts' masks, empty where one is off its click: the click is then the better centre."""
+        pairs = zip(self.prompts.positive, self.prompt_masks, strict=True)
+        return [InstanceMask.empty() if _is_off_centre(mask, point) else mask for point, mask in pairs]
+
     def smooth(self, sigma: float) -> None:
         """Prepare what the segmenter sees."""
         self.smoothed = replace(self.normalised, data=ndimage.gaussian_filter(self.normalised.data, sigma))
@@ -229,25 +234,32 @@ def _find(run: _Run, search_mask: Mask | None, cache: FeatureCache | None) -> Se
     with run.timed("features"):
         field = _extract(run, cache)
     with run.timed("matching"):
-        query = build_query(field, run.prompts.positive, run.prompt_masks, matching.query)
+        query = build_query(field, run.prompts.positive, run.centred_masks(), matching.query)
+        negatives = list(field.sample(run.prompts.negative))
         candidates = match(
             field,
             query,
             matching,
             diameter=run.diameter,
-            negatives=list(field.sample(run.prompts.negative)),
+            negatives=negatives,
             search_mask=search_mask,
             progress=run.progress,
         )
-    points, scores = _limit(run, candidates.points, candidates.scores)
+    points, scores = candidates.points, candidates.scores
     if matching.threshold is None and not any(run.is_visible):
         run.say("so nothing was searched for; click on a particle, or give a threshold to search all the same")
         points, scores = points[:0], scores[:0]
+    points, scores = _limit(run, points, scores)
     with run.timed("segmenting"):
         masks = propagate(run.smoothed, points, run.segmenter, run.config.propagation, run.diameter, run.progress)
     if matching.volume_tolerance is not None:
         scores = verify(field, query, scores, masks, run.prompt_masks, matching.volume_tolerance)
         points = _centres(points, masks)
+        # the centre of a mask may lie where its candidate could not
+        stays = is_allowed(points, run.tomogram.shape, search_mask, matching.edge_margin)
+        for negative in negatives:
+            stays &= field.similarity_at(query, points) >= field.similarity_at(negative, points)
+        scores = np.where(stays, scores, 0)
     order = np.argsort(-scores, kind="stable")
     points, scores, masks = points[order], scores[order], tuple(masks[i] for i in order)
     threshold = choose_threshold(scores) if matching.threshold is None else matching.threshold
@@ -271,7 +283,7 @@ def _centres(points: Points, masks: Sequence[InstanceMask]) -> Points:
     return np.array(centres, dtype=float).reshape(-1, 3)
 
 
-def _limit(run: _Run, points: Points, scores: Scores) -> tuple[Points, Scores]:
+def _limit(run: _Run, points: Points, scores: Scores) -> tuple[Float[np.ndarray, "m 3"], Float[np.ndarray, " m"]]:
     """The candidates that are worth segmenting, and a word about those that are not."""
     matching = run.config.matching
     limit = matching.max_candidates
@@ -293,6 +305,12 @@ def _comment(
         run.say("no particle of this kind was found; click another one, or lower the threshold")
     if limit is not None and len(kept) == limit and int(np.count_nonzero(scores >= threshold)) > limit:
         run.say(f"only the best {limit} detections were kept, as asked for; there may be more")
+    n_off = sum(_is_off_centre(m, p) for p, m in zip(run.prompts.positive, run.prompt_masks, strict=True))
+    if n_off:
+        run.say(
+            f"the mask under {n_off} of {len(run.prompt_masks)} clicks lies off the click, as if it held a neighbour: "
+            "look at it, and click a particle that stands alone or give the diameter"
+        )
     n_empty = sum(masks[k].n_voxels == 0 for k in kept)
     if n_empty:
         run.say(f"{n_empty} of {len(kept)} detections have no mask: the segmenter saw no particle there")

@@ -1,0 +1,181 @@
+"""The whole method on phantoms with a known answer."""
+
+import numpy as np
+import pytest
+
+from cryosam import segmentation
+from cryosam.backends.dino import DinoFeatures
+from cryosam.backends.sam import SamSegmenter
+from cryosam.cache import FeatureCache
+from cryosam.config import Config
+from cryosam.errors import PromptError, TomogramError, VoxelSizeError
+from cryosam.evaluation import score_detections
+from cryosam.io import read_tomogram
+from cryosam.prompts import PointPrompts
+from cryosam.segmentation import pick, segment, segment_prompts
+from cryosam.tomogram import Tomogram
+from tiny_models import tiny_dinov2, tiny_sam
+
+SHAPE = (36, 60, 72)
+BALLS = np.array([[10.0, 12, 14], [24, 14, 50], [12, 44, 20], [25, 46, 52], [18, 30, 34]])
+SHELLS = np.array([[24.0, 28, 12], [10, 30, 60]])
+
+
+def phantom(offset=(0, 0, 0), sign=1.0, noise=0.06):
+    """Solid balls of radius 4 and hollow shells of radius 6, blurred and in noise."""
+    z, y, x = np.meshgrid(*[np.arange(n, dtype=float) for n in SHAPE], indexing="ij")
+    volume = np.random.default_rng(7).normal(0, noise, SHAPE)
+    for centre in BALLS + offset:
+        r = np.sqrt((z - centre[0]) ** 2 + (y - centre[1]) ** 2 + (x - centre[2]) ** 2)
+        volume += 1 / (1 + np.exp(2 * (r - 4)))
+    for centre in SHELLS + offset:
+        r = np.sqrt((z - centre[0]) ** 2 + (y - centre[1]) ** 2 + (x - centre[2]) ** 2)
+        volume += np.exp(-((r - 6) ** 2) / 2)
+    return Tomogram((sign * volume).astype(np.float32), 10.0, "phantom")
+
+
+def click(point):
+    return PointPrompts(np.array([point], dtype=float))
+
+
+def test_one_click_finds_every_ball_and_no_shell() -> None:
+    found = segment(phantom(), click(BALLS[0]))
+    scores = score_detections(found.points, BALLS, 1.0)
+    assert (scores.precision, scores.recall) == (1, 1)
+    assert found.warnings == ()
+    volumes = [mask.n_voxels for mask in found.masks]
+    assert np.ptp(np.log(volumes)) < 0.3
+    assert found.labels().max() == len(BALLS)
+    assert (np.diff(found.scores) <= 0).all()
+
+
+def test_one_click_finds_every_shell_and_no_ball() -> None:
+    found = segment(phantom(), click(SHELLS[0]))
+    scores = score_detections(found.points, SHELLS, 1.5)
+    assert (scores.precision, scores.recall) == (1, 1)
+
+
+def test_inverted_contrast_changes_nothing() -> None:
+    bright, dark = segment(phantom(), click(BALLS[0])), segment(phantom(sign=-1.0), click(BALLS[0]))
+    assert (bright.provenance["contrast"], dark.provenance["contrast"]) == ("bright", "dark")
+    np.testing.assert_allclose(dark.points, bright.points, atol=0.05)
+
+
+def test_translating_the_phantom_translates_the_picks() -> None:
+    shift = np.array([2, 4, -2])
+    here = segment(phantom(), click(BALLS[0]))
+    there = segment(phantom(offset=shift), click(BALLS[0] + shift))
+    assert score_detections(there.points, here.points + shift, 0.5).f1 == 1
+
+
+def test_order_of_prompts_does_not_matter() -> None:
+    forward = segment(phantom(), PointPrompts(BALLS[:3]))
+    backward = segment(phantom(), PointPrompts(BALLS[2::-1].copy()))
+    np.testing.assert_allclose(forward.points, backward.points, atol=1e-6)
+    np.testing.assert_allclose(forward.scores, backward.scores, atol=1e-5)
+
+
+def test_a_negative_point_removes_what_it_points_at() -> None:
+    prompts = PointPrompts(BALLS[:2], np.array([True, False]))
+    found = segment(phantom(), prompts).points
+    assert np.linalg.norm(found - BALLS[0], axis=1).min() < 1
+    assert np.linalg.norm(found - BALLS[1], axis=1).min() > 5
+
+
+def test_pick_sees_what_segment_sees() -> None:
+    masks, points = segment(phantom(), click(BALLS[0])), pick(phantom(), click(BALLS[0]))
+    np.testing.assert_array_equal(points.points, masks.points)
+    assert all(mask.n_voxels == 0 for mask in points.masks)
+
+
+def test_segment_prompts_gives_the_instance_under_each_point() -> None:
+    found = segment_prompts(phantom(), PointPrompts(np.vstack([BALLS[1] + 1, BALLS[3] - 1])))
+    np.testing.assert_allclose(found.points, BALLS[[1, 3]], atol=0.5)
+    assert found.score_map is None
+    assert found.threshold is None
+
+
+def test_background_says_so_and_finds_nothing() -> None:
+    found = segment(phantom(), click((5, 55, 40)))
+    assert len(found.points) == 0
+    assert "nothing stands out of the background at point 5,55,40" in found.warnings
+
+
+def test_search_mask_and_margin() -> None:
+    allowed = np.zeros(SHAPE, dtype=bool)
+    allowed[:, :, 40:] = True
+    found = segment(phantom(), click(BALLS[0]), search_mask=allowed)
+    assert score_detections(found.points, BALLS[BALLS[:, 2] > 40], 1.0).f1 == 1
+    config = Config().override(matching__edge_margin=11)
+    found = segment(phantom(), click(BALLS[0]), config)
+    assert score_detections(found.points, BALLS[(BALLS[:, 0] >= 11) & (BALLS[:, 0] <= 24)], 1.0).f1 == 1
+
+
+def test_max_particles_is_said() -> None:
+    found = segment(phantom(), click(BALLS[0]), Config().override(matching__max_particles=2))
+    assert len(found.points) == 2
+    assert any("best 2" in warning for warning in found.warnings)
+
+
+def test_threshold_can_be_moved_without_computing_again() -> None:
+    automatic = segment(phantom(), click(BALLS[0]))
+    threshold = 0.95
+    again = segment(phantom(), click(BALLS[0]), Config().override(matching__threshold=threshold))
+    kept = automatic.candidate_points[automatic.candidate_scores >= threshold]
+    np.testing.assert_array_equal(again.points, kept)
+
+
+def test_diameter_in_angstrom() -> None:
+    config = Config(diameter_angstrom=85.0)
+    found = segment(phantom(), click(BALLS[0]), config)
+    assert found.provenance["diameter_voxels"] == pytest.approx(8.5)
+    assert score_detections(found.points, BALLS, 1.0).f1 == 1
+    unknown = Tomogram(phantom().data, None)
+    with pytest.raises(VoxelSizeError, match="--voxel-size"):
+        segment(unknown, click(BALLS[0]), config)
+
+
+def test_refusals() -> None:
+    with pytest.raises(PromptError, match="outside"):
+        segment(phantom(), click((5, 5, 99)))
+    with pytest.raises(TomogramError, match="search mask"):
+        segment(phantom(), click(BALLS[0]), search_mask=np.ones((3, 4, 5), dtype=bool))
+
+
+def test_two_dimensional_models_run_the_same_method(monkeypatch, tmp_path) -> None:
+    """Tiny random models find nothing sensible; what is checked is that their answers go through whole."""
+    extractor = DinoFeatures(tiny_dinov2(), "cpu")
+    calls = []
+    original = extractor.extract
+    monkeypatch.setattr(extractor, "extract", lambda images: calls.append(len(images)) or original(images))
+    monkeypatch.setattr(segmentation, "load_features", lambda *_, **__: extractor)
+    monkeypatch.setattr(segmentation, "load_segmenter", lambda *_, **__: SamSegmenter(tiny_sam(), "cpu"))
+    config = Config.from_preset("fast").override(
+        matching__strides=(8, 4),
+        matching__coarse_similarity=-1.0,
+        matching__candidate_similarity=0.0,
+        matching__volume_tolerance=None,
+        matching__threshold=0.5,
+        matching__max_particles=3,
+        propagation__min_score=0.0,
+        features__slice_px=56,
+        diameter_angstrom=80.0,
+    )
+    cache = FeatureCache(tmp_path)
+    first = pick(phantom(), click(BALLS[0]), config, cache=cache)
+    assert 1 <= len(first.points) <= 3
+    n_calls = len(calls)
+    assert n_calls > 0
+    again = pick(phantom(), click(BALLS[0]), config, cache=cache)
+    assert len(calls) == n_calls
+    np.testing.assert_array_equal(again.points, first.points)
+
+
+def test_real_microtubule_is_followed_along_its_length(shared_data) -> None:
+    tomogram = read_tomogram(shared_data / "microtubule_13pf.tif")
+    found = segment_prompts(tomogram, click((18, 83, 69)))
+    assert found.provenance["contrast"] == "bright"
+    _, y, x = np.nonzero(found.labels())
+    assert len(np.unique(y)) >= 0.9 * tomogram.shape[1]
+    assert np.bincount(y, minlength=tomogram.shape[1]).max() < 400  # it did not flood the slice
+    assert abs(np.corrcoef(y, x)[0, 1]) > 0.9  # along the tube, which runs obliquely
