@@ -121,6 +121,23 @@ def test_bytes_are_signed_unless_imod_says_otherwise(put) -> None:
     assert read_volume(put(mrc_bytes(high.astype("u1").view("i1"), 0, imod=(stamp, 0), order=">"))).max() == 200
 
 
+@pytest.mark.parametrize("order", ["<", ">"])
+@pytest.mark.parametrize(
+    ("limits", "value"), [((0, 200), 200), ((200, 255), 200), ((0, 127), -56), ((-56, 127), -56), ((0, -1), -56)]
+)
+def test_unmarked_bytes_are_unsigned_where_the_headers_range_has_no_other_meaning(
+    put, limits: tuple[float, float], value: int, order: str
+) -> None:
+    raw = mrc_bytes(np.full((2, 3, 5), 200).astype("u1").view("i1"), 0, limits=limits, order=order)
+    assert read_volume(put(raw)).max() == value
+    assert read_info(put(raw)).dtype == ("uint8" if value > 0 else "int8")
+
+
+def test_the_mark_counts_more_than_the_range(put) -> None:
+    raw = mrc_bytes(np.full((2, 3, 5), -56), 0, imod=(1146047817, 1), limits=(0, 200))
+    assert read_volume(put(raw)).max() == -56
+
+
 @pytest.mark.parametrize("missing", [1, 100])
 def test_a_truncated_file_says_how_many_bytes_are_missing(put, missing: int) -> None:
     content = mrc_bytes(VOXELS, 2)

@@ -239,7 +239,7 @@ def test_what_is_written_is_what_version_0_4_asks_for(tmp_path: Path) -> None:
         ]
     }
     array = json.loads((path / "0" / ".zarray").read_text())
-    assert (array["zarr_format"], array["shape"], array["dtype"]) == (2, [3, 5, 4], "<i2")
+    assert (array["zarr_format"], array["shape"], array["dtype"]) == (2, [3, 5, 4], "|u1")
     assert array["dimension_separator"] == "/"
     assert (path / "0" / "0" / "0" / "0").is_file()
 
@@ -270,14 +270,16 @@ def test_what_is_written_is_what_version_0_5_asks_for(tmp_path: Path) -> None:
     array = json.loads((path / "0" / "zarr.json").read_text())
     assert (array["zarr_format"], array["node_type"], array["shape"]) == (3, "array", [3, 5, 4])
     assert array["dimension_names"] == ["z", "y", "x"]
-    assert array["data_type"] == "int16"
+    assert array["data_type"] == "uint8"
     assert read_info(path).voxel_size_angstrom is None
 
 
 @settings(max_examples=40)
 @given(
     data=hnp.arrays(
-        st.sampled_from(["int8", "uint8", "int16", "uint16", "int32", "float16", "float32", "float64", "bool"]),
+        st.sampled_from(
+            ["int8", "uint8", "int16", "uint16", "int64", "uint64", "float16", "float32", "float64", "bool"]
+        ),
         hnp.array_shapes(min_dims=3, max_dims=3, max_side=4),
     ),
     size=st.none() | st.floats(0.5, 100).map(lambda v: float(f"{v:.5g}")),
@@ -290,8 +292,19 @@ def test_round_trip(
     write_ome_zarr(path, data, size, version=version)
     again = read_ome_zarr(path)
     np.testing.assert_array_equal(again, data)
-    assert again.dtype == (np.uint8 if data.dtype == bool else data.dtype)
+    assert again.dtype == data.dtype if data.dtype.kind == "f" else again.dtype.itemsize <= data.dtype.itemsize
     assert read_ome_zarr_info(path).voxel_size_angstrom == size
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "stored"),
+    [(0, 255, "uint8"), (-1, 127, "int8"), (0, 256, "uint16"), (-1, 128, "int16"), (0, 65536, "uint32")],
+)
+def test_labels_get_the_smallest_type(tmp_path: Path, low: int, high: int, stored: str) -> None:
+    write_volume(tmp_path / "l.zarr", np.array([[[low, high, 0]]]), 10.0)
+    again = read_volume(tmp_path / "l.zarr")
+    assert again.dtype == stored
+    assert again.tolist() == [[[low, high, 0]]]
 
 
 @VERSIONS

@@ -108,11 +108,88 @@ except OutputError as error:
     assert not list(tmp_path.iterdir())
 
 
-def test_voxels_that_no_format_has_are_refused(tmp_path: Path, unchecked: None) -> None:
-    for suffix in (".mrc", ".tif"):
-        with pytest.raises(InputError, match="complex64 cannot be written"):
-            write_volume(tmp_path / f"t{suffix}", VOXELS.astype(np.complex64), 10.0)
+@pytest.mark.skipif(not hasattr(os, "setuid") or os.getuid() != 0, reason="only root can become another user")
+@pytest.mark.parametrize("suffix", [".mrc", ".mrc.gz", ".tif", ".zarr"])
+def test_a_folder_that_may_not_be_entered_is_one_line(tmp_path: Path, suffix: str) -> None:
+    """Asked by a user without rights, in a process of its own: no file in there can even be looked for."""
+    closed = tmp_path / "closed"
+    closed.mkdir()
+    write_volume(closed / f"t{suffix}", VOXELS, 10.0)
+    closed.chmod(0)
+    program = f"""
+import os
+import numpy as np
+from cryosam.errors import CryosamError
+from cryosam.io import read_info, read_tomogram, read_volume, write_volume
+write = lambda path: write_volume(path, np.zeros((3, 4, 5), np.float32), 10.0)
+write({str(tmp_path / f"warm{suffix}")!r})
+read_tomogram({str(tmp_path / f"warm{suffix}")!r})
+os.setuid(65534)
+for use in (read_info, read_tomogram, read_volume, write):
+    try:
+        use({str(closed / f"t{suffix}")!r})
+    except CryosamError as error:
+        print(type(error).__name__, error)
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    closed.chmod(0o755)
+    lines = done.stdout.splitlines()
+    assert [line.split()[0] for line in lines] == ["InputError"] * 3 + ["OutputError"]
+    assert all("Permission denied" in line for line in lines)
+
+
+@pytest.mark.parametrize("error", [PermissionError(13, "Permission denied"), OSError(36, "File name too long")])
+@pytest.mark.parametrize("read", READERS)
+def test_a_path_that_cannot_be_looked_up_is_one_line(
+    tmp_path: Path, read, error: OSError, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*args: object, **kwargs: object) -> None:
+        raise error
+
+    monkeypatch.setattr(Path, "exists", refuse)
+    with pytest.raises(InputError, match=rf"t\.mrc: cannot be read: {error.strerror}"):
+        read(tmp_path / "t.mrc")
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+@pytest.mark.parametrize("size", [0.0, -10.0, float("nan"), float("inf")])
+def test_a_nonsensical_voxel_size_is_not_written(tmp_path: Path, suffix: str, size: float) -> None:
+    with pytest.raises(VoxelSizeError, match="must be positive"):
+        write_volume(tmp_path / f"t{suffix}", VOXELS, size)
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_what_is_no_volume_is_not_written(tmp_path: Path, suffix: str, unchecked: None) -> None:
+    for wrong in (VOXELS[0], VOXELS[None], VOXELS[:0]):
+        with pytest.raises(TomogramError, match="only a volume"):
+            write_volume(tmp_path / f"t{suffix}", wrong, 10.0)
+    for kind in ("complex64", "object"):
+        with pytest.raises(InputError, match=f"{kind} cannot be written"):
+            write_volume(tmp_path / f"t{suffix}", VOXELS.astype(kind), 10.0)
+    assert not list(tmp_path.iterdir())
+
+
+def test_finite_voxels_do_not_become_infinite(tmp_path: Path) -> None:
+    for suffix in (".mrc", ".tif"):
+        with pytest.raises(InputError, match="beyond the range of float32"):
+            write_volume(tmp_path / f"t{suffix}", np.full((1, 2, 3), 1e300), 10.0)
+    assert not list(tmp_path.iterdir())
+    write_volume(tmp_path / "t.zarr", np.full((1, 2, 3), 1e300), 10.0)
+    assert (read_volume(tmp_path / "t.zarr") == 1e300).all()
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+@pytest.mark.parametrize("order", ["<", ">"])
+@pytest.mark.parametrize("layout", ["C", "F", "reversed"])
+def test_voxels_land_where_they_belong_however_they_lie_in_memory(
+    tmp_path: Path, suffix: str, order: str, layout: str
+) -> None:
+    for kind in ("i2", "f4"):
+        data = np.asarray(VOXELS.astype(order + kind), order="F" if layout == "F" else "C")
+        data = data[::-1, :, ::-1] if layout == "reversed" else data
+        write_volume(tmp_path / f"t{suffix}", data, 10.0)
+        np.testing.assert_array_equal(read_volume(tmp_path / f"t{suffix}"), data)
 
 
 @pytest.mark.parametrize("spacing", [(10.0, 10.0, 0.0), (10.0, 10.0, -10.0), (10.0, 10.0, float("nan"))])

@@ -89,8 +89,8 @@ def _replace(temporary: Path, target: Path) -> None:
 
 def _remove(path: Path) -> None:
     """Delete a file or a folder, if it is there and may be deleted."""
-    if path.is_dir():
-        shutil.rmtree(path, ignore_errors=True)
-    else:
-        with suppress(OSError):
+    with suppress(OSError):  # even to ask what it is may be refused
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
             path.unlink()

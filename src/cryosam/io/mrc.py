@@ -176,15 +176,21 @@ def _dtype(header: np.void, path: Path) -> np.dtype:
         raise TomogramError(
             f"{path}: a stack of volumes (space group {int(header['ispg'])}); give one volume in a file of its own"
         )
-    if mode == 0 and _is_imod_unsigned(header):
+    if mode == 0 and _is_unsigned(header):
         return np.dtype("u1")
     return np.dtype(_TYPES[mode]).newbyteorder(header.dtype["nx"].byteorder)
 
 
-def _is_imod_unsigned(header: np.void) -> bool:
-    """IMOD marks its files, and in them says by bit 0 whether bytes are signed; without the mark they are."""
+def _is_unsigned(header: np.void) -> bool:
+    """IMOD marks its files, and in them says by bit 0 whether bytes are signed.
+
+    Without the mark they are signed, as the standard says, unless the header's range is one that only unsigned bytes
+    can have: IMOD before 4.2.23, and programs that followed it, wrote those.
+    """
     stamp, flags = np.frombuffer(header["extra2"].tobytes()[40:48], header.dtype["nx"]).tolist()
-    return stamp == _IMOD_STAMP and not flags & 1
+    if stamp == _IMOD_STAMP:
+        return not flags & 1
+    return bool(header["dmin"] >= 0 and 127 < header["dmax"] <= 255)
 
 
 def _stored_shape(header: np.void) -> tuple[int, int, int]:

@@ -13,10 +13,12 @@ from cryosam.arrays import AnyVolume, Mask
 from cryosam.errors import TomogramError
 from cryosam.io.atomic import atomic_path
 from cryosam.io.volume_info import VolumeInfo
+from cryosam.io.voxel_types import as_storable
 
 __all__ = ["read_ome_zarr", "read_ome_zarr_info", "write_ome_zarr"]
 
 _ANGSTROM_PER_UNIT = {"angstrom": 1.0, "nanometer": 10.0, "micrometer": 1e4, "picometer": 0.01, "millimeter": 1e7}
+_INTEGERS = ("uint8", "int8", "uint16", "int16", "uint32", "int32", "uint64", "int64")
 _CHUNK = 64  # voxels an edge: a chunk of float32 is 1 MiB
 _LIST_FIELDS = ("axes", "datasets")
 
@@ -77,7 +79,7 @@ def write_ome_zarr(
     Parameters
     ----------
     data
-        ``(z, y, x)``; a mask is written as uint8.
+        ``(z, y, x)``. Integers and masks get the smallest type that holds them.
     voxel_size_angstrom
         Edge of a voxel, written in angstrom; None is written as a scale of 1 without a unit.
     version
@@ -88,7 +90,7 @@ def write_ome_zarr(
     OutputError
         If there is no space or no permission.
     """
-    stored = data.astype(np.uint8) if data.dtype == bool else data
+    stored = as_storable(data, _INTEGERS, ("float16", "float32", "float64"))
     unit = {} if voxel_size_angstrom is None else {"unit": "angstrom"}
     multiscale = {
         "name": path.name.removesuffix(".zarr").removesuffix(".ome"),

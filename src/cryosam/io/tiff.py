@@ -4,6 +4,7 @@ Sources: TIFF 6.0 for the resolution tags; ImageJ's ``unit`` and ``spacing``, as
 """
 
 import logging
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -92,7 +93,9 @@ def write_tiff(path: Path, data: AnyVolume | Mask, voxel_size_angstrom: float | 
         edge_nm = voxel_size_angstrom / 10
         metadata |= {"unit": "nm", "spacing": edge_nm}
         resolution = (1 / edge_nm, 1 / edge_nm)
-    with atomic_path(path) as temporary:
+    with atomic_path(path) as temporary, warnings.catch_warnings():
+        # past 4 GB only the first page has a directory, as ImageJ has it; the description counts the pages
+        warnings.filterwarnings("ignore", ".*truncating ImageJ file", UserWarning)
         # all of ImageJ's six axes, or tifffile takes a volume one voxel wide for something else
         hyperstack = stored[None, :, None, :, :, None]
         tifffile.imwrite(temporary, hyperstack, imagej=True, metadata=metadata, resolution=resolution)

@@ -1,5 +1,6 @@
 """One door to every format of volumes; the name's ending says which."""
 
+import math
 import os
 from importlib import import_module
 from pathlib import Path
@@ -7,7 +8,7 @@ from types import ModuleType
 from typing import Literal
 
 from cryosam.arrays import AnyVolume, Mask
-from cryosam.errors import InputError, InputNotFoundError, TomogramError
+from cryosam.errors import InputError, InputNotFoundError, TomogramError, VoxelSizeError
 from cryosam.io.volume_info import VolumeInfo
 from cryosam.tomogram import Tomogram
 
@@ -149,6 +150,10 @@ def write_volume(path: AnyPath, data: AnyVolume | Mask, voxel_size_angstrom: flo
     ------
     InputError
         If the format is not known, or has no type for such voxels.
+    TomogramError
+        If the array is empty, or has not three dimensions.
+    VoxelSizeError
+        If the voxel size is not a positive finite number.
     OutputError
         If there is no space or no permission.
 
@@ -162,6 +167,12 @@ def write_volume(path: AnyPath, data: AnyVolume | Mask, voxel_size_angstrom: flo
     dtype('int8')
     """
     kind = _format(Path(path))
+    if data.ndim != 3 or not data.size:
+        raise TomogramError(f"{path}: only a volume with the axes z, y, x can be written, this is {data.shape}")
+    if voxel_size_angstrom is not None and not (math.isfinite(voxel_size_angstrom) and voxel_size_angstrom > 0):
+        raise VoxelSizeError(
+            f"{path}: the voxel size must be positive, or None if unknown; this is {voxel_size_angstrom}"
+        )
     getattr(_module(kind), f"write_{kind}")(Path(path), data, voxel_size_angstrom)
 
 
@@ -185,9 +196,13 @@ def _format(path: Path) -> Format:
 
 def _existing(path: AnyPath) -> Path:
     existing = Path(path)
-    if not existing.exists():
+    try:
+        is_there, is_folder = existing.exists(), existing.is_dir()
+    except OSError as error:  # a folder above it may not be entered, or the name is too long
+        raise _unreadable(existing, error) from error
+    if not is_there:
         raise InputNotFoundError(f"{existing}: no such file; check the path")
-    if existing.is_dir() and _format(existing) != "ome_zarr":
+    if is_folder and _format(existing) != "ome_zarr":
         raise InputError(f"{existing}: a folder, not a file; give the volume's file")
     return existing
 

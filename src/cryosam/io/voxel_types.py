@@ -40,7 +40,7 @@ def as_storable(data: AnyVolume | Mask, integers: Sequence[str], floats: Sequenc
     dtype('uint16')
     """
     if data.dtype.kind == "f":
-        return data if data.dtype.name in floats else data.astype(np.float32)
+        return data if data.dtype.name in floats else _as_single(data)
     if data.dtype.kind not in "uib":
         raise InputError(f"voxels of type {data.dtype} cannot be written; give integers, real numbers or a mask")
     low, high = (int(data.min()), int(data.max())) if data.size else (0, 0)
@@ -51,3 +51,12 @@ def as_storable(data: AnyVolume | Mask, integers: Sequence[str], floats: Sequenc
     if max(-low, high) <= _EXACT_INTEGER:
         return data.astype(np.float32)
     raise InputError(f"integers from {low} to {high} do not fit a type of this format ({', '.join(integers)})")
+
+
+def _as_single(data: AnyVolume) -> AnyVolume:
+    """float32, unless a finite value would become infinite."""
+    try:
+        with np.errstate(over="raise"):
+            return data.astype(np.float32)
+    except FloatingPointError as error:
+        raise InputError("voxels beyond the range of float32, 3.4e38, cannot be written; scale them") from error
