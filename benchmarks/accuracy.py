@@ -19,7 +19,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass
 from multiprocessing import get_context
 from pathlib import Path
@@ -165,6 +165,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--distance", type=float, default=6.0, help="of a hit, in voxels")
     parser.add_argument("--preset", default="embedded")
+    parser.add_argument("--jobs", type=int, default=1, help="runs at a time; more than one slows each down")
     parser.add_argument("--json", action="store_true", help="every case, as JSON")
     arguments = parser.parse_args()
 
@@ -177,12 +178,15 @@ def main() -> None:
             parser.error("give a folder, or --simulated")
         cases = [case for name, folder in folders.items() for case in _cases(name, folder, arguments)]
         done = []
-        for case in cases:
-            with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
-                done.append(
-                    pool.submit(run, folders[case.tomogram], case, arguments.distance, arguments.preset).result()
-                )
-            print(f"{len(done)}/{len(cases)} {done[-1]}", file=sys.stderr, flush=True)
+        spawn = get_context("spawn")
+        with ProcessPoolExecutor(arguments.jobs, mp_context=spawn, max_tasks_per_child=1) as pool:
+            waiting = [
+                pool.submit(run, folders[case.tomogram], case, arguments.distance, arguments.preset) for case in cases
+            ]
+            for future in as_completed(waiting):
+                done.append(future.result())
+                print(f"{len(done)}/{len(cases)} {done[-1]}", file=sys.stderr, flush=True)
+    done.sort(key=lambda case: (case.tomogram, case.n_clicks, case.kind, case.seed))
     if arguments.json:
         print(json.dumps({"machine": machine(), "cases": [asdict(c) for c in done]}, indent=1))
     else:

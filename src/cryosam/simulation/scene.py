@@ -11,7 +11,7 @@ from cryosam.arrays import Mask, Points, Volume
 from cryosam.errors import ConfigError
 from cryosam.simulation.complexes import random_complex, render_blobs
 
-__all__ = ["FILAMENT_LABEL", "GOLD_LABEL", "MEMBRANE_LABEL", "Scene"]
+__all__ = ["FILAMENT_LABEL", "GOLD_LABEL", "MEMBRANE_LABEL", "Scene", "turn_density"]
 
 FILAMENT_LABEL, GOLD_LABEL, MEMBRANE_LABEL = 97, 98, 99
 _INSIDE = 0.3  # of the protein's density: a voxel above it belongs to the particle
