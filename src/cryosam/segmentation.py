@@ -135,6 +135,7 @@ class _Run:
     segmenter: PromptSegmenter
     prompt_masks: tuple[InstanceMask, ...]
     diameter: float
+    given_diameter: float | None
     progress: Progress | None
     provenance: dict[str, str | float]
     warnings: list[str]
@@ -161,24 +162,40 @@ class _Run:
         contrast = detect_contrast(tomogram, prompts.positive) if choice == "auto" else choice
         normalised = normalise(tomogram, contrast, config.tomogram.percentiles)
         provenance: dict[str, str | float] = {"contrast": contrast, "segmenter_digest": segmenter.digest}
-        run = cls(tomogram, normalised, normalised, prompts, config, segmenter, (), 0.0, progress, provenance, [], [])
+        run = cls(
+            tomogram,
+            normalised,
+            normalised,
+            prompts,
+            config,
+            segmenter,
+            (),
+            0.0,
+            diameter,
+            progress,
+            provenance,
+            [],
+            [],
+        )
         with run.timed("prompts"):
-            run.segment_prompts(diameter)
+            run.segment_prompts()
         for point, mask in zip(prompts.positive, run.prompt_masks, strict=True):
             run.is_visible.append(mask.n_voxels > 0 and _visibility(normalised, point) >= _INVISIBLE)
             if not run.is_visible[-1]:
                 run.say(f"nothing stands out of the background at point {','.join(f'{c:g}' for c in point)}")
         return run
 
-    def segment_prompts(self, diameter: float | None) -> None:
+    def segment_prompts(self) -> None:
         """Segment the prompted instances; without a diameter twice, the second time smoothed as their size allows."""
-        settings, points = self.config.propagation, self.prompts.positive
+        settings, points, diameter = self.config.propagation, self.prompts.positive, self.given_diameter
         self.diameter = _UNKNOWN_DIAMETER if diameter is None else diameter
-        for _ in range(2 if diameter is None and settings.smoothing is None else 1):
+        is_adaptive = diameter is None and settings.smoothing is None
+        for _ in range(2 if is_adaptive else 1):
             self.smooth(_smoothing_for(self.diameter) if settings.smoothing is None else settings.smoothing)
             masks = propagate(self.smoothed, points, self.segmenter, settings, diameter, self.progress)
-            if diameter is None:
+            if is_adaptive:
                 masks = tuple(self.tighten(point, mask) for point, mask in zip(points, masks, strict=True))
+            if diameter is None:
                 self.diameter = _diameter_of(masks)
             self.prompt_masks = masks
         self.provenance["diameter_voxels"] = self.diameter
@@ -250,8 +267,10 @@ def _find(run: _Run, search_mask: Mask | None, cache: FeatureCache | None) -> Se
         run.say("so nothing was searched for; click on a particle, or give a threshold to search all the same")
         points, scores = points[:0], scores[:0]
     points, scores = _limit(run, points, scores)
+    settings = run.config.propagation
+    bounded_by = run.diameter if settings.window_diameters else run.given_diameter  # whole slices know no size
     with run.timed("segmenting"):
-        masks = propagate(run.smoothed, points, run.segmenter, run.config.propagation, run.diameter, run.progress)
+        masks = propagate(run.smoothed, points, run.segmenter, settings, bounded_by, run.progress)
     if matching.volume_tolerance is not None:
         scores = verify(field, query, scores, masks, run.prompt_masks, matching.volume_tolerance)
         points = _centres(points, masks)
