@@ -159,10 +159,12 @@ def test_one_leaked_prompt_mask_does_not_decide_the_volume() -> None:
     np.testing.assert_allclose(scores, np.sqrt(0.9), rtol=1e-4)
 
 
-def test_verification_without_a_prompt_mask_changes_nothing() -> None:
-    scores = np.array([0.9, 0.2])
-    masks = [InstanceMask.empty(), InstanceMask((0, 0, 0), np.ones((2, 2, 2), dtype=bool))]
-    np.testing.assert_array_equal(verify(BlobField(SHAPE, A), QUERY_A, scores, masks, masks[:1], 0.4), scores)
+def test_without_a_prompts_mask_the_most_similar_tell_the_volume() -> None:
+    masks = [InstanceMask((z - 1, y - 1, x - 1), np.ones((3, 3, 3), dtype=bool)) for z, y, x in A]
+    scores = verify(BlobField(SHAPE, A), QUERY_A, np.full(3, 0.9), masks, [InstanceMask.empty()], 0.4)
+    np.testing.assert_allclose(scores, np.sqrt(0.9), rtol=1e-4)
+    nothing = verify(BlobField(SHAPE, A), QUERY_A, np.array([0.9]), [InstanceMask.empty()], [InstanceMask.empty()], 0.4)
+    np.testing.assert_array_equal(nothing, [0])
 
 
 def test_threshold_lies_between_two_groups() -> None:

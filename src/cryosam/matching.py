@@ -17,7 +17,7 @@ from cryosam.masks import InstanceMask, ScoreMap
 
 __all__ = ["Matches", "build_query", "choose_threshold", "find_peaks", "is_allowed", "match", "search_levels", "verify"]
 
-_VOLUME_WITNESSES = 3
+_WITNESSES, _WITNESSES_ALONE = 3, 7  # similar candidates that tell the kind's volume, with and without a prompt's mask
 _PLAUSIBLE = 0.4  # candidates below this are certainly not of the kind
 _THRESHOLD_RANGE = (0.6, 0.8)
 
@@ -243,7 +243,8 @@ def verify(
     A candidate's score is the geometric mean of its similarity as found and that at its mask's centroid, where the
     query was read too, times exp(-d^2 / 2): d is the difference of the logarithms of its mask's volume and of the
     kind's, in units of ``volume_tolerance``. The kind's volume is the median over the prompted instances and the three
-    most similar candidates: one mask that leaked, or fell short, does not decide alone.
+    most similar candidates, so that one mask that leaked, or fell short, does not decide alone; without a mask of a
+    prompt it is the median over the seven most similar candidates.
 
     Parameters
     ----------
@@ -261,18 +262,18 @@ def verify(
     Returns
     -------
     verified
-        ``(n,)`` in [0, 1]; 0 for a candidate with an empty mask. Where no prompt has a mask there is nothing to compare
-        with, and the scores come back as they are.
+        ``(n,)`` in [0, 1]; 0 for a candidate with an empty mask.
     """
     prompted = [mask.n_voxels for mask in prompt_masks if mask.n_voxels]
-    if not prompted:
-        return scores
     volumes = np.array([mask.n_voxels for mask in masks], dtype=float)
     seen = volumes > 0
     centroids = np.array([mask.centroid for mask in masks if mask.n_voxels]).reshape(-1, 3)
     at_centroid = np.clip(field.similarity_at(query, centroids).astype(float), 0, 1)
     similarity = np.sqrt(scores[seen] * at_centroid)
-    most_similar = np.argsort(-similarity, kind="stable")[:_VOLUME_WITNESSES]
+    n_witnesses = _WITNESSES if prompted else _WITNESSES_ALONE
+    most_similar = np.argsort(-similarity, kind="stable")[:n_witnesses]
+    if not seen.any():
+        return np.zeros(len(scores))
     reference = np.exp(np.median(np.log([*prompted, *volumes[seen][most_similar]])))
     deviation = np.log(volumes[seen] / reference) / volume_tolerance
     verified = np.zeros(len(scores))

@@ -186,7 +186,10 @@ class _Run:
         return run
 
     def segment_prompts(self) -> None:
-        """Segment the prompted instances; without a diameter twice, the second time smoothed as their size allows."""
+        """Segment the prompted instances; without a diameter twice, the second time smoothed and bounded by their size.
+
+        A filament has no size that would bound it.
+        """
         settings, points, diameter = self.config.propagation, self.prompts.positive, self.given_diameter
         self.diameter = _UNKNOWN_DIAMETER if diameter is None else diameter
         is_adaptive = diameter is None and settings.smoothing is None
@@ -195,7 +198,8 @@ class _Run:
             masks = propagate(self.smoothed, points, self.segmenter, settings, diameter, self.progress)
             if is_adaptive:
                 masks = tuple(self.tighten(point, mask) for point, mask in zip(points, masks, strict=True))
-            if diameter is None:
+                diameter = None if any(_is_filament(mask) for mask in masks) else _diameter_of(masks)
+            if self.given_diameter is None:
                 self.diameter = _diameter_of(masks)
             self.prompt_masks = masks
         self.provenance["diameter_voxels"] = self.diameter
@@ -272,7 +276,7 @@ def _find(run: _Run, search_mask: Mask | None, cache: FeatureCache | None) -> Se
     with run.timed("segmenting"):
         masks = propagate(run.smoothed, points, run.segmenter, settings, bounded_by, run.progress)
     if matching.volume_tolerance is not None:
-        scores = verify(field, query, scores, masks, run.prompt_masks, matching.volume_tolerance)
+        scores = verify(field, query, scores, masks, run.centred_masks(), matching.volume_tolerance)
         points = _centres(points, masks)
         # the centre of a mask may lie where its candidate could not
         stays = is_allowed(points, run.tomogram.shape, search_mask, matching.edge_margin)
@@ -371,11 +375,17 @@ def _extract(run: _Run, cache: FeatureCache | None) -> FeatureField:
 
 def _is_off_centre(mask: InstanceMask, point: Float[np.ndarray, " 3"]) -> bool:
     """Whether a compact mask reaches much further to one side of the click; a filament may be clicked anywhere."""
+    if mask.n_voxels < _LEAST_VOXELS or _is_filament(mask):
+        return False
+    return float(np.linalg.norm(mask.centroid - point)) > _OFF_CENTRE * _diameter_of((mask,))
+
+
+def _is_filament(mask: InstanceMask) -> bool:
+    """Whether a mask is many times longer than it is wide."""
     if mask.n_voxels < _LEAST_VOXELS:
         return False
     low, _, high = np.linalg.eigvalsh(np.cov(np.argwhere(mask.data), rowvar=False))
-    is_filament = high > _ELONGATED**2 * max(low, 1e-6)
-    return not is_filament and float(np.linalg.norm(mask.centroid - point)) > _OFF_CENTRE * _diameter_of((mask,))
+    return bool(high > _ELONGATED**2 * max(float(low), 1e-6))
 
 
 def _smoothing_for(diameter: float) -> float:
