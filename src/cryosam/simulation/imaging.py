@@ -1,60 +1,124 @@
-"""What a tilt series and its reconstruction do to a density, as one operation on its Fourier transform.
+"""A tilt series of a density and its weighted back-projection, both by the Fourier slice theorem.
 
-The slice theorem: the projection at tilt angle t holds the Fourier coefficients of the plane normal to the beam. With
-tilts about y and the beam along z, the planes of all tilts fill the wedge-shaped region in which the angle of
-``(kz, kx)`` lies within the tilt range; outside it nothing is measured. Each projection is multiplied by the
-microscope's transfer function, a function of the spatial frequency alone, so the reconstruction is too. White noise
-of the projections, of which 1/r pass through a Fourier cell at distance r from the tilt axis, has in the weighted
-back-projection the power r.
+The projection at tilt t about y, the beam along z, holds the Fourier coefficients of the density on the plane
+``kz = kx tan t``. A tilt is kept as these coefficients at every whole kx and ky: the discrete transform along y and x
+is the fast one, and along z, where the plane cuts between the grid's points, it is written out as a sum over z. So
+nothing is interpolated, in the projection or back, and a point stays on its voxel. What differs from a camera is that
+the pixels of tilt t are ``cos t`` voxels wide along x, for which noise and transfer are adjusted, and that the
+specimen repeats along y and x beyond a margin.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Complex, Float
 from scipy import fft, ndimage
 
 from cryosam.arrays import Mask, Volume
 
-__all__ = ["is_measured", "record", "transfer_function"]
+__all__ = ["Slices", "back_project", "list_tilts", "project", "record", "transfer_function"]
+
+Slices = Complex[np.ndarray, "kx tilt ky"]
+"""Fourier coefficients of a tilt series: kx as in `rfftfreq`, ky as in `fftfreq`, 0 beyond the camera's limit."""
+
+Tilts = Float[np.ndarray, " tilt"]
 
 _WAVELENGTH_ANGSTROM = 0.0197  # of electrons of 300 kV
 _CS_ANGSTROM = 2.7e7
 _AMPLITUDE_CONTRAST = 0.07
 _DAMPING_ANGSTROM = 6.0  # standard deviation of the blur by motion, dose and detector
+_MARGIN = 32  # empty voxels along y and x before the specimen repeats; wider than the fringes of a particle
 
 
-def _frequencies(shape: tuple[int, int, int]) -> list[Float[np.ndarray, "..."]]:
-    """Open grid of the spatial frequencies of `rfftn`, cycles a voxel, z, y, x."""
-    axes = [fft.fftfreq(shape[0]), fft.fftfreq(shape[1]), fft.rfftfreq(shape[2])]
-    return [a.astype(np.float32) for a in np.ix_(*axes)]
-
-
-def is_measured(shape: tuple[int, int, int], tilt_range_degrees: tuple[float, float]) -> Bool[np.ndarray, "kz 1 kx"]:
-    """Fourier coefficients that some tilt records.
-
-    Parameters
-    ----------
-    shape
-        Of the volume, voxels z, y, x.
-    tilt_range_degrees
-        Lowest and highest tilt about y. The plane of tilt t is ``kz = kx tan t``.
-
-    Returns
-    -------
-    measured
-        ``(nz, 1, nx // 2 + 1)``, the same for all ky, in the order of `scipy.fft.rfftn`.
+def list_tilts(tilt_range_degrees: tuple[float, float], tilt_step_degrees: float) -> Tilts:
+    """Tilts in degrees from the lowest, a step apart, none above the highest.
 
     Examples
     --------
-    >>> is_measured((4, 4, 4), (-45, 45))[:, 0].astype(int)
-    array([[1, 1, 1],
-           [0, 1, 1],
-           [0, 0, 1],
-           [0, 1, 1]])
+    >>> list_tilts((-60, 60), 30)
+    array([-60., -30.,   0.,  30.,  60.])
     """
-    kz, _, kx = _frequencies(shape)
-    low, high = np.tan(np.radians(tilt_range_degrees))
-    edge = np.float32(1e-6)
-    return np.asarray((kz >= low * kx - edge) & (kz <= high * kx + edge))
+    low, high = tilt_range_degrees
+    return float(low) + tilt_step_degrees * np.arange(int((high - low) / tilt_step_degrees + 1e-6) + 1)
+
+
+def _frequencies(n_y: int, n_x: int, tilts: Tilts) -> list[Float[np.ndarray, "..."]]:
+    """Open grid of `Slices`: cycles a voxel along the camera's x, and along y."""
+    kx = fft.rfftfreq(n_x)[:, None, None] / np.cos(np.radians(tilts))[None, :, None]
+    return [kx, fft.fftfreq(n_y)[None, None, :]]
+
+
+def _waves(n_z: int, n_x: int, tilts: Tilts) -> Complex[np.ndarray, "kx tilt z"]:
+    """Plane waves exp(-2 pi i kz z) along z at ``kz = kx tan t``, z counted from the middle."""
+    kz = fft.rfftfreq(n_x)[:, None] * np.tan(np.radians(tilts))
+    z = np.arange(n_z) - (n_z - 1) / 2
+    return np.exp(-2j * np.pi * kz[..., None] * z).astype(np.complex64)
+
+
+def project(density: Volume, tilts: Tilts) -> Slices:
+    """Tilt series of a density, without the microscope.
+
+    Parameters
+    ----------
+    density
+        ``(z, y, x)``.
+    tilts
+        ``(t,)`` about y, in degrees.
+
+    Returns
+    -------
+    slices
+        ``(x // 2 + 1, t, y)`` complex64.
+
+    Examples
+    --------
+    >>> slices = project(np.ones((3, 4, 5), dtype=np.float32), np.array([0.0]))
+    >>> slices.shape, float(slices[0, 0, 0].real)
+    ((3, 1, 4), 60.0)
+    """
+    n_z, n_y, n_x = density.shape
+    planes = fft.rfft2(density.astype(np.float32, copy=False))
+    slices = _waves(n_z, n_x, tilts) @ np.ascontiguousarray(planes.transpose(2, 0, 1))
+    kx, _ = _frequencies(n_y, n_x, tilts)
+    return np.asarray(slices * (kx < 0.5))
+
+
+def back_project(slices: Slices, tilts: Tilts, shape: tuple[int, int, int]) -> Volume:
+    """Weighted back-projection: the adjoint of `project`, each coefficient weighted by the cell it stands for.
+
+    That cell spans the distance to the neighbouring tilts' planes, or, near the tilt axis, where the planes lie closer
+    than a volume of this depth can tell apart, its share of what it can.
+
+    Parameters
+    ----------
+    slices
+        As `project` gives them.
+    tilts
+        ``(t,)`` evenly spaced, in degrees.
+    shape
+        Of the volume, voxels z, y, x.
+
+    Returns
+    -------
+    volume
+        ``(z, y, x)`` float32; what the tilts measure has the density's own scale.
+
+    Examples
+    --------
+    >>> tilts = list_tilts((-60, 60), 3)
+    >>> density = np.zeros((9, 10, 11), dtype=np.float32)
+    >>> density[2, 3, 4] = 1
+    >>> seen = back_project(project(density, tilts), tilts, density.shape)
+    >>> [int(i) for i in np.unravel_index(seen.argmax(), seen.shape)]
+    [2, 3, 4]
+    """
+    n_z, n_y, n_x = shape
+    step = np.radians(tilts[1] - tilts[0]) if len(tilts) > 1 else 0.0
+    apart = fft.rfftfreq(n_x)[:, None] * step / np.cos(np.radians(tilts)) ** 2
+    weights = np.maximum(apart, 1 / (n_z * len(tilts))).astype(np.float32)
+    waves = np.conj(_waves(n_z, n_x, tilts)).transpose(0, 2, 1)
+    planes = waves @ (slices * weights[..., None]).astype(np.complex64)
+    return fft.irfft2(np.ascontiguousarray(planes.transpose(1, 2, 0)), (n_y, n_x))
 
 
 def transfer_function(frequency: Float[np.ndarray, "..."], defocus_um: float) -> Float[np.ndarray, "..."]:
@@ -85,13 +149,22 @@ def transfer_function(frequency: Float[np.ndarray, "..."], defocus_um: float) ->
     return np.abs(np.sin(phase + np.arcsin(_AMPLITUDE_CONTRAST)))
 
 
+def _shot_noise(n_y: int, n_x: int, tilts: Tilts, rng: np.random.Generator) -> Slices:
+    """White noise of variance 1 in a pixel of one square voxel, in every tilt alike."""
+    # A pixel of tilt t is cos t voxels wide, so a sum over it varies by cos t.
+    noise = rng.standard_normal((len(tilts), n_y, n_x), dtype=np.float32)
+    noise *= np.sqrt(np.cos(np.radians(tilts)), dtype=np.float32)[:, None, None]
+    kx, _ = _frequencies(n_y, n_x, tilts)
+    return np.asarray(fft.rfft2(noise).transpose(2, 0, 1) * (kx < 0.5), dtype=np.complex64)
+
+
 def record(
     density: Volume,
     particles: Mask,
     rng: np.random.Generator,
     *,
     voxel_size_angstrom: float,
-    tilt_range_degrees: tuple[float, float],
+    tilts: Tilts,
     defocus_um: float,
     snr: float,
     smoothing: float,
@@ -108,13 +181,13 @@ def record(
         Every random number comes from here.
     voxel_size_angstrom
         Edge of a voxel.
-    tilt_range_degrees
-        As in `is_measured`.
+    tilts
+        ``(t,)`` about y, evenly spaced, in degrees; the beam is along z.
     defocus_um
-        As in `transfer_function`.
+        As in `transfer_function`; the same for the whole of a tilt.
     snr
         Mean square of the noiseless tomogram over the ``particles``, divided by the variance of the noise, both
-        before smoothing. Infinite means no noise.
+        before smoothing. The noise is white and equally strong in every tilt. Infinite means no noise.
     smoothing
         Standard deviation in voxels of the Gaussian that is applied last.
 
@@ -128,28 +201,28 @@ def record(
     >>> density = np.zeros((9, 10, 11), dtype=np.float32)
     >>> density[4, 5, 6] = 1
     >>> seen = record(density, density > 0, np.random.default_rng(0), voxel_size_angstrom=10.0,
-    ...               tilt_range_degrees=(-60, 60), defocus_um=0, snr=np.inf, smoothing=0)
+    ...               tilts=list_tilts((-60, 60), 3), defocus_um=0, snr=np.inf, smoothing=0)
     >>> [int(i) for i in np.unravel_index(seen.argmax(), seen.shape)]
     [4, 5, 6]
     """
-    inner = tuple(slice(0, n) for n in density.shape)
-    depth, height, width = (fft.next_fast_len(n + 32, real=True) for n in density.shape)
-    shape = (depth, height, width)
-    measured = is_measured(shape, tilt_range_degrees)
-    kz, ky, kx = _frequencies(shape)
+    n_z, n_y, n_x = density.shape
+    height, width = (fft.next_fast_len(n + _MARGIN, real=True) for n in (n_y, n_x))
+    padded = (n_z, height, width)
 
-    transformed = fft.rfftn(density, shape)
-    frequency = np.sqrt(kz**2 + ky**2 + kx**2) / voxel_size_angstrom
-    transformed *= transfer_function(frequency, defocus_um) * measured
-    transformed *= np.exp(-2 * (np.pi * _DAMPING_ANGSTROM * frequency) ** 2)
-    signal = fft.irfftn(transformed, shape)[inner]
-    if np.isinf(snr):
-        return ndimage.gaussian_filter(signal, smoothing)
-
-    noise = rng.standard_normal(shape, dtype=np.float32)
-    transformed = fft.rfftn(noise)
-    transformed *= np.sqrt(np.sqrt(kz**2 + kx**2)) * measured
-    noise = fft.irfftn(transformed, shape)[inner]
-    power = float(np.mean(signal[particles] ** 2)) if particles.any() else 1.0
-    tomogram = signal * np.sqrt(snr / power) + noise / noise.std()
+    slices = project(np.pad(density, [(0, 0), (0, height - n_y), (0, width - n_x)]), tilts)
+    frequency = np.hypot(*_frequencies(height, width, tilts)) / voxel_size_angstrom
+    damping = np.exp(-2 * (np.pi * _DAMPING_ANGSTROM * frequency) ** 2)
+    slices *= (transfer_function(frequency, defocus_um) * damping).astype(np.float32)
+    tomogram = _reconstruct(slices, tilts, padded, density.shape)
+    if not np.isinf(snr):
+        noise = _reconstruct(_shot_noise(height, width, tilts, rng), tilts, padded, density.shape)
+        power = float(np.mean(tomogram[particles] ** 2)) if particles.any() else 1.0
+        tomogram *= np.sqrt(snr / power)
+        tomogram += noise / noise.std()
     return ndimage.gaussian_filter(tomogram, smoothing)
+
+
+def _reconstruct(slices: Slices, tilts: Tilts, padded: tuple[int, int, int], shape: Sequence[int]) -> Volume:
+    """Back-projection without the margin."""
+    _, n_y, n_x = shape
+    return np.array(back_project(slices, tilts, padded)[:, :n_y, :n_x])

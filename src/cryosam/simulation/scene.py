@@ -1,5 +1,6 @@
 """Where everything lies: particles without overlap, membranes, filaments, gold and debris."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -110,8 +111,7 @@ class Scene:
                 radius = float(self._rng.uniform(250, 550)) / self._voxel
                 centre = self._rng.random(3) * (np.array(self.density.shape) - 1)
                 axes = radius * self._rng.uniform(0.85, 1.15, size=3)
-                scaled = sum(((g - c) / a) ** 2 for g, c, a in zip(grid, centre, axes, strict=True))
-                depth = (np.sqrt(scaled) - 1) * radius * self._voxel
+                depth = _depth_in_ellipsoid(grid, centre, axes) * self._voxel
                 shell = np.abs(depth) < 40
                 if shell.any() and not (shell & self._taken).any():
                     break
@@ -150,7 +150,7 @@ class Scene:
     ]:
         """Add a map at a free place, turned at random; its centre of mass, rotation, box and mask within the box."""
         for _ in range(_TURNS):
-            rotation = Rotation.random(rng=self._rng).as_matrix()
+            rotation = Rotation.random(None, self._rng).as_matrix()
             drawn, centre = turn_density(density, rotation, self._rng.random(3) - 0.5)
             mask = drawn > _INSIDE
             claim = _grown(mask)
@@ -167,6 +167,17 @@ class Scene:
         raise ConfigError(
             f"no room for all the {name} in {self.density.shape} voxels; ask for fewer particles or a larger shape"
         )
+
+
+def _depth_in_ellipsoid(
+    grid: Sequence[Float[np.ndarray, "..."]], centre: Float[np.ndarray, " 3"], axes: Float[np.ndarray, " 3"]
+) -> Volume:
+    """Distance from an ellipsoid's surface to first order, negative inside; z, y, x in voxels."""
+    spans = [(g - np.float32(c)) / np.float32(a) for g, c, a in zip(grid, centre, axes, strict=True)]
+    level = np.sqrt(sum(s**2 for s in spans))
+    slope = np.sqrt(sum((s / np.float32(a)) ** 2 for s, a in zip(spans, axes, strict=True)))
+    # the slope of the level along its own gradient is slope / level; both vanish at the centre
+    return (level - 1) * np.maximum(level, 1e-6) / np.maximum(slope, 1e-6 / np.float32(axes.max()))
 
 
 def _grown(mask: Mask) -> Mask:
