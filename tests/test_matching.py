@@ -9,7 +9,15 @@ from cryosam.config import MatchingConfig
 from cryosam.features import FeatureField
 from cryosam.geometry import level_shape, level_to_voxel
 from cryosam.masks import InstanceMask
-from cryosam.matching import build_query, choose_threshold, find_peaks, match, search_levels, verify
+from cryosam.matching import (
+    agreement,
+    build_query,
+    choose_threshold,
+    find_peaks,
+    kind_volume,
+    match,
+    search_levels,
+)
 from oracles import hierarchical_search, peaks_by_definition
 
 
@@ -135,36 +143,32 @@ def test_order_of_prompts_does_not_matter() -> None:
     np.testing.assert_allclose(build_query(field, points, masks), build_query(field, points[::-1], masks), rtol=1e-6)
 
 
-def test_verification_is_the_formula() -> None:
-    field = BlobField(SHAPE, A)
+def cube(centre, edge) -> InstanceMask:
+    z, y, x = (int(c) - edge // 2 for c in centre)
+    return InstanceMask((z, y, x), np.ones((edge,) * 3, dtype=bool))
 
-    def cube(centre, edge):
-        z, y, x = (int(c) - edge // 2 for c in centre)
-        return InstanceMask((z, y, x), np.ones((edge,) * 3, dtype=bool))
 
+def test_agreement_is_the_formula() -> None:
     masks = [cube(A[0], 3), cube(A[1], 5), InstanceMask.empty(), cube(A[2], 3)]
-    scores = verify(field, QUERY_A, np.array([0.9, 0.8, 0.7, 0.6]), masks, [cube(A[0], 3)], 0.5)
-    np.testing.assert_allclose(scores[0], np.sqrt(0.9), rtol=1e-4)  # the volumes' median is 27
+    scores = agreement(BlobField(SHAPE, A), QUERY_A, np.array([0.9, 0.8, 0.7, 0.6]), masks, 27, 0.5)
+    np.testing.assert_allclose(scores[0], np.sqrt(0.9), rtol=1e-4)
     np.testing.assert_allclose(scores[1], np.sqrt(0.8) * np.exp(-0.5 * (np.log(125 / 27) / 0.5) ** 2), rtol=1e-4)
     assert scores[2] == 0
     np.testing.assert_allclose(scores[3], np.sqrt(0.6), rtol=1e-4)
 
 
 def test_one_leaked_prompt_mask_does_not_decide_the_volume() -> None:
-    field = BlobField(SHAPE, A)
-    z, y, x = A[0]
-    leaked = InstanceMask((z - 4, y - 4, x - 4), np.ones((9, 9, 9), dtype=bool))
-    masks = [InstanceMask((z - 1, y - 1, x - 1), np.ones((3, 3, 3), dtype=bool)) for z, y, x in A]
-    scores = verify(field, QUERY_A, np.full(3, 0.9), masks, [leaked], 0.4)
-    np.testing.assert_allclose(scores, np.sqrt(0.9), rtol=1e-4)
+    masks = [cube(centre, 3) for centre in A]
+    volume = kind_volume(BlobField(SHAPE, A), QUERY_A, np.full(3, 0.9), masks, [cube(A[0], 9)])
+    np.testing.assert_allclose(volume, 27)
 
 
-def test_without_a_prompts_mask_the_most_similar_tell_the_volume() -> None:
-    masks = [InstanceMask((z - 1, y - 1, x - 1), np.ones((3, 3, 3), dtype=bool)) for z, y, x in A]
-    scores = verify(BlobField(SHAPE, A), QUERY_A, np.full(3, 0.9), masks, [InstanceMask.empty()], 0.4)
-    np.testing.assert_allclose(scores, np.sqrt(0.9), rtol=1e-4)
-    nothing = verify(BlobField(SHAPE, A), QUERY_A, np.array([0.9]), [InstanceMask.empty()], [InstanceMask.empty()], 0.4)
-    np.testing.assert_array_equal(nothing, [0])
+def test_the_most_similar_tell_the_volume_and_empty_masks_do_not() -> None:
+    masks = [cube(A[0], 3), InstanceMask.empty(), cube(A[2], 5), *(cube(A[1], 3) for _ in range(5))]
+    scores = np.array([0.9, 0.9, 0.5, 0.8, 0.8, 0.8, 0.8, 0.8])
+    field, nobody = BlobField(SHAPE, A), [InstanceMask.empty()]
+    np.testing.assert_allclose(kind_volume(field, QUERY_A, scores, masks, nobody), 27)
+    assert kind_volume(field, QUERY_A, np.array([0.9]), nobody, nobody) == 1
 
 
 def test_threshold_lies_between_two_groups() -> None:

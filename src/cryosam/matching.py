@@ -15,7 +15,17 @@ from cryosam.features import FeatureField
 from cryosam.geometry import child_cells, level_shape, level_to_voxel
 from cryosam.masks import InstanceMask, ScoreMap
 
-__all__ = ["Matches", "build_query", "choose_threshold", "find_peaks", "is_allowed", "match", "search_levels", "verify"]
+__all__ = [
+    "Matches",
+    "agreement",
+    "build_query",
+    "choose_threshold",
+    "find_peaks",
+    "is_allowed",
+    "kind_volume",
+    "match",
+    "search_levels",
+]
 
 _WITNESSES, _WITNESSES_ALONE = 3, 7  # similar candidates that tell the kind's volume, with and without a prompt's mask
 _PLAUSIBLE = 0.4  # candidates below this are certainly not of the kind
@@ -230,55 +240,83 @@ def match(
     return Matches(np.clip(points, 0, np.array(field.shape) - 1.0), np.clip(values.astype(float), 0, 1), score_map)
 
 
-def verify(
+def agreement(
     field: FeatureField,
     query: Query,
     scores: Scores,
     masks: Sequence[InstanceMask],
-    prompt_masks: Sequence[InstanceMask],
+    volume: float,
     volume_tolerance: float,
 ) -> Scores:
     """Scores of candidates in the light of their masks.
 
     A candidate's score is the geometric mean of its similarity as found and that at its mask's centroid, where the
     query was read too, times exp(-d^2 / 2): d is the difference of the logarithms of its mask's volume and of the
-    kind's, in units of ``volume_tolerance``. The kind's volume is the median over the prompted instances and the three
-    most similar candidates, so that one mask that leaked, or fell short, does not decide alone; without a mask of a
-    prompt it is the median over the seven most similar candidates.
+    kind's, in units of ``volume_tolerance``.
 
     Parameters
     ----------
     field, query
         As in `match`.
     scores
-        ``(n,)`` of the candidates.
+        ``(n,)`` of the candidates: the similarities found.
     masks
         Of the candidates.
-    prompt_masks
-        Of the prompted instances.
+    volume
+        Of the kind, in voxels.
     volume_tolerance
         Natural logarithm of the ratio of volumes that counts as one standard deviation.
 
     Returns
     -------
-    verified
+    agreement
         ``(n,)`` in [0, 1]; 0 for a candidate with an empty mask.
     """
+    similarity = _similarity_in_mask(field, query, scores, masks)
+    volumes = np.array([max(mask.n_voxels, 1) for mask in masks], dtype=float)
+    deviation = np.log(volumes / volume) / volume_tolerance
+    return similarity * np.exp(-0.5 * deviation**2)
+
+
+def kind_volume(
+    field: FeatureField,
+    query: Query,
+    scores: Scores,
+    masks: Sequence[InstanceMask],
+    prompt_masks: Sequence[InstanceMask],
+) -> float:
+    """Volume of the kind's masks, in voxels.
+
+    It is the median over the prompted instances and the three most similar candidates, so that one mask that leaked, or
+    fell short, does not decide alone; without a mask of a prompt it is the median over the seven most similar ones.
+
+    Parameters
+    ----------
+    field, query, scores, masks
+        As in `agreement`.
+    prompt_masks
+        Of the prompted instances; empty ones do not count.
+
+    Returns
+    -------
+    volume
+        In voxels; 1 where no mask holds anything.
+    """
     prompted = [mask.n_voxels for mask in prompt_masks if mask.n_voxels]
-    volumes = np.array([mask.n_voxels for mask in masks], dtype=float)
-    seen = volumes > 0
-    centroids = np.array([mask.centroid for mask in masks if mask.n_voxels]).reshape(-1, 3)
-    at_centroid = np.clip(field.similarity_at(query, centroids).astype(float), 0, 1)
-    similarity = np.sqrt(scores[seen] * at_centroid)
+    similarity = _similarity_in_mask(field, query, scores, masks)
     n_witnesses = _WITNESSES if prompted else _WITNESSES_ALONE
-    most_similar = np.argsort(-similarity, kind="stable")[:n_witnesses]
-    if not seen.any():
-        return np.zeros(len(scores))
-    reference = np.exp(np.median(np.log([*prompted, *volumes[seen][most_similar]])))
-    deviation = np.log(volumes[seen] / reference) / volume_tolerance
-    verified = np.zeros(len(scores))
-    verified[seen] = similarity * np.exp(-0.5 * deviation**2)
-    return verified
+    witnesses = [i for i in np.argsort(-similarity, kind="stable") if masks[i].n_voxels][:n_witnesses]
+    volumes = [*prompted, *(masks[i].n_voxels for i in witnesses)]
+    return float(np.exp(np.median(np.log(volumes)))) if volumes else 1.0
+
+
+def _similarity_in_mask(field: FeatureField, query: Query, scores: Scores, masks: Sequence[InstanceMask]) -> Scores:
+    """Geometric mean of each candidate's similarity and that at its mask's centroid; 0 where the mask is empty."""
+    seen = np.array([mask.n_voxels > 0 for mask in masks], dtype=bool)
+    centroids = np.array([mask.centroid for mask in masks if mask.n_voxels]).reshape(-1, 3)
+    similarity = np.zeros(len(scores))
+    similarity[seen] = np.sqrt(scores[seen] * np.clip(field.similarity_at(query, centroids).astype(float), 0, 1))
+    return similarity
 
 
 def choose_threshold(scores: Scores) -> float:

@@ -15,7 +15,7 @@ from cryosam.tomogram import Tomogram
 __all__ = ["DenseField", "extract_dense"]
 
 _BLOCK = 192  # voxels of a block along each axis, without its halo
-_SAMPLE_BLOCKS = 8  # blocks that the covariance is measured on
+_SAMPLE_BLOCKS = 8  # at most, that the covariance is measured on
 _SHRINKAGE = 0.1  # of the covariance towards a multiple of the identity
 _CHUNK = 1 << 18  # cells that are compared at a time
 
@@ -118,8 +118,8 @@ def extract_dense(
 
     Notes
     -----
-    Descriptors are whitened by the covariance over the whole tomogram, nearly all of which is background: after that a
-    difference counts in units of what noise does. The covariance is shrunk towards the identity.
+    Descriptors are whitened by their covariance over blocks spread over the tomogram, nearly all of it background:
+    after that a difference counts in units of what noise does. The covariance is shrunk towards the identity.
 
     Examples
     --------
@@ -129,17 +129,23 @@ def extract_dense(
     5
     """
     blocks = list(_blocks(tomogram.shape, stride))
-    chosen = blocks[:: max(1, len(blocks) // _SAMPLE_BLOCKS)]
-    mean, whitening = _whitening(tomogram, descriptor, stride, chosen)
-    cells = level_shape(tomogram.shape, stride)
-    out = np.empty((descriptor.n_channels, *cells), dtype=np.float16)
-    for done, block in enumerate(blocks, start=1):
-        described = _describe(tomogram, descriptor, stride, block)
+    n_done = 0
+
+    def describe(index: int) -> Float[np.ndarray, "c _ _ _"]:
+        nonlocal n_done
+        described, n_done = _describe(tomogram, descriptor, stride, blocks[index]), n_done + 1
+        if progress is not None:
+            progress("describing", n_done, len(blocks))
+        return described
+
+    sample = {index: describe(index) for index in range(0, len(blocks), -(-len(blocks) // _SAMPLE_BLOCKS))}
+    mean, whitening = _whitening(list(sample.values()))
+    out = np.empty((descriptor.n_channels, *level_shape(tomogram.shape, stride)), dtype=np.float16)
+    for index, block in enumerate(blocks):
+        described = sample.pop(index) if index in sample else describe(index)
         whitened = whitening @ (described.reshape(len(mean), -1) - mean[:, None])
         place = tuple(slice(s.start // stride, -(-s.stop // stride)) for s in block)
         out[(slice(None), *place)] = whitened.reshape(described.shape)
-        if progress is not None:
-            progress("describing", done, len(blocks))
     return DenseField(tomogram.shape, stride, out)
 
 
@@ -169,13 +175,13 @@ def _describe(
 
 
 def _whitening(
-    tomogram: Tomogram, descriptor: VolumeDescriptor, stride: int, blocks: list[tuple[slice, slice, slice]]
+    described: list[Float[np.ndarray, "c _ _ _"]],
 ) -> tuple[Float[np.ndarray, " c"], Float[np.ndarray, "c c"]]:
     """Mean, and the matrix that turns the shrunk covariance of standardised descriptors into the identity."""
-    n_channels = descriptor.n_channels
+    n_channels = len(described[0])
     count, total, square = 0, np.zeros(n_channels), np.zeros((n_channels, n_channels))
-    for block in blocks:
-        flat = _describe(tomogram, descriptor, stride, block).reshape(n_channels, -1).astype(np.float64)
+    for block in described:
+        flat = block.reshape(n_channels, -1).astype(np.float64)
         count += flat.shape[1]
         total += flat.sum(axis=1)
         square += flat @ flat.T

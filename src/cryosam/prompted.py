@@ -1,0 +1,254 @@
+"""What lies under the clicks: how far each prompted instance reaches, and how far its mask can be trusted.
+
+A click says where, not how much: its mask may hold a neighbour, or only a part. As SAM answers a point with several
+nested masks, so here each click has several masks, bounded more and more tightly, and the one is taken that is centred
+on the click and that the particles most like it bear out: they look like it and are as large as it.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from jaxtyping import Float
+from scipy import ndimage
+
+from cryosam.arrays import Points, Progress
+from cryosam.backends import PromptSegmenter
+from cryosam.config import Config, PropagationConfig
+from cryosam.features import FeatureField
+from cryosam.masks import InstanceMask
+from cryosam.matching import agreement, build_query, match
+from cryosam.propagation import propagate
+from cryosam.tomogram import Tomogram
+
+__all__ = ["Prompted", "first_look", "second_look", "support_from", "visibility"]
+
+_UNKNOWN_DIAMETER = 16.0  # voxels, when nothing was segmented under the clicks
+_SMOOTHING = 0.1  # of a particle's diameter
+_SMOOTHING_RANGE = (1.2, 2.2)  # voxels
+_TIGHTENINGS = tuple(0.85**k for k in range(8))  # of the first mask's diameter that bound the other masks
+_LEAST_DIAMETER = 6.0  # voxels, of a bound
+_SAME = 0.8  # IoU above which two masks are one
+_ALIKE = 0.5  # IoU below which the mask that is segmented again is another object
+_OFF_CENTRE = 0.4  # of a mask's diameter: spread of the distance between its centroid and the click
+_ENOUGH = 0.7  # support of a mask that needs no further look
+_NEARLY = 0.9  # of the best support: the larger of two masks that are borne out alike is taken
+_TRUSTED = 0.3  # least support of a mask that tells the kind's centre and volume
+_WITNESSES = 8  # candidates that bear a mask out
+_NO_WITNESS = 0.5  # support of a mask where nothing else is alike
+_ELONGATED = 8.0  # ratio of a mask's longest to its shortest half-axis beyond which it is a filament
+_LEAST_VOXELS = 30  # of a mask whose shape means anything
+
+Support = Callable[[Float[np.ndarray, " 3"], InstanceMask], float]
+"""How well a click's mask is borne out by the rest of the tomogram, in [0, 1]."""
+
+
+@dataclass(frozen=True, eq=False)
+class Prompted:
+    """The instances under the clicks.
+
+    Parameters
+    ----------
+    masks
+        One a click.
+    is_trusted
+        One a click: whether the mask tells the kind's centre and volume.
+    diameter
+        Of the kind, in voxels.
+    bound
+        Diameter in voxels that bounds masks of the kind; None where it is not known, or for a filament.
+    smoothed
+        What the segmenter saw.
+    smoothing
+        Standard deviation in voxels of the Gaussian that made it.
+    """
+
+    masks: tuple[InstanceMask, ...]
+    is_trusted: tuple[bool, ...]
+    diameter: float
+    bound: float | None
+    smoothed: Tomogram
+    smoothing: float
+
+    @property
+    def trusted_masks(self) -> tuple[InstanceMask, ...]:
+        """The masks, empty where one is not trusted: the click is then the better centre."""
+        pairs = zip(self.masks, self.is_trusted, strict=True)
+        return tuple(mask if is_trusted else InstanceMask.empty() for mask, is_trusted in pairs)
+
+
+def first_look(
+    normalised: Tomogram,
+    points: Points,
+    segmenter: PromptSegmenter,
+    config: PropagationConfig,
+    diameter: float | None,
+    progress: Progress | None = None,
+) -> Prompted:
+    """Segment the instance under each click.
+
+    Parameters
+    ----------
+    normalised
+        Voxels in [0, 1], protein bright.
+    points
+        ``(n, 3)`` z, y, x in voxels.
+    segmenter
+        Answers prompts in 2D.
+    config
+        Limits, fusion and smoothing.
+    diameter
+        Of the particle in voxels, None if not known.
+    progress
+        Called with the number of clicks done.
+    """
+    sigma = config.smoothing
+    if sigma is None:
+        sigma = _smoothing_for(_UNKNOWN_DIAMETER if diameter is None else diameter)
+    smoothed = _smooth(normalised, sigma)
+    masks = propagate(smoothed, points, segmenter, config, diameter, progress)
+    is_trusted = tuple(mask.n_voxels > 0 for mask in masks)
+    return Prompted(masks, is_trusted, diameter or _diameter_of(masks), diameter, smoothed, sigma)
+
+
+def second_look(
+    first: Prompted,
+    normalised: Tomogram,
+    points: Points,
+    segmenter: PromptSegmenter,
+    config: PropagationConfig,
+    support: Support | None = None,
+) -> Prompted:
+    """Settle how far each instance reaches, then segment it again, smoothed and bounded by its size.
+
+    Parameters
+    ----------
+    first
+        The first look, without a given diameter.
+    normalised, points, segmenter, config
+        As in `first_look`.
+    support
+        Of a mask in the rest of the tomogram; without it only the click tells.
+
+    Notes
+    -----
+    A filament has no size that would bound it, and may be clicked anywhere.
+    """
+    settled, is_trusted = [], []
+    for point, mask in zip(points, first.masks, strict=True):
+        if mask.n_voxels < _LEAST_VOXELS or _is_filament(mask):
+            settled.append(mask)
+            is_trusted.append(mask.n_voxels > 0)
+            continue
+        mask, evidence = _settle(first.smoothed, point, mask, segmenter, config, support)
+        settled.append(mask)
+        is_trusted.append(evidence >= _TRUSTED)
+    reliable = [mask for mask, trust in zip(settled, is_trusted, strict=True) if trust]
+    diameter = _diameter_of(reliable or settled)
+    bound = None if any(_is_filament(mask) for mask in settled) else diameter
+    sigma = _smoothing_for(diameter)
+    smoothed = first.smoothed if sigma == first.smoothing else _smooth(normalised, sigma)
+    again = propagate(smoothed, points, segmenter, config, bound)
+    masks = tuple(new if new.iou(old) >= _ALIKE else old for old, new in zip(settled, again, strict=True))
+    return Prompted(masks, tuple(is_trusted), diameter, bound, smoothed, sigma)
+
+
+def _settle(
+    smoothed: Tomogram,
+    point: Float[np.ndarray, " 3"],
+    mask: InstanceMask,
+    segmenter: PromptSegmenter,
+    config: PropagationConfig,
+    support: Support | None,
+) -> tuple[InstanceMask, float]:
+    """The largest of a click's masks with about the best evidence, and that evidence."""
+    masks, evidence = [mask], [_evidence(point, mask, support)]
+    for bound in _diameter_of([mask]) * np.array(_TIGHTENINGS):
+        if evidence[-1] >= _ENOUGH or bound < _LEAST_DIAMETER:
+            break
+        (tighter,) = propagate(smoothed, point[None], segmenter, config, float(bound))
+        if tighter.n_voxels >= _LEAST_VOXELS and all(tighter.iou(other) < _SAME for other in masks):
+            masks.append(tighter)
+            evidence.append(_evidence(point, tighter, support))
+    best = next(i for i, value in enumerate(evidence) if value >= _NEARLY * max(evidence))
+    return masks[best], evidence[best]
+
+
+def _evidence(point: Float[np.ndarray, " 3"], mask: InstanceMask, support: Support | None) -> float:
+    """How well a mask is centred on its click, times its support."""
+    off_centre = float(np.linalg.norm(mask.centroid - point)) / (_OFF_CENTRE * _diameter_of([mask]))
+    centred = float(np.exp(-0.5 * off_centre**2))
+    return centred if support is None or centred < _TRUSTED else centred * support(point, mask)
+
+
+def support_from(field: FeatureField, smoothed: Tomogram, segmenter: PromptSegmenter, config: Config) -> Support:
+    """Ask the particles that are most like a mask's centre whether they bear the mask out.
+
+    Parameters
+    ----------
+    field
+        Describes voxels.
+    smoothed
+        What the segmenter sees.
+    segmenter
+        Answers prompts in 2D.
+    config
+        Settings of all stages.
+
+    Returns
+    -------
+    support
+        Mean `agreement` of the most similar candidates, each segmented within the mask's diameter.
+    """
+    tolerance = config.matching.volume_tolerance
+
+    def support(point: Float[np.ndarray, " 3"], mask: InstanceMask) -> float:
+        if tolerance is None:
+            return 1.0
+        diameter = _diameter_of([mask])
+        query = build_query(field, point[None], [mask], config.matching.query)
+        candidates = match(field, query, config.matching, diameter=diameter)
+        others = np.linalg.norm(candidates.points - mask.centroid, axis=1) > diameter
+        points, scores = candidates.points[others][:_WITNESSES], candidates.scores[others][:_WITNESSES]
+        if len(points) == 0:
+            return _NO_WITNESS
+        masks = propagate(smoothed, points, segmenter, config.propagation, diameter)
+        return float(agreement(field, query, scores, masks, mask.n_voxels, tolerance).mean())
+
+    return support
+
+
+def visibility(normalised: Tomogram, point: Float[np.ndarray, " 3"]) -> float:
+    """How far the densest place near a point stands out of its surroundings, in their standard deviations."""
+    half, reach = 32, 3
+    at = [int(np.clip(round(float(c)), 0, n - 1)) for c, n in zip(point, normalised.shape, strict=True)]
+    crop = normalised.data[tuple(slice(max(0, c - half), c + half + 1) for c in at)]
+    smooth = ndimage.gaussian_filter(crop, 1.2)
+    level = float(np.median(smooth))
+    below = smooth[smooth < level] - level  # objects are above: noise is measured below
+    spread = float(np.sqrt(np.mean(below**2))) if below.size else 0.0
+    near = smooth[tuple(slice(max(0, min(c, half) - reach), min(c, half) + reach + 1) for c in at)]
+    return float((near.max() - level) / max(spread, 1e-6))
+
+
+def _smooth(normalised: Tomogram, sigma: float) -> Tomogram:
+    return replace(normalised, data=ndimage.gaussian_filter(normalised.data, sigma))
+
+
+def _smoothing_for(diameter: float) -> float:
+    """Standard deviation in voxels that steadies a particle's mask and keeps its shape."""
+    return float(np.clip(_SMOOTHING * diameter, *_SMOOTHING_RANGE))
+
+
+def _diameter_of(masks: Sequence[InstanceMask]) -> float:
+    """Diameter in voxels of the ball that has the masks' median volume."""
+    volumes = [mask.n_voxels for mask in masks if mask.n_voxels]
+    return float((6 * np.median(volumes) / np.pi) ** (1 / 3)) if volumes else _UNKNOWN_DIAMETER
+
+
+def _is_filament(mask: InstanceMask) -> bool:
+    """Whether a mask is many times longer than it is wide."""
+    if mask.n_voxels < _LEAST_VOXELS:
+        return False
+    low, _, high = np.linalg.eigvalsh(np.cov(np.argwhere(mask.data), rowvar=False))
+    return bool(high > _ELONGATED**2 * max(float(low), 1e-6))
