@@ -188,5 +188,10 @@ def test_settings_cannot_be_changed_in_place() -> None:
 
 def test_toml_has_a_section_a_stage() -> None:
     assert set(tomllib.loads(to_toml(Config()))) == {
-        "preset", "device", "tomogram", "features", "matching", "propagation",
+        "preset", "diameter_angstrom", "device", "tomogram", "features", "matching", "propagation",
     }  # fmt: skip
+
+
+def test_a_file_can_unset_what_its_preset_sets(tmp_path: Path) -> None:
+    config = PRESETS["paper"].override(matching__threshold=None, matching__max_particles=None)
+    assert read_config(write(tmp_path, to_toml(config))) == config

@@ -284,7 +284,7 @@ def test_csv_is_written_as_promised(tmp_path: Path) -> None:
     )
     write_points(tmp_path / "p.csv", table)
     assert (tmp_path / "p.csv").read_bytes() == (
-        b"z,y,x,score,instance\n1.000,22.250,333.000,0.900,1\n0.000,0.000,5.000,0.500,2\n"
+        b"z,y,x,score,instance\n1.000,22.250,333.000,0.90000,1\n0.000,0.000,5.000,0.50000,2\n"
     )
     write_points(tmp_path / "p.csv", PointTable(np.zeros((0, 3))))
     assert (tmp_path / "p.csv").read_text() == "z,y,x,score,instance\n"

@@ -136,6 +136,15 @@ def test_query_is_read_at_the_masks_centroid() -> None:
     assert build_query(field, off_centre, [mask], "mean")[0] < at_centroid[0]
 
 
+def test_a_plateau_is_one_peak() -> None:
+    similarity = np.zeros((5, 6, 9), dtype=np.float32)
+    similarity[2, 3, 2:4] = similarity[3, 4, 4] = 0.9
+    similarity[1, 1, 7] = 0.8
+    points, values = find_peaks(similarity, stride=1, min_distance=0, floor=0.5)
+    assert len(points) == 2
+    np.testing.assert_allclose(values, [0.9, 0.8])
+
+
 def test_order_of_prompts_does_not_matter() -> None:
     field = BlobField(SHAPE, A)
     points = np.array(A, dtype=float)

@@ -27,6 +27,8 @@ __all__ = [
     "to_toml",
 ]
 
+_NONE = "none"  # in a TOML file
+
 Fusion = Literal["union", "majority", "intersection", "soft"]
 
 
@@ -304,7 +306,7 @@ def _merge(config: Any, changes: Mapping[str, Any], path: str = "") -> Any:
                 raise ConfigError(f"{path + key!r} is a section of settings, got {value!r}")
             values[key] = _merge(current, value, f"{path}{key}.")
         else:
-            values[key] = tuple(value) if isinstance(value, list) else value
+            values[key] = None if value == _NONE else tuple(value) if isinstance(value, list) else value
     try:
         return replace(config, **values)
     except TypeError as error:
@@ -312,7 +314,7 @@ def _merge(config: Any, changes: Mapping[str, Any], path: str = "") -> Any:
 
 
 def read_config(path: Path, base: Config | None = None) -> Config:
-    """Settings from a TOML file over ``base``, or over the preset that the file names.
+    """Settings from a TOML file over ``base``, or over the preset that the file names; ``"none"`` unsets one.
 
     Raises
     ------
@@ -333,13 +335,13 @@ def read_config(path: Path, base: Config | None = None) -> Config:
 
 
 def to_toml(config: Config) -> str:
-    """The settings as TOML; `read_config` gives them back. None is left out, which means the same."""
-    return tomli_w.dumps(_without_none(asdict(config)))
+    """The settings as TOML; `read_config` gives them back. A setting without a value is ``"none"``."""
+    return tomli_w.dumps(_spell_none(asdict(config)))
 
 
-def _without_none(values: Mapping[str, Any]) -> dict[str, Any]:
+def _spell_none(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Copy in which None is a word, for TOML has no value for it."""
     return {
-        key: _without_none(value) if isinstance(value, Mapping) else value
+        key: _spell_none(value) if isinstance(value, Mapping) else _NONE if value is None else value
         for key, value in values.items()
-        if value is not None
     }

@@ -128,7 +128,7 @@ def search_levels(
 
 
 def find_peaks(similarity: Volume, stride: int, min_distance: float, floor: float) -> tuple[Points, Scores]:
-    """Local maxima, best first, none nearer to a better one than ``min_distance``.
+    """Local maxima, one a plateau, best first, none nearer to a better one than ``min_distance``.
 
     Parameters
     ----------
@@ -155,8 +155,10 @@ def find_peaks(similarity: Volume, stride: int, min_distance: float, floor: floa
     """
     filled = np.where(np.isnan(similarity), -np.inf, similarity)
     is_peak = (filled == ndimage.maximum_filter(filled, size=3)) & (filled >= floor)
-    cells = np.argwhere(is_peak)
-    values = filled[is_peak]
+    plateaus, _ = ndimage.label(is_peak, np.ones((3, 3, 3)))  # neighbours that are maxima both are equal
+    _, first = np.unique(plateaus[is_peak], return_index=True)
+    cells = np.argwhere(is_peak)[first]
+    values = filled[is_peak][first]
     order = np.argsort(-values, kind="stable")
     cells, values = cells[order], values[order]
     points = level_to_voxel(_refine(filled, cells), stride)

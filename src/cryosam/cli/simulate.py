@@ -46,7 +46,11 @@ def _parse_shape(text: str) -> tuple[int, int, int]:
 @click.option("--seed", type=int, default=0, show_default=True, help="The same seed gives the same tomogram.")
 @click.option("--shape", type=_parse_shape, metavar="Z,Y,X", help="Voxels.  [default: 96,256,256]")
 @click.option("--voxel-size", type=float, metavar="ANGSTROM", help="Edge of a voxel.  [default: 10]")
-@click.option("--snr", type=float, help="Signal to noise, as a ratio of powers; 0.1 is typical.  [default: 0.1]")
+@click.option(
+    "--snr",
+    type=float,
+    help="Signal to noise, as a ratio of powers: 1 is easy, 0.1 typical, 0.03 hard.  [default: 0.1]",
+)
 @click.option("--tilt", type=float, metavar="DEGREES", help="Tilted from -DEGREES to DEGREES.  [default: 60]")
 @click.option("--defocus", type=float, metavar="MICROMETRE", help="Underfocus.  [default: 4]")
 @click.option("--contrast", type=click.Choice(["dark", "bright"]), help="Of protein.  [default: dark]")

@@ -65,7 +65,8 @@ def write_csv(path: Path, table: PointTable) -> None:
     path
         The file to make.
     table
-        Numbers are written with three decimals; the cell of an unknown score or instance stays empty.
+        Coordinates are written with three decimals, scores with five; the cell of an unknown score or instance stays
+        empty.
 
     Raises
     ------
@@ -88,7 +89,7 @@ def write_csv(path: Path, table: PointTable) -> None:
             writer.writerow(
                 [
                     *(f"{c:z.3f}" for c in point),
-                    "" if table.scores is None else f"{table.scores[i]:z.3f}",
+                    "" if table.scores is None else f"{table.scores[i]:z.5f}",
                     "" if table.instances is None else int(table.instances[i]),
                     *([table.names[i]] if table.names is not None else []),
                 ]
