@@ -8,7 +8,8 @@
 
 The matching stage is measured on synthetic tokens, 37 x 37 x 1024 a slice, of the slices that stride 4 needs: random,
 because neither the time nor the memory depends on what they hold. At a smaller size it is compared with the
-straightforward method, which interpolates the feature of every cell and then takes the cosine.
+straightforward method, which interpolates the feature of every cell and then takes the cosine. The whole method is
+measured with the default preset, from one click in a simulated tomogram.
 """
 
 import argparse
@@ -29,9 +30,11 @@ from pathlib import Path
 
 import numpy as np
 
+from cryosam import PointPrompts, segment
 from cryosam.arrays import PLANES, Plane
 from cryosam.features.triplane import PlaneTokens, TriPlaneField, cell_centres
 from cryosam.geometry import AXIS, in_plane_axes, level_to_voxel, patch_to_pixel
+from cryosam.simulation import SimulationConfig, simulate
 
 N_TOKENS = 37
 N_CHANNELS = 1024
@@ -122,6 +125,22 @@ def cosines(features: np.ndarray, query: np.ndarray) -> np.ndarray:
     return features @ query / (np.linalg.norm(features, axis=1) * np.linalg.norm(query))
 
 
+def whole_method(shape: Shape) -> Result:
+    """One click on a simulated tomogram of the same crowding at every size; the simulation is not timed."""
+    count = max(1, round(12 * np.prod(shape) / np.prod((96, 256, 256))))
+    kinds = ("bilobe", "barrel", "ring")
+    simulated = simulate(SimulationConfig(shape=shape, counts=dict.fromkeys(kinds, count), snr=0.3))
+    click = np.round(simulated.points[simulated.names.index(kinds[0])])
+    seconds: dict[str, float] = {}
+    with timed(seconds, "in all"):
+        found = segment(simulated.tomogram, PointPrompts(click[None]))
+    for name, value in found.provenance.items():
+        if name.startswith("seconds_"):
+            seconds[name.removeprefix("seconds_")] = float(value)
+    note = f"{len(found.candidate_points)} candidates, {len(found.points)} particles of {count}"
+    return Result(f"whole method {format_shape(shape)}", seconds, note)
+
+
 def format_shape(shape: Shape) -> str:
     """Shape as in the name of a case."""
     return "x".join(str(n) for n in shape)
@@ -131,6 +150,8 @@ CASES: tuple[partial[Result], ...] = (
     partial(comparison, (50, 232, 240)),
     partial(matching, (100, 464, 480)),
     partial(matching, (200, 928, 960)),
+    partial(whole_method, (96, 256, 256)),
+    partial(whole_method, (128, 464, 480)),
 )
 
 
