@@ -61,7 +61,7 @@ def test_every_output_is_there_and_nothing_else(tmp_path):
 
 def test_particles_csv_by_the_letter(tmp_path):
     lines = (write(tmp_path / "out") / "particles.csv").read_text().splitlines()
-    assert lines == ["z,y,x,score,instance", "2.000,3.000,4.000,0.900,1", "5.000,6.000,10.000,0.600,2"]
+    assert lines == ["z,y,x,score,instance", "2.000,3.000,4.000,0.90000,1", "5.000,6.000,10.000,0.60000,2"]
 
 
 def test_positions_survive_the_star_file(tmp_path):

@@ -127,7 +127,7 @@ def write_segmentation(
     ...     out = write_segmentation(f"{parent}/out", found, tomogram=volume, prompts=PointPrompts(found.points))
     ...     print((out / "particles.csv").read_text())
     z,y,x,score,instance
-    4.000,5.000,6.000,0.900,1
+    4.000,5.000,6.000,0.90000,1
     <BLANKLINE>
     """
     run = run or RunInfo()
