@@ -177,3 +177,27 @@ def test_a_moved_window_sees_the_same_logits_at_the_same_voxels() -> None:
     assert moved[2, 5] == logits[4, 4]
     assert (moved[3:] == -20).all()
     assert (moved[:, 0] == -20).all()
+
+
+class EverywhereSegmenter:
+    """Sees the object in all of every window."""
+
+    digest = "everywhere"
+
+    def embed(self, images):
+        return images
+
+    def segment(self, embedding, prompts):
+        n, (_, height, width) = len(prompts.image_index), embedding.shape
+        return Candidates(np.ones((n, 1, height, width), dtype=np.float32), np.ones((n, 1), dtype=np.float32))
+
+
+def test_nothing_is_segmented_beyond_the_tomogram() -> None:
+    shape = (9, 10, 11)
+    (found,) = propagate(
+        Tomogram(np.zeros(shape, dtype=np.float32)),
+        np.array([[0.0, 9.0, 5.0]]),
+        EverywhereSegmenter(),
+        PropagationConfig(window_voxels=16),
+    )
+    assert [(s.start, s.stop) for s in found.box] == [(0, n) for n in shape]

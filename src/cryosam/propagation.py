@@ -226,11 +226,21 @@ def _ask(
             )
             candidates = segmenter.segment(segmenter.embed(images), slice_prompts)
             for row, i in enumerate(batch):
+                _forget_outside(candidates.logits[row], places[i][1], tomogram, plane)
                 prior = None if priors is None else priors[i]
                 best = _best_candidate(candidates, row, prior, limit, config)
                 if best is not None:
                     answers[i] = _Answer(*places[i], candidates.logits[row, best])
     return answers
+
+
+def _forget_outside(logits: Float[np.ndarray, "k h w"], window: Window, tomogram: Tomogram, plane: Plane) -> None:
+    """No object lies where a window reaches beyond its slice, whatever a segmenter makes of the filling there."""
+    row_axis, col_axis = in_plane_axes(plane)
+    _, place = window.overlap(tomogram.shape[row_axis], tomogram.shape[col_axis])
+    known = logits[(slice(None), *place)].copy()
+    logits[:] = _UNSEEN
+    logits[(slice(None), *place)] = known
 
 
 def _same_size(places: Sequence[tuple[int, Window]]) -> dict[tuple[int, int], list[int]]:
