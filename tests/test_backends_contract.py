@@ -12,6 +12,7 @@ import torch
 from cryosam.backends import Candidates, SlicePrompts
 from cryosam.backends.classical import ClassicalSegmenter
 from cryosam.backends.dino import DinoFeatures
+from cryosam.backends.embedded import EmbeddedSegmenter
 from cryosam.backends.promptable import Embedding, ModelPrompts, PromptableModel
 from cryosam.backends.sam import SamHQSegmenter, SamSegmenter
 from cryosam.backends.sam2 import Sam2Segmenter
@@ -23,7 +24,11 @@ MODELS: dict[str, Callable[[], PromptableModel]] = {
     "sam-hq": lambda: SamHQSegmenter(tiny_sam_hq(), objects_per_batch=3),
     "sam2": lambda: Sam2Segmenter(tiny_sam2(), objects_per_batch=3),
 }
-SEGMENTERS: dict[str, Callable[[], Any]] = {"classical": ClassicalSegmenter, **MODELS}
+SEGMENTERS: dict[str, Callable[[], Any]] = {
+    "classical": ClassicalSegmenter,
+    "embedded": lambda: EmbeddedSegmenter(images_per_batch=2, objects_per_batch=3),
+    **MODELS,
+}
 EXTRACTORS: dict[str, Callable[[], DinoFeatures]] = {
     "dinov2": lambda: DinoFeatures(tiny_dinov2(), images_per_batch=2),
     "dinov2-registers": lambda: DinoFeatures(tiny_dinov2_registers(), images_per_batch=2),

@@ -96,6 +96,10 @@ def load_segmenter(name: str | Path, *, device: str = "auto") -> PromptSegmenter
         from cryosam.backends.classical import ClassicalSegmenter
 
         return ClassicalSegmenter()
+    if str(name) == "embedded":
+        from cryosam.backends.embedded import EmbeddedSegmenter
+
+        return EmbeddedSegmenter(device=resolve_device(device))
     segmenter: PromptSegmenter = _load(name, "segmenter", resolve_device(device))
     return segmenter
 

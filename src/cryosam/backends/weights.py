@@ -36,7 +36,7 @@ class ModelInfo:
     hub_id
         Its repository on the Hugging Face hub; empty if it is not there.
     licence
-        Of the weights; empty if there are none, or if they are the user's.
+        Of the weights; empty if there are none, or if they are the user's or the package's own.
     size_mb
         Of the download in megabytes; 0 if there is none.
     """
@@ -51,7 +51,7 @@ class ModelInfo:
     @property
     def is_available(self) -> bool:
         """Whether it can be used now, without a download."""
-        if self.family in ("invariants", "classical"):
+        if self.family in ("invariants", "classical", "embedded"):
             return True
         try:
             locate(self.name)
@@ -74,6 +74,7 @@ MODELS: tuple[ModelInfo, ...] = (
     ModelInfo("dinov3-base", "features", "dinov3", "facebook/dinov3-vitb16-pretrain-lvd1689m", "DINOv3 (gated)", 343),
     ModelInfo("dinov3-large", "features", "dinov3", "facebook/dinov3-vitl16-pretrain-lvd1689m", "DINOv3 (gated)", 1213),
     ModelInfo("classical", "segmenter", "classical"),
+    ModelInfo("embedded", "segmenter", "embedded"),
     ModelInfo("sam-vit-b", "segmenter", "sam", "facebook/sam-vit-base", "Apache-2.0", 375),
     ModelInfo("sam-vit-l", "segmenter", "sam", "facebook/sam-vit-large", "Apache-2.0", 1249),
     ModelInfo("sam-vit-h", "segmenter", "sam", "facebook/sam-vit-huge", "Apache-2.0", 2564),

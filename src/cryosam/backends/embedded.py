@@ -1,0 +1,185 @@
+"""The segmenter that ships with the package: a small convolutional network, trained on simulated tomograms alone."""
+
+from dataclasses import dataclass
+from functools import cached_property
+from importlib import resources
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from safetensors.torch import load
+from torch import Tensor
+
+from cryosam.arrays import Images
+from cryosam.backends.digests import digest_model
+from cryosam.backends.framing import into_frame, out_of_frame
+from cryosam.backends.prompt_unet import N_CANDIDATES, STRIDE, PromptUNet, fold_statistics
+from cryosam.backends.protocols import Candidates, SlicePrompts
+from cryosam.errors import WeightsError
+from cryosam.geometry import Frame
+
+__all__ = ["INPUT_PX", "EmbeddedSegmenter", "load_network", "standardise"]
+
+INPUT_PX = 64  # edge of the input that the network was trained at
+_MOST_PX = 512  # larger images are shrunk to this edge
+_MULTIPLE = 16  # the encoder's coarsest stride
+_BRIGHT, _HIGHEST = 0.995, 4.0  # quantile of the brightest pixels, and the most that they may stand out
+_WEIGHTS = "embedded.safetensors"
+
+
+@dataclass(frozen=True, eq=False)
+class _Embedding:
+    """Features at three strides, the images on the first axis, and where the images lie in the input."""
+
+    maps: tuple[Tensor, Tensor, Tensor]
+    frame: Frame
+
+
+class EmbeddedSegmenter:
+    """Promptable segmenter with weights in the package (a `PromptSegmenter`).
+
+    Windows are enlarged to 64 pixels; images larger than that are seen as they are, up to 512 pixels.
+
+    Parameters
+    ----------
+    network
+        With weights; None loads those of the package.
+    device
+        Where to compute.
+    images_per_batch, objects_per_batch
+        How many go through the network at once: they bound the memory, and change no answer.
+
+    Examples
+    --------
+    >>> rows, cols = np.mgrid[:60, :60]
+    >>> disc = (np.hypot(rows - 28, cols - 31) < 10).astype(np.float32)
+    >>> prompts = SlicePrompts(np.array([0]), np.array([[[28.0, 31.0]]]), np.array([[True]]))
+    >>> segmenter = EmbeddedSegmenter()
+    >>> candidates = segmenter.segment(segmenter.embed(disc[None]), prompts)
+    >>> candidates.logits.shape
+    (1, 3, 60, 60)
+    """
+
+    def __init__(
+        self,
+        network: PromptUNet | None = None,
+        device: str = "cpu",
+        *,
+        images_per_batch: int = 32,
+        objects_per_batch: int = 32,
+    ) -> None:
+        self.device = torch.device(device)
+        self.network = (load_network() if network is None else network).eval()
+        self._network = fold_statistics(self.network).to(self.device)
+        self.images_per_batch = images_per_batch
+        self.objects_per_batch = objects_per_batch
+
+    @cached_property
+    def digest(self) -> str:
+        """Identity of the weights."""
+        return digest_model(self.network)
+
+    @torch.inference_mode()
+    def embed(self, images: Images) -> _Embedding:
+        """Feature maps of images ``(n, h, w)`` in [0, 1]; see `PromptSegmenter.embed`."""
+        longest = min(max(images.shape[1], images.shape[2], INPUT_PX), _MOST_PX)
+        frame = Frame(images.shape[1], images.shape[2], -(-longest // _MULTIPLE) * _MULTIPLE)
+        batches = []
+        for start in range(0, len(images), self.images_per_batch):
+            chosen = self._tensor(images[start : start + self.images_per_batch])
+            with self._precision():
+                batches.append(self._network.encode(_standardised(chosen, frame)))
+        fine, middle, coarse = (torch.cat(maps) for maps in zip(*batches, strict=True))
+        return _Embedding((fine, middle, coarse), frame)
+
+    @torch.inference_mode()
+    def segment(self, embedding: _Embedding, prompts: SlicePrompts) -> Candidates:
+        """Three candidates for each object; see `PromptSegmenter.segment`."""
+        frame, n = embedding.frame, len(prompts.image_index)
+        logits = np.empty((n, N_CANDIDATES, frame.height, frame.width), dtype=np.float32)
+        scores = np.empty((n, N_CANDIDATES), dtype=np.float32)
+        for start in range(0, n, self.objects_per_batch):
+            chosen = slice(start, start + self.objects_per_batch)
+            index = torch.from_numpy(prompts.image_index[chosen]).to(self.device)
+            fine, middle, coarse = (maps[index] for maps in embedding.maps)
+            with self._precision():
+                low, quality = self._network.decode((fine, middle, coarse), *self._framed(prompts, chosen, frame))
+            logits[chosen] = out_of_frame(low.float().clamp(-20, 20), frame).cpu().numpy()
+            scores[chosen] = torch.sigmoid(quality.float()).cpu().numpy()
+        return Candidates(logits, scores)
+
+    def _precision(self) -> torch.autocast:
+        """In bfloat16, as the network was trained, where the device is fast with it."""
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=_is_fast_in_bfloat16(self.device))
+
+    def _framed(
+        self, prompts: SlicePrompts, chosen: slice, frame: Frame
+    ) -> tuple[Tensor, Tensor, Tensor | None, Tensor | None]:
+        """Points, signs, boxes and mask prompts of some of the objects, in the network's input."""
+        boxes = priors = None
+        if prompts.boxes is not None:
+            corners = frame.to_model(prompts.boxes[chosen].reshape(-1, 2))
+            boxes = self._tensor(corners.reshape(-1, 4))
+        if prompts.logits is not None:
+            priors = into_frame(self._tensor(prompts.logits[chosen]), frame, frame.size_px // STRIDE)
+        points = prompts.points[chosen]
+        points = frame.to_model(points.reshape(-1, 2)).reshape(points.shape)
+        return self._tensor(points), torch.from_numpy(prompts.is_positive[chosen]).to(self.device), boxes, priors
+
+    def _tensor(self, values: Float[np.ndarray, "..."]) -> Float[Tensor, "..."]:
+        return torch.from_numpy(np.ascontiguousarray(values, dtype=np.float32)).to(self.device)
+
+
+def _is_fast_in_bfloat16(device: torch.device) -> bool:
+    if device.type == "cuda":
+        return bool(torch.cuda.is_bf16_supported())
+    known = torch.cpu.get_capabilities() if device.type == "cpu" and hasattr(torch.cpu, "get_capabilities") else {}
+    return any(bool(known.get(name)) for name in ("avx512_bf16", "amx_bf16"))
+
+
+def standardise(images: Float[Tensor, "n h w"]) -> Float[Tensor, "n h w"]:
+    """Images less their median, in units of twice their robust standard deviation, outliers clipped.
+
+    Where hardly any noise is left, as after denoising, the unit is a quarter of the brightest pixels' height: else all
+    of an object, and the blur around it, would be clipped to one value.
+
+    Examples
+    --------
+    >>> standardise(torch.tensor([[[0.0, 1.0, 2.0]]]))[0, 0, 1].item()
+    0.0
+    """
+    steps = torch.tensor([0.16, 0.5, 0.84, _BRIGHT], device=images.device)
+    low, median, high, bright = torch.quantile(images.flatten(1), steps, dim=1)[..., None, None]
+    unit = torch.maximum(high - low, (bright - median) / _HIGHEST)
+    return ((images - median) / unit.clamp(min=1e-4)).clamp(-3, 6)
+
+
+def load_network(weights: bytes | None = None) -> PromptUNet:
+    """The network with its weights.
+
+    Parameters
+    ----------
+    weights
+        A safetensors file's content; None means that of the package.
+
+    Raises
+    ------
+    WeightsError
+        If they are damaged, or not this network's.
+    """
+    if weights is None:
+        weights = resources.files("cryosam.backends").joinpath(_WEIGHTS).read_bytes()
+    network = PromptUNet()
+    try:
+        network.load_state_dict({name: values.float() for name, values in load(weights).items()})
+    except Exception as error:
+        raise WeightsError(f"the weights of the embedded segmenter are damaged ({error}); install again") from error
+    return network.eval()
+
+
+def _standardised(images: Float[Tensor, "n h w"], frame: Frame) -> Float[Tensor, "n 1 s s"]:
+    """Images in the input's frame, standardised; the padding is 0."""
+    rows, cols = frame.content_px
+    pixels = images.new_zeros(len(images), 1, frame.size_px, frame.size_px)
+    pixels[:, 0, :rows, :cols] = standardise(into_frame(images, frame, frame.size_px)[:, :rows, :cols])
+    return pixels.contiguous(memory_format=torch.channels_last)

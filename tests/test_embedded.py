@@ -1,0 +1,130 @@
+"""The segmenter that ships with the package: its weights, and what it makes of clear cases."""
+
+from importlib import resources
+
+import numpy as np
+import pytest
+import torch
+from scipy import ndimage
+
+from cryosam.backends import SlicePrompts, load_segmenter
+from cryosam.backends.embedded import EmbeddedSegmenter, load_network, standardise
+from cryosam.backends.prompt_unet import draw_prompts
+from cryosam.errors import WeightsError
+
+
+@pytest.fixture(scope="module")
+def segmenter() -> EmbeddedSegmenter:
+    return EmbeddedSegmenter()
+
+
+def _discs(size: int, centres: list[tuple[float, float]], radius: float, noise: float = 0.3) -> np.ndarray:
+    """Discs of contrast 1 in smoothed noise whose standard deviation is given."""
+    rows, cols = np.mgrid[:size, :size]
+    image = np.zeros((size, size))
+    for row, col in centres:
+        image[np.hypot(rows - row, cols - col) < radius] = 1
+    speckle = ndimage.gaussian_filter(np.random.default_rng(0).standard_normal(image.shape), 1.5)
+    return (0.3 + 0.2 * (ndimage.gaussian_filter(image, 1.2) + noise * speckle / speckle.std())).astype(np.float32)
+
+
+def _click(row: float, col: float, logits: np.ndarray | None = None) -> SlicePrompts:
+    return SlicePrompts(np.array([0]), np.array([[[row, col]]], dtype=float), np.array([[True]]), logits)
+
+
+def _best(segmenter: EmbeddedSegmenter, image: np.ndarray, prompts: SlicePrompts) -> tuple[np.ndarray, float]:
+    answer = segmenter.segment(segmenter.embed(image[None]), prompts)
+    best = int(answer.scores[0].argmax())
+    return answer.logits[0, best], float(answer.scores[0, best])
+
+
+def _dice(logits: np.ndarray, centre: tuple[float, float], radius: float) -> float:
+    truth = np.hypot(*(np.indices(logits.shape) - np.array(centre)[:, None, None])) < radius
+    return 2 * np.count_nonzero(truth & (logits > 0)) / (np.count_nonzero(truth) + np.count_nonzero(logits > 0))
+
+
+@pytest.mark.parametrize(("size", "radius"), [(45, 7), (72, 11), (96, 14)])
+def test_a_disc_is_segmented_from_a_click_anywhere_in_it(
+    segmenter: EmbeddedSegmenter, size: int, radius: float
+) -> None:
+    centre = (0.46 * size, 0.52 * size)
+    image = _discs(size, [centre], radius)
+    for row, col in [(0, 0), (0.5 * radius, 0.3 * radius)]:
+        logits, score = _best(segmenter, image, _click(centre[0] + row, centre[1] + col))
+        assert _dice(logits, centre, radius) > 0.85
+        assert score > 0.6
+
+
+def test_touching_discs_are_cut_apart(segmenter: EmbeddedSegmenter) -> None:
+    centres = [(30.0, 36.0), (51.0, 36.0)]
+    image = _discs(72, centres, 10.5)
+    for centre in centres:
+        logits, _ = _best(segmenter, image, _click(*centre))
+        assert _dice(logits, centre, 10.5) > 0.8
+
+
+def test_a_walk_past_the_end_scores_low(segmenter: EmbeddedSegmenter) -> None:
+    logits, _ = _best(segmenter, _discs(72, [(34.0, 37.0)], 8), _click(34, 37))
+    _, score = _best(segmenter, _discs(72, [(12.0, 60.0)], 8), _click(34, 37, logits[None]))
+    assert score < 0.3
+
+
+def test_the_mask_prompt_is_followed_to_the_next_slice(segmenter: EmbeddedSegmenter) -> None:
+    logits, _ = _best(segmenter, _discs(72, [(34.0, 37.0)], 11), _click(34, 37))
+    after, score = _best(segmenter, _discs(72, [(35.0, 37.0)], 10), _click(34, 37, logits[None]))
+    assert _dice(after, (35.0, 37.0), 10) > 0.9
+    assert score > 0.5
+
+
+def test_brightness_and_contrast_change_nothing(segmenter: EmbeddedSegmenter) -> None:
+    image = _discs(72, [(34.0, 37.0)], 11)
+    expected, _ = _best(segmenter, image, _click(34, 37))
+    found, _ = _best(segmenter, 0.2 + 0.5 * image, _click(34, 37))
+    np.testing.assert_allclose(found, expected, atol=0.01)
+
+
+def test_an_object_without_noise_has_its_own_size(segmenter: EmbeddedSegmenter) -> None:
+    image = _discs(64, [(30.0, 33.0)], 9, noise=0.01)
+    logits, _ = _best(segmenter, image, _click(30, 33))
+    assert 0.8 < np.sqrt(np.count_nonzero(logits > 0) / np.pi) / 9 < 1.15
+
+
+def test_standardise_survives_a_constant_image() -> None:
+    assert torch.equal(standardise(torch.full((1, 4, 5), 0.7)), torch.zeros(1, 4, 5))
+
+
+def test_prompts_are_drawn_where_they_are() -> None:
+    """A pixel's cell is half its index; what an object lacks leaves its maps empty."""
+    maps = draw_prompts(
+        (10, 12),
+        torch.tensor([[[4.5, 6.5], [12.5, 16.5]], [[8.5, 2.5], [0.0, 0.0]]]),
+        torch.tensor([[True, False], [True, True]]),
+        boxes=torch.tensor([[2.5, 4.5, 8.5, 10.5], [torch.nan] * 4]),
+        priors=torch.stack([torch.full((10, 12), 30.0), torch.full((10, 12), torch.nan)]),
+        is_given=torch.tensor([[True, True], [True, False]]),
+    )
+    assert [divmod(int(maps[0, i].argmax()), 12) for i in (0, 1, 2, 3)] == [(2, 3), (2, 3), (6, 8), (6, 8)]
+    assert divmod(int(maps[1, 0].argmax()), 12) == (4, 1)
+    assert maps[1, 0, 0, 0] < 1e-3
+    inside = torch.zeros(10, 12, dtype=torch.bool)
+    inside[1:5, 2:6] = True
+    assert torch.equal(maps[0, 4] > 0, inside)
+    torch.testing.assert_close(maps[0, 5:], torch.ones(2, 10, 12))
+    assert not maps[1, 4:].any()
+
+
+def test_the_weights_are_small_and_give_the_digest() -> None:
+    content = resources.files("cryosam.backends").joinpath("embedded.safetensors").read_bytes()
+    assert len(content) < 12e6
+    named = load_segmenter("embedded", device="cpu")
+    assert named.digest == EmbeddedSegmenter(load_network(content)).digest
+    changed = load_network(content)
+    with torch.no_grad():
+        changed.logits.bias.add_(1)
+    assert EmbeddedSegmenter(changed).digest != named.digest
+
+
+@pytest.mark.parametrize("content", [b"", b"no weights at all", b"\x00" * 64])
+def test_damaged_weights_are_refused(content: bytes) -> None:
+    with pytest.raises(WeightsError, match="damaged"):
+        load_network(content)

@@ -1,0 +1,97 @@
+"""Training from scratch, a few steps of it on a tiny pool."""
+
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from cryosam.backends.embedded import load_network
+
+TRAINING = Path(__file__).parents[1] / "training"
+
+
+@pytest.fixture
+def simulate(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    if not TRAINING.is_dir():
+        pytest.skip("the training code is not in the wheel")
+    monkeypatch.syspath_prepend(str(TRAINING))
+    import simulate
+
+    monkeypatch.setattr(simulate, "SHAPE", (44, 56, 60))
+    return simulate
+
+
+@pytest.fixture
+def pool(simulate: ModuleType, tmp_path: Path) -> Path:
+    for i in range(2):
+        simulate.make_tomogram((tmp_path / f"train-{i}.npz", i))
+    return tmp_path
+
+
+def _settings(pool: Path, **changes: Any) -> Any:
+    import train
+
+    return train.Settings(pool=str(pool), out=str(pool / "run"), objects=2, **changes)
+
+
+def test_training_runs_stops_and_resumes(pool: Path) -> None:
+    import train
+
+    threads = torch.get_num_threads()
+    try:
+        train.train(_settings(pool, max_steps=2))
+        first = torch.load(pool / "run" / "checkpoint.pt", weights_only=True)
+        train.train(_settings(pool, max_steps=3))
+    finally:
+        torch.set_num_threads(threads)
+    second = torch.load(pool / "run" / "checkpoint.pt", weights_only=True)
+    assert (first["step"], second["step"]) == (2, 3)
+    assert second["seconds"] > first["seconds"]
+    name = "logits.weight"
+    assert not torch.equal(first["network"][name], second["network"][name])
+    shipped = load_network((pool / "run" / "embedded.safetensors").read_bytes())
+    torch.testing.assert_close(shipped.state_dict()[name], second["averaged"][name], atol=1e-3, rtol=1e-3)
+
+
+def test_the_pool_labels_what_is_dense(pool: Path, simulate: ModuleType) -> None:
+    with np.load(pool / "train-0.npz") as stored:
+        tomogram, instances = stored["tomogram"].astype(np.float32), stored["instances"]
+    particles = (instances > 0) & (instances < simulate.FIRST_LONG)
+    assert particles.any()
+    assert tomogram[particles].mean() > tomogram[instances == 0].mean()
+
+
+def test_a_sample_is_one_object_under_its_click(pool: Path) -> None:
+    """The click lies on the object or in its hollow, neighbours are not the object, and a walk may come to its end."""
+    import walks
+
+    rng = np.random.default_rng(0)
+    source = walks.load(pool / "train-0.npz", rng)
+    drawn = [sample for sample in (walks.draw(source, rng) for _ in range(60)) if sample is not None]
+    for images, masks, others, click in drawn:
+        assert images.shape == (walks.N_SLICES, walks.SIZE_PX, walks.SIZE_PX)
+        assert not ((masks > 0.6) & (others > 0.6)).any()
+        cells = np.argwhere(masks[0] > 0.01)
+        assert np.hypot(*(cells - (click - 0.5) / 2).T).min() < 14
+    assert any(not masks[1].any() for _, masks, _, _ in drawn)
+    assert any(masks[1].any() for _, masks, _, _ in drawn)
+
+
+def test_a_perfect_answer_costs_least_and_scores_1(simulate: ModuleType) -> None:
+    import losses
+
+    target = torch.zeros(1, 48, 48)
+    target[:, 10:20, 12:24] = 1
+    others = torch.zeros(1, 48, 48)
+    others[:, 20:30, 12:24] = 1
+    right, joined, off = target.clone(), target + others, torch.roll(target, 8, dims=1) * 0 + 0.0
+    off[:, 10:20, 0:12] = 1
+    logits = torch.stack([20 * mask[0] - 10 for mask in (right, joined, off)])[None]
+    cost = losses.mask_cost(logits, target, others)[0]
+    assert cost[0] < 0.01 < cost[1]
+    assert losses.true_iou(logits, target)[0].tolist() == pytest.approx([1, 10 / 20, 0])
+    alone = losses.mask_cost(logits, target, torch.zeros_like(others))[0]
+    assert cost[1] > 1.2 * alone[1]

@@ -1,0 +1,67 @@
+"""What a training run consists of at any moment, on disk and in memory."""
+
+import copy
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors.torch import save_file
+
+from cryosam.backends.prompt_unet import PromptUNet
+
+
+@dataclass(eq=False)
+class Run:
+    """The network, its running average, the optimiser, and how far they have come."""
+
+    network: PromptUNet
+    averaged: PromptUNet
+    optimiser: torch.optim.Optimizer
+    step: int = 0
+    seconds: float = 0.0
+
+    @classmethod
+    def start(cls, seed: int, device: str, learning_rate: float, weight_decay: float) -> "Run":
+        """A network with random weights."""
+        torch.manual_seed(seed)
+        network = PromptUNet().to(device, memory_format=torch.channels_last)
+        optimiser = torch.optim.AdamW(network.parameters(), lr=learning_rate, weight_decay=weight_decay)
+        return cls(network, copy.deepcopy(network), optimiser)
+
+    def resume(self, path: Path, device: str) -> None:
+        """Continue from a checkpoint."""
+        state = torch.load(path, map_location=device, weights_only=True)
+        self.network.load_state_dict(state["network"])
+        self.averaged.load_state_dict(state["averaged"])
+        self.optimiser.load_state_dict(state["optimiser"])
+        self.step, self.seconds = state["step"], state["seconds"]
+
+    def save(self, path: Path) -> None:
+        """Write a checkpoint; a killed run leaves the one before."""
+        state = {
+            "network": self.network.state_dict(),
+            "averaged": self.averaged.state_dict(),
+            "optimiser": self.optimiser.state_dict(),
+            "step": self.step,
+            "seconds": self.seconds,
+        }
+        torch.save(state, path.with_suffix(".part"))
+        path.with_suffix(".part").rename(path)
+
+    @torch.no_grad()
+    def follow(self, most: float) -> None:
+        """Move the averaged weights and statistics towards the network's; they keep at most a share of ``most``."""
+        keep = min(most, self.step / (self.step + 10))
+        for mean, value in zip(self.averaged.state_dict().values(), self.network.state_dict().values(), strict=True):
+            if mean.is_floating_point():
+                mean.lerp_(value, 1 - keep)
+            else:
+                mean.copy_(value)
+
+    def export(self, path: Path) -> None:
+        """Write the averaged weights in float16, as they ship."""
+        halves = {
+            name: (values.half() if values.is_floating_point() else values).contiguous().cpu()
+            for name, values in self.averaged.state_dict().items()
+        }
+        save_file(halves, path)

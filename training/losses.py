@@ -1,0 +1,123 @@
+"""What the segmenter is asked in training, and what a wrong answer costs."""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from cryosam.backends.embedded import standardise
+from cryosam.backends.prompt_unet import STRIDE
+from walks import CELLS, Batch
+
+FOCAL, OTHERS, NEIGHBOURS, SCORE = 20.0, 0.08, 4.0, 2.0
+
+
+@dataclass(eq=False)
+class Round:
+    """The answers to one prompt an object: what they cost, the best-scored masks, and true and predicted IoU."""
+
+    cost: Tensor
+    logits: Tensor
+    iou: Tensor
+    score: Tensor
+
+
+Prompts = tuple[Tensor, Tensor, Tensor | None, Tensor | None]
+"""Points, whether they are positive, boxes and priors, as in `cryosam.backends.prompt_unet.draw_prompts`."""
+
+
+class Network(Protocol):
+    """What can be trained: a `cryosam.backends.prompt_unet.PromptUNet`, or what is compared with it."""
+
+    def encode(self, images: Tensor) -> tuple[Tensor, ...]:
+        """Features of images (n, 1, h, w), whatever their form."""
+
+    def decode(self, features: tuple[Tensor, ...], *prompts: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Logits (n, k, cells, cells) of k candidates, and the logits (n, k) of their scores."""
+
+
+def play(network: Network, batch: Batch, generator: torch.Generator) -> list[Round]:
+    """A click, a correction, then a walk: in each next slice the prompt is the answer in the slice before."""
+    n, n_slices = batch.images.shape[:2]
+    pixels = standardise(batch.images.flatten(0, 1))[:, None]
+    features = network.encode(pixels.contiguous(memory_format=torch.channels_last))
+    slices = [tuple(f.unflatten(0, (n, n_slices))[:, i] for f in features) for i in range(n_slices)]
+    positive = torch.ones(n, 1, dtype=torch.bool, device=pixels.device)
+    points = batch.clicks[:, None]
+    boxes = _boxes(batch.masks[:, 0], generator)
+    click = _ask(network, slices[0], (points, positive, boxes, None), batch, 0)
+
+    where, is_positive = _correction(click.logits, batch.masks[:, 0], generator)
+    points, signs = (torch.cat(pair, dim=1) for pair in ((points, where[:, None]), (positive, is_positive[:, None])))
+    without = torch.rand(n, generator=generator).to(pixels.device) < 0.25
+    priors = torch.where(without[:, None, None], torch.nan, click.logits)
+    correction = _ask(network, slices[0], (points, signs, boxes, priors), batch, 0)
+
+    rounds = [click, correction]
+    is_corrected = torch.rand(n, generator=generator).to(pixels.device) < 0.3
+    before = torch.where(is_corrected[:, None, None], correction.logits, click.logits)
+    for i in range(1, n_slices):
+        best = before.flatten(1).argmax(dim=1)
+        points = STRIDE * torch.stack([best // CELLS, best % CELLS], dim=1).float()[:, None] + (STRIDE - 1) / 2
+        rounds.append(_ask(network, slices[i], (points, positive, None, before), batch, i))
+        before = rounds[-1].logits
+    return rounds
+
+
+def _ask(network: Network, features: tuple[Tensor, ...], prompts: Prompts, batch: Batch, which: int) -> Round:
+    logits, judged = network.decode(features, *prompts)
+    logits, judged = logits.float(), judged.float()
+    target = batch.masks[:, which]
+    costs = mask_cost(logits, target, batch.others[:, which])
+    iou = true_iou(logits, target)
+    cost = costs.amin(dim=1) + OTHERS * costs.sum(dim=1)
+    cost = cost + functional.binary_cross_entropy_with_logits(judged, iou, reduction="none").mean(dim=1)
+    cost = cost + SCORE * (torch.sigmoid(judged) - iou).abs().mean(dim=1)
+    chosen = judged.argmax(dim=1)
+    rows = torch.arange(len(chosen), device=chosen.device)
+    return Round(
+        cost.mean(), logits.detach()[rows, chosen], iou[rows, chosen], torch.sigmoid(judged.detach())[rows, chosen]
+    )
+
+
+def mask_cost(logits: Tensor, target: Tensor, others: Tensor) -> Tensor:
+    """Focal and dice loss of each candidate, (n, k); pixels of neighbours beside the object count more."""
+    wanted = target[:, None].expand_as(logits)
+    near = functional.max_pool2d(target[:, None], 9, stride=1, padding=4)
+    weight = 1 + NEIGHBOURS * near * others[:, None]
+    share = torch.sigmoid(logits)
+    focal = (share - wanted) ** 2 * functional.binary_cross_entropy_with_logits(logits, wanted, reduction="none")
+    shared, total = (share * wanted * weight).sum(dim=(2, 3)), ((share + wanted) * weight).sum(dim=(2, 3))
+    return FOCAL * (focal * weight).mean(dim=(2, 3)) + 1 - (2 * shared + 1) / (total + 1)
+
+
+def true_iou(logits: Tensor, target: Tensor) -> Tensor:
+    """IoU of each candidate's mask, (n, k); 0 where there is nothing to find."""
+    mask, wanted = logits.detach() > 0, (target > 0.5)[:, None]
+    shared, union = (mask & wanted).sum(dim=(2, 3)), (mask | wanted).sum(dim=(2, 3))
+    return shared / union.clamp(min=1)
+
+
+def _boxes(target: Tensor, generator: torch.Generator) -> Tensor:
+    """For one object in eight its box, a little wrong; NaN for the others."""
+    n = len(target)
+    boxes = torch.full((n, 4), torch.nan)
+    for i in torch.nonzero(torch.rand(n, generator=generator) < 0.125)[:, 0].tolist():
+        rows, cols = torch.nonzero(target[i] > 0.5, as_tuple=True)
+        if len(rows):
+            corners = torch.stack([rows.min(), cols.min(), rows.max(), cols.max()]).cpu() * STRIDE + (STRIDE - 1) / 2
+            boxes[i] = corners + torch.randn(4, generator=generator)
+    return boxes.to(target.device)
+
+
+def _correction(logits: Tensor, target: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """A random pixel where the mask is wrong, or one of the object where it is right; and whether it is the object."""
+    wanted = target > 0.5
+    wrong = (logits > 0) != wanted
+    odds = torch.where(wrong, 1.0, 1e-4 * wanted) + 1e-9
+    cells = torch.multinomial(odds.flatten(1).cpu(), 1, generator=generator)[:, 0].to(target.device)
+    rows = torch.arange(len(cells), device=target.device)
+    where = torch.stack([cells // CELLS, cells % CELLS], dim=1)
+    return STRIDE * where.float() + (STRIDE - 1) / 2, wanted.flatten(1)[rows, cells]

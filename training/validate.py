@@ -1,0 +1,133 @@
+"""Measure a segmenter on the tomograms of the pool that were kept out of training.
+
+::
+
+    python training/validate.py --pool POOL --segmenters classical embedded --volumes
+
+Slices: the Dice of the best-scored candidate after one click, the mean absolute error of the scores, and the share of
+slices beyond a particle's end whose best score, prompted by the walk, is below 0.3. Volumes: the Dice of whole
+instances by the walk from the true centre, 1.5 voxels off, by their size.
+"""
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+import torch
+from scipy import ndimage
+
+from cryosam.backends import PromptSegmenter, SlicePrompts, load_segmenter
+from cryosam.backends.prompt_unet import STRIDE
+from cryosam.config import PropagationConfig
+from cryosam.propagation import propagate
+from cryosam.tomogram import Tomogram
+from simulate import FIRST_LONG
+from walks import N_SLICES, SIZE_PX, draw, load
+
+
+def measure_slices(segmenter: PromptSegmenter, path: Path, n: int) -> dict[str, list[float]]:
+    """Click and next slices of objects of one tomogram, drawn as in training but neither turned nor shaded."""
+    rng = np.random.default_rng(7)
+    source = load(path, rng)
+    found: dict[str, list[float]] = {"Dice click": [], "Dice walk": [], "score error": [], "ends below 0.3": []}
+    drawn = 0
+    while drawn < n:
+        sample = draw(source, rng)
+        if sample is None:
+            continue
+        drawn += 1
+        images, masks, _, click = sample
+        masks = np.repeat(np.repeat(masks > 0.5, STRIDE, axis=1), STRIDE, axis=2)
+        logits = None
+        for which in range(N_SLICES):
+            point = click
+            if logits is not None:
+                point = np.array(np.unravel_index(int(logits.argmax()), (SIZE_PX, SIZE_PX)), dtype=float)
+            prompts = SlicePrompts(np.array([0]), point[None, None], np.array([[True]]), logits)
+            answer = segmenter.segment(segmenter.embed(images[which][None]), prompts)
+            overlaps = [_iou(mask > 0, masks[which]) for mask in answer.logits[0]]
+            found["score error"] += [abs(i - s) for i, s in zip(overlaps, answer.scores[0], strict=True)]
+            best = int(answer.scores[0].argmax())
+            logits = answer.logits[:, best]
+            if masks[which].any():
+                found["Dice walk" if which else "Dice click"].append(2 * overlaps[best] / (1 + overlaps[best]))
+            elif which:
+                found["ends below 0.3"].append(float(answer.scores[0, best] < 0.3))
+    return found
+
+
+def measure_volumes(
+    segmenter: PromptSegmenter, path: Path, config: PropagationConfig, sigma: float | None
+) -> list[tuple[float, float]]:
+    """Diameter and Dice of every particle of one tomogram that is wholly inside."""
+    rng = np.random.default_rng(8)
+    source = load(path, rng, 0.0)
+    found = []
+    for low, high in ((9, 16), (16, 24), (24, 34), (34, 60)):
+        chosen = {}
+        for label, box in source.boxes.items():
+            mask = source.instances[box] == label
+            diameter = (6 * np.count_nonzero(mask) / np.pi) ** (1 / 3)
+            if label < FIRST_LONG and low <= diameter < high:
+                chosen[label] = (mask, diameter)
+        if not chosen:
+            continue
+        typical = float(np.median([d for _, d in chosen.values()]))
+        blur = float(np.clip(0.1 * typical, 1.2, 2.2)) if sigma is None else sigma
+        with np.load(path) as stored:
+            volume = ndimage.gaussian_filter(stored["tomogram"].astype(np.float32), blur)
+        floor, top = np.percentile(volume, (0.05, 99.95))
+        tomogram = Tomogram(np.clip((volume - floor) / (top - floor), 0, 1))
+        points = []
+        for label, (mask, _) in chosen.items():
+            corner = [s.start for s in source.boxes[label]]
+            direction = rng.normal(size=3)
+            points.append(np.argwhere(mask).mean(axis=0) + corner + 1.5 * direction / np.linalg.norm(direction))
+        clipped = np.clip(np.array(points), 0, np.array(volume.shape) - 1.0)
+        masks = propagate(tomogram, clipped, segmenter, config, typical)
+        for (label, (mask, diameter)), answer in zip(chosen.items(), masks, strict=True):
+            truth = np.zeros(volume.shape, dtype=bool)
+            truth[source.boxes[label]] = mask
+            shared = int(np.count_nonzero(truth[answer.box] & answer.data))
+            found.append((float(diameter), 2 * shared / (answer.n_voxels + int(np.count_nonzero(mask)))))
+    return found
+
+
+def _iou(a: np.ndarray, b: np.ndarray) -> float:
+    return int(np.count_nonzero(a & b)) / max(int(np.count_nonzero(a | b)), 1)
+
+
+def main() -> None:
+    """Print the figures of each segmenter."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--pool", type=Path, required=True)
+    parser.add_argument("--segmenters", nargs="+", default=["classical", "embedded"])
+    parser.add_argument("--objects", type=int, default=60, help="slices a tomogram")
+    parser.add_argument("--volumes", action="store_true")
+    parser.add_argument("--least-snr", type=float, default=0.03)
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    paths = [
+        path
+        for path in sorted(arguments.pool.glob("validation-*.npz"))
+        if float(np.load(path)["snr"]) >= arguments.least_snr
+    ]
+    print(f"{len(paths)} tomograms of SNR {arguments.least_snr} or more")
+    for name in arguments.segmenters:
+        segmenter = load_segmenter(name, device="cpu")
+        parts = [measure_slices(segmenter, path, arguments.objects) for path in paths]
+        for figure in parts[0]:
+            print(f"{name} {figure}: {np.mean([value for part in parts for value in part[figure]]):.3f}", flush=True)
+        if arguments.volumes:
+            _print_volumes(name, segmenter, paths)
+
+
+def _print_volumes(name: str, segmenter: PromptSegmenter, paths: list[Path]) -> None:
+    found = np.array([pair for path in paths for pair in measure_volumes(segmenter, path, PropagationConfig(), None)])
+    for low, high in ((9, 16), (16, 24), (24, 34), (34, 60), (9, 60)):
+        chosen = found[(found[:, 0] >= low) & (found[:, 0] < high), 1]
+        print(f"{name} volumes of {low} to {high} voxels: Dice {chosen.mean():.3f} of {len(chosen)}", flush=True)
+
+
+if __name__ == "__main__":
+    main()

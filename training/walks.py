@@ -1,0 +1,199 @@
+"""Walks of a few slices through one instance and beyond its end, from a pool of tomograms."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from scipy import ndimage
+from torch import Tensor
+
+from cryosam.arrays import Labels, Volume
+from cryosam.backends.embedded import INPUT_PX
+from cryosam.backends.framing import into_frame
+from cryosam.backends.prompt_unet import STRIDE
+from cryosam.geometry import Frame, Window
+from simulate import FIRST_FILAMENT, FIRST_GOLD, FIRST_LONG
+
+SIZE_PX = INPUT_PX
+CELLS = SIZE_PX // STRIDE
+N_SLICES = 4
+
+
+@dataclass(frozen=True, eq=False)
+class Batch:
+    """n objects: a slice through each, and the next slices of a walk, where the object may have ended.
+
+    ``images`` (n, s, h, w) in [0, 1]; ``masks`` and ``others`` (n, s, cells, cells) the shares of each cell that the
+    object and its neighbours cover; ``clicks`` (n, 2) row, col in the first slice, in pixels.
+    """
+
+    images: Tensor
+    masks: Tensor
+    others: Tensor
+    clicks: Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class Loaded:
+    """A tomogram as the pipeline prepares it, with the boxes of its instances."""
+
+    volume: Volume
+    instances: Labels
+    boxes: dict[int, tuple[slice, ...]]
+
+
+def load(path: Path, rng: np.random.Generator, sigma: float | None = None) -> Loaded:
+    """A tomogram of the pool, smoothed at random and normalised; noisy ones are smoothed more often than not."""
+    with np.load(path) as stored:
+        volume, instances, snr = stored["tomogram"].astype(np.float32), stored["instances"], float(stored["snr"])
+    if sigma is None:
+        sigma = float(rng.choice([0.0, rng.uniform(0.5, 1.2), rng.uniform(1.2, 2.2)], p=[0.1, 0.25, 0.65]))
+        sigma = max(sigma, 0.8) if snr < 0.1 else sigma
+    volume = ndimage.gaussian_filter(volume, sigma)
+    low, high = np.percentile(volume[::2, ::2, ::2], (0.05, 99.95))
+    volume = np.clip((volume - low) / (high - low), 0, 1)
+    found = ndimage.find_objects(instances.astype(np.int32))
+    boxes = {i + 1: box for i, box in enumerate(found) if box is not None and _is_worth_it(instances[box] == i + 1)}
+    return Loaded(volume, instances, boxes)
+
+
+def _is_worth_it(mask: np.ndarray) -> bool:
+    return bool(np.count_nonzero(mask) >= 60)
+
+
+def batches(paths: Sequence[Path], n: int, rng: np.random.Generator, n_open: int = 4) -> Iterator[Batch]:
+    """Batches for ever: objects of a few open tomograms, one of which is exchanged every third batch.
+
+    Tomograms in which little can be seen come up a quarter as often as the others.
+    """
+    odds = np.array([0.25 if float(np.load(path)["snr"]) < 0.03 else 1.0 for path in paths])
+    odds /= odds.sum()
+    opened = [load(paths[int(rng.choice(len(paths), p=odds))], rng) for _ in range(n_open)]
+    count = 0
+    while True:
+        samples: list[tuple[np.ndarray, ...]] = []
+        while len(samples) < n:
+            drawn = draw(opened[int(rng.integers(n_open))], rng)
+            if drawn is not None:
+                samples.append(_turned(drawn, rng))
+        images, masks, others, clicks = (np.stack(values) for values in zip(*samples, strict=True))
+        yield Batch(
+            *(torch.from_numpy(np.ascontiguousarray(v, dtype=np.float32)) for v in (images, masks, others, clicks))
+        )
+        count += 1
+        if count % 3 == 0:
+            opened[(count // 3) % n_open] = load(paths[int(rng.choice(len(paths), p=odds))], rng)
+
+
+def draw(
+    source: Loaded, rng: np.random.Generator, *, past_end: float = 0.4
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray] | None:
+    """One object: images, masks, neighbours and the click; None where the choice was no good."""
+    ids = np.fromiter(source.boxes, dtype=int)
+    odds = np.where(ids >= FIRST_LONG, 0.1 * len(ids), 1.0)
+    odds = np.where(ids >= FIRST_FILAMENT, 0.25 * len(ids), odds)
+    odds = np.where(ids >= FIRST_GOLD, 1.0, odds)
+    label = int(rng.choice(ids, p=odds / odds.sum()))
+    box, is_long = source.boxes[label], FIRST_LONG <= label < FIRST_GOLD
+    axis = int(rng.integers(3))
+    volume, instances = (np.moveaxis(v, axis, 0) for v in (source.volume, source.instances))
+    first, last = box[axis].start, box[axis].stop - 1
+    step = int(rng.choice([-1, 1]))
+    if is_long or rng.random() >= past_end:
+        depth = int(rng.integers(first, last + 1))
+    else:
+        depth = (last if step > 0 else first) - step * int(rng.integers(0, N_SLICES - 1))
+    stride = 2 if rng.random() < 0.15 else 1
+    depths = [depth + i * step * stride for i in range(N_SLICES)]
+    if min(depths) < 0 or max(depths) >= len(volume):
+        return None
+    mask = instances[depth] == label
+    if np.count_nonzero(mask) < 5:
+        return None
+    spans = [box[a] for a in range(3) if a != axis]
+    extent = float(np.mean([s.stop - s.start for s in box]))
+    size = _window_size(extent, is_long, rng)
+    around = np.argwhere(mask)[int(rng.integers(np.count_nonzero(mask)))] if is_long else None
+    middle = np.array([(s.start + s.stop - 1) / 2 for s in spans]) if around is None else around.astype(float)
+    middle = middle + rng.normal(scale=rng.choice([0.03, 0.12]) * size, size=2)
+    window = Window.around(float(middle[0]), float(middle[1]), size)
+    masks = [_cut(instances[d] == label, window, False) for d in depths]
+    if is_long:
+        masks = _part(masks, rng)
+    if np.count_nonzero(masks[0]) < 5:
+        return None
+    click = _click(masks[0], is_long, rng)
+    frame = Frame(size, size, SIZE_PX)
+    others = [_cut((instances[d] > 0) & (instances[d] != label), window, False) for d in depths]
+    images = [_cut(volume[d], window, float(np.median(volume[d]))) for d in depths]
+    return (
+        _framed(np.stack(images), frame, SIZE_PX),
+        _framed(np.stack(masks), frame, CELLS),
+        _framed(np.stack(others), frame, CELLS),
+        frame.to_model(click[None])[0],
+    )
+
+
+def _window_size(extent: float, is_long: bool, rng: np.random.Generator) -> int:
+    """Edge in voxels: around three extents, as the walk takes it, but also nearer and farther."""
+    if is_long:
+        return int(rng.integers(24, 100))
+    diameters = rng.normal(3.0, 0.4) if rng.random() < 0.75 else np.exp(rng.uniform(np.log(1.5), np.log(7)))
+    return int(np.clip(round(extent * diameters), 18, 140))
+
+
+def _cut(image: np.ndarray, window: Window, fill: float) -> np.ndarray:
+    cut = np.full((window.height, window.width), fill, dtype=np.float32)
+    inside, place = window.overlap(*image.shape)
+    cut[place] = image[inside]
+    return cut
+
+
+def _part(masks: list[np.ndarray], rng: np.random.Generator) -> list[np.ndarray]:
+    """One connected piece of something long, and the pieces of the next slices that touch it."""
+    parts, n_parts = ndimage.label(masks[0], np.ones((3, 3)))
+    if n_parts == 0:
+        return masks
+    pieces = [parts == parts[tuple(rng.choice(np.argwhere(masks[0] > 0)))]]
+    for mask in masks[1:]:
+        parts, _ = ndimage.label(mask, np.ones((3, 3)))
+        touched = np.setdiff1d(np.unique(parts[ndimage.binary_dilation(pieces[-1])]), [0])
+        pieces.append(np.isin(parts, touched))
+    return [piece.astype(np.float32) for piece in pieces]
+
+
+def _click(target: np.ndarray, is_long: bool, rng: np.random.Generator) -> np.ndarray:
+    """Near the middle, even if it is hollow there, or anywhere in the mask."""
+    inside = np.argwhere(target > 0)
+    if not is_long and rng.random() < 0.5:
+        near = inside.mean(axis=0) + rng.normal(scale=1.2, size=2)
+        if np.hypot(*(inside - near).T).min() < 4:
+            return np.asarray(near)
+    return inside[int(rng.integers(len(inside)))] + rng.uniform(-0.5, 0.5, 2)
+
+
+def _framed(stack: np.ndarray, frame: Frame, n_cells: int) -> np.ndarray:
+    return into_frame(torch.from_numpy(stack.astype(np.float32)), frame, n_cells).numpy()
+
+
+def _turned(
+    sample: tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray], rng: np.random.Generator
+) -> tuple[np.ndarray, ...]:
+    """The sample turned by quarters, mirrored, with other intensities."""
+    images, masks, others, click = sample
+    for _ in range(int(rng.integers(4))):
+        images, masks, others = (np.rot90(v, axes=(1, 2)) for v in (images, masks, others))
+        click = np.array([SIZE_PX - 1 - click[1], click[0]])
+    if rng.random() < 0.5:
+        images, masks, others = (v[:, :, ::-1] for v in (images, masks, others))
+        click = np.array([click[0], SIZE_PX - 1 - click[1]])
+    if rng.random() < 0.3:
+        images = np.clip(images, 0, 1) ** rng.uniform(0.6, 1.6)
+    if rng.random() < 0.3:
+        rows, cols = np.mgrid[-1 : 1 : SIZE_PX * 1j, -1 : 1 : SIZE_PX * 1j]
+        images = images + 0.5 * images.std() * (rng.normal() * rows + rng.normal() * cols)
+    if rng.random() < 0.2:
+        images = images + rng.uniform(0, 0.5) * images.std() * rng.standard_normal(images.shape)
+    return images, masks, others, click
