@@ -29,12 +29,15 @@ from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
+from scipy import ndimage
 
-from cryosam import PointPrompts, segment
+from cryosam import Config, PointPrompts, Tomogram, load_segmenter, segment
 from cryosam.arrays import PLANES, Plane
 from cryosam.features.triplane import PlaneTokens, TriPlaneField, cell_centres
 from cryosam.geometry import AXIS, in_plane_axes, level_to_voxel, patch_to_pixel
+from cryosam.propagation import propagate
 from cryosam.simulation import SimulationConfig, simulate
+from cryosam.tomogram import normalise
 
 N_TOKENS = 37
 N_CHANNELS = 1024
@@ -141,6 +144,24 @@ def whole_method(shape: Shape) -> Result:
     return Result(f"whole method {format_shape(shape)}", seconds, note)
 
 
+def instances(shape: Shape) -> Result:
+    """The masks of 200 particles of 25 voxels, from their centres, with the default segmenter."""
+    axes = [np.arange(20, n - 19, 40) for n in shape]
+    centres = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, 3)[:200]
+    squares = [np.abs(np.arange(n)[:, None] - axis).min(axis=1) ** 2 for n, axis in zip(shape, axes, strict=True)]
+    balls = squares[0][:, None, None] + squares[1][:, None] + squares[2] <= 12.5**2
+    noise = np.random.default_rng(0).normal(scale=0.5, size=shape)
+    volume = ndimage.gaussian_filter(balls + noise, 1.5).astype(np.float32)
+    tomogram = normalise(Tomogram(volume), "bright", Config().tomogram.percentiles)
+    settings = Config().propagation
+    segmenter = load_segmenter(settings.segmenter, device="cpu")
+    seconds: dict[str, float] = {}
+    with timed(seconds, "in all"):
+        masks = propagate(tomogram, centres.astype(float), segmenter, settings, 25.0)
+    volume_ratio = np.median([mask.n_voxels for mask in masks]) / (4 / 3 * np.pi * 12.5**3)
+    return Result(f"masks {format_shape(shape)}", seconds, f"{len(masks)} masks of {volume_ratio:.2f} times the volume")
+
+
 def format_shape(shape: Shape) -> str:
     """Shape as in the name of a case."""
     return "x".join(str(n) for n in shape)
@@ -150,6 +171,7 @@ CASES: tuple[partial[Result], ...] = (
     partial(comparison, (50, 232, 240)),
     partial(matching, (100, 464, 480)),
     partial(matching, (200, 928, 960)),
+    partial(instances, (80, 400, 400)),
     partial(whole_method, (96, 256, 256)),
     partial(whole_method, (128, 464, 480)),
 )

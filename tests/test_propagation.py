@@ -8,7 +8,7 @@ from cryosam.backends import Candidates
 from cryosam.backends.classical import ClassicalSegmenter
 from cryosam.config import PropagationConfig
 from cryosam.geometry import Window
-from cryosam.propagation import _combine, _rewindow, propagate
+from cryosam.propagation import _combine, _rewindow, find_views, follow, propagate
 from cryosam.tomogram import Tomogram
 from oracles import fuse_by_vote
 
@@ -179,6 +179,32 @@ def test_a_moved_window_sees_the_same_logits_at_the_same_voxels() -> None:
     assert (moved[:, 0] == -20).all()
 
 
+@pytest.mark.parametrize("radius", [5.0, 9.0])
+def test_the_view_of_an_object_tells_its_diameter(radius: float) -> None:
+    centre = (30.0, 32.0, 35.0)
+    tomogram = tomogram_of(ellipsoid((60, 64, 70), centre, (radius,) * 3))
+    (view,) = find_views(tomogram, np.array([centre]), ClassicalSegmenter(), PropagationConfig())
+    assert view.diameter == pytest.approx(2 * radius, rel=0.1)
+    assert view.window > view.diameter
+
+
+def test_what_reaches_beyond_its_window_has_no_diameter() -> None:
+    z, _, x = np.meshgrid(*[np.arange(n) for n in (40, 300, 44)], indexing="ij")
+    tomogram = tomogram_of((z - 20) ** 2 + (x - 22) ** 2 <= 16)
+    (view,) = find_views(tomogram, np.array([[20.0, 150.0, 22.0]]), ClassicalSegmenter(), PropagationConfig())
+    assert view.diameter is None
+
+
+def test_where_nothing_is_seen_there_is_no_diameter() -> None:
+    (view,) = find_views(
+        Tomogram(np.zeros((20, 20, 20), dtype=np.float32)),
+        np.full((1, 3), 10.0),
+        ClassicalSegmenter(),
+        PropagationConfig(),
+    )
+    assert view.diameter is None
+
+
 class EverywhereSegmenter:
     """Sees the object in all of every window."""
 
@@ -194,10 +220,44 @@ class EverywhereSegmenter:
 
 def test_nothing_is_segmented_beyond_the_tomogram() -> None:
     shape = (9, 10, 11)
+    points = np.array([[0.0, 9.0, 5.0]])
     (found,) = propagate(
-        Tomogram(np.zeros(shape, dtype=np.float32)),
-        np.array([[0.0, 9.0, 5.0]]),
-        EverywhereSegmenter(),
-        PropagationConfig(window_voxels=16),
+        Tomogram(np.zeros(shape, dtype=np.float32)), points, EverywhereSegmenter(), PropagationConfig(window_voxels=16)
     )
-    assert [(s.start, s.stop) for s in found.box] == [(0, n) for n in shape]
+    assert [(s.start, s.stop) for s in found.box] == [(0, 9), (0, 10), (0, 11)]
+
+
+def test_a_walk_goes_no_farther_than_the_particle_may_reach() -> None:
+    config = PropagationConfig(window_diameters=0.8, max_walk_diameters=0.5, max_area_diameters=10, fusion="union")
+    (found,) = propagate(
+        Tomogram(np.zeros((41, 41, 41), dtype=np.float32)), np.full((1, 3), 20.0), EverywhereSegmenter(), config, 20.0
+    )
+    assert [(s.start, s.stop) for s in found.box] == [(10, 31)] * 3
+
+
+class PiecesSegmenter:
+    """Sees what is bright within six pixels of the prompt, as one that never saw anything long."""
+
+    digest = "pieces"
+
+    def embed(self, images):
+        return images
+
+    def segment(self, embedding, prompts):
+        rows, cols = np.indices(embedding.shape[1:])
+        away = np.hypot(rows - prompts.points[:, 0, 0, None, None], cols - prompts.points[:, 0, 1, None, None])
+        is_object = (away <= 6) & (embedding[prompts.image_index] > 0.5)
+        logits = np.where(is_object, 7 - away, -5.0).astype(np.float32)[:, None]
+        return Candidates(logits, is_object.any(axis=(1, 2)).astype(np.float32)[:, None])
+
+
+@pytest.mark.parametrize("axis", [0, 1, 2])
+def test_a_filament_is_followed_where_slices_along_it_show_a_piece(axis) -> None:
+    z, y, x = np.indices((60, 24, 24))
+    along = np.abs(y - 8 - z / 10) + np.abs(x - 12) <= 3
+    tomogram, point = Tomogram(np.moveaxis(along, 0, axis).astype(np.float32)), np.insert([10.0, 12.0], axis, 20.0)
+    config = PropagationConfig(window_voxels=128)
+    (piece,) = propagate(tomogram, point[None], PiecesSegmenter(), config)
+    whole = follow(tomogram, point, PiecesSegmenter(), config, [64, 128])
+    assert piece.n_voxels < 0.5 * along.sum()
+    np.testing.assert_array_equal(full(whole, tomogram.shape), tomogram.data > 0)

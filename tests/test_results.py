@@ -14,7 +14,7 @@ from cryosam.io import folders, read_points, results, write_volume
 from cryosam.io.folders import check_output
 from cryosam.io.phantoms import read_densities, write_simulated
 from cryosam.io.results import OUTPUTS, RunInfo, read_labels, read_results, write_segmentation
-from cryosam.masks import InstanceMask, ScoreMap, Segmentation
+from cryosam.masks import Average, InstanceMask, ScoreMap, Segmentation
 from cryosam.prompts import PointPrompts
 from cryosam.simulation import SimulationConfig, simulate
 from cryosam.tomogram import Tomogram
@@ -41,6 +41,7 @@ def found(n=2, *, stride=2, voxel_size=8.0, with_masks=True):
         candidate_points=np.array([[2.0, 3.0, 4.0], [5.0, 6.0, 10.0], [0.0, 0.0, 7.0]]),
         candidate_scores=np.array([0.9, 0.6, 0.2]),
         threshold=0.45,
+        average=Average(np.linspace(0, 1, 4**3, dtype=np.float32).reshape(4, 4, 4), 1.5),
         warnings=("look twice",),
         voxel_size_angstrom=voxel_size,
         name="t1",
@@ -51,6 +52,12 @@ def found(n=2, *, stride=2, voxel_size=8.0, with_masks=True):
 def write(folder, segmentation=None, **extra):
     volume = extra.pop("tomogram", tomogram())
     return write_segmentation(folder, segmentation or found(), tomogram=volume, prompts=PROMPTS, **extra)
+
+
+def test_the_average_has_the_size_of_its_pixels(tmp_path):
+    with mrcfile.open(write(tmp_path / "out") / "average.mrc") as mrc:
+        np.testing.assert_allclose(mrc.data, found().average.data)
+        assert mrc.voxel_size.x == pytest.approx(12.0)
 
 
 def test_every_output_is_there_and_nothing_else(tmp_path):

@@ -17,6 +17,7 @@ from cryosam.errors import ConfigError, InputNotFoundError
 
 __all__ = [
     "PRESETS",
+    "AlignmentConfig",
     "Config",
     "FeatureConfig",
     "Fusion",
@@ -112,6 +113,9 @@ class MatchingConfig:
         the prompted instance's lose score accordingly. None does not look at the masks (paper).
     threshold
         Least score of a detection; None chooses it from the data (paper: 0.5).
+    max_false_discovery
+        Share of the detections that may be expected to be false, instead of a threshold. It needs probabilities, which
+        an average of the candidates gives (see `AlignmentConfig`).
     max_particles
         Most detections K to keep, best first; None keeps all above the threshold (paper: 512).
     query
@@ -126,8 +130,9 @@ class MatchingConfig:
     coarse_similarity: float = 0.5
     candidate_similarity: float = 0.75
     max_candidates: int = 2000
-    volume_tolerance: float | None = 0.4
+    volume_tolerance: float | None = 0.3
     threshold: float | None = None
+    max_false_discovery: float | None = None
     max_particles: int | None = None
     query: Literal["centroid", "mean"] = "centroid"
     min_distance_diameters: float = 0.7
@@ -147,6 +152,9 @@ class MatchingConfig:
         _require(self.max_candidates > 0, f"max_candidates must be positive, got {self.max_candidates}")
         _require(self.volume_tolerance is None or self.volume_tolerance > 0, "volume_tolerance must be positive")
         _require(self.threshold is None or 0 <= self.threshold <= 1, f"threshold is in [0, 1], got {self.threshold}")
+        share = self.max_false_discovery
+        _require(share is None or 0 < share < 1, f"max_false_discovery is between 0 and 1, got {share}")
+        _require(share is None or self.threshold is None, "give a threshold or max_false_discovery, not both")
         _require(self.max_particles is None or self.max_particles > 0, "max_particles must be positive")
         _require(self.query in ("centroid", "mean"), f"query is centroid or mean, got {self.query}")
         _require(self.min_distance_diameters >= 0, "min_distance_diameters must not be negative")
@@ -171,10 +179,13 @@ class PropagationConfig:
         Largest mask in a slice, in square voxels, when the diameter is not known (paper: 32 x 32).
     max_area_diameters
         Edge of the square that bounds a mask's area, in particle diameters, when the diameter is known.
+    max_walk_diameters
+        Slices that a walk may go from the prompted one, in particle diameters, when the diameter is known.
     window_diameters
         Edge of the window around a point that the segmenter sees, in particle diameters; 0 shows whole slices (paper).
     window_voxels
-        The same in voxels, when the diameter is not known.
+        The same in voxels, when the diameter is not known; None tries many and takes the one at which the segmenter
+        expects its masks to be best.
     smoothing
         Standard deviation in voxels of the 3D Gaussian that is applied before the segmenter sees a slice; None takes a
         tenth of the particle's diameter, within 1.2 and 2.2 (paper: 0).
@@ -182,14 +193,15 @@ class PropagationConfig:
         Weight of plane z in the "soft" fusion, planes y and x having 1: the missing wedge blurs those.
     """
 
-    segmenter: str = "classical"
+    segmenter: str = "embedded"
     fusion: Fusion = "majority"
     min_iou: float = 0.5
-    min_score: float = 0.5
+    min_score: float = 0.3
     max_area: int = 4096
     max_area_diameters: float = 1.2
+    max_walk_diameters: float = 1.0
     window_diameters: float = 3.0
-    window_voxels: int = 256
+    window_voxels: int | None = None
     smoothing: float | None = None
     z_weight: float = 1.5
 
@@ -200,10 +212,49 @@ class PropagationConfig:
         _require(0 <= self.min_score <= 1, f"min_score is in [0, 1], got {self.min_score}")
         _require(self.max_area > 0, f"max_area must be positive, got {self.max_area}")
         _require(self.max_area_diameters > 0, "max_area_diameters must be positive")
-        _require(self.window_voxels > 0, f"window_voxels must be positive, got {self.window_voxels}")
+        _require(self.max_walk_diameters > 0, "max_walk_diameters must be positive")
+        _require(
+            self.window_voxels is None or self.window_voxels > 0,
+            f"window_voxels must be positive, got {self.window_voxels}",
+        )
         _require(self.window_diameters >= 0, "window_diameters must not be negative")
         _require(self.smoothing is None or self.smoothing >= 0, f"smoothing must not be negative, got {self.smoothing}")
         _require(self.z_weight > 0, f"z_weight must be positive, got {self.z_weight}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class AlignmentConfig:
+    """Comparison of the candidates with an average of the best of them.
+
+    Parameters
+    ----------
+    is_on
+        Whether it is done; without it the similarity of features decides (paper).
+    max_members
+        Most candidates that are averaged.
+    n_iterations
+        Times that the average is made anew from the members, each turned as the last average says.
+    n_rotations
+        That are compared, evenly over all orientations; a quarter of them for the first averages.
+    resolution
+        Finest detail that is compared, in voxels; a quarter of the particle's diameter if that is more.
+    max_tilt
+        Degrees of the tilt series, in either direction, about the y axis.
+    """
+
+    is_on: bool = True
+    max_members: int = 40
+    n_iterations: int = 5
+    n_rotations: int = 2000
+    resolution: float = 4.0
+    max_tilt: float = 60.0
+
+    def __post_init__(self) -> None:
+        _require(self.max_members > 0, f"max_members must be positive, got {self.max_members}")
+        _require(self.n_iterations > 0, f"n_iterations must be positive, got {self.n_iterations}")
+        _require(self.n_rotations > 0, f"n_rotations must be positive, got {self.n_rotations}")
+        _require(self.resolution >= 2, f"resolution is at least 2 voxels, got {self.resolution}")
+        _require(0 < self.max_tilt <= 90, f"max_tilt is in (0, 90] degrees, got {self.max_tilt}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -227,6 +278,7 @@ class Config:
     features: FeatureConfig = field(default_factory=FeatureConfig)
     matching: MatchingConfig = field(default_factory=MatchingConfig)
     propagation: PropagationConfig = field(default_factory=PropagationConfig)
+    alignment: AlignmentConfig = field(default_factory=AlignmentConfig)
 
     def __post_init__(self) -> None:
         diameter = self.diameter_angstrom
@@ -272,7 +324,7 @@ PRESETS: Mapping[str, Config] = MappingProxyType(
             preset="fast",
             features=FeatureConfig(backend="dinov2-small"),
             matching=MatchingConfig(strides=(16, 8, 4), candidate_similarity=0.5),
-            propagation=PropagationConfig(segmenter="sam2.1-tiny"),
+            propagation=PropagationConfig(segmenter="sam2.1-tiny", min_score=0.5),
         ),
         "paper": Config(
             preset="paper",
@@ -286,8 +338,14 @@ PRESETS: Mapping[str, Config] = MappingProxyType(
                 min_distance_diameters=0,
             ),
             propagation=PropagationConfig(
-                segmenter="sam-vit-h", fusion="union", window_diameters=0, smoothing=0, max_area=1024
+                segmenter="sam-vit-h",
+                fusion="union",
+                min_score=0.5,
+                window_diameters=0,
+                smoothing=0,
+                max_area=1024,
             ),
+            alignment=AlignmentConfig(is_on=False),
         ),
     }
 )

@@ -8,7 +8,7 @@ from jaxtyping import Float, Int
 
 from cryosam.arrays import Labels, Mask, Points, Scores, Volume
 
-__all__ = ["InstanceMask", "ScoreMap", "Segmentation", "merge_duplicates"]
+__all__ = ["Average", "InstanceMask", "ScoreMap", "Segmentation", "merge_duplicates"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -103,6 +103,22 @@ class ScoreMap:
 
 
 @dataclass(frozen=True, eq=False)
+class Average:
+    """What the particles look like when they are turned onto each other.
+
+    Parameters
+    ----------
+    data
+        ``(edge, edge, edge)`` pixels, protein bright; the particles' common centre is pixel edge // 2.
+    step
+        Voxels a pixel.
+    """
+
+    data: Volume
+    step: float
+
+
+@dataclass(frozen=True, eq=False)
 class Segmentation:
     """What was found: one row a particle, best first.
 
@@ -120,9 +136,11 @@ class Segmentation:
         The similarity to the query at every cell, or None where nothing was matched.
     candidate_points, candidate_scores
         ``(m, 3)`` and ``(m,)``: everything that was looked at, best first, accepted or not, so that the threshold can
-        be moved without computing again.
+        be moved without computing again. What shares most of its mask with a better one is left out.
     threshold
         The score above which a detection was kept, or None where nothing was matched.
+    average
+        Of the most similar particles, or None where too few were found to make one. With it, scores are probabilities.
     prompt_masks
         The instances under the user's positive points.
     warnings
@@ -141,6 +159,7 @@ class Segmentation:
     candidate_points: Float[np.ndarray, "m 3"] = field(default_factory=lambda: np.zeros((0, 3)))
     candidate_scores: Float[np.ndarray, " m"] = field(default_factory=lambda: np.zeros(0))
     threshold: float | None = None
+    average: Average | None = None
     prompt_masks: tuple[InstanceMask, ...] = ()
     warnings: tuple[str, ...] = ()
     voxel_size_angstrom: float | None = None

@@ -18,7 +18,7 @@ from cryosam.config import Config, PropagationConfig
 from cryosam.features import FeatureField
 from cryosam.masks import InstanceMask
 from cryosam.matching import agreement, build_query, match
-from cryosam.propagation import propagate
+from cryosam.propagation import View, find_views, follow, propagate
 from cryosam.tomogram import Tomogram
 
 __all__ = ["Prompted", "first_look", "second_look", "support_from", "visibility"]
@@ -37,6 +37,7 @@ _TRUSTED = 0.3  # least support of a mask that tells the kind's centre and volum
 _WITNESSES = 8  # candidates that bear a mask out
 _NO_WITNESS = 0.5  # support of a mask where nothing else is alike
 _ELONGATED = 8.0  # ratio of a mask's longest to its shortest half-axis beyond which it is a filament
+_FOLLOWED = 0.2  # least score along a filament: what would be a bad mask of a particle is a bad stretch of a filament
 _LEAST_VOXELS = 30  # of a mask whose shape means anything
 
 Support = Callable[[Float[np.ndarray, " 3"], InstanceMask], float]
@@ -55,8 +56,6 @@ class Prompted:
         One a click: whether the mask tells the kind's centre and volume.
     diameter
         Of the kind, in voxels.
-    bound
-        Diameter in voxels that bounds masks of the kind; None where it is not known, or for a filament.
     smoothed
         What the segmenter saw.
     smoothing
@@ -66,7 +65,6 @@ class Prompted:
     masks: tuple[InstanceMask, ...]
     is_trusted: tuple[bool, ...]
     diameter: float
-    bound: float | None
     smoothed: Tomogram
     smoothing: float
 
@@ -106,9 +104,30 @@ def first_look(
     if sigma is None:
         sigma = _smoothing_for(_UNKNOWN_DIAMETER if diameter is None else diameter)
     smoothed = _smooth(normalised, sigma)
-    masks = propagate(smoothed, points, segmenter, config, diameter, progress)
+    if diameter is not None or config.window_voxels is not None or config.window_diameters == 0:
+        masks = propagate(smoothed, points, segmenter, config, diameter, progress)
+    else:
+        views = find_views(smoothed, points, segmenter, config)
+        masks = tuple(
+            _look(smoothed, point, segmenter, config, view) for point, view in zip(points, views, strict=True)
+        )
     is_trusted = tuple(mask.n_voxels > 0 for mask in masks)
-    return Prompted(masks, is_trusted, diameter or _diameter_of(masks), diameter, smoothed, sigma)
+    return Prompted(masks, is_trusted, diameter or _diameter_of(masks), smoothed, sigma)
+
+
+def _look(
+    smoothed: Tomogram,
+    point: Float[np.ndarray, " 3"],
+    segmenter: PromptSegmenter,
+    config: PropagationConfig,
+    view: View,
+) -> InstanceMask:
+    """One mask: a filament as far as it goes, anything else in the best view, within the view's diameter."""
+    mask = follow(smoothed, point, segmenter, replace(config, min_score=_FOLLOWED), view.across)
+    if not _is_filament(mask):
+        config = replace(config, window_voxels=view.window)
+        (mask,) = propagate(smoothed, point[None], segmenter, config, view.diameter)
+    return mask
 
 
 def second_look(
@@ -145,12 +164,13 @@ def second_look(
         is_trusted.append(evidence >= _TRUSTED)
     reliable = [mask for mask, trust in zip(settled, is_trusted, strict=True) if trust]
     diameter = _diameter_of(reliable or settled)
-    bound = None if any(_is_filament(mask) for mask in settled) else diameter
     sigma = _smoothing_for(diameter)
     smoothed = first.smoothed if sigma == first.smoothing else _smooth(normalised, sigma)
-    again = propagate(smoothed, points, segmenter, config, bound)
-    masks = tuple(new if new.iou(old) >= _ALIKE else old for old, new in zip(settled, again, strict=True))
-    return Prompted(masks, tuple(is_trusted), diameter, bound, smoothed, sigma)
+    masks = tuple(settled)
+    if not any(_is_filament(mask) for mask in settled):
+        again = propagate(smoothed, points, segmenter, config, diameter)
+        masks = tuple(new if new.iou(old) >= _ALIKE else old for old, new in zip(settled, again, strict=True))
+    return Prompted(masks, tuple(is_trusted), diameter, smoothed, sigma)
 
 
 def _settle(

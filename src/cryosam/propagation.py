@@ -6,7 +6,7 @@ on every next slice the prompts are its own last answer. Six walks give three st
 
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
@@ -19,10 +19,35 @@ from cryosam.geometry import AXIS, Window, in_plane_axes
 from cryosam.masks import InstanceMask
 from cryosam.tomogram import Tomogram
 
-__all__ = ["propagate"]
+__all__ = ["View", "find_views", "follow", "propagate"]
 
 _BATCH = 32  # windows that are embedded together
+_WINDOWS = (16, 20, 25, 32, 40, 50, 64, 80, 100, 128, 160, 200, 256)  # voxels that are tried where nothing is known
+_ACROSS = (25, 40, 64)  # those of them in which filaments are followed
+_LARGEST_WINDOW = 256  # voxels, where neither the diameter nor the window's size is given
+_NEARLY = 0.7  # of the best expected score: windows that show an object well enough
+_LEAST_DIAMETER = 6.0  # voxels, of what is seen in a window
 _UNSEEN = -20.0  # logit outside a window: certainly not the object
+
+
+@dataclass(frozen=True)
+class View:
+    """How a segmenter sees an object best.
+
+    Parameters
+    ----------
+    window
+        Edge in voxels of the window in which the segmenter expects the best masks.
+    diameter
+        In voxels, of the disc as large as the object's median cross-section in the best window; None if it reaches
+        beyond the window, or nothing is seen.
+    across
+        Edges of windows that would show it well enough if it were a filament, cut across.
+    """
+
+    window: int
+    diameter: float | None
+    across: tuple[int, ...]
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,6 +57,7 @@ class _Answer:
     depth: int
     window: Window
     logits: Image
+    score: float
 
     @property
     def mask(self) -> Bool[np.ndarray, "h w"]:
@@ -106,6 +132,75 @@ def propagate(
     return tuple(masks)
 
 
+def find_views(tomogram: Tomogram, points: Points, segmenter: PromptSegmenter, config: PropagationConfig) -> list[View]:
+    """How much of the surroundings of each point to show, where nothing is known of the object's size.
+
+    The slices through a point are shown in windows of many sizes, and that size is taken at which the segmenter expects
+    its masks to be best, on average over the planes.
+
+    Parameters
+    ----------
+    tomogram, points, segmenter, config
+        As in `propagate`.
+    """
+    choice = replace(config, min_score=0.0)
+    views = []
+    for point in points:
+        answers: list[list[_Answer | None]] = []
+        for plane in PLANES:
+            places = [_window_of(tomogram, point, plane, size) for size in _WINDOWS]
+            prompts = [np.asarray(point[list(in_plane_axes(plane))], dtype=float)] * len(_WINDOWS)
+            answers.append(_ask(tomogram, plane, segmenter, places, prompts, None, np.inf, choice))
+        seen = [[answer for answer in column if answer is not None] for column in zip(*answers, strict=True)]
+        expected = np.array([sum(answer.score for answer in column) for column in seen])
+        order = np.argsort(-expected, kind="stable")
+        masks = [answer.mask for answer in seen[order[0]]]
+        leaves = any(mask[0].any() or mask[-1].any() or mask[:, 0].any() or mask[:, -1].any() for mask in masks)
+        area = np.median([np.count_nonzero(mask) for mask in masks]) if masks else 0
+        diameter = None if leaves or area == 0 else max(float(np.sqrt(4 * area / np.pi)), _LEAST_DIAMETER)
+        good = [_WINDOWS[i] for i in order if expected[i] >= _NEARLY * expected[order[0]] and _WINDOWS[i] in _ACROSS]
+        views.append(View(_WINDOWS[order[0]], diameter, tuple(good)))
+    return views
+
+
+def follow(
+    tomogram: Tomogram,
+    point: Float[np.ndarray, " 3"],
+    segmenter: PromptSegmenter,
+    config: PropagationConfig,
+    windows: Sequence[int],
+) -> InstanceMask:
+    """Segment what lies under a point in the slices of one plane alone, that in which the walks go farthest.
+
+    Across a filament every slice shows all there is of it. Slices along it show a piece, as long as the segmenter takes
+    it for, and these outvote the slices across it in the fusion.
+
+    Parameters
+    ----------
+    tomogram, segmenter, config
+        As in `propagate`.
+    point
+        z, y, x in voxels.
+    windows
+        Edges in voxels that are tried; that is taken in which the walk's scores have the largest sum.
+
+    Returns
+    -------
+    instance
+        Empty where the segmenter saw nothing.
+    """
+    best: list[_Walk] = []
+    for window in windows:
+        walks = _walk_all(tomogram, point[None], segmenter, replace(config, window_voxels=window), None)
+        pairs = [[walk for walk in walks if walk.plane == plane] for plane in PLANES]
+        best = max([best, *pairs], key=_total_score)
+    return _fuse(best, point, "union", config.z_weight)
+
+
+def _total_score(walks: Sequence[_Walk]) -> float:
+    return sum(answer.score for walk in walks for answer in walk.answers)
+
+
 def _walk_all(
     tomogram: Tomogram,
     points: Points,
@@ -115,6 +210,7 @@ def _walk_all(
 ) -> list[_Walk]:
     """All six walks of every point, one slice a round; the slices of a round are embedded together."""
     limit = config.max_area if diameter is None else (config.max_area_diameters * diameter) ** 2
+    reach = np.inf if diameter is None else config.max_walk_diameters * diameter
     walks = []
     for plane in PLANES:
         starts = [_first_window(tomogram, point, plane, config, diameter) for point in points]
@@ -125,18 +221,24 @@ def _walk_all(
                 walks += [_Walk(owner, plane, step, answer, answer.depth, [answer]) for step in (1, -1)]
     while active := [walk for walk in walks if not walk.has_stopped]:
         for plane in PLANES:
-            _advance(tomogram, [walk for walk in active if walk.plane == plane], segmenter, limit, config)
+            _advance(tomogram, [walk for walk in active if walk.plane == plane], segmenter, limit, reach, config)
     return walks
 
 
 def _advance(
-    tomogram: Tomogram, walks: Sequence[_Walk], segmenter: PromptSegmenter, limit: float, config: PropagationConfig
+    tomogram: Tomogram,
+    walks: Sequence[_Walk],
+    segmenter: PromptSegmenter,
+    limit: float,
+    reach: float,
+    config: PropagationConfig,
 ) -> None:
     """Take each walk of one plane one slice further, or stop it."""
     moving, places, prompts, priors = [], [], [], []
     for walk in walks:
         walk.depth += walk.step
-        if not 0 <= walk.depth < tomogram.shape[AXIS[walk.plane]]:
+        is_far = abs(walk.depth - walk.answers[0].depth) > reach
+        if is_far or not 0 <= walk.depth < tomogram.shape[AXIS[walk.plane]]:
             walk.has_stopped = True
             continue
         window = walk.last.window if config.window_diameters == 0 else _follow(walk.last)
@@ -161,13 +263,23 @@ def _first_window(
     tomogram: Tomogram, point: Float[np.ndarray, " 3"], plane: Plane, config: PropagationConfig, diameter: float | None
 ) -> tuple[int, Window]:
     """Slice index and window through a point: whole slices, or a square around the point."""
-    depth = int(np.clip(round(float(point[AXIS[plane]])), 0, tomogram.shape[AXIS[plane]] - 1))
-    row_axis, col_axis = in_plane_axes(plane)
-    height, width = tomogram.shape[row_axis], tomogram.shape[col_axis]
     if config.window_diameters == 0:
-        return depth, Window(0, 0, height, width)
-    size = config.window_voxels if diameter is None else max(16, round(config.window_diameters * diameter))
-    return depth, Window.around(point[row_axis], point[col_axis], size)
+        height, width = (tomogram.shape[axis] for axis in in_plane_axes(plane))
+        return _depth_of(tomogram, point, plane), Window(0, 0, height, width)
+    size = config.window_voxels or _LARGEST_WINDOW
+    if diameter is not None:
+        size = max(16, round(config.window_diameters * diameter))
+    return _window_of(tomogram, point, plane, size)
+
+
+def _window_of(tomogram: Tomogram, point: Float[np.ndarray, " 3"], plane: Plane, size: int) -> tuple[int, Window]:
+    """Slice index and square window around a point."""
+    row_axis, col_axis = in_plane_axes(plane)
+    return _depth_of(tomogram, point, plane), Window.around(point[row_axis], point[col_axis], size)
+
+
+def _depth_of(tomogram: Tomogram, point: Float[np.ndarray, " 3"], plane: Plane) -> int:
+    return int(np.clip(round(float(point[AXIS[plane]])), 0, tomogram.shape[AXIS[plane]] - 1))
 
 
 def _follow(answer: _Answer) -> Window:
@@ -230,7 +342,7 @@ def _ask(
                 prior = None if priors is None else priors[i]
                 best = _best_candidate(candidates, row, prior, limit, config)
                 if best is not None:
-                    answers[i] = _Answer(*places[i], candidates.logits[row, best])
+                    answers[i] = _Answer(*places[i], candidates.logits[row, best], float(candidates.scores[row, best]))
     return answers
 
 

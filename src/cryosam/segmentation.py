@@ -7,10 +7,11 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Float
 
+from cryosam.alignment import align
 from cryosam.arrays import Mask, Points, Progress, Scores
-from cryosam.backends import PromptSegmenter, VolumeDescriptor, load_features, load_segmenter
+from cryosam.backends import PromptSegmenter, VolumeDescriptor, load_features, load_segmenter, resolve_device
 from cryosam.cache import FeatureCache, entry_key
 from cryosam.config import Config
 from cryosam.errors import TomogramError
@@ -18,8 +19,17 @@ from cryosam.features import FeatureField
 from cryosam.features.dense import extract_dense
 from cryosam.features.extraction import extract_triplane
 from cryosam.features.triplane import TriPlaneField
-from cryosam.masks import InstanceMask, Segmentation, merge_duplicates
-from cryosam.matching import agreement, build_query, choose_threshold, is_allowed, kind_volume, match
+from cryosam.masks import Average, InstanceMask, Segmentation, merge_duplicates
+from cryosam.matching import (
+    agreement,
+    build_query,
+    choose_threshold,
+    is_allowed,
+    kind_probability,
+    kind_volume,
+    limit_false_discovery,
+    match,
+)
 from cryosam.prompted import Prompted, first_look, second_look, support_from, visibility
 from cryosam.prompts import PointPrompts
 from cryosam.propagation import propagate
@@ -27,6 +37,8 @@ from cryosam.tomogram import Tomogram, detect_contrast, normalise
 
 __all__ = ["pick", "segment", "segment_prompts"]
 
+_ENOUGH_TO_AVERAGE = 10  # candidates
+_EVEN_ODDS = 0.5
 _INVISIBLE = 3.5  # contrast that background reaches by chance, in standard deviations
 
 
@@ -242,6 +254,7 @@ def _find(run: _Run, search_mask: Mask | None, cache: FeatureCache | None) -> Se
     bound = prompted.diameter if propagation.window_diameters else run.given_diameter  # whole slices know no size
     with run.timed("segmenting"):
         masks = propagate(prompted.smoothed, points, run.segmenter, propagation, bound, run.progress)
+    volume: float | None = None
     if matching.volume_tolerance is not None:
         volume = kind_volume(field, query, scores, masks, prompted.trusted_masks)
         scores = agreement(field, query, scores, masks, volume, matching.volume_tolerance)
@@ -252,21 +265,52 @@ def _find(run: _Run, search_mask: Mask | None, cache: FeatureCache | None) -> Se
             stays &= field.similarity_at(query, points) >= field.similarity_at(negative, points)
         scores = np.where(stays, scores, 0)
     order = np.argsort(-scores, kind="stable")
+    order = order[merge_duplicates([masks[i] for i in order])]
     points, scores, masks = points[order], scores[order], tuple(masks[i] for i in order)
-    threshold = choose_threshold(scores) if matching.threshold is None else matching.threshold
-    kept = merge_duplicates(masks)
-    kept = kept[scores[kept] >= threshold][: matching.max_particles]
-    _comment(run, scores, masks, kept, threshold)
+    threshold, average = choose_threshold(scores), None
+    if run.config.alignment.is_on and volume is not None and np.count_nonzero(scores) >= _ENOUGH_TO_AVERAGE:
+        scores, average = _compare(run, points, scores, _ball_diameter(volume), threshold)
+        order = np.argsort(-scores, kind="stable")
+        points, scores, masks = points[order], scores[order], tuple(masks[i] for i in order)
+        share = matching.max_false_discovery
+        threshold = _EVEN_ODDS if share is None else limit_false_discovery(scores, share)
+    elif matching.max_false_discovery is not None:
+        run.say("the share of false detections cannot be told without an average of at least ten candidates")
+    threshold = threshold if matching.threshold is None else matching.threshold
+    n_above = int(np.count_nonzero(scores >= threshold))
+    kept = slice(0, n_above if matching.max_particles is None else min(n_above, matching.max_particles))
+    if average is not None:
+        run.provenance["expected_false"] = round(float((1 - scores[kept]).sum()), 2)
+    _comment(run, n_above, len(scores), masks[kept])
     return run.result(
         prompted,
         points=points[kept],
         scores=scores[kept],
-        masks=tuple(masks[k] for k in kept),
+        masks=masks[kept],
         score_map=candidates.score_map,
         candidate_points=points,
         candidate_scores=scores,
         threshold=threshold,
+        average=average,
     )
+
+
+def _compare(run: _Run, points: Points, scores: Scores, diameter: float, threshold: float) -> tuple[Scores, Average]:
+    """Probability that each candidate is of the kind, by comparison with an average of the best, and that average.
+
+    Candidates with score 0 are ruled out and stay so.
+    """
+    settings, device = run.config.alignment, resolve_device(run.config.device)
+    n_sure = int(np.count_nonzero(scores >= threshold))
+    members = np.arange(np.clip(n_sure, _ENOUGH_TO_AVERAGE, settings.max_members))
+    with run.timed("aligning"):
+        found = align(run.normalised, points, members, diameter, settings, device)
+    probability = kind_probability(found.correlations, found.members, members, found.background)
+    return np.where(scores > 0, probability, 0), found.average
+
+
+def _ball_diameter(volume: float) -> float:
+    return float((6 * volume / np.pi) ** (1 / 3))
 
 
 def _centres(points: Points, masks: Sequence[InstanceMask]) -> Points:
@@ -288,18 +332,15 @@ def _limit(run: _Run, points: Points, scores: Scores) -> tuple[Float[np.ndarray,
     return points[:limit], scores[:limit]
 
 
-def _comment(
-    run: _Run, scores: Scores, masks: Sequence[InstanceMask], kept: Int[np.ndarray, " k"], threshold: float
-) -> None:
+def _comment(run: _Run, n_above: int, n_candidates: int, masks: Sequence[InstanceMask]) -> None:
     """Say what a user would want to know of what was found."""
-    limit = run.config.matching.max_particles
-    if len(scores) > 0 and len(kept) == 0:
+    if n_candidates > 0 and len(masks) == 0:
         run.say("no particle of this kind was found; click another one, or lower the threshold")
-    if limit is not None and len(kept) == limit and int(np.count_nonzero(scores >= threshold)) > limit:
-        run.say(f"only the best {limit} detections were kept, as asked for; there may be more")
-    n_empty = sum(masks[k].n_voxels == 0 for k in kept)
+    if len(masks) < n_above:
+        run.say(f"only the best {len(masks)} detections were kept, as asked for; there may be more")
+    n_empty = sum(mask.n_voxels == 0 for mask in masks)
     if n_empty:
-        run.say(f"{n_empty} of {len(kept)} detections have no mask: the segmenter saw no particle there")
+        run.say(f"{n_empty} of {len(masks)} detections have no mask: the segmenter saw no particle there")
 
 
 def _octave(diameter: float) -> float:

@@ -82,6 +82,12 @@ _SEARCH = (
     ),
     click.option("--edge-margin", type=int, metavar="VOXELS", help="Nothing is detected this near to a face."),
     click.option("--threshold", type=float, metavar="X", help="Least score, 0 to 1; otherwise chosen from the data."),
+    click.option(
+        "--max-false-discovery",
+        type=float,
+        metavar="SHARE",
+        help="Share of the detections that may be false, such as 0.1, instead of a threshold.",
+    ),
     click.option("--max-particles", type=int, metavar="N", help="Keep the best N.  [default: all above the threshold]"),
 )
 

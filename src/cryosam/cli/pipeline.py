@@ -31,6 +31,7 @@ _SETTINGS = {
     "contrast": "tomogram__contrast",
     "edge_margin": "matching__edge_margin",
     "threshold": "matching__threshold",
+    "max_false_discovery": "matching__max_false_discovery",
     "max_particles": "matching__max_particles",
     "device": "device",
 }
@@ -95,7 +96,9 @@ def report_findings(found: Segmentation, folder: Path, seconds: float) -> None:
         click.secho(f"cryosam: warning: {warning}", fg="yellow", err=True)
     n = len(found.points)
     threshold = "" if found.threshold is None else f", threshold {found.threshold:.3f}"
-    click.echo(f"{n} particle{'' if n == 1 else 's'} in {seconds:.0f} s{threshold}")
+    false = found.provenance.get("expected_false")
+    expected = "" if false is None else f", about {false:.1f} of them expected to be false"
+    click.echo(f"{n} particle{'' if n == 1 else 's'} in {seconds:.0f} s{threshold}{expected}")
     click.echo(f"look at {folder / 'report.html'}")
 
 

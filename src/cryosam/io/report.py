@@ -226,6 +226,8 @@ def _facts(segmentation: Segmentation, diameter: float) -> list[tuple[str, str]]
         facts.append(("Scores, best to worst", best if best == worst else f"{best} to {worst}"))
     if segmentation.threshold is not None:
         facts.append(("Threshold on the score", f"{segmentation.threshold:.3f}"))
+    if "expected_false" in segmentation.provenance:
+        facts.append(("Of these expected to be false", f"{segmentation.provenance['expected_false']:.1f}"))
     if len(volumes):
         edge = f" ({diameter * size / 10:.1f} nm)" if size else ""
         facts.append(("Particles with a mask", str(len(volumes))))

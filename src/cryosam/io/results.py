@@ -43,6 +43,7 @@ OUTPUTS: Mapping[str, str] = {
     "instances.mrc": "for each voxel the number of its particle, or 0",
     "semantic.mrc": "1 in any particle, 0 elsewhere",
     "score.mrc": "similarity to the prompted particle at every cell; its voxel size is the cell's; -1: not evaluated",
+    "average.mrc": "the most similar particles, turned onto each other and averaged, protein bright",
     "run.json": "this run: prompts, settings, versions, digests, times, memory",
 }
 """Every file that `write_segmentation` can write, and what it holds."""
@@ -195,6 +196,8 @@ def _names(segmentation: Segmentation) -> list[str]:
         names += ["instances.mrc", "semantic.mrc"]
     if segmentation.score_map is not None:
         names.append("score.mrc")
+    if segmentation.average is not None:
+        names.append("average.mrc")
     return names
 
 
@@ -236,6 +239,9 @@ def _write_files(
             None if size is None else size * stride,
             (z, y, x),
         )
+    if segmentation.average is not None:
+        average = segmentation.average
+        write_mrc(folder / "average.mrc", average.data, None if size is None else size * average.step)
     (folder / "report.html").write_text(page, encoding="utf-8")
     (folder / "run.json").write_text(json.dumps(description, indent=2) + "\n", encoding="utf-8")
 

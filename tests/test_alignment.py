@@ -1,0 +1,85 @@
+"""Averages of particles that lie in any way: orientations, centres and correlations that are known."""
+
+import numpy as np
+import pytest
+from scipy.spatial.transform import Rotation
+
+from cryosam.alignment import Alignment, align, uniform_rotations
+from cryosam.config import AlignmentConfig
+from cryosam.tomogram import Tomogram
+
+BLOBS = np.array(
+    [[-6.0, 0, 0], [-3, 0, 0], [0, 0, 0], [3, 0, 0], [6, 0, 0], [6, 4, 0], [6, 7, 0], [-6, 0, 5]]
+)  # like no turn of it
+OTHER = np.array([[0.0, 0, -6], [0, 0, -2], [0, 0, 2], [0, 0, 6], [0, 0, 0]])
+SPACING = 32
+
+
+def scene(n_kind: int = 12, n_other: int = 6, noise: float = 0.2) -> tuple[Tomogram, np.ndarray, Rotation]:
+    """Particles of two kinds on a lattice, each turned at random; the first ``n_kind`` are of one kind."""
+    random = np.random.default_rng(1)
+    turns = Rotation.random(n_kind + n_other, random_state=2)
+    lattice = np.array([(20.0, 20 + SPACING * row, 20 + SPACING * col) for row in range(4) for col in range(5)])
+    centres = lattice[: n_kind + n_other]
+    shape = (40, 40 + SPACING * 3, 40 + SPACING * 4)
+    volume = noise * random.standard_normal(shape)
+    grid = np.stack(np.indices(shape), axis=-1)
+    for i, (centre, turn) in enumerate(zip(centres, turns, strict=True)):
+        for blob in turn.apply(BLOBS if i < n_kind else OTHER) + centre:
+            low = np.maximum(np.round(blob).astype(int) - 8, 0)
+            box = tuple(slice(a, a + 17) for a in low)
+            volume[box] += np.exp(-((grid[box] - blob) ** 2).sum(axis=-1) / (2 * 2.0**2))
+    return Tomogram(volume.astype(np.float32)), centres, turns
+
+
+@pytest.fixture(scope="module")
+def found() -> tuple[Alignment, np.ndarray, Rotation]:
+    tomogram, centres, turns = scene()
+    off = np.random.default_rng(3).uniform(-1.2, 1.2, centres.shape)
+    return align(tomogram, centres + off, np.arange(10), 14.0, AlignmentConfig()), centres, turns
+
+
+def test_the_kind_is_told_from_another(found) -> None:
+    alignment, _, _ = found
+    assert alignment.correlations[:12].min() > alignment.correlations[12:].max() + 0.05
+    assert alignment.correlations[:12].min() > np.quantile(alignment.background, 0.95)
+
+
+def test_most_orientations_are_recovered_within_the_step(found) -> None:
+    """A few lie turned by half a turn: at the detail that is compared, the kind's two ends are much alike."""
+    alignment, _, turns = found
+    frames = turns[:12].inv() * alignment.rotations[:12]  # the average's own orientation, 12 times
+    step = np.degrees((8 * np.pi**2 / AlignmentConfig().n_rotations) ** (1 / 3))
+    errors = min((np.degrees((frame.inv() * frames).magnitude()) for frame in frames), key=np.median)
+    assert np.median(errors) < step
+    assert np.count_nonzero(errors < 1.5 * step) >= 8
+
+
+def test_centres_are_moved_onto_the_average(found) -> None:
+    alignment, centres, _ = found
+    offsets = alignment.rotations[:12].inv().apply(alignment.points[:12] - centres[:12])
+    assert np.linalg.norm(offsets - offsets.mean(axis=0), axis=1).max() < 1.5
+
+
+def test_the_average_looks_like_the_kind(found) -> None:
+    alignment, _, turns = found
+    frames = turns[:12].inv() * alignment.rotations[:12]
+    frame = min(frames, key=lambda one: np.median((one.inv() * frames).magnitude())).inv()
+    edge = len(alignment.average.data)
+    grid = np.stack(np.indices(alignment.average.data.shape), axis=-1) - edge // 2
+    true = sum(np.exp(-((grid - blob) ** 2).sum(axis=-1) / 8) for blob in frame.apply(BLOBS))
+    inside = np.linalg.norm(grid, axis=-1) < 11
+    assert np.corrcoef(alignment.average.data[inside], true[inside])[0, 1] > 0.8
+
+
+def test_rotations_cover_all_orientations() -> None:
+    rotations = uniform_rotations(600)
+    nearest = [(rotations * some.inv()).magnitude().min() for some in Rotation.random(200, random_state=0)]
+    assert np.degrees(max(nearest)) < 30
+
+
+def test_what_lies_at_a_face_is_compared_too() -> None:
+    tomogram, centres, _ = scene(n_kind=10, n_other=2, noise=0.05)
+    edge = np.array([[0.0, 0, 0]])
+    found = align(tomogram, np.vstack([centres, edge]), np.arange(8), 14.0, AlignmentConfig(n_iterations=2))
+    assert np.isfinite(found.correlations).all()
