@@ -2,7 +2,7 @@
 
 ::
 
-    python training/train.py --pool POOL --out RUN --minutes 150 --processes 2
+    python training/train.py --pool POOL --out RUN --minutes 110 --processes 2
 
 It writes a checkpoint every two minutes and continues from it when started again; at the end it writes the averaged
 weights as ``embedded.safetensors``, in float16.
@@ -35,7 +35,7 @@ class Settings:
 
     pool: str
     out: str
-    minutes: float = 150.0
+    minutes: float = 110.0
     max_steps: int = 10**9
     objects: int = 16
     processes: int = 1
@@ -166,7 +166,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--pool", required=True)
     parser.add_argument("--out", required=True)
-    parser.add_argument("--minutes", type=float, default=150)
+    parser.add_argument("--minutes", type=float, default=110)
     parser.add_argument("--objects", type=int, default=16, help="objects a step and process")
     parser.add_argument("--processes", type=int, default=1)
     parser.add_argument("--seed", type=int, default=0)
