@@ -29,30 +29,9 @@ import numpy as np
 from cryosam import Config, PointPrompts, read_points, read_tomogram, segment
 from cryosam.evaluation import match_points, score_detections
 from cryosam.io import read_volume
-from cryosam.io.phantoms import write_simulated
 from cryosam.masks import InstanceMask
-from cryosam.simulation import SimulationConfig, simulate
 from speed import machine
-
-SIMULATED = {
-    "10 A, SNR 0.1": SimulationConfig(
-        shape=(88, 256, 256),
-        counts={"bilobe": 14, "barrel": 16, "tetramer": 16, "ring": 18, "clamp": 18},
-        n_vesicles=2,
-        n_gold=2,
-        seed=11,
-    ),
-    "10 A, SNR 0.03": SimulationConfig(
-        shape=(80, 256, 256), counts={"bilobe": 14, "tripod": 16, "rod": 16, "ring": 16}, snr=0.03, seed=12
-    ),
-    "14 A, SNR 0.2": SimulationConfig(
-        shape=(64, 224, 256),
-        voxel_size_angstrom=14,
-        counts={"bilobe": 20, "tetramer": 25, "barrel": 25},
-        snr=0.2,
-        seed=13,
-    ),
-}
+from tomograms import gather
 
 
 @dataclass
@@ -170,10 +149,7 @@ def main() -> None:
     arguments = parser.parse_args()
 
     with tempfile.TemporaryDirectory() as temporary:
-        folders = {} if arguments.folder is None else {arguments.folder.name: arguments.folder}
-        if arguments.simulated:
-            for name, config in SIMULATED.items():
-                folders[name] = write_simulated(Path(temporary, str(config.seed)), simulate(config))
+        folders = gather(arguments.folder, Path(temporary) if arguments.simulated else None)
         if not folders:
             parser.error("give a folder, or --simulated")
         cases = [case for name, folder in folders.items() for case in _cases(name, folder, arguments)]

@@ -22,17 +22,15 @@ from pathlib import Path
 import numpy as np
 from scipy import ndimage
 
-from accuracy import SIMULATED
 from cryosam import Config, Tomogram, read_points, read_tomogram
 from cryosam.arrays import PLANES
 from cryosam.backends import PromptSegmenter, SlicePrompts, load_segmenter
 from cryosam.geometry import AXIS, Window, in_plane_axes
 from cryosam.io import read_volume
-from cryosam.io.phantoms import write_simulated
 from cryosam.propagation import propagate
-from cryosam.simulation import simulate
 from cryosam.tomogram import detect_contrast, normalise
 from speed import machine
+from tomograms import gather
 
 MODES = ("centre", "anywhere")
 
@@ -159,10 +157,7 @@ def main() -> None:
         per_second, milliseconds = speed(segmenter)
         print(f"{name}: {per_second:.0f} windows embedded a second, {milliseconds:.1f} ms to decode a prompt")
     with tempfile.TemporaryDirectory() as temporary:
-        folders = {} if arguments.folder is None else {arguments.folder.name: arguments.folder}
-        if arguments.simulated:
-            for name, config in SIMULATED.items():
-                folders[name] = write_simulated(Path(temporary, str(config.seed)), simulate(config))
+        folders = gather(arguments.folder, Path(temporary) if arguments.simulated else None)
         if not folders:
             parser.error("give a folder, or --simulated")
         for name, folder in folders.items():

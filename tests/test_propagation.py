@@ -8,7 +8,7 @@ from cryosam.backends import Candidates
 from cryosam.backends.classical import ClassicalSegmenter
 from cryosam.config import PropagationConfig
 from cryosam.geometry import Window
-from cryosam.propagation import _combine, _rewindow, find_views, follow, propagate
+from cryosam.propagation import _combine, _rewindow, follow, propagate
 from cryosam.tomogram import Tomogram
 from oracles import fuse_by_vote
 
@@ -177,32 +177,6 @@ def test_a_moved_window_sees_the_same_logits_at_the_same_voxels() -> None:
     assert moved[2, 5] == logits[4, 4]
     assert (moved[3:] == -20).all()
     assert (moved[:, 0] == -20).all()
-
-
-@pytest.mark.parametrize("radius", [5.0, 9.0])
-def test_the_view_of_an_object_tells_its_diameter(radius: float) -> None:
-    centre = (30.0, 32.0, 35.0)
-    tomogram = tomogram_of(ellipsoid((60, 64, 70), centre, (radius,) * 3))
-    (view,) = find_views(tomogram, np.array([centre]), ClassicalSegmenter(), PropagationConfig())
-    assert view.diameter == pytest.approx(2 * radius, rel=0.1)
-    assert view.window > view.diameter
-
-
-def test_what_reaches_beyond_its_window_has_no_diameter() -> None:
-    z, _, x = np.meshgrid(*[np.arange(n) for n in (40, 300, 44)], indexing="ij")
-    tomogram = tomogram_of((z - 20) ** 2 + (x - 22) ** 2 <= 16)
-    (view,) = find_views(tomogram, np.array([[20.0, 150.0, 22.0]]), ClassicalSegmenter(), PropagationConfig())
-    assert view.diameter is None
-
-
-def test_where_nothing_is_seen_there_is_no_diameter() -> None:
-    (view,) = find_views(
-        Tomogram(np.zeros((20, 20, 20), dtype=np.float32)),
-        np.full((1, 3), 10.0),
-        ClassicalSegmenter(),
-        PropagationConfig(),
-    )
-    assert view.diameter is None
 
 
 class EverywhereSegmenter:

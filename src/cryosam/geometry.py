@@ -26,6 +26,7 @@ __all__ = [
     "AXIS",
     "Frame",
     "Window",
+    "ball_diameter",
     "child_cells",
     "in_plane_axes",
     "level_shape",
@@ -231,3 +232,14 @@ def child_cells(
     offsets = np.stack(np.meshgrid(*[np.arange(ratio)] * 3, indexing="ij"), axis=-1).reshape(-1, 3)
     children = (cells[:, None, :] * ratio + offsets).reshape(-1, 3)
     return np.asarray(children[(children < np.asarray(child_shape)).all(axis=1)])
+
+
+def ball_diameter(volume: float) -> float:
+    """Diameter of the ball of a volume, in voxels.
+
+    Examples
+    --------
+    >>> round(ball_diameter(4189), 2)
+    20.0
+    """
+    return float((6 * volume / np.pi) ** (1 / 3))

@@ -7,7 +7,6 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 from scipy import ndimage
 from scipy.spatial import cKDTree
-from skimage.filters import threshold_otsu
 
 from cryosam.arrays import Mask, Points, Progress, Scores, Volume
 from cryosam.config import MatchingConfig
@@ -19,21 +18,14 @@ __all__ = [
     "Matches",
     "agreement",
     "build_query",
-    "choose_threshold",
     "find_peaks",
     "is_allowed",
-    "kind_probability",
     "kind_volume",
-    "limit_false_discovery",
     "match",
     "search_levels",
 ]
 
 _WITNESSES, _WITNESSES_ALONE = 3, 7  # similar candidates that tell the kind's volume, with and without a prompt's mask
-_PLAUSIBLE = 0.4  # candidates below this are certainly not of the kind
-_THRESHOLD_RANGE = (0.6, 0.8)
-_LEAST_OTHERS = 20  # correlations that tell how unlike the kind everything else is
-_EM_STEPS, _PRIOR = 50, 5.0  # and the number of candidates that the least variance counts for
 
 Query = Float[np.ndarray, " c"]
 
@@ -323,106 +315,6 @@ def _similarity_in_mask(field: FeatureField, query: Query, scores: Scores, masks
     similarity = np.zeros(len(scores))
     similarity[seen] = np.sqrt(scores[seen] * np.clip(field.similarity_at(query, centroids).astype(float), 0, 1))
     return similarity
-
-
-def kind_probability(
-    correlations: Scores,
-    averaged: Int[np.ndarray, " k"],
-    members: Int[np.ndarray, " l"],
-    background: Float[np.ndarray, " m"],
-) -> Scores:
-    """Probability that a candidate is of the kind, from its correlation with the kind's average.
-
-    The correlations (Fisher's z) of particles of the kind and of everything else are taken for normally distributed,
-    with the same variance; the means, the variance and the share of the kind are found by expectation maximisation. It
-    starts from the candidates that were averaged. Where hardly anything else is among the candidates, places of the
-    background stand for it.
-
-    Parameters
-    ----------
-    correlations
-        ``(n,)`` in [-1, 1], of the candidates with the average.
-    averaged
-        Indices of the candidates in the average.
-    members
-        Indices of those that might have been.
-    background
-        ``(m,)`` correlations of places without regard to what is there.
-
-    Returns
-    -------
-    probability
-        ``(n,)`` in [0, 1].
-
-    Examples
-    --------
-    >>> z = np.array([0.8, 0.7, 0.75, 0.3, 0.35, 0.4])
-    >>> kind_probability(z, np.arange(3), np.arange(3), np.full(200, 0.1)).round()
-    array([1., 1., 1., 0., 0., 0.])
-    """
-    n = len(correlations)
-    n_others = max(0, _LEAST_OTHERS - (n - len(members)))
-    others = np.quantile(background, np.linspace(0.5, 0.95, n_others)) if n_others else np.zeros(0)
-    z = np.arctanh(np.clip(np.concatenate([correlations, others]), -0.99, 0.99))
-    share = np.full(len(z), 0.02)
-    share[members], share[averaged], share[n:] = 0.4, 0.95, 0
-    least = 0.1 * np.var(z) + 1e-4
-    for _ in range(_EM_STEPS):
-        means = [np.average(z, weights=weights + 1e-9) for weights in (share, 1 - share)]
-        squares = share * (z - means[0]) ** 2 + (1 - share) * (z - means[1]) ** 2
-        variance = (squares.sum() + 2 * _PRIOR * least) / (len(z) + 2 * _PRIOR)
-        odds = np.clip(share[:n].mean(), 0.02, 0.98)
-        evidence = ((z - means[1]) ** 2 - (z - means[0]) ** 2) / (2 * variance) + np.log(odds / (1 - odds))
-        share = 1 / (1 + np.exp(-np.clip(evidence, -50, 50)))
-        share[n:] = 0
-    return share[:n]
-
-
-def limit_false_discovery(probabilities: Scores, share: float) -> float:
-    """Least probability of a detection at which no more than a share of the detections is expected to be false.
-
-    Parameters
-    ----------
-    probabilities
-        ``(n,)`` descending, that each candidate is of the kind.
-    share
-        Between 0 and 1.
-
-    Returns
-    -------
-    threshold
-        1 if not even the best candidate is sure enough.
-
-    Examples
-    --------
-    >>> limit_false_discovery(np.array([1.0, 0.9, 0.8, 0.3]), 0.1)
-    0.8
-    """
-    expected = np.cumsum(1 - probabilities) / np.arange(1, len(probabilities) + 1)
-    enough = np.flatnonzero(expected <= share + 1e-9)
-    return float(probabilities[enough[-1]]) if len(enough) else 1.0
-
-
-def choose_threshold(scores: Scores) -> float:
-    """Least score of a detection, from the scores of all candidates.
-
-    Otsu's threshold between the two groups that the plausible scores fall into, kept within a range.
-
-    Parameters
-    ----------
-    scores
-        ``(n,)`` in [0, 1].
-
-    Examples
-    --------
-    >>> 0.6 <= choose_threshold(np.array([0.95, 0.93, 0.9, 0.5, 0.45, 0.43])) <= 0.8
-    True
-    """
-    low, high = _THRESHOLD_RANGE
-    plausible = scores[scores > _PLAUSIBLE]
-    if len(np.unique(plausible)) < 2:
-        return high
-    return float(np.clip(threshold_otsu(plausible), low, high))
 
 
 def is_allowed(

@@ -16,9 +16,11 @@ from cryosam.arrays import Points, Progress
 from cryosam.backends import PromptSegmenter
 from cryosam.config import Config, PropagationConfig
 from cryosam.features import FeatureField
+from cryosam.geometry import ball_diameter
 from cryosam.masks import InstanceMask
 from cryosam.matching import agreement, build_query, match
-from cryosam.propagation import View, find_views, follow, propagate
+from cryosam.propagation import follow, propagate
+from cryosam.slices import View, find_views
 from cryosam.tomogram import Tomogram
 
 __all__ = ["Prompted", "first_look", "second_look", "support_from", "visibility"]
@@ -263,7 +265,7 @@ def _smoothing_for(diameter: float) -> float:
 def _diameter_of(masks: Sequence[InstanceMask]) -> float:
     """Diameter in voxels of the ball that has the masks' median volume."""
     volumes = [mask.n_voxels for mask in masks if mask.n_voxels]
-    return float((6 * np.median(volumes) / np.pi) ** (1 / 3)) if volumes else _UNKNOWN_DIAMETER
+    return ball_diameter(float(np.median(volumes))) if volumes else _UNKNOWN_DIAMETER
 
 
 def _is_filament(mask: InstanceMask) -> bool:

@@ -4,64 +4,24 @@ Through the point run three slices, one a plane. From each of them a promptable 
 on every next slice the prompts are its own last answer. Six walks give three stacks of masks, which are fused.
 """
 
-from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from scipy import ndimage
 
-from cryosam.arrays import PLANES, Image, Images, Mask, Plane, Points, Progress
-from cryosam.backends import Candidates, PromptSegmenter, SlicePrompts
+from cryosam.arrays import PLANES, Image, Mask, Plane, Points, Progress
+from cryosam.backends import PromptSegmenter
 from cryosam.config import Fusion, PropagationConfig
 from cryosam.geometry import AXIS, Window, in_plane_axes
 from cryosam.masks import InstanceMask
+from cryosam.slices import BATCH, UNSEEN, Answer, ask, depth_of, window_of
 from cryosam.tomogram import Tomogram
 
-__all__ = ["View", "find_views", "follow", "propagate"]
+__all__ = ["follow", "propagate"]
 
-_BATCH = 32  # windows that are embedded together
-_WINDOWS = (16, 20, 25, 32, 40, 50, 64, 80, 100, 128, 160, 200, 256)  # voxels that are tried where nothing is known
-_ACROSS = (25, 40, 64)  # those of them in which filaments are followed
 _LARGEST_WINDOW = 256  # voxels, where neither the diameter nor the window's size is given
-_NEARLY = 0.7  # of the best expected score: windows that show an object well enough
-_LEAST_DIAMETER = 6.0  # voxels, of what is seen in a window
-_UNSEEN = -20.0  # logit outside a window: certainly not the object
-
-
-@dataclass(frozen=True)
-class View:
-    """How a segmenter sees an object best.
-
-    Parameters
-    ----------
-    window
-        Edge in voxels of the window in which the segmenter expects the best masks.
-    diameter
-        In voxels, of the disc as large as the object's median cross-section in the best window; None if it reaches
-        beyond the window, or nothing is seen.
-    across
-        Edges of windows that would show it well enough if it were a filament, cut across.
-    """
-
-    window: int
-    diameter: float | None
-    across: tuple[int, ...]
-
-
-@dataclass(frozen=True, eq=False)
-class _Answer:
-    """What the segmenter said of one object in one slice."""
-
-    depth: int
-    window: Window
-    logits: Image
-    score: float
-
-    @property
-    def mask(self) -> Bool[np.ndarray, "h w"]:
-        return np.asarray(self.logits > 0)
 
 
 @dataclass(eq=False)
@@ -71,9 +31,9 @@ class _Walk:
     owner: int
     plane: Plane
     step: int
-    last: _Answer
+    last: Answer
     depth: int
-    answers: list[_Answer]
+    answers: list[Answer]
     has_stopped: bool = False
 
 
@@ -121,7 +81,7 @@ def propagate(
     array([ 9., 10., 11.])
     """
     masks: list[InstanceMask] = []
-    n_together = max(1, _BATCH // len(PLANES))
+    n_together = max(1, BATCH // len(PLANES))
     for start in range(0, len(points), n_together):
         walks = _walk_all(tomogram, points[start : start + n_together], segmenter, config, diameter)
         for owner in range(min(n_together, len(points) - start)):
@@ -130,37 +90,6 @@ def propagate(
         if progress is not None:
             progress("segmenting", len(masks), len(points))
     return tuple(masks)
-
-
-def find_views(tomogram: Tomogram, points: Points, segmenter: PromptSegmenter, config: PropagationConfig) -> list[View]:
-    """How much of the surroundings of each point to show, where nothing is known of the object's size.
-
-    The slices through a point are shown in windows of many sizes, and that size is taken at which the segmenter expects
-    its masks to be best, on average over the planes.
-
-    Parameters
-    ----------
-    tomogram, points, segmenter, config
-        As in `propagate`.
-    """
-    choice = replace(config, min_score=0.0)
-    views = []
-    for point in points:
-        answers: list[list[_Answer | None]] = []
-        for plane in PLANES:
-            places = [_window_of(tomogram, point, plane, size) for size in _WINDOWS]
-            prompts = [np.asarray(point[list(in_plane_axes(plane))], dtype=float)] * len(_WINDOWS)
-            answers.append(_ask(tomogram, plane, segmenter, places, prompts, None, np.inf, choice))
-        seen = [[answer for answer in column if answer is not None] for column in zip(*answers, strict=True)]
-        expected = np.array([sum(answer.score for answer in column) for column in seen])
-        order = np.argsort(-expected, kind="stable")
-        masks = [answer.mask for answer in seen[order[0]]]
-        leaves = any(mask[0].any() or mask[-1].any() or mask[:, 0].any() or mask[:, -1].any() for mask in masks)
-        area = np.median([np.count_nonzero(mask) for mask in masks]) if masks else 0
-        diameter = None if leaves or area == 0 else max(float(np.sqrt(4 * area / np.pi)), _LEAST_DIAMETER)
-        good = [_WINDOWS[i] for i in order if expected[i] >= _NEARLY * expected[order[0]] and _WINDOWS[i] in _ACROSS]
-        views.append(View(_WINDOWS[order[0]], diameter, tuple(good)))
-    return views
 
 
 def follow(
@@ -215,7 +144,7 @@ def _walk_all(
     for plane in PLANES:
         starts = [_first_window(tomogram, point, plane, config, diameter) for point in points]
         prompts = [np.asarray(point[list(in_plane_axes(plane))], dtype=float) for point in points]
-        answers = _ask(tomogram, plane, segmenter, starts, prompts, None, limit, config)
+        answers = ask(tomogram, plane, segmenter, starts, prompts, None, limit, config)
         for owner, answer in enumerate(answers):
             if answer is not None:
                 walks += [_Walk(owner, plane, step, answer, answer.depth, [answer]) for step in (1, -1)]
@@ -250,7 +179,7 @@ def _advance(
         priors.append(prior)
     if not moving:
         return
-    answers = _ask(tomogram, moving[0].plane, segmenter, places, prompts, priors, limit, config)
+    answers = ask(tomogram, moving[0].plane, segmenter, places, prompts, priors, limit, config)
     for walk, answer in zip(moving, answers, strict=True):
         if answer is None:
             walk.has_stopped = True
@@ -265,24 +194,14 @@ def _first_window(
     """Slice index and window through a point: whole slices, or a square around the point."""
     if config.window_diameters == 0:
         height, width = (tomogram.shape[axis] for axis in in_plane_axes(plane))
-        return _depth_of(tomogram, point, plane), Window(0, 0, height, width)
+        return depth_of(tomogram, point, plane), Window(0, 0, height, width)
     size = config.window_voxels or _LARGEST_WINDOW
     if diameter is not None:
         size = max(16, round(config.window_diameters * diameter))
-    return _window_of(tomogram, point, plane, size)
+    return window_of(tomogram, point, plane, size)
 
 
-def _window_of(tomogram: Tomogram, point: Float[np.ndarray, " 3"], plane: Plane, size: int) -> tuple[int, Window]:
-    """Slice index and square window around a point."""
-    row_axis, col_axis = in_plane_axes(plane)
-    return _depth_of(tomogram, point, plane), Window.around(point[row_axis], point[col_axis], size)
-
-
-def _depth_of(tomogram: Tomogram, point: Float[np.ndarray, " 3"], plane: Plane) -> int:
-    return int(np.clip(round(float(point[AXIS[plane]])), 0, tomogram.shape[AXIS[plane]] - 1))
-
-
-def _follow(answer: _Answer) -> Window:
+def _follow(answer: Answer) -> Window:
     """The answer's window moved with its mask once that has drifted by more than an eighth of the window."""
     rows, cols = np.nonzero(answer.mask)
     row, col = rows.mean() + answer.window.top, cols.mean() + answer.window.left
@@ -295,91 +214,11 @@ def _rewindow(logits: Image, source: Window, target: Window) -> Image:
     """Logits of one window as another window of the same size sees them."""
     if source == target:
         return logits
-    moved = np.full((target.height, target.width), _UNSEEN, dtype=np.float32)
+    moved = np.full((target.height, target.width), UNSEEN, dtype=np.float32)
     shifted = Window(target.top - source.top, target.left - source.left, target.height, target.width)
     in_source, in_target = shifted.overlap(source.height, source.width)
     moved[in_target] = logits[in_source]
     return moved
-
-
-def _cut(image: Image, window: Window) -> Float[np.ndarray, "height width"]:
-    """Window of a slice; outside the slice the median of what is inside."""
-    inside, place = window.overlap(*image.shape)
-    if image[inside].shape == (window.height, window.width):
-        return image[inside]
-    cut = np.full((window.height, window.width), np.median(image[inside]), dtype=np.float32)
-    cut[place] = image[inside]
-    return cut
-
-
-def _ask(
-    tomogram: Tomogram,
-    plane: Plane,
-    segmenter: PromptSegmenter,
-    places: Sequence[tuple[int, Window]],
-    prompts: Sequence[Float[np.ndarray, " 2"]],
-    priors: Sequence[Image] | None,
-    limit: float,
-    config: PropagationConfig,
-) -> list[_Answer | None]:
-    """One prompt in each of some windows of one plane: the best admissible candidate, or None."""
-    answers: list[_Answer | None] = [None] * len(places)
-    for members in _same_size(places).values():
-        for start in range(0, len(members), _BATCH):
-            batch = members[start : start + _BATCH]
-            unique = sorted({places[i] for i in batch}, key=lambda place: (place[0], place[1].top, place[1].left))
-            images: Images = np.stack([_cut(tomogram.slice(plane, depth), window) for depth, window in unique])
-            origins = np.array([[places[i][1].top, places[i][1].left] for i in batch], dtype=float)
-            slice_prompts = SlicePrompts(
-                image_index=np.array([unique.index(places[i]) for i in batch]),
-                points=(np.stack([prompts[i] for i in batch]) - origins)[:, None, :],
-                is_positive=np.ones((len(batch), 1), dtype=bool),
-                logits=None if priors is None else np.stack([priors[i] for i in batch]),
-            )
-            candidates = segmenter.segment(segmenter.embed(images), slice_prompts)
-            for row, i in enumerate(batch):
-                _forget_outside(candidates.logits[row], places[i][1], tomogram, plane)
-                prior = None if priors is None else priors[i]
-                best = _best_candidate(candidates, row, prior, limit, config)
-                if best is not None:
-                    answers[i] = _Answer(*places[i], candidates.logits[row, best], float(candidates.scores[row, best]))
-    return answers
-
-
-def _forget_outside(logits: Float[np.ndarray, "k h w"], window: Window, tomogram: Tomogram, plane: Plane) -> None:
-    """No object lies where a window reaches beyond its slice, whatever a segmenter makes of the filling there."""
-    row_axis, col_axis = in_plane_axes(plane)
-    _, place = window.overlap(tomogram.shape[row_axis], tomogram.shape[col_axis])
-    known = logits[(slice(None), *place)].copy()
-    logits[:] = _UNSEEN
-    logits[(slice(None), *place)] = known
-
-
-def _same_size(places: Sequence[tuple[int, Window]]) -> dict[tuple[int, int], list[int]]:
-    """Indices of the places by their window's size."""
-    groups: dict[tuple[int, int], list[int]] = defaultdict(list)
-    for index, (_, window) in enumerate(places):
-        groups[window.height, window.width].append(index)
-    return groups
-
-
-def _best_candidate(
-    candidates: Candidates, row: int, prior: Image | None, limit: float, config: PropagationConfig
-) -> int | None:
-    """Index of the best-scored candidate within the limits on area, score and IoU with the slice before."""
-    best: int | None = None
-    for k, score in enumerate(candidates.scores[row]):
-        mask = candidates.logits[row, k] > 0
-        area = int(np.count_nonzero(mask))
-        if not 0 < area <= limit or score < config.min_score:
-            continue
-        if prior is not None:
-            shared = int(np.count_nonzero(mask & (prior > 0)))
-            if shared <= config.min_iou * (area + int(np.count_nonzero(prior > 0)) - shared):
-                continue
-        if best is None or score > candidates.scores[row, best]:
-            best = k
-    return best
 
 
 def _fuse(walks: Sequence[_Walk], point: Float[np.ndarray, " 3"], fusion: Fusion, z_weight: float) -> InstanceMask:
@@ -403,7 +242,7 @@ def _fuse(walks: Sequence[_Walk], point: Float[np.ndarray, " 3"], fusion: Fusion
     return InstanceMask.crop(np.asarray(parts == parts[tuple(nearest)]), (z, y, x))
 
 
-def _box(plane: Plane, answer: _Answer) -> tuple[list[int], list[int]]:
+def _box(plane: Plane, answer: Answer) -> tuple[list[int], list[int]]:
     """First and one-past-last voxel of an answer's mask in the volume."""
     rows, cols = np.nonzero(answer.mask)
     low, high = [answer.depth] * 3, [answer.depth + 1] * 3
@@ -414,7 +253,7 @@ def _box(plane: Plane, answer: _Answer) -> tuple[list[int], list[int]]:
     return low, high
 
 
-def _paint(stack: Float[np.ndarray, "z y x"], low: Int[np.ndarray, " 3"], plane: Plane, answer: _Answer) -> None:
+def _paint(stack: Float[np.ndarray, "z y x"], low: Int[np.ndarray, " 3"], plane: Plane, answer: Answer) -> None:
     """Write an answer's logits into its plane's stack, whose first voxel is ``low``."""
     row_axis, col_axis = in_plane_axes(plane)
     layer = np.moveaxis(stack, AXIS[plane], 0)[answer.depth - int(low[AXIS[plane]])]

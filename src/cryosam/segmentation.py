@@ -13,21 +13,20 @@ from cryosam.alignment import align
 from cryosam.arrays import Mask, Points, Progress, Scores
 from cryosam.backends import PromptSegmenter, VolumeDescriptor, load_features, load_segmenter, resolve_device
 from cryosam.cache import FeatureCache, entry_key
+from cryosam.calibration import choose_threshold, kind_probability, limit_false_discovery
 from cryosam.config import Config
 from cryosam.errors import TomogramError
 from cryosam.features import FeatureField
 from cryosam.features.dense import extract_dense
 from cryosam.features.extraction import extract_triplane
 from cryosam.features.triplane import TriPlaneField
+from cryosam.geometry import ball_diameter
 from cryosam.masks import Average, InstanceMask, Segmentation, merge_duplicates
 from cryosam.matching import (
     agreement,
     build_query,
-    choose_threshold,
     is_allowed,
-    kind_probability,
     kind_volume,
-    limit_false_discovery,
     match,
 )
 from cryosam.prompted import Prompted, first_look, second_look, support_from, visibility
@@ -269,7 +268,7 @@ def _find(run: _Run, search_mask: Mask | None, cache: FeatureCache | None) -> Se
     points, scores, masks = points[order], scores[order], tuple(masks[i] for i in order)
     threshold, average = choose_threshold(scores), None
     if run.config.alignment.is_on and volume is not None and np.count_nonzero(scores) >= _ENOUGH_TO_AVERAGE:
-        scores, average = _compare(run, points, scores, _ball_diameter(volume), threshold)
+        scores, average = _compare(run, points, scores, ball_diameter(volume), threshold)
         order = np.argsort(-scores, kind="stable")
         points, scores, masks = points[order], scores[order], tuple(masks[i] for i in order)
         share = matching.max_false_discovery
@@ -307,10 +306,6 @@ def _compare(run: _Run, points: Points, scores: Scores, diameter: float, thresho
         found = align(run.normalised, points, members, diameter, settings, device)
     probability = kind_probability(found.correlations, found.members, members, found.background)
     return np.where(scores > 0, probability, 0), found.average
-
-
-def _ball_diameter(volume: float) -> float:
-    return float((6 * volume / np.pi) ** (1 / 3))
 
 
 def _centres(points: Points, masks: Sequence[InstanceMask]) -> Points:

@@ -1,0 +1,37 @@
+"""Tomograms with known answers that the benchmarks run on."""
+
+from pathlib import Path
+
+from cryosam.io.phantoms import write_simulated
+from cryosam.simulation import SimulationConfig, simulate
+
+__all__ = ["gather"]
+
+_SIMULATED = {
+    "10 A, SNR 0.1": SimulationConfig(
+        shape=(88, 256, 256),
+        counts={"bilobe": 14, "barrel": 16, "tetramer": 16, "ring": 18, "clamp": 18},
+        n_vesicles=2,
+        n_gold=2,
+        seed=11,
+    ),
+    "10 A, SNR 0.03": SimulationConfig(
+        shape=(80, 256, 256), counts={"bilobe": 14, "tripod": 16, "rod": 16, "ring": 16}, snr=0.03, seed=12
+    ),
+    "14 A, SNR 0.2": SimulationConfig(
+        shape=(64, 224, 256),
+        voxel_size_angstrom=14,
+        counts={"bilobe": 20, "tetramer": 25, "barrel": 25},
+        snr=0.2,
+        seed=13,
+    ),
+}
+
+
+def gather(folder: Path | None, scratch: Path | None) -> dict[str, Path]:
+    """Folders of tomograms by name: one that is given, and those that are simulated into ``scratch``, unless None."""
+    folders = {} if folder is None else {folder.name: folder}
+    if scratch is not None:
+        for name, config in _SIMULATED.items():
+            folders[name] = write_simulated(scratch / str(config.seed), simulate(config))
+    return folders

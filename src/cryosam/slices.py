@@ -1,0 +1,215 @@
+"""What a promptable segmenter says of windows of slices: the step that every walk repeats."""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from jaxtyping import Bool, Float
+
+from cryosam.arrays import PLANES, Image, Images, Plane, Points
+from cryosam.backends import Candidates, PromptSegmenter, SlicePrompts
+from cryosam.config import PropagationConfig
+from cryosam.geometry import AXIS, Window, in_plane_axes
+from cryosam.tomogram import Tomogram
+
+__all__ = ["BATCH", "UNSEEN", "Answer", "View", "ask", "depth_of", "find_views", "window_of"]
+
+BATCH = 32  # windows that are embedded together
+UNSEEN = -20.0  # logit outside a window: certainly not the object
+_WINDOWS = (16, 20, 25, 32, 40, 50, 64, 80, 100, 128, 160, 200, 256)  # voxels that are tried where nothing is known
+_ACROSS = (25, 40, 64)  # those of them in which filaments are followed
+_NEARLY = 0.7  # of the best expected score: windows that show an object well enough
+_LEAST_DIAMETER = 6.0  # voxels, of what is seen in a window
+
+
+@dataclass(frozen=True)
+class View:
+    """How a segmenter sees an object best.
+
+    Parameters
+    ----------
+    window
+        Edge in voxels of the window in which the segmenter expects the best masks.
+    diameter
+        In voxels, of the disc as large as the object's median cross-section in the best window; None if it reaches
+        beyond the window, or nothing is seen.
+    across
+        Edges of windows that would show it well enough if it were a filament, cut across.
+    """
+
+    window: int
+    diameter: float | None
+    across: tuple[int, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Answer:
+    """What the segmenter said of one object in one slice.
+
+    Parameters
+    ----------
+    depth
+        Index of the slice.
+    window
+        What it saw of the slice.
+    logits
+        ``(h, w)`` of the window's voxels, positive in the object.
+    score
+        The IoU that it expects, in [0, 1].
+    """
+
+    depth: int
+    window: Window
+    logits: Image
+    score: float
+
+    @property
+    def mask(self) -> Bool[np.ndarray, "h w"]:
+        """Where the object is in the window."""
+        return np.asarray(self.logits > 0)
+
+
+def find_views(tomogram: Tomogram, points: Points, segmenter: PromptSegmenter, config: PropagationConfig) -> list[View]:
+    """How much of the surroundings of each point to show, where nothing is known of the object's size.
+
+    The slices through a point are shown in windows of many sizes, and that size is taken at which the segmenter expects
+    its masks to be best, on average over the planes.
+
+    Parameters
+    ----------
+    tomogram, points, segmenter, config
+        As in `propagate`.
+    """
+    choice = replace(config, min_score=0.0)
+    views = []
+    for point in points:
+        answers: list[list[Answer | None]] = []
+        for plane in PLANES:
+            places = [window_of(tomogram, point, plane, size) for size in _WINDOWS]
+            prompts = [np.asarray(point[list(in_plane_axes(plane))], dtype=float)] * len(_WINDOWS)
+            answers.append(ask(tomogram, plane, segmenter, places, prompts, None, np.inf, choice))
+        seen = [[answer for answer in column if answer is not None] for column in zip(*answers, strict=True)]
+        expected = np.array([sum(answer.score for answer in column) for column in seen])
+        order = np.argsort(-expected, kind="stable")
+        masks = [answer.mask for answer in seen[order[0]]]
+        leaves = any(mask[0].any() or mask[-1].any() or mask[:, 0].any() or mask[:, -1].any() for mask in masks)
+        area = np.median([np.count_nonzero(mask) for mask in masks]) if masks else 0
+        diameter = None if leaves or area == 0 else max(float(np.sqrt(4 * area / np.pi)), _LEAST_DIAMETER)
+        good = [_WINDOWS[i] for i in order if expected[i] >= _NEARLY * expected[order[0]] and _WINDOWS[i] in _ACROSS]
+        views.append(View(_WINDOWS[order[0]], diameter, tuple(good)))
+    return views
+
+
+def window_of(tomogram: Tomogram, point: Float[np.ndarray, " 3"], plane: Plane, size: int) -> tuple[int, Window]:
+    """Slice index and square window around a point."""
+    row_axis, col_axis = in_plane_axes(plane)
+    return depth_of(tomogram, point, plane), Window.around(point[row_axis], point[col_axis], size)
+
+
+def depth_of(tomogram: Tomogram, point: Float[np.ndarray, " 3"], plane: Plane) -> int:
+    """Slice of a plane that is nearest to a point."""
+    return int(np.clip(round(float(point[AXIS[plane]])), 0, tomogram.shape[AXIS[plane]] - 1))
+
+
+def _cut(image: Image, window: Window) -> Float[np.ndarray, "height width"]:
+    """Window of a slice; outside the slice the median of what is inside."""
+    inside, place = window.overlap(*image.shape)
+    if image[inside].shape == (window.height, window.width):
+        return image[inside]
+    cut = np.full((window.height, window.width), np.median(image[inside]), dtype=np.float32)
+    cut[place] = image[inside]
+    return cut
+
+
+def ask(
+    tomogram: Tomogram,
+    plane: Plane,
+    segmenter: PromptSegmenter,
+    places: Sequence[tuple[int, Window]],
+    prompts: Sequence[Float[np.ndarray, " 2"]],
+    priors: Sequence[Image] | None,
+    limit: float,
+    config: PropagationConfig,
+) -> list[Answer | None]:
+    """One prompt in each of some windows of one plane.
+
+    Parameters
+    ----------
+    tomogram
+        Normalised.
+    plane, places
+        Index of a slice of the plane, and window in it, for each prompt.
+    segmenter
+        Answers prompts in 2D.
+    prompts
+        Row and column of a point for each, in voxels of the slice.
+    priors
+        Logits in each window of the mask prompts, or None.
+    limit
+        Largest mask, in square voxels.
+    config
+        Least score, and least IoU with the mask prompt.
+
+    Returns
+    -------
+    answers
+        For each the best-scored candidate within the limits, or None.
+    """
+    answers: list[Answer | None] = [None] * len(places)
+    for members in _same_size(places).values():
+        for start in range(0, len(members), BATCH):
+            batch = members[start : start + BATCH]
+            unique = sorted({places[i] for i in batch}, key=lambda place: (place[0], place[1].top, place[1].left))
+            images: Images = np.stack([_cut(tomogram.slice(plane, depth), window) for depth, window in unique])
+            origins = np.array([[places[i][1].top, places[i][1].left] for i in batch], dtype=float)
+            slice_prompts = SlicePrompts(
+                image_index=np.array([unique.index(places[i]) for i in batch]),
+                points=(np.stack([prompts[i] for i in batch]) - origins)[:, None, :],
+                is_positive=np.ones((len(batch), 1), dtype=bool),
+                logits=None if priors is None else np.stack([priors[i] for i in batch]),
+            )
+            candidates = segmenter.segment(segmenter.embed(images), slice_prompts)
+            for row, i in enumerate(batch):
+                _forget_outside(candidates.logits[row], places[i][1], tomogram, plane)
+                prior = None if priors is None else priors[i]
+                best = _best_candidate(candidates, row, prior, limit, config)
+                if best is not None:
+                    answers[i] = Answer(*places[i], candidates.logits[row, best], float(candidates.scores[row, best]))
+    return answers
+
+
+def _forget_outside(logits: Float[np.ndarray, "k h w"], window: Window, tomogram: Tomogram, plane: Plane) -> None:
+    """No object lies where a window reaches beyond its slice, whatever a segmenter makes of the filling there."""
+    row_axis, col_axis = in_plane_axes(plane)
+    _, place = window.overlap(tomogram.shape[row_axis], tomogram.shape[col_axis])
+    known = logits[(slice(None), *place)].copy()
+    logits[:] = UNSEEN
+    logits[(slice(None), *place)] = known
+
+
+def _same_size(places: Sequence[tuple[int, Window]]) -> dict[tuple[int, int], list[int]]:
+    """Indices of the places by their window's size."""
+    groups: dict[tuple[int, int], list[int]] = defaultdict(list)
+    for index, (_, window) in enumerate(places):
+        groups[window.height, window.width].append(index)
+    return groups
+
+
+def _best_candidate(
+    candidates: Candidates, row: int, prior: Image | None, limit: float, config: PropagationConfig
+) -> int | None:
+    """Index of the best-scored candidate within the limits on area, score and IoU with the slice before."""
+    best: int | None = None
+    for k, score in enumerate(candidates.scores[row]):
+        mask = candidates.logits[row, k] > 0
+        area = int(np.count_nonzero(mask))
+        if not 0 < area <= limit or score < config.min_score:
+            continue
+        if prior is not None:
+            shared = int(np.count_nonzero(mask & (prior > 0)))
+            if shared <= config.min_iou * (area + int(np.count_nonzero(prior > 0)) - shared):
+                continue
+        if best is None or score > candidates.scores[row, best]:
+            best = k
+    return best

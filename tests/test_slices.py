@@ -1,0 +1,41 @@
+"""What one prompt in windows of slices tells of an object's size."""
+
+import numpy as np
+import pytest
+
+from cryosam.backends.classical import ClassicalSegmenter
+from cryosam.config import PropagationConfig
+from cryosam.slices import find_views
+from cryosam.tomogram import Tomogram
+
+
+def noisy(mask):
+    values = mask.astype(np.float32) + np.random.default_rng(0).normal(0, 0.02, mask.shape)
+    return Tomogram(values.astype(np.float32))
+
+
+@pytest.mark.parametrize("radius", [5.0, 9.0])
+def test_the_view_of_an_object_tells_its_diameter(radius: float) -> None:
+    centre = (30.0, 32.0, 35.0)
+    z, y, x = np.indices((60, 64, 70), sparse=True)
+    tomogram = noisy((z - centre[0]) ** 2 + (y - centre[1]) ** 2 + (x - centre[2]) ** 2 <= radius**2)
+    (view,) = find_views(tomogram, np.array([centre]), ClassicalSegmenter(), PropagationConfig())
+    assert view.diameter == pytest.approx(2 * radius, rel=0.1)
+    assert view.window > view.diameter
+
+
+def test_what_reaches_beyond_its_window_has_no_diameter() -> None:
+    z, _, x = np.indices((40, 300, 44))
+    tomogram = noisy((z - 20) ** 2 + (x - 22) ** 2 <= 16)
+    (view,) = find_views(tomogram, np.array([[20.0, 150.0, 22.0]]), ClassicalSegmenter(), PropagationConfig())
+    assert view.diameter is None
+
+
+def test_where_nothing_is_seen_there_is_no_diameter() -> None:
+    (view,) = find_views(
+        Tomogram(np.zeros((20, 20, 20), dtype=np.float32)),
+        np.full((1, 3), 10.0),
+        ClassicalSegmenter(),
+        PropagationConfig(),
+    )
+    assert view.diameter is None
