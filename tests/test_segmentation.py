@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from cryosam import segmentation
+from cryosam import search
 from cryosam.backends.dino import DinoFeatures
 from cryosam.backends.sam import SamSegmenter
 from cryosam.cache import FeatureCache
@@ -148,8 +148,8 @@ def test_two_dimensional_models_run_the_same_method(monkeypatch, tmp_path) -> No
     calls = []
     original = extractor.extract
     monkeypatch.setattr(extractor, "extract", lambda images: calls.append(len(images)) or original(images))
-    monkeypatch.setattr(segmentation, "load_features", lambda *_, **__: extractor)
-    monkeypatch.setattr(segmentation, "load_segmenter", lambda *_, **__: SamSegmenter(tiny_sam(), "cpu"))
+    monkeypatch.setattr(search, "load_features", lambda *_, **__: extractor)
+    monkeypatch.setattr(search, "load_segmenter", lambda *_, **__: SamSegmenter(tiny_sam(), "cpu"))
     config = Config.from_preset("fast").override(
         matching__strides=(8, 4),
         matching__coarse_similarity=-1.0,

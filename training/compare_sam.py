@@ -2,7 +2,7 @@
 
 ::
 
-    python training/compare_sam.py --pool POOL --minutes 10
+    python training/compare_sam.py --pool POOL --minutes 6
 
 Each is trained from random weights by one process with one thread, then measured on walks through the tomograms that
 are kept out of training: IoU after a click and along the walk, error of the scores, and the ends that were seen.
@@ -111,7 +111,7 @@ def main() -> None:
     """Train and measure both."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--pool", type=Path, required=True)
-    parser.add_argument("--minutes", type=float, default=10)
+    parser.add_argument("--minutes", type=float, default=6)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     for make in (PromptUNet, SmallSam):

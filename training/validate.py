@@ -10,6 +10,7 @@ instances by the walk from the true centre, 1.5 voxels off, by their size.
 """
 
 import argparse
+from collections import defaultdict
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +22,7 @@ from cryosam.backends.prompt_unet import STRIDE
 from cryosam.config import PropagationConfig
 from cryosam.propagation import propagate
 from cryosam.tomogram import Tomogram
-from simulate import FIRST_LONG
+from simulate import FIRST_GOLD, FIRST_LONG
 from walks import N_SLICES, SIZE_PX, draw, load
 
 
@@ -29,31 +30,48 @@ def measure_slices(segmenter: PromptSegmenter, path: Path, n: int) -> dict[str, 
     """Click and next slices of objects of one tomogram, drawn as in training but neither turned nor shaded."""
     rng = np.random.default_rng(7)
     source = load(path, rng)
-    found: dict[str, list[float]] = {"Dice click": [], "Dice walk": [], "score error": [], "ends below 0.3": []}
-    drawn = 0
-    while drawn < n:
-        sample = draw(source, rng)
-        if sample is None:
-            continue
-        drawn += 1
-        images, masks, _, click = sample
-        masks = np.repeat(np.repeat(masks > 0.5, STRIDE, axis=1), STRIDE, axis=2)
-        logits = None
-        for which in range(N_SLICES):
-            point = click
-            if logits is not None:
-                point = np.array(np.unravel_index(int(logits.argmax()), (SIZE_PX, SIZE_PX)), dtype=float)
-            prompts = SlicePrompts(np.array([0]), point[None, None], np.array([[True]]), logits)
-            answer = segmenter.segment(segmenter.embed(images[which][None]), prompts)
-            overlaps = [_iou(mask > 0, masks[which]) for mask in answer.logits[0]]
-            found["score error"] += [abs(i - s) for i, s in zip(overlaps, answer.scores[0], strict=True)]
-            best = int(answer.scores[0].argmax())
-            logits = answer.logits[:, best]
-            if masks[which].any():
-                found["Dice walk" if which else "Dice click"].append(2 * overlaps[best] / (1 + overlaps[best]))
-            elif which:
-                found["ends below 0.3"].append(float(answer.scores[0, best] < 0.3))
+    found: dict[str, list[float]] = defaultdict(list)
+    has_long = any(FIRST_LONG <= label < FIRST_GOLD for label in source.boxes)
+    for is_long in (None, True) if has_long else (None,):
+        drawn = 0
+        while drawn < n:
+            sample = draw(source, rng, is_long=is_long)
+            if sample is not None:
+                drawn += 1
+                _measure_walk(segmenter, sample, found, "of filaments and membranes" if is_long else "")
     return found
+
+
+def _measure_walk(
+    segmenter: PromptSegmenter,
+    sample: tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray],
+    found: dict[str, list[float]],
+    note: str,
+) -> None:
+    """Add the figures of one click and the slices that follow; a note sets those of some objects apart."""
+    images, masks, others, click = sample
+    masks, others = (np.repeat(np.repeat(v > 0.5, STRIDE, axis=1), STRIDE, axis=2) for v in (masks, others))
+    logits = None
+    for which in range(N_SLICES):
+        point = click
+        if logits is not None:
+            point = np.array(np.unravel_index(int(logits.argmax()), (SIZE_PX, SIZE_PX)), dtype=float)
+        prompts = SlicePrompts(np.array([0]), point[None, None], np.array([[True]]), logits)
+        answer = segmenter.segment(segmenter.embed(images[which][None]), prompts)
+        overlaps = [_iou(mask > 0, masks[which]) for mask in answer.logits[0]]
+        best = int(answer.scores[0].argmax())
+        logits = answer.logits[:, best]
+        if masks[which].any():
+            found[" ".join(["Dice walk" if which else "Dice click", note])].append(
+                2 * overlaps[best] / (1 + overlaps[best])
+            )
+        if note:
+            continue
+        found["score error"] += [abs(i - s) for i, s in zip(overlaps, answer.scores[0], strict=True)]
+        if which and not masks[which].any():
+            is_taken = (others[which] & masks[:which].any(axis=0)).any()
+            for name in ("ends below 0.3", "ends where a neighbour begins" if is_taken else "ends in the open"):
+                found[name].append(float(answer.scores[0, best] < 0.3))
 
 
 def measure_volumes(
@@ -116,8 +134,9 @@ def main() -> None:
     for name in arguments.segmenters:
         segmenter = load_segmenter(name, device="cpu")
         parts = [measure_slices(segmenter, path, arguments.objects) for path in paths]
-        for figure in parts[0]:
-            print(f"{name} {figure}: {np.mean([value for part in parts for value in part[figure]]):.3f}", flush=True)
+        for figure in sorted(set().union(*parts)):
+            values = [value for part in parts for value in part[figure]]
+            print(f"{name} {figure}: {np.mean(values):.3f} of {len(values)}", flush=True)
         if arguments.volumes:
             _print_volumes(name, segmenter, paths)
 

@@ -88,10 +88,17 @@ def batches(paths: Sequence[Path], n: int, rng: np.random.Generator, n_open: int
 
 
 def draw(
-    source: Loaded, rng: np.random.Generator, *, past_end: float = 0.4
+    source: Loaded, rng: np.random.Generator, *, past_end: float = 0.4, is_long: bool | None = None
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray] | None:
-    """One object: images, masks, neighbours and the click; None where the choice was no good."""
+    """One object: images, masks, neighbours and the click; None where the choice was no good.
+
+    ``is_long`` asks for a filament or membrane, or for none.
+    """
     ids = np.fromiter(source.boxes, dtype=int)
+    if is_long is not None:
+        ids = ids[((ids >= FIRST_LONG) & (ids < FIRST_GOLD)) == is_long]
+        if len(ids) == 0:
+            return None
     odds = np.where(ids >= FIRST_LONG, 0.1 * len(ids), 1.0)
     odds = np.where(ids >= FIRST_FILAMENT, 0.25 * len(ids), odds)
     odds = np.where(ids >= FIRST_GOLD, 1.0, odds)

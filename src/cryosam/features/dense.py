@@ -14,7 +14,7 @@ from cryosam.tomogram import Tomogram
 
 __all__ = ["DenseField", "extract_dense"]
 
-_BLOCK = 192  # voxels of a block along each axis, without its halo
+_BLOCK = 256  # voxels of a block along each axis at most, without its halo
 _SAMPLE_BLOCKS = 8  # at most, that the covariance is measured on
 _SHRINKAGE = 0.1  # of the covariance towards a multiple of the identity
 _CHUNK = 1 << 18  # cells that are compared at a time
@@ -150,11 +150,11 @@ def extract_dense(
 
 
 def _blocks(shape: tuple[int, int, int], stride: int) -> Iterator[tuple[slice, slice, slice]]:
-    """Blocks that tile the volume and start at a cell's first voxel."""
-    edge = max(1, _BLOCK // stride) * stride
-    starts = [range(0, n, edge) for n in shape]
+    """Blocks of about one size that tile the volume and start at a cell's first voxel."""
+    edges = [-(-n // (-(-n // _BLOCK) * stride)) * stride for n in shape]
+    starts = [range(0, n, edge) for n, edge in zip(shape, edges, strict=True)]
     for z, y, x in product(*starts):
-        first, second, third = (slice(s, min(s + edge, n)) for s, n in zip((z, y, x), shape, strict=True))
+        first, second, third = (slice(s, min(s + e, n)) for s, e, n in zip((z, y, x), edges, shape, strict=True))
         yield first, second, third
 
 

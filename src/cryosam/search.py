@@ -1,0 +1,282 @@
+"""One kind: from its clicks to everything that may be of it, each with a mask and a score (DESIGN 1.2)."""
+
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+from jaxtyping import Float
+
+from cryosam.alignment import align
+from cryosam.arrays import Mask, Points, Progress, Scores
+from cryosam.backends import PromptSegmenter, VolumeDescriptor, load_features, load_segmenter, resolve_device
+from cryosam.cache import FeatureCache, entry_key
+from cryosam.calibration import choose_threshold, kind_probability, limit_false_discovery
+from cryosam.config import Config
+from cryosam.errors import TomogramError
+from cryosam.features import FeatureField
+from cryosam.features.dense import extract_dense
+from cryosam.features.extraction import extract_triplane
+from cryosam.features.triplane import TriPlaneField
+from cryosam.geometry import ball_diameter
+from cryosam.masks import Average, InstanceMask, ScoreMap, merge_duplicates
+from cryosam.matching import agreement, build_query, is_allowed, kind_volume, match
+from cryosam.prompted import Prompted, first_look, second_look, support_from, visibility
+from cryosam.prompts import PointPrompts
+from cryosam.propagation import propagate
+from cryosam.tomogram import Tomogram, detect_contrast, normalise
+
+__all__ = ["Candidates", "Run", "centres", "is_visible", "look", "search"]
+
+_ENOUGH_TO_AVERAGE = 10  # candidates
+_EVEN_ODDS = 0.5
+_INVISIBLE = 3.5  # contrast that background reaches by chance, in standard deviations
+
+
+@dataclass(eq=False)
+class Run:
+    """What the steps of one run share."""
+
+    tomogram: Tomogram
+    normalised: Tomogram
+    config: Config
+    segmenter: PromptSegmenter
+    given_diameter: float | None
+    search_mask: Mask | None
+    cache: FeatureCache | None
+    progress: Progress | None
+    provenance: dict[str, str | float]
+    warnings: list[str] = field(default_factory=list)
+    _field: tuple[float, FeatureField] | None = None
+
+    @classmethod
+    def start(
+        cls,
+        tomogram: Tomogram,
+        clicks: Points,
+        config: Config | None,
+        search_mask: Mask | None = None,
+        cache: FeatureCache | None = None,
+        progress: Progress | None = None,
+    ) -> "Run":
+        """Check the input and prepare the intensities; ``clicks`` lie on particles and tell the contrast."""
+        config = config or Config()
+        if search_mask is not None and search_mask.shape != tomogram.shape:
+            raise TomogramError(f"the search mask has shape {search_mask.shape}, the tomogram {tomogram.shape}")
+        given = config.diameter_angstrom
+        diameter = None if given is None else tomogram.voxels(given)
+        segmenter = load_segmenter(config.propagation.segmenter, device=config.device)
+        choice = config.tomogram.contrast
+        contrast = detect_contrast(tomogram, clicks) if choice == "auto" else choice
+        normalised = normalise(tomogram, contrast, config.tomogram.percentiles)
+        provenance: dict[str, str | float] = {"contrast": contrast, "segmenter_digest": segmenter.digest}
+        return cls(tomogram, normalised, config, segmenter, diameter, search_mask, cache, progress, provenance)
+
+    @contextmanager
+    def timed(self, stage: str) -> Iterator[None]:
+        """Add up how long a stage took."""
+        key, start = f"seconds_{stage}", time.perf_counter()
+        yield
+        self.provenance[key] = round(float(self.provenance.get(key, 0)) + time.perf_counter() - start, 3)
+
+    def say(self, warning: str) -> None:
+        """Keep a sentence that the user should read."""
+        self.warnings.append(warning)
+
+    def describe(self, diameter: float) -> FeatureField:
+        """Feature field of the tomogram whose scales, or tokens, fit particles of a diameter; the last one is kept."""
+        octave = _octave(diameter)
+        if self._field is None or self._field[0] != octave:
+            self._field = None  # before the next one is made: one may fill half the memory
+            with self.timed("features"):
+                self._field = octave, _extract(self, octave)
+        return self._field[1]
+
+
+@dataclass(frozen=True, eq=False)
+class Candidates:
+    """What was looked at for one kind, best first.
+
+    Parameters
+    ----------
+    points, scores, masks
+        ``(n, 3)``, ``(n,)`` and n of the candidates.
+    prompted
+        What lies under the clicks.
+    score_map
+        The similarity to the query at every cell.
+    threshold
+        Least score of what is accepted.
+    average
+        Of the most similar candidates, or None where there are too few; with it the scores are probabilities.
+    """
+
+    points: Points
+    scores: Scores
+    masks: tuple[InstanceMask, ...]
+    prompted: Prompted
+    score_map: ScoreMap
+    threshold: float
+    average: Average | None = None
+
+    def ranked(self, scores: Scores) -> "Candidates":
+        """The same with other scores, in their order."""
+        order = np.argsort(-scores, kind="stable")
+        masks = tuple(self.masks[i] for i in order)
+        return replace(self, points=self.points[order], scores=scores[order], masks=masks)
+
+
+def look(run: Run, prompts: PointPrompts, *, is_search: bool) -> Prompted:
+    """Segment what lies under the clicks; in a search the rest of the tomogram bears the masks out."""
+    settings, clicks = run.config.propagation, prompts.positive
+    with run.timed("prompts"):
+        first = first_look(run.normalised, clicks, run.segmenter, settings, run.given_diameter, run.progress)
+    if run.given_diameter is not None or settings.smoothing is not None:
+        return first
+    support = None
+    if is_search:
+        support = support_from(run.describe(first.diameter), first.smoothed, run.segmenter, run.config)
+    with run.timed("prompts"):
+        return second_look(first, run.normalised, clicks, run.segmenter, settings, support)
+
+
+def is_visible(run: Run, prompts: PointPrompts, prompted: Prompted) -> bool:
+    """Whether something lies under any click; a warning for each that holds nothing."""
+    are_visible = []
+    for point, mask in zip(prompts.positive, prompted.masks, strict=True):
+        are_visible.append(mask.n_voxels > 0 and visibility(run.normalised, point) >= _INVISIBLE)
+        if not are_visible[-1]:
+            run.say(f"nothing stands out of the background at point {','.join(f'{c:g}' for c in point)}")
+    return any(are_visible)
+
+
+def search(run: Run, prompts: PointPrompts) -> Candidates:
+    """Everything that may be of the kind under the clicks.
+
+    Candidates are the places with similar features. The volumes of their masks make a first ranking. Where there
+    are enough of them, they are compared with an average of the best, and the scores become probabilities.
+    """
+    matching = run.config.matching
+    prompted = look(run, prompts, is_search=True)
+    found, volume = _rank(run, prompts, prompted)
+    if run.config.alignment.is_on and volume is not None and np.count_nonzero(found.scores) >= _ENOUGH_TO_AVERAGE:
+        found = _compare(run, found, ball_diameter(volume))
+        share = matching.max_false_discovery
+        found = replace(found, threshold=_EVEN_ODDS if share is None else limit_false_discovery(found.scores, share))
+    elif matching.max_false_discovery is not None:
+        run.say("the share of false detections cannot be told without an average of at least ten candidates")
+    return found if matching.threshold is None else replace(found, threshold=matching.threshold)
+
+
+def _rank(run: Run, prompts: PointPrompts, prompted: Prompted) -> tuple[Candidates, float | None]:
+    """Candidates with their masks, ranked by features and volume; and the kind's volume where it tells."""
+    matching, propagation = run.config.matching, run.config.propagation
+    field = run.describe(prompted.diameter)
+    with run.timed("matching"):
+        query = build_query(field, prompts.positive, prompted.trusted_masks, matching.query)
+        negatives = list(field.sample(prompts.negative))
+        matches = match(
+            field,
+            query,
+            matching,
+            diameter=prompted.diameter,
+            negatives=negatives,
+            search_mask=run.search_mask,
+            progress=run.progress,
+        )
+    points, scores = matches.points, matches.scores
+    if not is_visible(run, prompts, prompted) and matching.threshold is None:
+        run.say("so nothing was searched for; click on a particle, or give a threshold to search all the same")
+        points, scores = points[:0], scores[:0]
+    points, scores = _limit(run, points, scores)
+    bound = prompted.diameter if propagation.window_diameters else run.given_diameter  # whole slices know no size
+    with run.timed("segmenting"):
+        masks = propagate(prompted.smoothed, points, run.segmenter, propagation, bound, run.progress)
+    volume: float | None = None
+    if matching.volume_tolerance is not None:
+        volume = kind_volume(field, query, scores, masks, prompted.trusted_masks)
+        scores = agreement(field, query, scores, masks, volume, matching.volume_tolerance)
+        points = centres(points, masks)
+        # the centre of a mask may lie where its candidate could not
+        stays = is_allowed(points, run.tomogram.shape, run.search_mask, matching.edge_margin)
+        for negative in negatives:
+            stays &= field.similarity_at(query, points) >= field.similarity_at(negative, points)
+        scores = np.where(stays, scores, 0)
+    order = np.argsort(-scores, kind="stable")
+    order = order[merge_duplicates([masks[i] for i in order])]
+    kept = tuple(masks[i] for i in order)
+    threshold = choose_threshold(scores[order])
+    return Candidates(points[order], scores[order], kept, prompted, matches.score_map, threshold), volume
+
+
+def _compare(run: Run, found: Candidates, diameter: float) -> Candidates:
+    """The candidates with probabilities, from the comparison with an average of the best.
+
+    Those with score 0 are ruled out and stay so.
+    """
+    settings, device = run.config.alignment, resolve_device(run.config.device)
+    n_sure = int(np.count_nonzero(found.scores >= found.threshold))
+    members = np.arange(np.clip(n_sure, _ENOUGH_TO_AVERAGE, settings.max_members))
+    with run.timed("aligning"):
+        aligned = align(run.normalised, found.points, members, diameter, settings, device)
+    probability = kind_probability(aligned.correlations, aligned.members, members, aligned.background)
+    return replace(found.ranked(np.where(found.scores > 0, probability, 0)), average=aligned.average)
+
+
+def centres(points: Points, masks: Sequence[InstanceMask]) -> Points:
+    """Centroid of each mask; the point itself where the mask is empty."""
+    found = [point if mask.n_voxels == 0 else mask.centroid for point, mask in zip(points, masks, strict=True)]
+    return np.array(found, dtype=float).reshape(-1, 3)
+
+
+def _limit(run: Run, points: Points, scores: Scores) -> tuple[Float[np.ndarray, "m 3"], Float[np.ndarray, " m"]]:
+    """The candidates that are worth segmenting, and a word about those that are not."""
+    matching = run.config.matching
+    limit = matching.max_candidates
+    if matching.volume_tolerance is None:  # the similarity is the score: what is below the threshold is not accepted
+        above = scores >= (matching.threshold or 0)
+        points, scores = points[above], scores[above]
+        limit = min(limit, matching.max_particles or limit)
+    if len(points) > limit:
+        run.say(f"only the {limit} most similar of {len(points)} candidates were looked at; there may be more")
+    return points[:limit], scores[:limit]
+
+
+def _octave(diameter: float) -> float:
+    """The nearest power of the square root of two: particles of about one size share their features."""
+    return float(2 ** (round(2 * np.log2(diameter)) / 2))
+
+
+def _extract(run: Run, diameter: float) -> FeatureField:
+    """Feature field whose scales, or tokens, fit a diameter, with the backend that the configuration names."""
+    settings, stride = run.config.features, run.config.matching.strides[-1]
+    growth = max(1.0, diameter / settings.scales_diameter)
+    backend = load_features(
+        settings.backend, device=run.config.device, scales=[scale * growth for scale in settings.scales]
+    )
+    run.provenance["features_digest"] = backend.digest
+    if isinstance(backend, VolumeDescriptor):
+        return extract_dense(run.normalised, backend, stride, run.progress)
+    token_voxels = settings.token_diameters * diameter
+
+    def compute() -> dict[str, np.ndarray]:
+        return extract_triplane(
+            run.normalised,
+            backend,
+            stride=stride,
+            token_voxels=token_voxels,
+            slice_px=settings.slice_px,
+            progress=run.progress,
+        ).to_arrays()
+
+    if run.cache is None:
+        return TriPlaneField.from_arrays(compute())
+    key = entry_key(
+        tomogram=run.normalised.digest(),
+        backend=backend.digest,
+        stride=stride,
+        token_voxels=token_voxels,
+        slice_px=settings.slice_px,
+    )
+    return TriPlaneField.from_arrays(run.cache.get_or_compute(key, compute))
