@@ -36,13 +36,34 @@ def scene(n_kind: int = 12, n_other: int = 6, noise: float = 0.2) -> tuple[Tomog
 def found() -> tuple[Alignment, np.ndarray, Rotation]:
     tomogram, centres, turns = scene()
     off = np.random.default_rng(3).uniform(-1.2, 1.2, centres.shape)
-    return align(tomogram, centres + off, np.arange(10), 14.0, AlignmentConfig()), centres, turns
+    return align(tomogram, centres + off, np.array([0]), 14.0, AlignmentConfig()), centres, turns
 
 
 def test_the_kind_is_told_from_another(found) -> None:
     alignment, _, _ = found
     assert alignment.correlations[:12].min() > alignment.correlations[12:].max() + 0.05
     assert alignment.correlations[:12].min() > np.quantile(alignment.background, 0.95)
+    probabilities = alignment.evidence.probabilities
+    assert probabilities[:12].min() > 0.9
+    assert np.count_nonzero(probabilities[12:] > 0.5) <= 1
+    assert np.mean(alignment.members < 12) > 0.9
+
+
+def test_what_is_not_of_the_kind_is_not_averaged() -> None:
+    tomogram, centres, _ = scene()
+    is_possible = np.arange(18) % 2 == 0
+    found = align(tomogram, centres, np.array([0, 2]), 14.0, AlignmentConfig(), is_possible=is_possible)
+    assert is_possible[found.members].all()
+
+
+def test_members_are_compared_with_an_average_that_they_are_no_part_of() -> None:
+    """Noise that is averaged resembles itself: without held-out averages the members would stand out."""
+    noise = Tomogram(np.random.default_rng(0).standard_normal((50, 90, 90)).astype(np.float32))
+    points = np.array([(25.0, y, x) for y in range(12, 90, 12) for x in range(12, 90, 12)])
+    found = align(noise, points, np.array([0]), 10.0, AlignmentConfig(n_averages=1))
+    others = np.setdiff1d(np.arange(len(points)), found.members)
+    spread = found.correlations[others].std()
+    assert found.correlations[found.members].mean() < found.correlations[others].mean() + 1.5 * spread
 
 
 def test_most_orientations_are_recovered_within_the_step(found) -> None:
@@ -81,5 +102,5 @@ def test_rotations_cover_all_orientations() -> None:
 def test_what_lies_at_a_face_is_compared_too() -> None:
     tomogram, centres, _ = scene(n_kind=10, n_other=2, noise=0.05)
     edge = np.array([[0.0, 0, 0]])
-    found = align(tomogram, np.vstack([centres, edge]), np.arange(8), 14.0, AlignmentConfig(n_iterations=2))
+    found = align(tomogram, np.vstack([centres, edge]), np.array([0]), 14.0, AlignmentConfig(n_averages=2))
     assert np.isfinite(found.correlations).all()

@@ -3,13 +3,13 @@
 import numpy as np
 import pytest
 
-from cryosam.calibration import choose_threshold, kind_probability, limit_false_discovery
+from cryosam.calibration import choose_threshold, kind_evidence, limit_false_discovery
 
 
 def test_correlations_of_two_groups_become_probabilities() -> None:
     random = np.random.default_rng(0)
     kind, others = random.normal(0.75, 0.05, 40), random.normal(0.55, 0.05, 120)
-    probability = kind_probability(np.concatenate([kind, others]), np.arange(20), np.arange(30), np.full(200, 0.2))
+    probability = kind_evidence(np.concatenate([kind, others]), np.arange(20), np.full(200, 0.2)).probabilities
     is_kind = np.arange(160) < 40
     assert abs(probability.sum() - 40) < 4
     assert ((probability > 0.5) == is_kind).mean() > 0.95
@@ -21,8 +21,25 @@ def test_background_stands_for_what_is_not_among_the_candidates() -> None:
     random = np.random.default_rng(0)
     kind, others = random.normal(0.6, 0.06, 14), np.array([0.3, 0.34])
     background = random.normal(0.15, 0.06, 200)
-    probability = kind_probability(np.concatenate([kind, others]), np.arange(10), np.arange(16), background)
+    probability = kind_evidence(np.concatenate([kind, others]), np.arange(10), background).probabilities
     assert ((probability > 0.5) == (np.arange(16) < 14)).all()
+
+
+@pytest.mark.parametrize(("spread", "other_spread"), [(0.02, 0.1), (0.1, 0.02)])
+def test_a_higher_correlation_is_never_less_probable(spread, other_spread) -> None:
+    random = np.random.default_rng(0)
+    z = np.concatenate([random.normal(0.7, spread, 20), random.normal(0.4, other_spread, 60), [-0.5, 0.0, 0.95, 0.98]])
+    probability = kind_evidence(z, np.arange(15), np.full(200, 0.2)).probabilities
+    assert (np.diff(probability[np.argsort(z)]) >= -1e-12).all()
+    assert probability[-1] > 0.9 > 0.1 > probability[80]
+
+
+def test_groups_far_apart_are_well_separated_and_one_group_is_not() -> None:
+    random = np.random.default_rng(0)
+    two = np.concatenate([random.normal(0.7, 0.04, 20), random.normal(0.3, 0.04, 60)])
+    one = np.sort(random.normal(0.5, 0.04, 80))[::-1]
+    assert kind_evidence(two, np.arange(15), np.full(200, 0.2)).separation > 6
+    assert kind_evidence(one, np.arange(15), np.full(200, 0.2)).separation < 3.8
 
 
 @pytest.mark.parametrize(("share", "threshold"), [(0.01, 1.0), (0.05, 0.9), (0.2, 0.5), (0.9, 0.1)])

@@ -9,12 +9,13 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Complex, Float, Int
+from jaxtyping import Bool, Complex, Float, Int
 from scipy.spatial.transform import Rotation
 from torch import Tensor
 from torch.nn import functional
 
 from cryosam.arrays import Points, Scores
+from cryosam.calibration import KindEvidence, kind_evidence
 from cryosam.config import AlignmentConfig
 from cryosam.masks import Average
 from cryosam.tomogram import Tomogram
@@ -27,9 +28,10 @@ _RADIUS = 0.725  # of the mask, in diameters
 _EDGE_PX = 3.0  # over which the mask falls to 0
 _BOXES_PX = (20, 36)  # least and largest edge of a box
 _SHIFT_PX = 2.0  # that a particle may lie off its centre
-_FIRST_SHARE, _SHARE = 1 / 3, 0.7  # of the members that make the first and the later averages: those most like it
-_LEAST_MEMBERS = 5
-_LATE, _FEWER = 2, 4  # averages that are made with all rotations, and how many times fewer there are before
+_FIRST_MEMBERS, _LEAST_MEMBERS = 8, 5  # of an average
+_GROWTH = 2  # of the members from one average to the next, at most
+_EVEN_ODDS = 0.5
+_FOLDS = 4  # of the averaged particles: each is compared with an average of the other folds
 _FILLING = 0.2  # of full sampling: added to the density of samples that the average is divided by
 _N_BACKGROUND = 200  # boxes that tell the spectrum of the background
 _TOGETHER = 2000  # shifted particles in one product of matrices
@@ -43,7 +45,9 @@ class Alignment:
     Parameters
     ----------
     correlations
-        ``(n,)`` in [-1, 1], of each particle with the average.
+        ``(n,)`` in [-1, 1], of each particle with the average, or with one that it is no part of.
+    evidence
+        Of each particle for being of the kind.
     rotations
         ``(n,)`` that turn the average, about its centre, to lie as the particle does; they act on z, y, x.
     points
@@ -51,12 +55,13 @@ class Alignment:
     background
         ``(m,)`` correlations of places without regard to what is there.
     average
-        The mean of the particles that are most like it, corrected for the missing wedge.
+        The mean of the members, corrected for the missing wedge.
     members
         Indices of the particles in the average.
     """
 
     correlations: Scores
+    evidence: KindEvidence
     rotations: Rotation
     points: Points
     background: Float[np.ndarray, " m"]
@@ -67,12 +72,17 @@ class Alignment:
 def align(
     tomogram: Tomogram,
     points: Points,
-    members: Int[np.ndarray, " k"],
+    starts: Int[np.ndarray, " k"],
     diameter: float,
     config: AlignmentConfig,
     device: str = "cpu",
+    *,
+    is_possible: Bool[np.ndarray, " n"] | None = None,
 ) -> Alignment:
-    """Average some particles, and compare all of them with the average.
+    """Average the particles that are most like some of them, and compare all with the average.
+
+    The first average has the few particles that are most like those to start from. The next ones have those that are
+    probably of the kind by comparison with the average before, at most twice as many.
 
     Parameters
     ----------
@@ -80,14 +90,16 @@ def align(
         Normalised: protein bright.
     points
         ``(n, 3)`` centres z, y, x in voxels.
-    members
-        Indices of particles that are probably of one kind; the first is where the average starts.
+    starts
+        Indices of particles that are of the kind, at least one.
     diameter
         Of the kind, in voxels.
     config
         Rotations, band and tilts.
     device
         Where to compute.
+    is_possible
+        ``(n,)`` False for a particle that is not of the kind; None allows all.
 
     Examples
     --------
@@ -96,8 +108,9 @@ def align(
     >>> centres = np.array([[20.0, 15, 15], [20, 15, 45], [20, 45, 15]])
     >>> for z, y, x in centres.astype(int):
     ...     volume[z - 2 : z + 3, y - 2 : y + 3, x - 5 : x + 6] += 1
-    >>> found = align(Tomogram(volume), np.vstack([centres, [[20.0, 45, 45]]]), np.arange(3), 8.0, AlignmentConfig())
-    >>> bool(found.correlations[:3].min() > 0.9 > found.correlations[3])
+    >>> points = np.vstack([centres, [[20.0, 45, 45]]])
+    >>> found = align(Tomogram(volume), points, np.array([0]), 8.0, AlignmentConfig())
+    >>> bool(found.correlations[:3].min() > found.correlations[3])
     True
     """
     step = max(1.0, diameter / _FINE_PX)
@@ -109,28 +122,45 @@ def align(
     somewhere = random.uniform(margin, np.array(tomogram.shape) - 1 - margin, (_N_BACKGROUND, 3))
     background = frame.masked(_boxes(volume, somewhere, frame.edge, step))
     frame = frame.whitened(background)
-    shifts = _shifts(_SHIFT_PX)
-    boxes = frame.masked(_boxes(volume, points[members], frame.edge, step))
-    average, best = boxes[0], np.zeros(1, dtype=int)
-    for iteration in range(config.n_iterations):
-        is_late = iteration >= config.n_iterations - _LATE
-        rotations = uniform_rotations(config.n_rotations if is_late else config.n_rotations // _FEWER)
-        found = _search(frame, frame.turned(average, rotations), frame.spectra(boxes), shifts)
-        share = _SHARE if iteration else _FIRST_SHARE
-        best = np.argsort(-found.correlations, kind="stable")[: max(_LEAST_MEMBERS, int(share * len(members)))]
-        average = _average(frame, boxes[best], rotations[found.rotation[best]], shifts[found.shift[best]])
-    rotations = uniform_rotations(config.n_rotations)
-    templates = frame.turned(average, rotations)
+    rotations, shifts = uniform_rotations(config.n_rotations), _shifts(_SHIFT_PX)
+
+    def boxes_of(chosen: Points) -> Float[Tensor, "m e e e"]:
+        return frame.masked(_boxes(volume, chosen, frame.edge, step))
+
     some = (points[start : start + _TOGETHER_BOXES] for start in range(0, len(points), _TOGETHER_BOXES))
-    spectra = torch.cat([frame.spectra(frame.masked(_boxes(volume, part, frame.edge, step))) for part in some])
-    found = _search(frame, templates, spectra, shifts)
+    spectra = torch.cat([frame.spectra(boxes_of(part)) for part in some])
+    possible = np.ones(len(points), dtype=bool) if is_possible is None else is_possible
+    alone = [_search(frame, frame.turned(box, rotations), spectra, shifts) for box in boxes_of(points[starts])]
+    found, ranking = alone[0], np.mean([np.arctanh(np.minimum(f.correlations, 0.99)) for f in alone], axis=0)
+    ranking[starts] = np.inf
+    n_members = _FIRST_MEMBERS
+    for _ in range(config.n_averages):
+        ranking = np.where(possible, ranking, -np.inf)
+        members = np.argsort(-ranking, kind="stable")[: min(n_members, max(1, np.count_nonzero(possible)))]
+        boxes = boxes_of(points[members])
+        parts = _turn_back(frame, boxes, rotations[found.rotation[members]], shifts[found.shift[members]])
+        average = _merge(frame, *parts)
+        templates = frame.turned(average, rotations)
+        found = _search(frame, templates, spectra, shifts)
+        correlations = found.correlations.copy()
+        for fold in np.array_split(random.permutation(len(members)), min(_FOLDS, len(members))):
+            others = np.setdiff1d(np.arange(len(members)), fold)
+            if len(others):
+                held_out = frame.turned(_merge(frame, *(part[others] for part in parts)), rotations)
+                correlations[members[fold]] = _search(frame, held_out, spectra[members[fold]], shifts).correlations
+        by_chance = _search(frame, templates, frame.spectra(background), shifts).correlations
+        evidence = kind_evidence(correlations, members, by_chance)
+        ranking = correlations
+        n_probable = np.count_nonzero(evidence.probabilities[possible] > _EVEN_ODDS)
+        n_members = int(np.clip(n_probable, _LEAST_MEMBERS, min(config.max_members, _GROWTH * len(members))))
     return Alignment(
-        correlations=found.correlations,
+        correlations=correlations,
+        evidence=evidence,
         rotations=rotations[found.rotation],
         points=points + step * shifts[found.shift],
-        background=_search(frame, templates, frame.spectra(background), shifts).correlations,
+        background=by_chance,
         average=Average(average.cpu().numpy(), step),
-        members=members[best],
+        members=members,
     )
 
 
@@ -267,16 +297,23 @@ def _search(
     return _Found(best, index % len(templates), index // len(templates))
 
 
-def _average(
+def _turn_back(
     frame: _Frame, boxes: Float[Tensor, "n e e e"], rotations: Rotation, shifts: Float[np.ndarray, "n 3"]
-) -> Float[Tensor, "e e e"]:
-    """Mean of the boxes turned back, each Fourier coefficient by how many of them have it."""
-    total, samples = torch.zeros_like(frame.mask), torch.zeros_like(frame.mask)
+) -> tuple[Float[Tensor, "n e e e"], Float[Tensor, "n e e e"]]:
+    """Each box turned back onto the average, and where in Fourier space it then has information."""
+    turned, samples = [], []
     for box, back, shift in zip(boxes, rotations.inv(), shifts, strict=True):
-        total += _turn(torch.roll(box, tuple(int(-s) for s in shift), dims=(0, 1, 2)), back)
-        samples += _turn(frame.tilted, back)
-    spectrum = torch.fft.fftn(torch.fft.ifftshift(total / len(boxes)))
-    spectrum /= torch.fft.ifftshift(samples / len(boxes)) + _FILLING
+        turned.append(_turn(torch.roll(box, tuple(int(-s) for s in shift), dims=(0, 1, 2)), back))
+        samples.append(_turn(frame.tilted, back))
+    return torch.stack(turned), torch.stack(samples)
+
+
+def _merge(
+    frame: _Frame, turned: Float[Tensor, "n e e e"], samples: Float[Tensor, "n e e e"]
+) -> Float[Tensor, "e e e"]:
+    """Mean of boxes that were turned back, each Fourier coefficient by how many of them have it."""
+    spectrum = torch.fft.fftn(torch.fft.ifftshift(turned.mean(dim=0)))
+    spectrum /= torch.fft.ifftshift(samples.mean(dim=0)) + _FILLING
     average = torch.fft.fftshift(torch.fft.ifftn(spectrum).real)
     return average - (average * frame.mask).sum() / frame.mask.sum()
 

@@ -1,12 +1,14 @@
 """From scores to probabilities, and from these to what is accepted."""
 
+from dataclasses import dataclass
+
 import numpy as np
 from jaxtyping import Float, Int
 from skimage.filters import threshold_otsu
 
 from cryosam.arrays import Scores
 
-__all__ = ["choose_threshold", "kind_probability", "limit_false_discovery"]
+__all__ = ["KindEvidence", "choose_threshold", "kind_evidence", "limit_false_discovery"]
 
 _PLAUSIBLE = 0.4  # candidates below this are certainly not of the kind
 _THRESHOLD_RANGE = (0.6, 0.8)
@@ -14,57 +16,72 @@ _LEAST_OTHERS = 20  # correlations that tell how unlike the kind everything else
 _EM_STEPS, _PRIOR = 50, 5.0  # and the number of candidates that the least variance counts for
 
 
-def kind_probability(
-    correlations: Scores,
-    averaged: Int[np.ndarray, " k"],
-    members: Int[np.ndarray, " l"],
-    background: Float[np.ndarray, " m"],
-) -> Scores:
-    """Probability that a candidate is of the kind, from its correlation with the kind's average.
+@dataclass(frozen=True, eq=False)
+class KindEvidence:
+    """How the candidates divide into those of the kind and everything else.
 
-    The correlations (Fisher's z) of particles of the kind and of everything else are taken for normally distributed,
-    with the same variance; the means, the variance and the share of the kind are found by expectation maximisation. It
-    starts from the candidates that were averaged. Where hardly anything else is among the candidates, places of the
-    background stand for it.
+    Parameters
+    ----------
+    probabilities
+        ``(n,)`` in [0, 1], that each candidate is of the kind.
+    separation
+        Distance between the two groups' means, in standard deviations within them. Below about 4 the groups may be one
+        that was cut in two.
+    """
+
+    probabilities: Scores
+    separation: float
+
+
+def kind_evidence(
+    correlations: Scores, averaged: Int[np.ndarray, " k"], background: Float[np.ndarray, " m"]
+) -> KindEvidence:
+    """Tell the candidates of the kind from everything else by their correlations with the kind's average.
+
+    The correlations (Fisher's z) of either group are taken for normally distributed; means, variances and the share of
+    the kind are found by expectation maximisation. It starts from the candidates that were averaged. Where hardly
+    anything else is among the candidates, places of the background stand for it. Probabilities never fall where the
+    correlation rises.
 
     Parameters
     ----------
     correlations
-        ``(n,)`` in [-1, 1], of the candidates with the average.
+        ``(n,)`` in [-1, 1], of the candidates with an average that they are no part of.
     averaged
         Indices of the candidates in the average.
-    members
-        Indices of those that might have been.
     background
         ``(m,)`` correlations of places without regard to what is there.
-
-    Returns
-    -------
-    probability
-        ``(n,)`` in [0, 1].
 
     Examples
     --------
     >>> z = np.array([0.8, 0.7, 0.75, 0.3, 0.35, 0.4])
-    >>> kind_probability(z, np.arange(3), np.arange(3), np.full(200, 0.1)).round()
+    >>> kind_evidence(z, np.arange(3), np.full(200, 0.1)).probabilities.round()
     array([1., 1., 1., 0., 0., 0.])
     """
     n = len(correlations)
-    n_others = max(0, _LEAST_OTHERS - (n - len(members)))
+    n_others = max(0, _LEAST_OTHERS - (n - len(averaged)))
     others = np.quantile(background, np.linspace(0.5, 0.95, n_others)) if n_others else np.zeros(0)
     z = np.arctanh(np.clip(np.concatenate([correlations, others]), -0.99, 0.99))
     share = np.full(len(z), 0.02)
-    share[members], share[averaged], share[n:] = 0.4, 0.95, 0
-    least = 0.1 * np.var(z) + 1e-4
+    share[averaged], share[n:] = 0.95, 0
+    least = 0.1 * float(np.var(z)) + 1e-4
     for _ in range(_EM_STEPS):
-        means = [np.average(z, weights=weights + 1e-9) for weights in (share, 1 - share)]
-        squares = share * (z - means[0]) ** 2 + (1 - share) * (z - means[1]) ** 2
-        variance = (squares.sum() + 2 * _PRIOR * least) / (len(z) + 2 * _PRIOR)
+        groups = np.stack([1 - share, share])
+        low, high = (groups @ z + 1e-9 * z.mean()) / (groups.sum(axis=1) + 1e-9)
+        squares = (z - np.array([[low], [high]])) ** 2
+        variances = ((groups * squares).sum(axis=1) + 2 * _PRIOR * least) / (groups.sum(axis=1) + 2 * _PRIOR)
         odds = np.clip(share[:n].mean(), 0.02, 0.98)
-        evidence = ((z - means[1]) ** 2 - (z - means[0]) ** 2) / (2 * variance) + np.log(odds / (1 - odds))
-        share = 1 / (1 + np.exp(-np.clip(evidence, -50, 50)))
+
+        turn = np.divide(low / variances[0] - high / variances[1], 1 / variances[0] - 1 / variances[1] + 1e-12)
+        seen = (
+            np.minimum(z, turn) if variances[1] < variances[0] else np.maximum(z, turn)
+        )  # beyond it the odds turn back
+        distances = (seen - np.array([[low], [high]])) ** 2 / variances[:, None]
+        evidence = (distances[0] - distances[1] + np.log(variances[0] / variances[1])) / 2 + np.log(odds / (1 - odds))
+        share = 1 / (1 + np.exp(-np.clip(evidence, -30, 30)))
         share[n:] = 0
-    return share[:n]
+    within = (np.stack([1 - share, share]) * squares).sum() / len(z)
+    return KindEvidence(share[:n], float((high - low) / np.sqrt(within + 1e-12)))
 
 
 def limit_false_discovery(probabilities: Scores, share: float) -> float:

@@ -232,10 +232,10 @@ class AlignmentConfig:
         Whether it is done; without it the similarity of features decides (paper).
     max_members
         Most candidates that are averaged.
-    n_iterations
-        Times that the average is made anew from the members, each turned as the last average says.
+    n_averages
+        How often an average is made; each has the candidates that are probable by comparison with the one before.
     n_rotations
-        That are compared, evenly over all orientations; a quarter of them for the first averages.
+        That are compared, evenly over all orientations.
     resolution
         Finest detail that is compared, in voxels; a quarter of the particle's diameter if that is more.
     max_tilt
@@ -244,14 +244,14 @@ class AlignmentConfig:
 
     is_on: bool = True
     max_members: int = 40
-    n_iterations: int = 5
+    n_averages: int = 3
     n_rotations: int = 2000
     resolution: float = 4.0
     max_tilt: float = 60.0
 
     def __post_init__(self) -> None:
         _require(self.max_members > 0, f"max_members must be positive, got {self.max_members}")
-        _require(self.n_iterations > 0, f"n_iterations must be positive, got {self.n_iterations}")
+        _require(self.n_averages > 0, f"n_averages must be positive, got {self.n_averages}")
         _require(self.n_rotations > 0, f"n_rotations must be positive, got {self.n_rotations}")
         _require(self.resolution >= 2, f"resolution is at least 2 voxels, got {self.resolution}")
         _require(0 < self.max_tilt <= 90, f"max_tilt is in (0, 90] degrees, got {self.max_tilt}")

@@ -12,7 +12,7 @@ from cryosam.alignment import align
 from cryosam.arrays import Mask, Points, Progress, Scores
 from cryosam.backends import PromptSegmenter, VolumeDescriptor, load_features, load_segmenter, resolve_device
 from cryosam.cache import FeatureCache, entry_key
-from cryosam.calibration import choose_threshold, kind_probability, limit_false_discovery
+from cryosam.calibration import choose_threshold, limit_false_discovery
 from cryosam.config import Config
 from cryosam.errors import TomogramError
 from cryosam.features import FeatureField
@@ -31,6 +31,7 @@ __all__ = ["Candidates", "Run", "centres", "is_visible", "look", "search"]
 
 _ENOUGH_TO_AVERAGE = 10  # candidates
 _EVEN_ODDS = 0.5
+_DOUBTFUL = 3.8  # standard deviations between the kind and everything else
 _INVISIBLE = 3.5  # contrast that background reaches by chance, in standard deviations
 
 
@@ -161,7 +162,7 @@ def search(run: Run, prompts: PointPrompts) -> Candidates:
     prompted = look(run, prompts, is_search=True)
     found, volume = _rank(run, prompts, prompted)
     if run.config.alignment.is_on and volume is not None and np.count_nonzero(found.scores) >= _ENOUGH_TO_AVERAGE:
-        found = _compare(run, found, ball_diameter(volume))
+        found = _compare(run, prompts.positive, found, ball_diameter(volume))
         share = matching.max_false_discovery
         found = replace(found, threshold=_EVEN_ODDS if share is None else limit_false_discovery(found.scores, share))
     elif matching.max_false_discovery is not None:
@@ -210,18 +211,25 @@ def _rank(run: Run, prompts: PointPrompts, prompted: Prompted) -> tuple[Candidat
     return Candidates(points[order], scores[order], kept, prompted, matches.score_map, threshold), volume
 
 
-def _compare(run: Run, found: Candidates, diameter: float) -> Candidates:
-    """The candidates with probabilities, from the comparison with an average of the best.
+def _compare(run: Run, clicks: Points, found: Candidates, diameter: float) -> Candidates:
+    """The candidates with probabilities, from the comparison with an average of those most like the clicked ones.
 
     Those with score 0 are ruled out and stay so.
     """
-    settings, device = run.config.alignment, resolve_device(run.config.device)
-    n_sure = int(np.count_nonzero(found.scores >= found.threshold))
-    members = np.arange(np.clip(n_sure, _ENOUGH_TO_AVERAGE, settings.max_members))
+    distances = np.linalg.norm(found.points[:, None] - clicks, axis=2)
+    clicked = np.unique(distances.argmin(axis=0)[distances.min(axis=0) <= diameter])
+    starts = clicked if len(clicked) else np.zeros(1, dtype=int)
+    settings, device, possible = run.config.alignment, resolve_device(run.config.device), found.scores > 0
     with run.timed("aligning"):
-        aligned = align(run.normalised, found.points, members, diameter, settings, device)
-    probability = kind_probability(aligned.correlations, aligned.members, members, aligned.background)
-    return replace(found.ranked(np.where(found.scores > 0, probability, 0)), average=aligned.average)
+        aligned = align(run.normalised, found.points, starts, diameter, settings, device, is_possible=possible)
+    evidence = aligned.evidence
+    run.provenance["separation"] = round(evidence.separation, 2)
+    if evidence.separation < _DOUBTFUL:
+        run.say(
+            "particles of this kind hardly stand apart from others, so that probabilities and counts are in doubt; "
+            "look at the detections, click several particles, or give the diameter"
+        )
+    return replace(found.ranked(np.where(possible, evidence.probabilities, 0)), average=aligned.average)
 
 
 def centres(points: Points, masks: Sequence[InstanceMask]) -> Points:
