@@ -25,6 +25,23 @@ _SIMULATED = {
         snr=0.2,
         seed=13,
     ),
+    "6 A, SNR 0.1": SimulationConfig(
+        shape=(112, 320, 320), voxel_size_angstrom=6, counts={"ring": 16, "barrel": 16, "clamp": 18}, seed=14
+    ),
+    "12 A, SNR 0.05": SimulationConfig(
+        shape=(80, 256, 256),
+        voxel_size_angstrom=12,
+        counts={"bilobe": 20, "tetramer": 25, "tripod": 25, "shell": 12},
+        snr=0.05,
+        seed=16,
+    ),
+    "15 A, SNR 0.02": SimulationConfig(
+        shape=(56, 224, 256),
+        voxel_size_angstrom=15,
+        counts={"bilobe": 30, "tetramer": 40, "barrel": 40},
+        snr=0.02,
+        seed=15,
+    ),
 }
 
 

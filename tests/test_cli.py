@@ -169,6 +169,56 @@ def test_points_of_the_line_and_of_the_file_come_together(tomo, calls, tmp_path)
     np.testing.assert_array_equal(calls[0]["prompts"].negative, [[1, 2, 3], [4, 5, 6.5]])
 
 
+@pytest.fixture
+def kinds(monkeypatch):
+    """The clicks of each kind that the pipeline is called with; it finds what was clicked."""
+    made = []
+
+    def find(tomogram, kinds, config=None, **_):
+        made.extend(kinds)
+        parts = [
+            Segmentation(
+                shape=tomogram.shape,
+                points=each.positive,
+                scores=np.full(len(each.positive), 0.9 - 0.1 * k),
+                masks=tuple(InstanceMask(tuple(int(c) - 3 for c in point), BALL) for point in each.positive),
+                threshold=0.5,
+                voxel_size_angstrom=tomogram.voxel_size_angstrom,
+                kind=each.name,
+            )
+            for k, each in enumerate(kinds)
+        ]
+        return Segmentation.combine(parts)
+
+    monkeypatch.setattr(segmentation, "segment_kinds", find)
+    return made
+
+
+def test_points_belong_to_the_class_that_they_come_after(tomo, kinds, tmp_path):
+    words = ["--class", "big", "--point", "8,8,9", "--negative", "1,2,3", "--class=small", "--point=14,20,12"]
+    said = cli("segment", tomo, *words, "--point", "11,15,31", "--out", tmp_path / "out")
+    assert [(each.name, each.positive.tolist(), each.negative.tolist()) for each in kinds] == [
+        ("big", [[8, 8, 9]], [[1, 2, 3]]),
+        ("small", [[14, 20, 12], [11, 15, 31]], []),
+    ]
+    assert "big: 1" in said.stdout
+    assert "small: 2" in said.stdout
+    table = read_points(tmp_path / "out" / "particles.csv")
+    assert table.names == ("big", "small", "small")
+    semantic = read_volume(tmp_path / "out" / "semantic.mrc")
+    assert [int(semantic[place]) for place in ((8, 8, 9), (14, 20, 12), (11, 15, 31))] == [1, 2, 2]
+    star = read_points(tmp_path / "out" / "particles.star", shape=SHAPE, voxel_size_angstrom=10.0)
+    assert star.names == ("1", "2", "2")
+    assert "small" in (tmp_path / "out" / "report.html").read_text()
+
+
+def test_a_file_with_names_has_several_kinds(tomo, kinds, tmp_path):
+    (tmp_path / "p.csv").write_text("z,y,x,name\n8,8,9,a\n14,20,12,b\n11,15,31,a\n")
+    cli("pick", tomo, "--points", tmp_path / "p.csv", "--out", tmp_path / "out")
+    assert {each.name: len(each.positive) for each in kinds} == {"a": 2, "b": 1}
+    assert read_points(tmp_path / "out" / "particles.csv").names == ("a", "a", "b")
+
+
 def test_a_star_file_of_our_own_is_a_points_file(tomo, calls, tmp_path):
     cli("segment", tomo, "--point", "8,8,9", "--out", tmp_path / "first")
     cli("segment", tomo, "--points", tmp_path / "first" / "particles.star", "--out", tmp_path / "second")
@@ -350,7 +400,28 @@ def points_file_absent(folder):
 
 def points_of_two_kinds(folder):
     (folder / "p.csv").write_text("z,y,x,name\n8,8,9,a\n14,20,12,b\n")
-    return [folder / "tomo.mrc", "--points", folder / "p.csv"], "2 kinds .a, b."
+    return [folder / "tomo.mrc", "--points", folder / "p.csv"], "several kinds; give --class before"
+
+
+def point_before_its_class(folder):
+    return [
+        folder / "tomo.mrc",
+        None,
+        "--point",
+        "8,8,9",
+        "--class",
+        "a",
+        "--point",
+        "8,8,9",
+    ], "before the first --class"
+
+
+def class_without_a_point(folder):
+    return [folder / "tomo.mrc", None, "--class", "a", "--point", "8,8,9", "--class", "b"], "class b has no --point"
+
+
+def class_that_is_no_file_name(folder):
+    return [folder / "tomo.mrc", None, "--class", "a/b", "--point", "8,8,9"], "letters, digits"
 
 
 def empty_points_file(folder):
@@ -415,6 +486,9 @@ BAD = [
     star_without_coordinates,
     points_file_absent,
     points_of_two_kinds,
+    point_before_its_class,
+    class_without_a_point,
+    class_that_is_no_file_name,
     empty_points_file,
     mask_of_another_shape,
     unknown_setting,

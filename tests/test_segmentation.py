@@ -12,7 +12,7 @@ from cryosam.errors import PromptError, TomogramError, VoxelSizeError
 from cryosam.evaluation import score_detections
 from cryosam.io import read_tomogram
 from cryosam.prompts import PointPrompts
-from cryosam.segmentation import pick, segment, segment_prompts
+from cryosam.segmentation import pick, segment, segment_kinds, segment_prompts
 from cryosam.tomogram import Tomogram
 from tiny_models import tiny_dinov2, tiny_sam
 
@@ -53,6 +53,24 @@ def test_one_click_finds_every_shell_and_no_ball() -> None:
     found = segment(phantom(), click(SHELLS[0]))
     scores = score_detections(found.points, SHELLS, 1.5)
     assert (scores.precision, scores.recall) == (1, 1)
+
+
+def test_two_kinds_in_one_run_share_no_particle() -> None:
+    kinds = [PointPrompts(BALLS[:1], name="ball"), PointPrompts(SHELLS[:1], name="shell")]
+    found = segment_kinds(phantom(), kinds)
+    names = np.array(found.names)
+    for name, truth in (("ball", BALLS), ("shell", SHELLS)):
+        scores = score_detections(found.points[names == name], truth, 1.5)
+        assert (scores.precision, scores.recall) == (1, 1)
+    assert [len(part.points) for part in found.kinds] == [len(BALLS), len(SHELLS)]
+    semantic = found.semantic()
+    assert {int(semantic[tuple(np.round(ball).astype(int))]) for ball in BALLS} == {1}
+    assert set(np.unique(semantic)) == {0, 1, 2}
+
+
+def test_kinds_need_different_names() -> None:
+    with pytest.raises(PromptError, match="name of its own"):
+        segment_kinds(phantom(), [click(BALLS[0]), click(SHELLS[0])])
 
 
 def test_inverted_contrast_changes_nothing() -> None:

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from cryosam.io import read_points, read_tomogram
     from cryosam.masks import InstanceMask, Segmentation
     from cryosam.prompts import PointPrompts
-    from cryosam.segmentation import pick, segment, segment_prompts
+    from cryosam.segmentation import pick, segment, segment_kinds, segment_prompts
     from cryosam.tomogram import Tomogram
 
 __all__ = [
@@ -27,6 +27,7 @@ __all__ = [
     "read_points",
     "read_tomogram",
     "segment",
+    "segment_kinds",
     "segment_prompts",
 ]
 
@@ -45,6 +46,7 @@ _HOMES = {
     "read_points": "io",
     "read_tomogram": "io",
     "segment": "segmentation",
+    "segment_kinds": "segmentation",
     "segment_prompts": "segmentation",
 }
 

@@ -1,7 +1,7 @@
 """Instances in 3D, kept as small boxes: a full volume is made only when it is written."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -68,6 +68,12 @@ class InstanceMask:
         if self.n_voxels == 0:
             return np.full(3, np.nan)
         return np.asarray(np.argwhere(self.data).mean(axis=0) + self.origin, dtype=float)
+
+    def holds(self, point: Float[np.ndarray, " 3"]) -> bool:
+        """Whether the voxel at a point z, y, x is in the mask."""
+        z, y, x = (int(c) for c in np.round(point) - self.origin)
+        inside = all(0 <= c < n for c, n in zip((z, y, x), self.data.shape, strict=True))
+        return inside and bool(self.data[z, y, x])
 
     def overlap(self, other: "InstanceMask") -> int:
         """Number of voxels in both masks."""
@@ -149,6 +155,13 @@ class Segmentation:
         Of the tomogram.
     provenance
         What was decided on the way: contrast, diameter, the backends' digests, seconds a stage.
+    kind
+        Name of the particles' kind.
+    kinds
+        Where several kinds were looked for: what was found of each, in their order. The particles above are those of
+        all kinds, and it is the parts that have score maps and averages.
+    names, candidate_names
+        Where several kinds were looked for: the kind of each particle and of each candidate.
     """
 
     shape: tuple[int, int, int]
@@ -165,6 +178,58 @@ class Segmentation:
     voxel_size_angstrom: float | None = None
     name: str = "tomogram"
     provenance: Mapping[str, str | float] = field(default_factory=dict)
+    kind: str = "particle"
+    kinds: tuple["Segmentation", ...] = ()
+    names: tuple[str, ...] = ()
+    candidate_names: tuple[str, ...] = ()
+
+    @classmethod
+    def combine(cls, kinds: Sequence["Segmentation"]) -> "Segmentation":
+        """What was found of several kinds in one tomogram, as one.
+
+        Examples
+        --------
+        >>> a = Segmentation((9, 9, 9), np.array([[4.0, 4, 4]]), np.array([0.7]), (InstanceMask.empty(),), kind="a")
+        >>> b = Segmentation((9, 9, 9), np.array([[6.0, 6, 6]]), np.array([0.9]), (InstanceMask.empty(),), kind="b")
+        >>> Segmentation.combine([a, b]).names
+        ('b', 'a')
+        """
+        first = kinds[0]
+        scores = np.concatenate([part.scores for part in kinds])
+        order = np.argsort(-scores, kind="stable")
+        names = [part.kind for part in kinds for _ in part.scores]
+        masks = [mask for part in kinds for mask in part.masks]
+        candidate_scores = np.concatenate([part.candidate_scores for part in kinds])
+        ranks = np.argsort(-candidate_scores, kind="stable")
+        candidate_names = [part.kind for part in kinds for _ in part.candidate_scores]
+        thresholds = [part.threshold for part in kinds if part.threshold is not None]
+        shared = {key: value for key, value in first.provenance.items() if not key.startswith("seconds_")}
+        shared = {key: v for key, v in shared.items() if all(part.provenance.get(key) == v for part in kinds)}
+        stages = [key for key in first.provenance if key.startswith("seconds_")]
+        seconds = {key: round(sum(float(part.provenance.get(key, 0)) for part in kinds), 3) for key in stages}
+        return cls(
+            shape=first.shape,
+            points=np.concatenate([part.points for part in kinds])[order],
+            scores=scores[order],
+            masks=tuple(masks[i] for i in order),
+            candidate_points=np.concatenate([part.candidate_points for part in kinds])[ranks],
+            candidate_scores=candidate_scores[ranks],
+            threshold=min(thresholds, default=None),
+            prompt_masks=tuple(mask for part in kinds for mask in part.prompt_masks),
+            warnings=tuple(f"{part.kind}: {warning}" for part in kinds for warning in part.warnings),
+            voxel_size_angstrom=first.voxel_size_angstrom,
+            name=first.name,
+            provenance=shared | seconds,
+            kind=", ".join(part.kind for part in kinds),
+            kinds=tuple(kinds),
+            names=tuple(names[i] for i in order),
+            candidate_names=tuple(candidate_names[i] for i in ranks),
+        )
+
+    def without_masks(self) -> "Segmentation":
+        """The detections alone."""
+        parts = tuple(part.without_masks() for part in self.kinds)
+        return replace(self, masks=(InstanceMask.empty(),) * len(self.points), kinds=parts)
 
     def labels(self) -> Labels:
         """Instance labels ``(z, y, x)``: particle i (0-based row) has label i + 1, the better score wins a voxel.
@@ -178,9 +243,11 @@ class Segmentation:
             labels[mask.box][mask.data] = label
         return labels
 
-    def semantic(self) -> Mask:
-        """Union of the instances, ``(z, y, x)`` bool."""
-        return np.asarray(self.labels() > 0)
+    def semantic(self) -> Labels:
+        """Kind of each voxel ``(z, y, x)``: 1 in the particles, or the number of their kind in `kinds`; 0 elsewhere."""
+        numbers = {part.kind: k for k, part in enumerate(self.kinds, start=1)}
+        of_particle = np.array([0, *(numbers.get(name, 1) for name in self.names or [self.kind] * len(self.masks))])
+        return of_particle.astype(np.uint8)[self.labels()]
 
 
 def merge_duplicates(masks: Sequence[InstanceMask], max_overlap: float = 0.5) -> Int[np.ndarray, " k"]:

@@ -27,7 +27,7 @@ from cryosam.prompts import PointPrompts
 from cryosam.propagation import propagate
 from cryosam.tomogram import Tomogram, detect_contrast, normalise
 
-__all__ = ["Candidates", "Run", "centres", "is_visible", "look", "search"]
+__all__ = ["Candidates", "Run", "centres", "is_visible", "look", "search", "with_threshold"]
 
 _ENOUGH_TO_AVERAGE = 10  # candidates
 _EVEN_ODDS = 0.5
@@ -49,7 +49,7 @@ class Run:
     progress: Progress | None
     provenance: dict[str, str | float]
     warnings: list[str] = field(default_factory=list)
-    _field: tuple[float, FeatureField] | None = None
+    _field: tuple[float, str, FeatureField] | None = None
 
     @classmethod
     def start(
@@ -74,6 +74,11 @@ class Run:
         provenance: dict[str, str | float] = {"contrast": contrast, "segmenter_digest": segmenter.digest}
         return cls(tomogram, normalised, config, segmenter, diameter, search_mask, cache, progress, provenance)
 
+    def for_next_kind(self) -> "Run":
+        """A run on the same tomogram without what was decided and said of this kind."""
+        kept = {name: self.provenance[name] for name in ("contrast", "segmenter_digest")}
+        return replace(self, provenance=kept, warnings=[])
+
     @contextmanager
     def timed(self, stage: str) -> Iterator[None]:
         """Add up how long a stage took."""
@@ -91,8 +96,9 @@ class Run:
         if self._field is None or self._field[0] != octave:
             self._field = None  # before the next one is made: one may fill half the memory
             with self.timed("features"):
-                self._field = octave, _extract(self, octave)
-        return self._field[1]
+                self._field = octave, *_extract(self, octave)
+        _, self.provenance["features_digest"], found = self._field
+        return found
 
 
 @dataclass(frozen=True, eq=False)
@@ -158,16 +164,24 @@ def search(run: Run, prompts: PointPrompts) -> Candidates:
     Candidates are the places with similar features. The volumes of their masks make a first ranking. Where there
     are enough of them, they are compared with an average of the best, and the scores become probabilities.
     """
-    matching = run.config.matching
     prompted = look(run, prompts, is_search=True)
     found, volume = _rank(run, prompts, prompted)
     if run.config.alignment.is_on and volume is not None and np.count_nonzero(found.scores) >= _ENOUGH_TO_AVERAGE:
         found = _compare(run, prompts.positive, found, ball_diameter(volume))
-        share = matching.max_false_discovery
-        found = replace(found, threshold=_EVEN_ODDS if share is None else limit_false_discovery(found.scores, share))
-    elif matching.max_false_discovery is not None:
+    elif run.config.matching.max_false_discovery is not None:
         run.say("the share of false detections cannot be told without an average of at least ten candidates")
-    return found if matching.threshold is None else replace(found, threshold=matching.threshold)
+    return with_threshold(run, found)
+
+
+def with_threshold(run: Run, found: Candidates) -> Candidates:
+    """The threshold that the settings ask for; without one, even odds where scores are probabilities."""
+    matching, threshold = run.config.matching, found.threshold
+    if matching.threshold is not None:
+        threshold = matching.threshold
+    elif found.average is not None:
+        share = matching.max_false_discovery
+        threshold = _EVEN_ODDS if share is None else limit_false_discovery(found.scores, share)
+    return replace(found, threshold=threshold)
 
 
 def _rank(run: Run, prompts: PointPrompts, prompted: Prompted) -> tuple[Candidates, float | None]:
@@ -256,16 +270,15 @@ def _octave(diameter: float) -> float:
     return float(2 ** (round(2 * np.log2(diameter)) / 2))
 
 
-def _extract(run: Run, diameter: float) -> FeatureField:
-    """Feature field whose scales, or tokens, fit a diameter, with the backend that the configuration names."""
+def _extract(run: Run, diameter: float) -> tuple[str, FeatureField]:
+    """Digest of the backend that the configuration names, and its feature field that fits a diameter."""
     settings, stride = run.config.features, run.config.matching.strides[-1]
     growth = max(1.0, diameter / settings.scales_diameter)
     backend = load_features(
         settings.backend, device=run.config.device, scales=[scale * growth for scale in settings.scales]
     )
-    run.provenance["features_digest"] = backend.digest
     if isinstance(backend, VolumeDescriptor):
-        return extract_dense(run.normalised, backend, stride, run.progress)
+        return backend.digest, extract_dense(run.normalised, backend, stride, run.progress)
     token_voxels = settings.token_diameters * diameter
 
     def compute() -> dict[str, np.ndarray]:
@@ -279,7 +292,7 @@ def _extract(run: Run, diameter: float) -> FeatureField:
         ).to_arrays()
 
     if run.cache is None:
-        return TriPlaneField.from_arrays(compute())
+        return backend.digest, TriPlaneField.from_arrays(compute())
     key = entry_key(
         tomogram=run.normalised.digest(),
         backend=backend.digest,
@@ -287,4 +300,4 @@ def _extract(run: Run, diameter: float) -> FeatureField:
         token_voxels=token_voxels,
         slice_px=settings.slice_px,
     )
-    return TriPlaneField.from_arrays(run.cache.get_or_compute(key, compute))
+    return backend.digest, TriPlaneField.from_arrays(run.cache.get_or_compute(key, compute))

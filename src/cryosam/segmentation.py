@@ -1,21 +1,23 @@
 """The whole method: one click, every particle of that kind."""
 
+import re
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from cryosam.arrays import Mask, Progress
 from cryosam.cache import FeatureCache
+from cryosam.competition import compete
 from cryosam.config import Config
+from cryosam.errors import PromptError
 from cryosam.masks import InstanceMask, Segmentation
 from cryosam.prompted import Prompted
 from cryosam.prompts import PointPrompts
-from cryosam.search import Candidates, Run, centres, is_visible, look, search
+from cryosam.search import Candidates, Run, centres, is_visible, look, search, with_threshold
 from cryosam.tomogram import Tomogram
 
-__all__ = ["pick", "segment", "segment_prompts"]
+__all__ = ["pick", "segment", "segment_kinds", "segment_prompts"]
 
 
 def segment(
@@ -71,7 +73,59 @@ def segment(
     """
     prompts.validate(tomogram.shape)
     run = Run.start(tomogram, prompts.positive, config, search_mask, cache, progress)
-    return _accept(run, search(run, prompts))
+    return _accept(run, search(run, prompts), prompts.name)
+
+
+def segment_kinds(
+    tomogram: Tomogram,
+    kinds: Sequence[PointPrompts],
+    config: Config | None = None,
+    *,
+    search_mask: Mask | None = None,
+    cache: FeatureCache | None = None,
+    progress: Progress | None = None,
+) -> Segmentation:
+    """Find and segment every particle of several kinds, each of which has its own clicks and a name.
+
+    A particle is of one kind: where several claim it, the most probable one gets it.
+
+    Parameters
+    ----------
+    kinds
+        Clicks on each kind; their names differ.
+    tomogram, config, search_mask, cache, progress
+        As in `segment`. A diameter that the configuration gives holds for all kinds.
+
+    Returns
+    -------
+    segmentation
+        Particles of all kinds, best first, with their names; what was found of each kind is in its ``kinds``.
+
+    Raises
+    ------
+    PromptError
+        If a point lies outside the tomogram, there is no kind, two have one name, or a name cannot be in a file name.
+    TomogramError, VoxelSizeError
+        As `segment`.
+    """
+    names = [prompts.name for prompts in kinds]
+    if len(set(names)) < len(names) or not names:
+        raise PromptError(f"every kind needs a name of its own, got {', '.join(names) or 'none'}")
+    if odd := [name for name in names if not re.fullmatch(r"[\w.+-]+", name)]:
+        raise PromptError(f"a kind's name becomes a part of file names: letters, digits and _.+- only, got {odd[0]!r}")
+    for prompts in kinds:
+        prompts.validate(tomogram.shape)
+    clicks = np.concatenate([prompts.positive for prompts in kinds])
+    runs = [Run.start(tomogram, clicks, config, search_mask, cache, progress)]
+    found = [search(runs[0], kinds[0])]
+    for prompts in kinds[1:]:
+        runs.append(runs[-1].for_next_kind())
+        found.append(search(runs[-1], prompts))
+    settled = compete(found)
+    parts = [
+        _accept(run, with_threshold(run, each), name) for run, each, name in zip(runs, settled, names, strict=True)
+    ]
+    return Segmentation.combine(parts)
 
 
 def pick(
@@ -85,7 +139,7 @@ def pick(
 ) -> Segmentation:
     """Find every particle of the kind: the detections of `segment`, which see, without their masks."""
     found = segment(tomogram, prompts, config, search_mask=search_mask, cache=cache, progress=progress)
-    return replace(found, masks=(InstanceMask.empty(),) * len(found.points))
+    return found.without_masks()
 
 
 def segment_prompts(
@@ -101,10 +155,10 @@ def segment_prompts(
     prompted = look(run, prompts, is_search=False)
     is_visible(run, prompts, prompted)
     points, scores = centres(prompts.positive, prompted.masks), np.ones(len(prompted.masks))
-    return _result(run, prompted, points=points, scores=scores, masks=prompted.masks)
+    return _result(run, prompted, points=points, scores=scores, masks=prompted.masks, kind=prompts.name)
 
 
-def _accept(run: Run, found: Candidates) -> Segmentation:
+def _accept(run: Run, found: Candidates, kind: str) -> Segmentation:
     """The candidates above the threshold, with all that a user would want to know."""
     most = run.config.matching.max_particles
     n_above = int(np.count_nonzero(found.scores >= found.threshold))
@@ -123,6 +177,7 @@ def _accept(run: Run, found: Candidates) -> Segmentation:
         candidate_scores=found.scores,
         threshold=found.threshold,
         average=found.average,
+        kind=kind,
     )
 
 

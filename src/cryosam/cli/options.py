@@ -8,12 +8,13 @@ import click
 
 from cryosam.config import PRESETS
 
-__all__ = ["OUT", "OVERWRITE", "PathType", "example", "mask_options", "parse_point", "search_options"]
+__all__ = ["OUT", "OVERWRITE", "PathType", "SearchCommand", "example", "mask_options", "parse_point", "search_options"]
 
+Point = tuple[float, float, float]
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 
-def parse_point(text: str) -> tuple[float, float, float]:
+def parse_point(text: str) -> Point:
     """Three numbers with commas between them."""
     try:
         z, y, x = (float(part) for part in text.split(","))
@@ -66,6 +67,13 @@ _SETTINGS = (
 )
 _SEARCH = (
     click.option(
+        "--class",
+        "classes",
+        metavar="NAME",
+        multiple=True,
+        help="Kind that the points after it belong to; repeatable: several kinds compete for each particle.",
+    ),
+    click.option(
         "--negative",
         "negatives",
         type=parse_point,
@@ -95,6 +103,34 @@ _SEARCH = (
 def example(*lines: str) -> str:
     """End of a ``--help``: command lines to copy."""
     return "\b\nExample:\n" + "\n".join(f"  {line}" for line in lines)
+
+
+class SearchCommand(click.Command):
+    """Gives each ``--point`` and ``--negative`` to the ``--class`` that it comes after.
+
+    The parameter ``classes`` becomes ``{name: (points, negatives)}``; it is empty where no class is named.
+    """
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Read the command line."""
+        current: str | None = None
+        owners: dict[str, list[str | None]] = {"--point": [], "--negative": []}
+        for word, following in zip(args, [*args[1:], ""], strict=False):
+            name, is_joined, value = word.partition("=")
+            if name == "--class":
+                current = value if is_joined else following
+            elif name in owners:
+                owners[name].append(current)
+        rest = super().parse_args(ctx, args)
+        classes: dict[str, tuple[list[Point], list[Point]]] = {name: ([], []) for name in ctx.params["classes"]}
+        if classes:
+            for place, (option, key) in enumerate((("--point", "points"), ("--negative", "negatives"))):
+                for owner, point in zip(owners[option], ctx.params[key], strict=True):
+                    if owner is None:
+                        raise click.UsageError(f"{option} stands before the first --class: name its class first", ctx)
+                    classes[owner][place].append(point)
+        ctx.params["classes"] = classes
+        return rest
 
 
 def _apply(command: Command, decorators: tuple[Callable[[Command], Command], ...]) -> Command:

@@ -4,12 +4,14 @@ from typing import Any
 
 import click
 
-from cryosam.cli.options import example, search_options
+from cryosam.cli.options import SearchCommand, example, search_options
 
 __all__ = ["pick"]
 
 
-@click.command(epilog=example("cryosam pick tomogram.mrc --point 92,310,254 --negative 40,120,88 --out picks"))
+@click.command(
+    cls=SearchCommand, epilog=example("cryosam pick tomogram.mrc --point 92,310,254 --negative 40,120,88 --out picks")
+)
 @search_options
 @click.pass_obj
 def pick(command: str, /, **options: Any) -> None:

@@ -37,12 +37,14 @@ _SETTINGS = {
 }
 
 
+_NO_NAME = "particle"
+
+
 def run(steps: Literal["segment", "pick", "segment_prompts"], options: dict[str, Any], command: str) -> None:
     """Run a function of `cryosam.segmentation` on what the options say; what can fail early does."""
     started, clock = datetime.now(UTC).isoformat(timespec="seconds"), time.perf_counter()
     config = build_config(options)
-    given = [*options["points"]]
-    if not given and options["points_file"] is None:
+    if not options["points"] and options["points_file"] is None:
         raise click.UsageError("where is a particle? give --point Z,Y,X or --points FILE")
 
     check_output(options["out"], overwrite=options["overwrite"])
@@ -51,14 +53,18 @@ def run(steps: Literal["segment", "pick", "segment_prompts"], options: dict[str,
     info = read_info(path)
     n_voxels = tomogram.data.size
     check_output(options["out"], overwrite=options["overwrite"], n_bytes=4 * n_voxels)  # labels, mask, score map
-    prompts = _read_prompts(given, options, tomogram)
+    kinds = _read_prompts(options, tomogram)
     search: dict[str, Any] = {}
     if steps != "segment_prompts":
         search = {"search_mask": _read_search_mask(options["search_mask"], tomogram), "cache": FeatureCache()}
     _require_models(config, steps)
 
     with show_progress() as progress:
-        found = getattr(segmentation, steps)(tomogram, prompts, config, **search, progress=progress)
+        if len(kinds) > 1 or options.get("classes"):
+            found = segmentation.segment_kinds(tomogram, kinds, config, **search, progress=progress)
+            found = found.without_masks() if steps == "pick" else found
+        else:
+            found = getattr(segmentation, steps)(tomogram, kinds[0], config, **search, progress=progress)
         information = RunInfo(
             command=command,
             input_path=str(path.absolute()),
@@ -70,7 +76,7 @@ def run(steps: Literal["segment", "pick", "segment_prompts"], options: dict[str,
             options["out"],
             found,
             tomogram=tomogram,
-            prompts=prompts,
+            prompts=kinds if found.kinds else kinds[0],
             config=config,
             run=information,
             overwrite=options["overwrite"],
@@ -94,17 +100,26 @@ def report_findings(found: Segmentation, folder: Path, seconds: float) -> None:
     """Say on stdout what was found and where it is, and on stderr what the user should know."""
     for warning in found.warnings:
         click.secho(f"cryosam: warning: {warning}", fg="yellow", err=True)
+    for part in found.kinds:
+        click.echo(f"{part.kind}: {len(part.points)}{_details(part)}")
     n = len(found.points)
-    threshold = "" if found.threshold is None else f", threshold {found.threshold:.3f}"
-    false = found.provenance.get("expected_false")
-    expected = "" if false is None else f", about {false:.1f} of them expected to be false"
-    click.echo(f"{n} particle{'' if n == 1 else 's'} in {seconds:.0f} s{threshold}{expected}")
+    details = "" if found.kinds else _details(found)
+    click.echo(f"{n} particle{'' if n == 1 else 's'} in {seconds:.0f} s{details}")
     click.echo(f"look at {folder / 'report.html'}")
 
 
-def _read_prompts(given: list[tuple[float, ...]], options: dict[str, Any], tomogram: Tomogram) -> PointPrompts:
-    """Points of the command line and of the file, checked."""
-    positive = np.array(given, dtype=float).reshape(-1, 3)
+def _details(found: Segmentation) -> str:
+    """Threshold, and how many detections are probably false."""
+    threshold = "" if found.threshold is None else f", threshold {found.threshold:.3f}"
+    false = found.provenance.get("expected_false")
+    return threshold + ("" if false is None else f", about {false:.1f} of them expected to be false")
+
+
+def _read_prompts(options: dict[str, Any], tomogram: Tomogram) -> list[PointPrompts]:
+    """Points of the command line and of the file, checked: one entry a kind."""
+    kinds = {name: [list(points) for points in both] for name, both in options.get("classes", {}).items()}
+    if not kinds:
+        kinds = {_NO_NAME: [list(options["points"]), list(options.get("negatives", ()))]}
     file = options["points_file"]
     if file is not None:
         table = read_points(
@@ -113,16 +128,27 @@ def _read_prompts(given: list[tuple[float, ...]], options: dict[str, Any], tomog
             voxel_size_angstrom=tomogram.voxel_size_angstrom,
             tomogram_name=tomogram.name,
         )
-        kinds = sorted(set(table.names or ()))
-        if len(kinds) > 1:
-            raise PointsFileError(f"{file}: points of {len(kinds)} kinds ({', '.join(kinds[:6])}); a run looks for one")
-        positive = np.concatenate([positive, table.points])
-        if not len(positive):
+        if len(set(table.names or ())) > 1 or options.get("classes"):
+            if table.names is None:
+                raise PointsFileError(
+                    f"{file}: the points have no names, so that it is not known of which class they are"
+                )
+            if kinds.get(_NO_NAME, [[]])[0]:
+                raise PointsFileError(f"{file}: points of several kinds; give --class before each --point too")
+            kinds.pop(_NO_NAME, None)
+            for name, point in zip(table.names, table.points.tolist(), strict=True):
+                kinds.setdefault(name, [[], []])[0].append(point)
+        else:
+            kinds[_NO_NAME][0] += table.points.tolist()
+        if not len(table):
             raise PointsFileError(f"{file}: no points in it")
-    negative = np.array(options.get("negatives", ()), dtype=float).reshape(-1, 3)
-    is_positive = np.arange(len(positive) + len(negative)) < len(positive)
-    prompts = PointPrompts(np.concatenate([positive, negative]), is_positive)
-    prompts.validate(tomogram.shape)
+    prompts = []
+    for name, (positive, negative) in kinds.items():
+        points = np.array([*positive, *negative], dtype=float).reshape(-1, 3)
+        if not positive:
+            raise click.UsageError(f"class {name} has no --point: where is a particle of it?")
+        prompts.append(PointPrompts(points, np.arange(len(points)) < len(positive), name))
+        prompts[-1].validate(tomogram.shape)
     return prompts
 
 

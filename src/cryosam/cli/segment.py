@@ -4,12 +4,14 @@ from typing import Any
 
 import click
 
-from cryosam.cli.options import example, search_options
+from cryosam.cli.options import SearchCommand, example, search_options
 
 __all__ = ["segment"]
 
 
-@click.command(epilog=example("cryosam segment tomogram.mrc --point 92,310,254 --diameter 250 --out results"))
+@click.command(
+    cls=SearchCommand, epilog=example("cryosam segment tomogram.mrc --point 92,310,254 --diameter 250 --out results")
+)
 @search_options
 @click.pass_obj
 def segment(command: str, /, **options: Any) -> None:

@@ -81,7 +81,7 @@ def render_report(segmentation: Segmentation, tomogram: Tomogram, prompts: Point
         histogram=_histogram(segmentation),
         n_rows=min(len(segmentation.points), _MAX_ROWS),
         tiles=_TILES,
-        colour=colour,
+        colour=lambda row: colour(scene.shade(row)),
     )
 
 
@@ -144,6 +144,11 @@ class _Scene:
         self.diameter = particle_diameter(segmentation)
         self.half = int(np.clip(round(1.1 * self.diameter), 10, 64))
 
+    def shade(self, row: int) -> int:
+        """Number of a particle's colour: its own, or that of its kind where there are several."""
+        kinds = [part.kind for part in self.segmentation.kinds]
+        return kinds.index(self.segmentation.names[row]) if kinds else row
+
     def viewpoints(self) -> list[tuple[str, Sequence[float]]]:
         """The first prompt, and the best detection that is not the prompted particle again."""
         prompt = self.prompts.positive[0]
@@ -195,8 +200,10 @@ class _Scene:
                 else view.circle(self.segmentation.points[i].tolist(), self.diameter / 2)
             )
             if path:
-                title = f"particle {i + 1}, score {self.segmentation.scores[i]:.3f}"
-                found.append((path, colour(i), title, row is None or row == i))
+                names = self.segmentation.names
+                kind = f"{names[i]}, " if names else ""
+                title = f"particle {i + 1}, {kind}score {self.segmentation.scores[i]:.3f}"
+                found.append((path, colour(self.shade(i)), title, row is None or row == i))
         return found
 
 
@@ -221,6 +228,7 @@ def _facts(segmentation: Segmentation, diameter: float) -> list[tuple[str, str]]
     size = segmentation.voxel_size_angstrom
     volumes = np.array([m.n_voxels for m in segmentation.masks if m.n_voxels])
     facts = [("Particles", str(len(segmentation.points)))]
+    facts += [(f"of kind {part.kind}", str(len(part.points))) for part in segmentation.kinds]
     if len(segmentation.points):
         best, worst = (f"{s:.3f}" for s in segmentation.scores[[0, -1]])
         facts.append(("Scores, best to worst", best if best == worst else f"{best} to {worst}"))

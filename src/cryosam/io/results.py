@@ -4,7 +4,7 @@ import json
 import os
 import platform
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -41,12 +41,16 @@ OUTPUTS: Mapping[str, str] = {
     "particles.star": "the same positions for RELION 5; without a voxel size, for RELION 4, in voxels",
     "candidates.csv": "everything that was looked at, kept or not, with its score: to choose another threshold",
     "instances.mrc": "for each voxel the number of its particle, or 0",
-    "semantic.mrc": "1 in any particle, 0 elsewhere",
+    "semantic.mrc": "1 in any particle, or the number of its kind; 0 elsewhere",
     "score.mrc": "similarity to the prompted particle at every cell; its voxel size is the cell's; -1: not evaluated",
     "average.mrc": "the most similar particles, turned onto each other and averaged, protein bright",
     "run.json": "this run: prompts, settings, versions, digests, times, memory",
 }
-"""Every file that `write_segmentation` can write, and what it holds."""
+"""Every file that `write_segmentation` can write, and what it holds.
+
+Where there are several kinds, each has a score map and an average of its own, ``score-NAME.mrc`` and
+``average-NAME.mrc``.
+"""
 
 _PACKAGES = ("numpy", "scipy", "torch", "scikit-image", "transformers", "mrcfile")
 
@@ -81,7 +85,7 @@ def write_segmentation(
     segmentation: Segmentation,
     *,
     tomogram: Tomogram,
-    prompts: PointPrompts,
+    prompts: PointPrompts | Sequence[PointPrompts],
     config: Config | None = None,
     run: RunInfo | None = None,
     overwrite: bool = False,
@@ -99,7 +103,7 @@ def write_segmentation(
         What was found. Volumes of masks are written if any instance has a mask, or none was found; the score map and
         the candidates, if there are any.
     tomogram, prompts, config
-        That it was found in, from and with; the default settings if left out.
+        That it was found in, from (of each kind, where there are several) and with; the default settings if left out.
     run
         What only the caller knows.
     overwrite
@@ -134,8 +138,9 @@ def write_segmentation(
     run = run or RunInfo()
     check_output(Path(folder), overwrite=overwrite)
     description = describe_run(segmentation, tomogram=tomogram, prompts=prompts, config=config, run=run)
-    page = render_report(segmentation, tomogram, prompts, description)
-    with output_folder(Path(folder), list(OUTPUTS), overwrite=overwrite) as temporary:
+    page = render_report(segmentation, tomogram, _as_one(prompts), description)
+    names = [*_left_behind(Path(folder)), *(name for part in segmentation.kinds for name in _of_kind(part)), *OUTPUTS]
+    with output_folder(Path(folder), names, overwrite=overwrite) as temporary:
         _write_files(temporary, segmentation, description, page, run.origin_angstrom)
     return Path(folder).absolute()
 
@@ -144,7 +149,7 @@ def describe_run(
     segmentation: Segmentation,
     *,
     tomogram: Tomogram,
-    prompts: PointPrompts,
+    prompts: PointPrompts | Sequence[PointPrompts],
     config: Config | None = None,
     run: RunInfo | None = None,
 ) -> dict[str, Any]:
@@ -158,7 +163,7 @@ def describe_run(
     0
     """
     config, run = config or Config(), run or RunInfo()
-    rows = [(point, True) for point in prompts.positive.tolist()] + [(p, False) for p in prompts.negative.tolist()]
+    kinds = [prompts] if isinstance(prompts, PointPrompts) else list(prompts)
     return {
         "command": run.command,
         "started": run.started,
@@ -172,23 +177,44 @@ def describe_run(
             "dtype": str(tomogram.data.dtype),
             "voxel_size_angstrom": tomogram.voxel_size_angstrom,
         },
-        "prompts": [{"zyx": point, "is_positive": positive} for point, positive in rows],
+        "prompts": [
+            {"zyx": point, "is_positive": is_positive} | ({"kind": each.name} if segmentation.kinds else {})
+            for each in kinds
+            for is_positive in (True, False)
+            for point in (each.positive if is_positive else each.negative).tolist()
+        ],
         "n_particles": len(segmentation.points),
         "n_candidates": len(segmentation.candidate_points),
         "threshold": segmentation.threshold,
         "score_map_stride": None if segmentation.score_map is None else segmentation.score_map.stride,
         "warnings": list(segmentation.warnings),
         "provenance": dict(segmentation.provenance),
+        "kinds": [
+            {
+                "name": part.kind,
+                "n_particles": len(part.points),
+                "n_candidates": len(part.candidate_points),
+                "threshold": part.threshold,
+                "provenance": dict(part.provenance),
+            }
+            for part in segmentation.kinds
+        ],
         "configuration": asdict(config),
         "configuration_toml": to_toml(config),
         "versions": _versions(),
         "platform": platform.platform(),
-        "outputs": {name: text for name, text in OUTPUTS.items() if name in _names(segmentation)},
+        "outputs": {name: text for name, text in OUTPUTS.items() if name in _names(segmentation)}
+        | {
+            name: f"{OUTPUTS[base]}; of kind {part.kind}"
+            for part in segmentation.kinds
+            for name, base in zip(_of_kind(part), ("score.mrc", "average.mrc"), strict=True)
+            if base in _names(part)
+        },
     }
 
 
 def _names(segmentation: Segmentation) -> list[str]:
-    """The files that this result has."""
+    """The files of `OUTPUTS` that this result has."""
     names = ["report.html", "particles.csv", "particles.star", "run.json"]
     if len(segmentation.candidate_points):
         names.append("candidates.csv")
@@ -201,6 +227,23 @@ def _names(segmentation: Segmentation) -> list[str]:
     return names
 
 
+def _as_one(prompts: PointPrompts | Sequence[PointPrompts]) -> PointPrompts:
+    """The clicks of all kinds; what one kind is not may be another."""
+    if isinstance(prompts, PointPrompts):
+        return prompts
+    return PointPrompts(np.concatenate([each.positive for each in prompts]))
+
+
+def _of_kind(part: Segmentation) -> tuple[str, str]:
+    """File names of one kind's score map and average, where there are several."""
+    return f"score-{part.kind}.mrc", f"average-{part.kind}.mrc"
+
+
+def _left_behind(folder: Path) -> list[str]:
+    """Score maps and averages of kinds that an earlier run looked for."""
+    return sorted(path.name for stem in ("score", "average") for path in folder.glob(f"{stem}-*.mrc"))
+
+
 def _write_files(
     folder: Path,
     segmentation: Segmentation,
@@ -209,41 +252,58 @@ def _write_files(
     origin: tuple[float, float, float],
 ) -> None:
     """Write every file into an empty folder."""
-    names, size = _names(segmentation), segmentation.voxel_size_angstrom
+    size = segmentation.voxel_size_angstrom
     instances = np.array([i if mask.n_voxels else 0 for i, mask in enumerate(segmentation.masks, start=1)], dtype=int)
-    table = PointTable(segmentation.points, segmentation.scores, instances=instances)
+    table = PointTable(segmentation.points, segmentation.scores, segmentation.names or None, instances)
     write_points(folder / "particles.csv", table)
+    numbers = {part.kind: str(k) for k, part in enumerate(segmentation.kinds, start=1)}
     write_points(
         folder / "particles.star",
-        replace(table, instances=np.arange(1, len(table) + 1)),
+        replace(
+            table,
+            instances=np.arange(1, len(table) + 1),
+            names=tuple(numbers[name] for name in segmentation.names) or None,
+        ),
         shape=segmentation.shape,
         voxel_size_angstrom=size,
         tomogram_name=segmentation.name,
         relion=4 if size is None else 5,
     )
+    names = _names(segmentation)
     if "candidates.csv" in names:
-        candidates = PointTable(segmentation.candidate_points, segmentation.candidate_scores)
+        of_candidates = segmentation.candidate_names or None
+        candidates = PointTable(segmentation.candidate_points, segmentation.candidate_scores, of_candidates)
         write_points(folder / "candidates.csv", candidates)
     if "instances.mrc" in names:
-        labels = segmentation.labels()
-        write_mrc(folder / "instances.mrc", labels, size, origin)
-        write_mrc(folder / "semantic.mrc", labels > 0, size, origin)
+        write_mrc(folder / "instances.mrc", segmentation.labels(), size, origin)
+        write_mrc(folder / "semantic.mrc", segmentation.semantic(), size, origin)
+    if not segmentation.kinds:
+        _write_maps(folder, ("score.mrc", "average.mrc"), segmentation, origin)
+    for part in segmentation.kinds:
+        _write_maps(folder, _of_kind(part), part, origin)
+    (folder / "report.html").write_text(page, encoding="utf-8")
+    (folder / "run.json").write_text(json.dumps(description, indent=2) + "\n", encoding="utf-8")
+
+
+def _write_maps(
+    folder: Path, names: tuple[str, str], segmentation: Segmentation, origin: tuple[float, float, float]
+) -> None:
+    """Score map and average of one kind, where it has them."""
+    size = segmentation.voxel_size_angstrom
     if segmentation.score_map is not None:
         values, stride = segmentation.score_map.data, segmentation.score_map.stride
         # cell 0 is centred between the voxels that it covers, so viewers that use the origin overlay it exactly
         shift = (stride - 1) / 2 * (size or 0.0)
         z, y, x = (o + shift for o in origin)
         write_mrc(
-            folder / "score.mrc",
+            folder / names[0],
             np.where(np.isnan(values), np.float32(-1), values).astype(np.float32),
             None if size is None else size * stride,
             (z, y, x),
         )
     if segmentation.average is not None:
         average = segmentation.average
-        write_mrc(folder / "average.mrc", average.data, None if size is None else size * average.step)
-    (folder / "report.html").write_text(page, encoding="utf-8")
-    (folder / "run.json").write_text(json.dumps(description, indent=2) + "\n", encoding="utf-8")
+        write_mrc(folder / names[1], average.data, None if size is None else size * average.step)
 
 
 def _versions() -> dict[str, str]:
