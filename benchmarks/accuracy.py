@@ -9,7 +9,8 @@
 A click is a whole voxel within half a particle's radius of a random particle's centre. Every case runs the whole method
 in a process of its own, so that its peak memory is its own. A hit lies within ``--distance`` voxels of a true centre,
 one to one. "F1" is at the threshold that the program chose; "best F1" at the best threshold for that case, which no
-user knows. "Dice" is the mean over hits of the Dice coefficient of the detection's mask and the true instance's.
+user knows. "Dice" is the mean over hits of the Dice coefficient of the detection's mask and the true instance's. A
+second table tells how often candidates with about one probability are hits.
 """
 
 import argparse
@@ -20,13 +21,14 @@ import tempfile
 import time
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
 
-from cryosam import Config, PointPrompts, read_points, read_tomogram, segment
+from cryosam import Config, PointPrompts, Segmentation, Tomogram, read_points, read_tomogram, segment, segment_kinds
+from cryosam.arrays import Points
 from cryosam.evaluation import match_points, score_detections
 from cryosam.io import read_volume
 from cryosam.masks import InstanceMask
@@ -51,33 +53,49 @@ class Case:
     threshold: float = 0.0
     dice: float = 0.0
     centre_error: float = 0.0
+    separation: float = 0.0
     seconds: float = 0.0
     peak_gb: float = 0.0
+    probabilities: list[tuple[float, bool]] = field(default_factory=list)
+    """Of each candidate, and whether it is a hit; empty where scores are no probabilities."""
 
 
-def run(folder: Path, case: Case, distance: float, preset: str) -> Case:
-    """Run one case; called in a process of its own."""
-    tomogram = read_tomogram(folder / "tomo.mrc")
+def run(folder: Path, cases: list[Case], distance: float, preset: str) -> list[Case]:
+    """Run one case, or several kinds in one run; called in a process of its own."""
+    tomogram, config = read_tomogram(folder / "tomo.mrc"), Config.from_preset(preset)
+    asked = [_ask(folder, case, tomogram) for case in cases]
+    start = time.perf_counter()
+    if len(cases) == 1:
+        found = [segment(tomogram, asked[0][0], config)]
+    else:
+        found = list(segment_kinds(tomogram, [prompts for prompts, _, _ in asked], config).kinds)
+    seconds = time.perf_counter() - start
+    for case, (_, points, truths), part in zip(cases, asked, found, strict=True):
+        _score(case, part, points, truths, distance)
+        case.seconds, case.peak_gb = seconds, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
+    return cases
+
+
+def _ask(folder: Path, case: Case, tomogram: Tomogram) -> tuple[PointPrompts, Points, list[InstanceMask]]:
+    """Clicks, true centres and true instances of a case."""
     table = read_points(folder / "particles.csv").select(case.kind)
     instances = np.asarray(read_volume(next(folder.glob("instances.mrc*"))))
-    labels = table.instances
-    if labels is None:
+    if table.instances is None:
         raise SystemExit(f"{folder / 'particles.csv'} has no column 'instance'")
-    truths = [InstanceMask.crop(instances == label) for label in labels]
+    truths = [InstanceMask.crop(instances == label) for label in table.instances]
     rng = np.random.default_rng(case.seed)
     chosen = rng.choice(len(table.points), size=min(case.n_clicks, len(table.points)), replace=False)
     radius = (3 * np.median([t.n_voxels for t in truths]) / (4 * np.pi)) ** (1 / 3)
     clicks = table.points[chosen] + _within_ball(rng, len(chosen), radius / 2)
     clicks = np.clip(np.round(clicks), 0, np.array(tomogram.shape) - 1.0)
+    return PointPrompts(clicks, name=case.kind), table.points, truths
 
-    start = time.perf_counter()
-    found = segment(tomogram, PointPrompts(clicks), Config.from_preset(preset))
-    case.seconds = time.perf_counter() - start
-    case.peak_gb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
 
-    scores = score_detections(found.points, table.points, distance)
-    everything = score_detections(found.candidate_points, table.points, distance, scores=found.candidate_scores)
-    pairs = match_points(found.points, table.points, distance)
+def _score(case: Case, found: Segmentation, points: Points, truths: list[InstanceMask], distance: float) -> None:
+    """Fill in how good an answer was."""
+    scores = score_detections(found.points, points, distance)
+    everything = score_detections(found.candidate_points, points, distance, scores=found.candidate_scores)
+    pairs = match_points(found.points, points, distance)
     case.n_found, case.threshold = len(found.points), float(found.threshold or 0)
     case.precision, case.recall, case.f1 = scores.precision, scores.recall, scores.f1
     case.best_f1 = float(everything.best_f1 or 0)
@@ -85,7 +103,15 @@ def run(folder: Path, case: Case, distance: float, preset: str) -> Case:
     case.dice = float(
         np.mean([_dice(found.masks[i], truths[j]) for i, j in zip(pairs.predicted, pairs.truth, strict=True)] or [0])
     )
-    return case
+    case.separation = float(found.provenance.get("separation", 0))
+    is_true = np.isin(
+        np.arange(len(found.candidate_points)), match_points(found.candidate_points, points, distance).predicted
+    )
+    case.probabilities = [
+        (round(float(p), 3), bool(t))
+        for p, t in zip(found.candidate_scores, is_true, strict=True)
+        if found.average is not None
+    ]
 
 
 def _within_ball(rng: np.random.Generator, n: int, radius: float) -> np.ndarray:
@@ -126,6 +152,19 @@ def summarise(cases: Sequence[Case]) -> list[str]:
     return lines
 
 
+def calibrate(cases: Sequence[Case]) -> list[str]:
+    """A Markdown table, a tomogram at a time: how many of the candidates with about one probability are hits."""
+    lines = ["| tomogram | probability | candidates | mean probability | hits |", "| --- | --- | --- | --- | --- |"]
+    for tomogram in dict.fromkeys(case.tomogram for case in cases):
+        pairs = np.array([pair for case in cases if case.tomogram == tomogram for pair in case.probabilities])
+        for low in (0.0, 0.1, 0.3, 0.5, 0.7, 0.9) if len(pairs) else ():
+            high = {0.0: 0.1, 0.9: 1.01}.get(low, low + 0.2)
+            chosen = pairs[(pairs[:, 0] >= low) & (pairs[:, 0] < high)]
+            means = [f"{value:.2f}" for value in chosen.mean(axis=0)] if len(chosen) else ["", ""]
+            lines.append(f"| {tomogram} | {low:g} to {min(high, 1):g} | {len(chosen)} | {means[0]} | {means[1]} |")
+    return lines
+
+
 def _row(head: list[str], group: Sequence[Case]) -> str:
     def mean(name: str) -> float:
         return float(np.mean([getattr(c, name) for c in group]))
@@ -144,6 +183,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--distance", type=float, default=6.0, help="of a hit, in voxels")
     parser.add_argument("--preset", default="embedded")
+    parser.add_argument("--together", action="store_true", help="all kinds of a tomogram in one run")
     parser.add_argument("--jobs", type=int, default=1, help="runs at a time; more than one slows each down")
     parser.add_argument("--json", action="store_true", help="every case, as JSON")
     arguments = parser.parse_args()
@@ -156,17 +196,24 @@ def main() -> None:
         done = []
         spawn = get_context("spawn")
         with ProcessPoolExecutor(arguments.jobs, mp_context=spawn, max_tasks_per_child=1) as pool:
+            runs = _together(cases) if arguments.together else [[case] for case in cases]
             waiting = [
-                pool.submit(run, folders[case.tomogram], case, arguments.distance, arguments.preset) for case in cases
+                pool.submit(run, folders[one[0].tomogram], one, arguments.distance, arguments.preset) for one in runs
             ]
             for future in as_completed(waiting):
-                done.append(future.result())
-                print(f"{len(done)}/{len(cases)} {done[-1]}", file=sys.stderr, flush=True)
+                done += future.result()
+                print(f"{len(done)}/{len(cases)} {replace(done[-1], probabilities=[])}", file=sys.stderr, flush=True)
     done.sort(key=lambda case: (case.tomogram, case.n_clicks, case.kind, case.seed))
     if arguments.json:
         print(json.dumps({"machine": machine(), "cases": [asdict(c) for c in done]}, indent=1))
     else:
-        print("\n".join([*(f"{k}: {v}" for k, v in machine().items()), "", *summarise(done)]))
+        print("\n".join([*(f"{k}: {v}" for k, v in machine().items()), "", *summarise(done), "", *calibrate(done)]))
+
+
+def _together(cases: list[Case]) -> list[list[Case]]:
+    """The cases of all kinds with one seed and number of clicks."""
+    keys = dict.fromkeys((case.tomogram, case.n_clicks, case.seed) for case in cases)
+    return [[case for case in cases if (case.tomogram, case.n_clicks, case.seed) == key] for key in keys]
 
 
 def _cases(name: str, folder: Path, arguments: argparse.Namespace) -> list[Case]:
