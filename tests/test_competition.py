@@ -21,7 +21,7 @@ def candidates(points, scores, edge=5):
         for p in points
     )
     prompted = Prompted((), (), 6.0, TOMOGRAM, 1.0)
-    return Candidates(np.array(points, dtype=float), np.array(scores), masks, prompted, MAP, 0.5)
+    return Candidates(np.array(points, dtype=float), np.array(scores), masks, prompted, 6.0, MAP, 0.5)
 
 
 @pytest.mark.parametrize("edge", [0, 5])

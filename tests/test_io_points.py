@@ -11,10 +11,11 @@ import starfile
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+from scipy.spatial.transform import Rotation
 
 from cryosam.errors import InputNotFoundError, OutputError, PointsFileError, VoxelSizeError
 from cryosam.io import PointTable, read_points, write_points
-from cryosam.io.star import centred_to_voxels, voxels_to_centred
+from cryosam.io.star import angles_to_rotations, centred_to_voxels, rotations_to_angles, voxels_to_centred
 
 SHAPE = (5, 8, 13)  # z, y, x; odd and even
 
@@ -551,3 +552,35 @@ def test_tables_refuse_what_does_not_fit(unchecked: None) -> None:
         table.select("c")
     with pytest.raises(PointsFileError, match="no column of names"):
         PointTable(np.zeros((2, 3))).select("a")
+
+
+def relion_matrix(rot, tilt, psi):
+    """RELION's matrix of Euler angles, element by element; it turns the reference onto the particle, x, y, z."""
+    (ca, cb, cg), (sa, sb, sg) = (f(np.radians([rot, tilt, psi])) for f in (np.cos, np.sin))
+    return np.array(
+        [
+            [cg * cb * ca - sg * sa, cg * cb * sa + sg * ca, -cg * sb],
+            [-sg * cb * ca - cg * sa, -sg * cb * sa + cg * ca, sg * sb],
+            [sb * ca, sb * sa, cb],
+        ]
+    )
+
+
+def test_angles_are_those_of_relion() -> None:
+    rotations = Rotation.random(20, random_state=0)
+    for rotation, angles in zip(rotations, rotations_to_angles(rotations), strict=True):
+        reference_zyx = np.array([0.3, -1.0, 2.0])
+        np.testing.assert_allclose(
+            relion_matrix(*angles) @ reference_zyx[::-1], rotation.apply(reference_zyx)[::-1], atol=1e-12
+        )
+    back = angles_to_rotations(rotations_to_angles(rotations))
+    np.testing.assert_allclose((back * rotations.inv()).magnitude(), 0, atol=1e-7)
+
+
+def test_orientations_survive_the_star_file(tmp_path) -> None:
+    table = PointTable(np.arange(15.0).reshape(5, 3), rotations=Rotation.random(5, random_state=1))
+    write_points(tmp_path / "p.star", table, relion=4)
+    back = read_points(tmp_path / "p.star")
+    assert back.rotations is not None
+    np.testing.assert_allclose((back.rotations * table.rotations.inv()).magnitude(), 0, atol=1e-6)
+    assert back.take(np.array([3])).rotations is not None

@@ -224,12 +224,14 @@ class PropagationConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class AlignmentConfig:
-    """Comparison of the candidates with an average of the best of them.
+    """Comparison of the candidates with an average of those most like the clicked one.
 
     Parameters
     ----------
     is_on
         Whether it is done; without it the similarity of features decides (paper).
+    is_refined
+        Whether the orientations of the detections are found, which makes centres and the average sharper too.
     max_members
         Most candidates that are averaged.
     n_averages
@@ -243,6 +245,7 @@ class AlignmentConfig:
     """
 
     is_on: bool = True
+    is_refined: bool = True
     max_members: int = 40
     n_averages: int = 3
     n_rotations: int = 2000

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 from jaxtyping import Float, Int
+from scipy.spatial.transform import Rotation
 
 from cryosam.arrays import Labels, Mask, Points, Scores, Volume
 
@@ -138,6 +139,9 @@ class Segmentation:
         ``(n,)`` in [0, 1], descending.
     masks
         One a particle, in the same order; empty where only detection was asked for.
+    rotations
+        ``(n,)`` that turn the average, about its centre, to lie as each particle does; they act on z, y, x. None where
+        orientations are not known.
     score_map
         The similarity to the query at every cell, or None where nothing was matched.
     candidate_points, candidate_scores
@@ -168,6 +172,7 @@ class Segmentation:
     points: Points
     scores: Scores
     masks: tuple[InstanceMask, ...]
+    rotations: Rotation | None = None
     score_map: ScoreMap | None = None
     candidate_points: Float[np.ndarray, "m 3"] = field(default_factory=lambda: np.zeros((0, 3)))
     candidate_scores: Float[np.ndarray, " m"] = field(default_factory=lambda: np.zeros(0))
@@ -212,6 +217,7 @@ class Segmentation:
             points=np.concatenate([part.points for part in kinds])[order],
             scores=scores[order],
             masks=tuple(masks[i] for i in order),
+            rotations=_joined([part.rotations for part in kinds], order),
             candidate_points=np.concatenate([part.candidate_points for part in kinds])[ranks],
             candidate_scores=candidate_scores[ranks],
             threshold=min(thresholds, default=None),
@@ -248,6 +254,12 @@ class Segmentation:
         numbers = {part.kind: k for k, part in enumerate(self.kinds, start=1)}
         of_particle = np.array([0, *(numbers.get(name, 1) for name in self.names or [self.kind] * len(self.masks))])
         return of_particle.astype(np.uint8)[self.labels()]
+
+
+def _joined(parts: Sequence[Rotation | None], order: Int[np.ndarray, " n"]) -> Rotation | None:
+    """All rotations in an order; None where one of the parts has none."""
+    known = [part for part in parts if part is not None]
+    return Rotation.concatenate(known)[order] if len(known) == len(parts) else None
 
 
 def merge_duplicates(masks: Sequence[InstanceMask], max_overlap: float = 0.5) -> Int[np.ndarray, " k"]:

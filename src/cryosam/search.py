@@ -111,6 +111,8 @@ class Candidates:
         ``(n, 3)``, ``(n,)`` and n of the candidates.
     prompted
         What lies under the clicks.
+    diameter
+        Of the kind, in voxels.
     score_map
         The similarity to the query at every cell.
     threshold
@@ -123,6 +125,7 @@ class Candidates:
     scores: Scores
     masks: tuple[InstanceMask, ...]
     prompted: Prompted
+    diameter: float
     score_map: ScoreMap
     threshold: float
     average: Average | None = None
@@ -165,9 +168,10 @@ def search(run: Run, prompts: PointPrompts) -> Candidates:
     are enough of them, they are compared with an average of the best, and the scores become probabilities.
     """
     prompted = look(run, prompts, is_search=True)
-    found, volume = _rank(run, prompts, prompted)
-    if run.config.alignment.is_on and volume is not None and np.count_nonzero(found.scores) >= _ENOUGH_TO_AVERAGE:
-        found = _compare(run, prompts.positive, found, ball_diameter(volume))
+    found = _rank(run, prompts, prompted)
+    knows_volumes = run.config.matching.volume_tolerance is not None
+    if run.config.alignment.is_on and knows_volumes and np.count_nonzero(found.scores) >= _ENOUGH_TO_AVERAGE:
+        found = _compare(run, prompts.positive, found)
     elif run.config.matching.max_false_discovery is not None:
         run.say("the share of false detections cannot be told without an average of at least ten candidates")
     return with_threshold(run, found)
@@ -184,8 +188,8 @@ def with_threshold(run: Run, found: Candidates) -> Candidates:
     return replace(found, threshold=threshold)
 
 
-def _rank(run: Run, prompts: PointPrompts, prompted: Prompted) -> tuple[Candidates, float | None]:
-    """Candidates with their masks, ranked by features and volume; and the kind's volume where it tells."""
+def _rank(run: Run, prompts: PointPrompts, prompted: Prompted) -> Candidates:
+    """Candidates with their masks, ranked by features and volume."""
     matching, propagation = run.config.matching, run.config.propagation
     field = run.describe(prompted.diameter)
     with run.timed("matching"):
@@ -208,10 +212,11 @@ def _rank(run: Run, prompts: PointPrompts, prompted: Prompted) -> tuple[Candidat
     bound = prompted.diameter if propagation.window_diameters else run.given_diameter  # whole slices know no size
     with run.timed("segmenting"):
         masks = propagate(prompted.smoothed, points, run.segmenter, propagation, bound, run.progress)
-    volume: float | None = None
+    diameter = prompted.diameter
     if matching.volume_tolerance is not None:
         volume = kind_volume(field, query, scores, masks, prompted.trusted_masks)
         scores = agreement(field, query, scores, masks, volume, matching.volume_tolerance)
+        diameter = ball_diameter(volume)
         points = centres(points, masks)
         # the centre of a mask may lie where its candidate could not
         stays = is_allowed(points, run.tomogram.shape, run.search_mask, matching.edge_margin)
@@ -222,20 +227,20 @@ def _rank(run: Run, prompts: PointPrompts, prompted: Prompted) -> tuple[Candidat
     order = order[merge_duplicates([masks[i] for i in order])]
     kept = tuple(masks[i] for i in order)
     threshold = choose_threshold(scores[order])
-    return Candidates(points[order], scores[order], kept, prompted, matches.score_map, threshold), volume
+    return Candidates(points[order], scores[order], kept, prompted, diameter, matches.score_map, threshold)
 
 
-def _compare(run: Run, clicks: Points, found: Candidates, diameter: float) -> Candidates:
+def _compare(run: Run, clicks: Points, found: Candidates) -> Candidates:
     """The candidates with probabilities, from the comparison with an average of those most like the clicked ones.
 
     Those with score 0 are ruled out and stay so.
     """
     distances = np.linalg.norm(found.points[:, None] - clicks, axis=2)
-    clicked = np.unique(distances.argmin(axis=0)[distances.min(axis=0) <= diameter])
+    clicked = np.unique(distances.argmin(axis=0)[distances.min(axis=0) <= found.diameter])
     starts = clicked if len(clicked) else np.zeros(1, dtype=int)
     settings, device, possible = run.config.alignment, resolve_device(run.config.device), found.scores > 0
     with run.timed("aligning"):
-        aligned = align(run.normalised, found.points, starts, diameter, settings, device, is_possible=possible)
+        aligned = align(run.normalised, found.points, starts, found.diameter, settings, device, is_possible=possible)
     evidence = aligned.evidence
     run.provenance["separation"] = round(evidence.separation, 2)
     if evidence.separation < _DOUBTFUL:

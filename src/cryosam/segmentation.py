@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from cryosam.arrays import Mask, Progress
+from cryosam.backends import resolve_device
 from cryosam.cache import FeatureCache
 from cryosam.competition import compete
 from cryosam.config import Config
@@ -14,10 +15,13 @@ from cryosam.errors import PromptError
 from cryosam.masks import InstanceMask, Segmentation
 from cryosam.prompted import Prompted
 from cryosam.prompts import PointPrompts
+from cryosam.refinement import refine
 from cryosam.search import Candidates, Run, centres, is_visible, look, search, with_threshold
 from cryosam.tomogram import Tomogram
 
 __all__ = ["pick", "segment", "segment_kinds", "segment_prompts"]
+
+_ENOUGH_TO_REFINE = 5  # particles
 
 
 def segment(
@@ -166,17 +170,25 @@ def _accept(run: Run, found: Candidates, kind: str) -> Segmentation:
     if found.average is not None:
         run.provenance["expected_false"] = round(float((1 - found.scores[kept]).sum()), 2)
     _comment(run, n_above, len(found.scores), found.masks[kept])
+    points, average, rotations = found.points[kept], found.average, None
+    if average is not None and run.config.alignment.is_refined and len(points) >= _ENOUGH_TO_REFINE:
+        device = resolve_device(run.config.device)
+        with run.timed("refining"):
+            refined = refine(run.normalised, points, average, found.diameter, run.config.alignment, device)
+        points, average, rotations = refined.points, refined.average, refined.rotations
+        run.provenance["resolution_voxels"] = round(refined.resolution, 2)
     return _result(
         run,
         found.prompted,
-        points=found.points[kept],
+        points=np.clip(points, 0, np.array(run.tomogram.shape) - 1.0),
         scores=found.scores[kept],
         masks=found.masks[kept],
+        rotations=rotations,
         score_map=found.score_map,
         candidate_points=found.points,
         candidate_scores=found.scores,
         threshold=found.threshold,
-        average=found.average,
+        average=average,
         kind=kind,
     )
 

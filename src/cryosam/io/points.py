@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float, Integer
+from scipy.spatial.transform import Rotation
 
 from cryosam.arrays import Scores
 from cryosam.errors import PointsFileError
@@ -13,7 +14,7 @@ __all__ = ["PointTable"]
 
 @dataclass(frozen=True, eq=False)
 class PointTable:
-    """Points, and for each a score, an instance and a name where they are known.
+    """Points, and for each a score, an instance, a name and an orientation where they are known.
 
     Parameters
     ----------
@@ -25,6 +26,8 @@ class PointTable:
         n names of kinds, or None.
     instances
         ``(n,)`` labels of the instances, or None.
+    rotations
+        ``(n,)`` that turn the kind's reference to lie as the particle does, or None; they act on z, y, x.
 
     Raises
     ------
@@ -41,12 +44,13 @@ class PointTable:
     scores: Scores | None = None
     names: tuple[str, ...] | None = None
     instances: Integer[np.ndarray, " n"] | None = None
+    rotations: Rotation | None = None
 
     def __post_init__(self) -> None:
         points = np.asarray(self.points, dtype=float)
         if points.ndim != 2 or points.shape[1] != 3 or not np.isfinite(points).all():
             raise PointsFileError("every point needs three finite numbers z, y, x")
-        for column in ("scores", "names", "instances"):
+        for column in ("scores", "names", "instances", "rotations"):
             values = getattr(self, column)
             if values is not None and len(values) != len(points):
                 raise PointsFileError(f"{len(points)} points but {len(values)} {column}")
@@ -69,6 +73,7 @@ class PointTable:
             None if self.scores is None else self.scores[indices],
             None if self.names is None else tuple(self.names[i] for i in indices),
             None if self.instances is None else self.instances[indices],
+            None if self.rotations is None else self.rotations[indices],
         )
 
     def select(self, name: str) -> "PointTable":

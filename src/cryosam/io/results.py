@@ -38,7 +38,7 @@ __all__ = [
 OUTPUTS: Mapping[str, str] = {
     "report.html": "this page",
     "particles.csv": "a row a particle, best first: z,y,x in voxels, score, number in instances.mrc (0: no mask)",
-    "particles.star": "the same positions for RELION 5; without a voxel size, for RELION 4, in voxels",
+    "particles.star": "the same for RELION 5, or 4 without a voxel size; the angles turn average.mrc onto each",
     "candidates.csv": "everything that was looked at, kept or not, with its score: to choose another threshold",
     "instances.mrc": "for each voxel the number of its particle, or 0",
     "semantic.mrc": "1 in any particle, or the number of its kind; 0 elsewhere",
@@ -263,6 +263,7 @@ def _write_files(
             table,
             instances=np.arange(1, len(table) + 1),
             names=tuple(numbers[name] for name in segmentation.names) or None,
+            rotations=segmentation.rotations,
         ),
         shape=segmentation.shape,
         voxel_size_angstrom=size,

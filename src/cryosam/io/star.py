@@ -37,7 +37,14 @@ from cryosam.errors import PointsFileError, VoxelSizeError
 from cryosam.io.atomic import atomic_path
 from cryosam.io.points import PointTable
 
-__all__ = ["centred_to_voxels", "read_star", "voxels_to_centred", "write_star"]
+__all__ = [
+    "angles_to_rotations",
+    "centred_to_voxels",
+    "read_star",
+    "rotations_to_angles",
+    "voxels_to_centred",
+    "write_star",
+]
 
 _log = logging.getLogger(__name__)
 
@@ -45,6 +52,7 @@ _PIXELS = ["rlnCoordinateZ", "rlnCoordinateY", "rlnCoordinateX"]
 _CENTRED = ["rlnCenteredCoordinateZAngst", "rlnCenteredCoordinateYAngst", "rlnCenteredCoordinateXAngst"]
 _ORIGINS = ["rlnOriginZAngst", "rlnOriginYAngst", "rlnOriginXAngst"]
 _OLD_ORIGINS = ["rlnOriginZ", "rlnOriginY", "rlnOriginX"]
+_ANGLES = ["rlnAngleRot", "rlnAngleTilt", "rlnAnglePsi"]
 _SUBTOMOGRAM_ANGLES = ["rlnTomoSubtomogramRot", "rlnTomoSubtomogramTilt", "rlnTomoSubtomogramPsi"]
 _TOMOGRAMS = ["rlnTomoName", "rlnMicrographName"]
 _COORDINATE_PIXEL_SIZES = ["rlnTomoTiltSeriesPixelSize", "rlnMicrographPixelSize", "rlnDetectorPixelSize"]
@@ -76,6 +84,42 @@ def voxels_to_centred(points: Points, shape: Sequence[int], voxel_size_angstrom:
     return (points - np.asarray(shape, dtype=float) / 2) * voxel_size_angstrom
 
 
+def rotations_to_angles(rotations: Rotation) -> Float[np.ndarray, "n 3"]:
+    """RELION's rot, tilt, psi in degrees.
+
+    Parameters
+    ----------
+    rotations
+        ``(n,)`` that turn the reference to lie as the particle does, and act on z, y, x. As a matrix on x, y, z each is
+        RELION's A = Rz(-psi) Ry(-tilt) Rz(-rot).
+
+    Examples
+    --------
+    >>> x_to_y = Rotation.from_matrix([[[1, 0, 0], [0, 0, 1], [0, -1, 0]]])
+    >>> (rotations_to_angles(x_to_y) + 0.0).round().tolist()
+    [[-90.0, 0.0, 0.0]]
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # at tilt 0 only the sum of rot and psi is determined
+        return np.asarray(_x_first(rotations).inv().as_euler("ZYZ", degrees=True))
+
+
+def angles_to_rotations(angles: Float[np.ndarray, "n 3"]) -> Rotation:
+    """Inverse of `rotations_to_angles`.
+
+    Examples
+    --------
+    >>> angles_to_rotations(np.array([[0.0, 90.0, 0.0]])).apply([1.0, 0.0, 0.0]).round()  # z, y, x: from z to -x
+    array([[ 0.,  0., -1.]])
+    """
+    return _x_first(Rotation.from_euler("ZYZ", angles, degrees=True).inv())
+
+
+def _x_first(rotations: Rotation) -> Rotation:
+    """Rotations of z, y, x as those of x, y, z, and back."""
+    return Rotation.from_matrix(rotations.as_matrix()[:, ::-1, ::-1])
+
+
 def read_star(
     path: Path,
     *,
@@ -88,7 +132,8 @@ def read_star(
     Parameters
     ----------
     path
-        A particles file. ``rlnAutopickFigureOfMerit`` becomes the scores, ``rlnClassNumber`` the names.
+        A particles file. ``rlnAutopickFigureOfMerit`` becomes the scores, ``rlnClassNumber`` the names,
+        ``rlnAngleRot``, ``rlnAngleTilt`` and ``rlnAnglePsi`` the rotations, unless there is ``rlnTomoSubtomogramRot`` too.
     shape
         Of the tomogram, z, y, x in voxels; needed for RELION 5.
     voxel_size_angstrom
@@ -127,6 +172,7 @@ def read_star(
         points,
         _numbers(path, rows, [_SCORE])[:, 0] if _SCORE in rows else None,
         tuple(str(c) for c in rows[_CLASS]) if _CLASS in rows else None,
+        rotations=_rotations(path, rows),
     )
 
 
@@ -147,9 +193,9 @@ def write_star(
     path
         The file to make.
     table
-        Scores become ``rlnAutopickFigureOfMerit``. Names become ``rlnClassNumber``: themselves if all are positive
-        whole numbers, and otherwise their rank in the order of first appearance, from 1. Instances become the number
-        at the end of ``rlnTomoParticleName``.
+        Scores become ``rlnAutopickFigureOfMerit``, rotations ``rlnAngleRot``, ``rlnAngleTilt``, ``rlnAnglePsi``. Names
+        become ``rlnClassNumber``: themselves if all are positive whole numbers, and otherwise their rank in the order
+        of first appearance, from 1. Instances become the number at the end of ``rlnTomoParticleName``.
     shape
         Of the tomogram, z, y, x in voxels; needed for RELION 5.
     voxel_size_angstrom
@@ -193,6 +239,8 @@ def write_star(
     particles["rlnTomoName"] = name
     if table.instances is not None:
         particles["rlnTomoParticleName"] = [f"{name}/{i}" for i in table.instances]
+    if table.rotations is not None:
+        particles[_ANGLES] = rotations_to_angles(table.rotations)
     if table.scores is not None:
         particles[_SCORE] = table.scores
     if table.names is not None:
@@ -204,6 +252,13 @@ def write_star(
     text = starfile.to_string(blocks).partition("\n")[2]  # without its first line, which holds the time
     with atomic_path(path) as temporary:
         temporary.write_text(f"# version {30001 if relion == 4 else 50001}\n{text}", encoding="utf-8")
+
+
+def _rotations(path: Path, rows: pd.DataFrame) -> Rotation | None:
+    """Orientations; None where there are no angles, or angles of a subtomogram that turn them further."""
+    if not set(_ANGLES) <= set(rows) or set(_SUBTOMOGRAM_ANGLES) & set(rows):
+        return None
+    return angles_to_rotations(_numbers(path, rows, _ANGLES))
 
 
 def _read_blocks(path: Path) -> dict[str, pd.DataFrame]:

@@ -1,0 +1,160 @@
+"""How each particle of a kind lies, and a sharper average of them."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from scipy.spatial.transform import Rotation
+from torch import Tensor
+
+from cryosam.arrays import Points
+from cryosam.config import AlignmentConfig
+from cryosam.masks import Average
+from cryosam.subtomograms import Subtomograms, merge, shifts_within, turn_back, uniform_rotations
+from cryosam.tomogram import Tomogram
+
+__all__ = ["Refinement", "refine"]
+
+_SIZE_PX = 24  # pixels a diameter at most
+_COARSE_PX, _COARSE_DETAIL = 12, 0.25  # the same, and detail in diameters, of the search over all rotations
+_DETAIL, _LEAST_DETAIL = 1 / 6, 2.2  # diameters and voxels, finest that is compared
+_SHIFT_PX = 2.0
+_N_WAYS = 10  # to lie that are tried at the fine detail, at least _APART degrees from each other
+_APART = 35.0
+_STEPS = (10.0, 7.0, 4.0, 2.0)  # degrees between the rotations around the best, round by round
+_FOLDS = 4  # of the particles: each is compared with an average of the other folds
+_ALIKE = 0.5  # correlation of the two halves' averages that ends the resolution
+
+
+@dataclass(frozen=True, eq=False)
+class Refinement:
+    """How particles lie.
+
+    Parameters
+    ----------
+    rotations
+        ``(n,)`` that turn the average, about its centre, to lie as the particle does; they act on z, y, x.
+    points
+        ``(n, 3)`` centres z, y, x in voxels: the same place in every particle.
+    average
+        Mean of all particles, corrected for the missing wedge; its centre is the points' place.
+    resolution
+        In voxels, where the Fourier shell correlation of averages of two halves falls below one half.
+    """
+
+    rotations: Rotation
+    points: Points
+    average: Average
+    resolution: float
+
+
+def refine(
+    tomogram: Tomogram,
+    points: Points,
+    average: Average,
+    diameter: float,
+    config: AlignmentConfig,
+    device: str = "cpu",
+) -> Refinement:
+    """Find out how each particle lies, from a coarse average of them.
+
+    Particles that look alike in two ways at the coarse detail may lie in either. So the ways that fit best are compared
+    again at a finer detail, and the best of them is then refined in smaller and smaller steps. A particle is always
+    compared with an average of others. The place that all centres then mark is the median of those that were given, as
+    seen in the particles' own frame.
+
+    Parameters
+    ----------
+    tomogram
+        Normalised: protein bright.
+    points
+        ``(n, 3)`` centres z, y, x in voxels, n at least 2.
+    average
+        Of `cryosam.alignment.align`.
+    diameter
+        Of the kind, in voxels.
+    config
+        Rotations and tilts.
+    device
+        Where to compute.
+    """
+    centres = points
+    ways, points = _coarse_ways(tomogram, points, average, diameter, config, device)
+    detail = max(_LEAST_DETAIL, _DETAIL * diameter)
+    cut = Subtomograms.of(tomogram, diameter, size_px=_SIZE_PX, detail=detail, max_tilt=config.max_tilt, device=device)
+    frame, shifts, n = cut.frame, shifts_within(_SHIFT_PX), len(points)
+    folds = np.array_split(np.random.default_rng(0).permutation(n), min(_FOLDS, n))
+    still = np.zeros((n, 3))
+    for degrees in _STEPS:
+        boxes = cut.cut(points)
+        spectra = frame.spectra(boxes)
+        parts = turn_back(frame, boxes, Rotation.concatenate([way[:1] for way in ways]), still)
+        moves, turns = np.zeros((n, 3)), [way[:1] for way in ways]
+        for fold in folds:
+            others = np.setdiff1d(np.arange(n), fold)
+            held_out = merge(frame, *(part[others] for part in parts))
+            for i in fold:
+                tried = Rotation.concatenate([way * _around(degrees) for way in ways[i]])
+                found = frame.search(frame.turned(held_out, tried), spectra[i : i + 1], shifts)
+                turns[i] = tried[found.rotation[:1]]
+                moves[i] = cut.step * shifts[int(found.shift[0])]
+        ways, points = turns, points + moves
+    rotations = Rotation.concatenate(ways)
+    points = points + rotations.apply(np.median(rotations.inv().apply(centres - points), axis=0))
+    parts = turn_back(frame, cut.cut(points), rotations, still)
+    halves = [merge(frame, *(part[k::2] for part in parts)) for k in range(2)]
+    refined = Average(merge(frame, *parts).cpu().numpy(), cut.step)
+    return Refinement(rotations, points, refined, _resolution(halves[0], halves[1]) * cut.step)
+
+
+def _coarse_ways(
+    tomogram: Tomogram, points: Points, average: Average, diameter: float, config: AlignmentConfig, device: str
+) -> tuple[list[Rotation], Points]:
+    """The rotations, best first and apart from each other, in which each particle fits the average; moved points."""
+    detail = max(config.resolution, _COARSE_DETAIL * diameter)
+    cut = Subtomograms.of(
+        tomogram, diameter, size_px=_COARSE_PX, detail=detail, max_tilt=config.max_tilt, device=device
+    )
+    rotations, shifts = uniform_rotations(config.n_rotations), shifts_within(_SHIFT_PX)
+    template = torch.from_numpy(np.ascontiguousarray(average.data, dtype=np.float32)).to(device)
+    found = cut.frame.search(cut.frame.turned(template, rotations), cut.spectra(points), shifts, n_best=200)
+    ways = [rotations[_apart(rotations, best)] for best in found.best]
+    return ways, points + cut.step * shifts[found.shift]
+
+
+def _apart(rotations: Rotation, order: Int[np.ndarray, " b"]) -> list[int]:
+    """The first of some rotations, and those after it that are far from all before."""
+    kept: list[int] = []
+    for i in order.tolist():
+        near = bool(kept) and (rotations[kept] * rotations[i].inv()).magnitude().min() < np.radians(_APART)
+        if not near:
+            kept.append(i)
+        if len(kept) == _N_WAYS:
+            break
+    return kept
+
+
+def _around(degrees: float) -> Rotation:
+    """No rotation, and small ones about all axes."""
+    vectors = np.mgrid[-1:2, -1:2, -1:2].reshape(3, -1).T
+    vectors = vectors[np.linalg.norm(vectors, axis=1) < 1.5]
+    return Rotation.from_rotvec(np.radians(degrees) * vectors)
+
+
+def _resolution(first: Float[Tensor, "e e e"], second: Float[Tensor, "e e e"]) -> float:
+    """Pixels a period at which the Fourier shell correlation of two averages falls below one half."""
+    edge = len(first)
+    spectra = [torch.fft.fftn(torch.fft.ifftshift(half)) for half in (first, second)]
+    frequencies = torch.fft.fftfreq(edge, 1 / edge, device=first.device)
+    z, y, x = torch.meshgrid(frequencies, frequencies, frequencies, indexing="ij")
+    shell = torch.sqrt(z**2 + y**2 + x**2).round().long().flatten()
+
+    def summed(values: Float[Tensor, "e e e"]) -> Float[Tensor, " s"]:
+        return values.new_zeros(int(shell.max()) + 1).index_add(0, shell, values.flatten())
+
+    shared = summed((spectra[0] * spectra[1].conj()).real)
+    correlation = shared / torch.sqrt(summed(spectra[0].abs() ** 2) * summed(spectra[1].abs() ** 2)).clamp(min=1e-12)
+    below = torch.nonzero(correlation[1 : edge // 2] < _ALIKE)
+    last = int(below[0]) if len(below) else edge // 2 - 1  # shells from 1 on that are alike
+    return edge / max(last, 1)

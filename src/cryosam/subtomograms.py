@@ -1,0 +1,292 @@
+"""Subtomograms in Fourier space: cut out, compared in many orientations, averaged.
+
+Boxes are compared in a band of frequencies where the tilt series has information, whitened by the spectrum of the
+background. The correlations of all rotations, shifts and particles are then one product of matrices.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Complex, Float, Int
+from scipy.spatial.transform import Rotation
+from torch import Tensor
+from torch.nn import functional
+
+from cryosam.arrays import Points, Scores
+from cryosam.tomogram import Tomogram
+
+__all__ = [
+    "Found",
+    "Frame",
+    "Subtomograms",
+    "merge",
+    "shifts_within",
+    "turn_back",
+    "uniform_rotations",
+]
+
+_RADIUS = 0.725  # of the mask, in diameters
+_EDGE_PX = 3.0  # over which the mask falls to 0
+_BOXES_PX = (20, 64)  # least and largest edge of a box
+_FILLING = 0.2  # of full sampling: added to the density of samples that the average is divided by
+_N_BACKGROUND = 200  # boxes that tell the spectrum of the background
+_TOGETHER = 2000  # shifted particles in one product of matrices
+_TOGETHER_BOXES = 64
+
+
+@dataclass(frozen=True, eq=False)
+class Subtomograms:
+    """Where boxes around particles of one size are cut from.
+
+    Parameters
+    ----------
+    volume
+        ``(z, y, x)`` of the tomogram.
+    step
+        Voxels a pixel of a box.
+    frame
+        What of a box is compared.
+    background
+        ``(m, edge, edge, edge)`` boxes without regard to what is there.
+    """
+
+    volume: Float[Tensor, "z y x"]
+    step: float
+    frame: "Frame"
+    background: Float[Tensor, "m e e e"]
+
+    @classmethod
+    def of(
+        cls, tomogram: Tomogram, diameter: float, *, size_px: int, detail: float, max_tilt: float, device: str
+    ) -> "Subtomograms":
+        """Boxes for particles of a diameter in voxels.
+
+        Parameters
+        ----------
+        tomogram
+            Normalised: protein bright.
+        diameter
+            Of the particles, in voxels.
+        size_px
+            Pixels a diameter, at most; a pixel is never smaller than a voxel.
+        detail
+            Finest that is compared, in voxels.
+        max_tilt
+            Degrees of the tilt series, in either direction, about the y axis.
+        device
+            Where to compute.
+        """
+        step = max(1.0, diameter / size_px)
+        volume = torch.from_numpy(np.ascontiguousarray(tomogram.data, dtype=np.float32)).to(device)
+        frame = Frame.around(diameter / step, detail / step, max_tilt, device)
+        margin = np.minimum(frame.edge * step / 2, (np.array(tomogram.shape) - 1) / 2)
+        random = np.random.default_rng(0)
+        somewhere = random.uniform(margin, np.array(tomogram.shape) - 1 - margin, (_N_BACKGROUND, 3))
+        background = frame.masked(_boxes(volume, somewhere, frame.edge, step))
+        return cls(volume, step, frame.whitened(background), background)
+
+    def cut(self, points: Points) -> Float[Tensor, "n e e e"]:
+        """Boxes around points ``(n, 3)`` in voxels, masked."""
+        return self.frame.masked(_boxes(self.volume, points, self.frame.edge, self.step))
+
+    def spectra(self, points: Points) -> Complex[Tensor, "n k"]:
+        """Weighted coefficients of the boxes around points."""
+        parts = (points[start : start + _TOGETHER_BOXES] for start in range(0, len(points), _TOGETHER_BOXES))
+        return torch.cat([self.frame.spectra(self.cut(part)) for part in parts])
+
+
+def uniform_rotations(n: int) -> Rotation:
+    """Rotations that cover all orientations evenly: super-Fibonacci spirals (Alexa, CVPR 2022).
+
+    Neighbours are about ``(8 pi^2 / n)^(1/3)`` radians apart.
+
+    Examples
+    --------
+    >>> len(uniform_rotations(600))
+    600
+    """
+    s = np.arange(n) + 0.5
+    phi, psi = np.sqrt(2), 1.533751168755204288118041
+    inner, outer, alpha, beta = np.sqrt(s / n), np.sqrt(1 - s / n), 2 * np.pi * s / phi, 2 * np.pi * s / psi
+    circles = [inner * np.sin(alpha), inner * np.cos(alpha), outer * np.sin(beta), outer * np.cos(beta)]
+    return Rotation.from_quat(np.stack(circles, axis=1))
+
+
+@dataclass(frozen=True, eq=False)
+class Found:
+    """How particles compare with templates.
+
+    Parameters
+    ----------
+    correlations
+        ``(n,)`` of each particle with its best template, at its best shift.
+    rotation, shift
+        ``(n,)`` indices of these.
+    best
+        ``(n, b)`` indices of the best templates, best first.
+    """
+
+    correlations: Scores
+    rotation: Int[np.ndarray, " n"]
+    shift: Int[np.ndarray, " n"]
+    best: Int[np.ndarray, "n b"]
+
+
+@dataclass(frozen=True, eq=False)
+class Frame:
+    """Which Fourier coefficients of a box are compared, and with what weight.
+
+    Parameters
+    ----------
+    edge
+        Of the boxes, in pixels.
+    mask
+        Soft ball around the particle.
+    tilted
+        ``(edge, edge, edge)`` where the tilt series has information, frequency 0 in the middle.
+    band
+        Indices of the coefficients in the half spectrum.
+    frequencies
+        ``(k, 3)`` of the coefficients, in cycles a box.
+    weights
+        ``(k,)`` of the coefficients.
+    """
+
+    edge: int
+    mask: Float[Tensor, "e e e"]
+    tilted: Float[Tensor, "e e e"]
+    band: Int[Tensor, " k"]
+    frequencies: Float[Tensor, "k 3"]
+    weights: Float[Tensor, " k"]
+
+    @classmethod
+    def around(cls, diameter: float, detail: float, max_tilt: float, device: str) -> "Frame":
+        """Frame for particles of a diameter in pixels, and the finest detail in pixels; not whitened."""
+        radius = _RADIUS * diameter
+        edge = int(np.clip(2 * np.ceil(radius + _EDGE_PX + 1.5), *_BOXES_PX))
+        pixels = torch.arange(edge, dtype=torch.float32) - edge // 2
+        z, y, x = torch.meshgrid(pixels, pixels, pixels, indexing="ij")
+        mask = ((radius + _EDGE_PX - torch.sqrt(z**2 + y**2 + x**2)) / _EDGE_PX).clamp(0, 1)
+        # pixels and frequencies are the same numbers; tilts are about the y axis
+        tilted = (z.abs() <= x.abs() * np.tan(np.radians(max_tilt)) + 0.5).float()
+        half = torch.fft.ifftshift(torch.stack([z, y, x, tilted], dim=-1), dim=(0, 1, 2))[:, :, : edge // 2 + 1]
+        half = half.flatten(0, 2)
+        length = half[:, :3].norm(dim=1)
+        band = torch.nonzero((length >= 1) & (length <= edge / detail) & (half[:, 3] > 0))[:, 0]
+        frequencies = half[band, :3]
+        weights = torch.sqrt(torch.where(frequencies[:, 2] == 0, 1.0, 2.0))  # the other half of the spectrum
+        on_device = (tensor.to(device) for tensor in (mask, tilted, band, frequencies, weights))
+        return cls(edge, *on_device)
+
+    def masked(self, boxes: Float[Tensor, "n e e e"]) -> Float[Tensor, "n e e e"]:
+        """Boxes less their mean in the mask, times the mask."""
+        mean = (boxes * self.mask).sum(dim=(1, 2, 3), keepdim=True) / self.mask.sum()
+        return (boxes - mean) * self.mask
+
+    def spectra(self, boxes: Float[Tensor, "n e e e"]) -> Complex[Tensor, "n k"]:
+        """Weighted coefficients of boxes."""
+        centred = torch.fft.ifftshift(boxes, dim=(1, 2, 3))
+        return torch.fft.rfftn(centred, dim=(1, 2, 3)).flatten(1)[:, self.band] * self.weights
+
+    def whitened(self, background: Float[Tensor, "n e e e"]) -> "Frame":
+        """The same with weights that make the spectrum of the background flat."""
+        power = (self.spectra(background) / self.weights).abs().square().median(dim=0).values
+        shell = self.frequencies.norm(dim=1).round().long()
+        total = power.new_zeros(int(shell.max()) + 1).index_add(0, shell, power)
+        mean = total / torch.bincount(shell, minlength=len(total)).clamp(min=1)
+        weights = self.weights / torch.sqrt(mean[shell].clamp(min=1e-12))
+        return Frame(self.edge, self.mask, self.tilted, self.band, self.frequencies, weights)
+
+    def turned(self, average: Float[Tensor, "e e e"], rotations: Rotation) -> Complex[Tensor, "r k"]:
+        """Coefficients of the average, turned in many ways: read where each rotation takes them from.
+
+        The spectrum is that of the average in a box twice as large, in which linear interpolation is good enough.
+        """
+        half = self.edge // 2
+        padded = functional.pad(average * self.mask, (half,) * 6)
+        spectrum = torch.fft.fftshift(torch.fft.fftn(torch.fft.ifftshift(padded)))
+        parts = torch.view_as_real(spectrum).permute(3, 0, 1, 2).contiguous()
+        matrices = torch.from_numpy(rotations.as_matrix().astype(np.float32)).to(average.device)
+        turned = []
+        for some in torch.split(matrices, _TOGETHER):
+            source = 2 * torch.einsum("rji,kj->rki", some, self.frequencies) + self.edge
+            values = _sample(parts, source[None, None])[:, 0]
+            turned.append(torch.complex(values[0], values[1]) * self.weights)
+        return torch.cat(turned)
+
+    def moved(self, spectra: Complex[Tensor, "n k"], shifts: Float[np.ndarray, "m 3"]) -> Complex[Tensor, "n m k"]:
+        """Coefficients of the boxes as they would be around their centres plus the shifts."""
+        offsets = torch.from_numpy(shifts.astype(np.float32)).to(spectra.device)
+        return spectra[:, None] * torch.exp(2j * torch.pi / self.edge * (offsets @ self.frequencies.T))
+
+    def search(
+        self,
+        templates: Complex[Tensor, "r k"],
+        spectra: Complex[Tensor, "n k"],
+        shifts: Float[np.ndarray, "m 3"],
+        n_best: int = 1,
+    ) -> "Found":
+        """The templates with the highest normalised correlation with each particle, each at its best shift."""
+        templates = templates / templates.norm(dim=1, keepdim=True).clamp(min=1e-12)
+        flat = torch.view_as_real(templates).flatten(1).T
+        found: list[tuple[Tensor, Tensor, Tensor]] = []
+        for some in torch.split(spectra, max(1, _TOGETHER // len(shifts))):
+            unit = some / some.norm(dim=1, keepdim=True).clamp(min=1e-12)
+            moved = torch.view_as_real(self.moved(unit, shifts)).flatten(2)
+            at_best_shift, shift = (moved @ flat).max(dim=1)
+            best, rotation = at_best_shift.topk(min(n_best, len(templates)), dim=1)
+            found.append((best, rotation, shift.gather(1, rotation)))
+        correlations, chosen, moves = (torch.cat([one[i] for one in found]).cpu().numpy() for i in range(3))
+        return Found(correlations[:, 0].astype(float), chosen[:, 0], moves[:, 0], chosen)
+
+
+def turn_back(
+    frame: Frame, boxes: Float[Tensor, "n e e e"], rotations: Rotation, shifts: Float[np.ndarray, "n 3"]
+) -> tuple[Float[Tensor, "n e e e"], Float[Tensor, "n e e e"]]:
+    """Each box turned back onto the average, and where in Fourier space it then has information."""
+    turned, samples = [], []
+    for box, back, shift in zip(boxes, rotations.inv(), shifts, strict=True):
+        turned.append(_turn(torch.roll(box, tuple(int(-s) for s in shift), dims=(0, 1, 2)), back))
+        samples.append(_turn(frame.tilted, back))
+    return torch.stack(turned), torch.stack(samples)
+
+
+def merge(frame: Frame, turned: Float[Tensor, "n e e e"], samples: Float[Tensor, "n e e e"]) -> Float[Tensor, "e e e"]:
+    """Mean of boxes that were turned back, each Fourier coefficient by how many of them have it."""
+    spectrum = torch.fft.fftn(torch.fft.ifftshift(turned.mean(dim=0)))
+    spectrum /= torch.fft.ifftshift(samples.mean(dim=0)) + _FILLING
+    average = torch.fft.fftshift(torch.fft.ifftn(spectrum).real)
+    return average - (average * frame.mask).sum() / frame.mask.sum()
+
+
+def _turn(volume: Float[Tensor, "e e e"], rotation: Rotation) -> Float[Tensor, "e e e"]:
+    """The volume turned about its middle pixel."""
+    edge = len(volume)
+    pixels = torch.arange(edge, device=volume.device, dtype=torch.float32) - edge // 2
+    grid = torch.stack(torch.meshgrid(pixels, pixels, pixels, indexing="ij"), dim=-1)
+    matrix = torch.from_numpy(rotation.as_matrix().astype(np.float32)).to(volume.device)
+    return _sample(volume[None], (grid @ matrix + edge // 2)[None])[0]  # each pixel is read where it was before
+
+
+def _boxes(volume: Float[Tensor, "z y x"], points: Points, edge: int, step: float) -> Float[Tensor, "n e e e"]:
+    """Boxes around points, a pixel every ``step`` voxels; beyond the faces the nearest voxel's value."""
+    pixels = step * (torch.arange(edge, device=volume.device, dtype=torch.float32) - edge // 2)
+    grid = torch.stack(torch.meshgrid(pixels, pixels, pixels, indexing="ij"), dim=-1)
+    centres = torch.from_numpy(points.astype(np.float32)).to(volume.device)
+    boxes = [_sample(volume[None], (grid + centre)[None]) for centre in centres]
+    return torch.cat(boxes) if boxes else volume.new_zeros(0, edge, edge, edge)
+
+
+def _sample(volumes: Float[Tensor, "c z y x"], places: Float[Tensor, "1 a b d 3"]) -> Float[Tensor, "c a b d"]:
+    """Values at places z, y, x in voxels, by linear interpolation; beyond the faces the nearest voxel's."""
+    last = torch.tensor(volumes.shape[1:], device=volumes.device, dtype=torch.float32) - 1
+    grid = (2 * places / last.clamp(min=1) - 1).flip(-1)
+    return functional.grid_sample(volumes[None], grid, align_corners=True, padding_mode="border")[0]
+
+
+def shifts_within(reach: float) -> Float[np.ndarray, "m 3"]:
+    """All whole-pixel shifts within a distance."""
+    n = int(reach)
+    shifts = np.mgrid[-n : n + 1, -n : n + 1, -n : n + 1].reshape(3, -1).T.astype(float)
+    return shifts[np.linalg.norm(shifts, axis=1) <= reach]

@@ -1,0 +1,70 @@
+"""Orientations and centres of planted particles."""
+
+import numpy as np
+import pytest
+from scipy.spatial.transform import Rotation
+
+from cryosam.alignment import align
+from cryosam.config import AlignmentConfig
+from cryosam.refinement import Refinement, refine
+from test_alignment import scene
+
+N = 12
+OFF = np.random.default_rng(3).uniform(-1.2, 1.2, (N, 3))  # voxels that the given centres are wrong by
+
+
+@pytest.fixture(scope="module")
+def found() -> tuple[Refinement, np.ndarray, Rotation]:
+    tomogram, centres, turns = scene()
+    points = centres[:N] + OFF
+    coarse = align(tomogram, points, np.array([0]), 14.0, AlignmentConfig())
+    return refine(tomogram, points, coarse.average, 14.0, AlignmentConfig()), centres[:N], turns[:N]
+
+
+def test_planted_rotations_are_recovered_within_the_step(found) -> None:
+    """Up to one common rotation, that of the average."""
+    refined, _, turns = found
+    frames = turns.inv() * refined.rotations
+    errors = min((np.degrees((frame.inv() * frames).magnitude()) for frame in frames), key=np.median)
+    step = np.degrees((8 * np.pi**2 / AlignmentConfig().n_rotations) ** (1 / 3))
+    assert errors.max() < step
+    assert np.median(errors) < 8
+
+
+def test_centres_mark_one_place_in_all_particles(found) -> None:
+    refined, centres, _ = found
+    offsets = refined.rotations.inv().apply(refined.points - centres)
+    assert np.linalg.norm(offsets - offsets.mean(axis=0), axis=1).mean() < 0.7
+    assert np.linalg.norm(refined.points - centres, axis=1).mean() < np.linalg.norm(OFF, axis=1).mean()
+
+
+def test_a_particle_is_its_average_turned(found) -> None:
+    """Read where the rotation takes it, the average looks like the particle: the direction is not the inverse one."""
+    from scipy import ndimage
+
+    refined, _, _ = found
+    tomogram, _, _ = scene()
+    smooth = ndimage.gaussian_filter(tomogram.data, 1.0)
+    edge = len(refined.average.data)
+    grid = np.stack(np.indices((21,) * 3), axis=-1).reshape(-1, 3) - 10.0
+    grid = grid[np.linalg.norm(grid, axis=1) < 9]
+    correlations = {}
+    for name in ("as documented", "inverse"):
+        values = []
+        for point, rotation in zip(refined.points, refined.rotations, strict=True):
+            back = rotation.inv() if name == "as documented" else rotation
+            at_average = back.apply(grid) / refined.average.step + edge // 2
+            template = ndimage.map_coordinates(refined.average.data, at_average.T, order=1)
+            seen = ndimage.map_coordinates(smooth, (grid + point).T, order=1, mode="nearest")
+            values.append(np.corrcoef(template, seen)[0, 1])
+        correlations[name] = np.mean(values)
+    assert correlations["as documented"] > 0.6
+    assert correlations["as documented"] > correlations["inverse"] + 0.2
+
+
+def test_noise_resolves_less_than_particles(found) -> None:
+    refined, _, _ = found
+    tomogram, centres, _ = scene(noise=1.5)
+    coarse = align(tomogram, centres, np.array([0]), 14.0, AlignmentConfig())
+    noisy = refine(tomogram, centres[:N], coarse.average, 14.0, AlignmentConfig())
+    assert 2 <= refined.resolution < noisy.resolution
