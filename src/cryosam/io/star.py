@@ -133,7 +133,7 @@ def read_star(
     ----------
     path
         A particles file. ``rlnAutopickFigureOfMerit`` becomes the scores, ``rlnClassNumber`` the names,
-        ``rlnAngleRot``, ``rlnAngleTilt`` and ``rlnAnglePsi`` the rotations, unless there is ``rlnTomoSubtomogramRot`` too.
+        ``rlnAngleRot``, ``rlnAngleTilt``, ``rlnAnglePsi`` the rotations, unless there is ``rlnTomoSubtomogramRot`` too.
     shape
         Of the tomogram, z, y, x in voxels; needed for RELION 5.
     voxel_size_angstrom
