@@ -63,7 +63,7 @@ class Case:
 def run(folder: Path, cases: list[Case], distance: float, preset: str) -> list[Case]:
     """Run one case, or several kinds in one run; called in a process of its own."""
     tomogram, config = read_tomogram(folder / "tomo.mrc"), Config.from_preset(preset)
-    asked = [_ask(folder, case, tomogram) for case in cases]
+    asked = [ask(folder, case, tomogram) for case in cases]
     start = time.perf_counter()
     if len(cases) == 1:
         found = [segment(tomogram, asked[0][0], config)]
@@ -71,12 +71,12 @@ def run(folder: Path, cases: list[Case], distance: float, preset: str) -> list[C
         found = list(segment_kinds(tomogram, [prompts for prompts, _, _ in asked], config).kinds)
     seconds = time.perf_counter() - start
     for case, (_, points, truths), part in zip(cases, asked, found, strict=True):
-        _score(case, part, points, truths, distance)
+        score(case, part, points, truths, distance)
         case.seconds, case.peak_gb = seconds, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
     return cases
 
 
-def _ask(folder: Path, case: Case, tomogram: Tomogram) -> tuple[PointPrompts, Points, list[InstanceMask]]:
+def ask(folder: Path, case: Case, tomogram: Tomogram) -> tuple[PointPrompts, Points, list[InstanceMask]]:
     """Clicks, true centres and true instances of a case."""
     table = read_points(folder / "particles.csv").select(case.kind)
     instances = np.asarray(read_volume(next(folder.glob("instances.mrc*"))))
@@ -91,7 +91,7 @@ def _ask(folder: Path, case: Case, tomogram: Tomogram) -> tuple[PointPrompts, Po
     return PointPrompts(clicks, name=case.kind), table.points, truths
 
 
-def _score(case: Case, found: Segmentation, points: Points, truths: list[InstanceMask], distance: float) -> None:
+def score(case: Case, found: Segmentation, points: Points, truths: list[InstanceMask], distance: float) -> None:
     """Fill in how good an answer was."""
     scores = score_detections(found.points, points, distance)
     everything = score_detections(found.candidate_points, points, distance, scores=found.candidate_scores)
@@ -192,7 +192,11 @@ def main() -> None:
         folders = gather(arguments.folder, Path(temporary) if arguments.simulated else None)
         if not folders:
             parser.error("give a folder, or --simulated")
-        cases = [case for name, folder in folders.items() for case in _cases(name, folder, arguments)]
+        cases = [
+            case
+            for name, folder in folders.items()
+            for case in cases_of(name, folder, arguments.clicks, arguments.seeds)
+        ]
         done = []
         spawn = get_context("spawn")
         with ProcessPoolExecutor(arguments.jobs, mp_context=spawn, max_tasks_per_child=1) as pool:
@@ -216,14 +220,15 @@ def _together(cases: list[Case]) -> list[list[Case]]:
     return [[case for case in cases if (case.tomogram, case.n_clicks, case.seed) == key] for key in keys]
 
 
-def _cases(name: str, folder: Path, arguments: argparse.Namespace) -> list[Case]:
+def cases_of(name: str, folder: Path, clicks: Sequence[int], n_seeds: int) -> list[Case]:
+    """Every kind of a tomogram, with every number of clicks and seed."""
     table = read_points(folder / "particles.csv")
     kinds = dict.fromkeys(table.names or ())
     return [
         Case(name, kind, n_clicks, seed, len(table.select(kind).points))
-        for n_clicks in arguments.clicks
+        for n_clicks in clicks
         for kind in kinds
-        for seed in range(arguments.seeds)
+        for seed in range(n_seeds)
     ]
 
 

@@ -1,0 +1,102 @@
+"""What each step adds to the accuracy from one click, and how far template matching with the true density would get.
+
+::
+
+    python benchmarks/ablation.py FOLDER --densities MAPS  # tomo.mrc, particles.csv, instances.mrc[.gz]; MAPS/KIND.mrc
+    python benchmarks/ablation.py --simulated              # tomograms of the project's own simulator, which knows them
+
+The figures are the best F1 over all thresholds, and "own" the F1 at the threshold that the program chose. "features" is
+the similarity of local descriptors; "masks" adds the second look at each candidate's mask; "average" is the whole
+method. "template" has the same candidates as the whole method, compared with the true density in the same orientations,
+the same band and with the same weights as with the average.
+"""
+
+import argparse
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from scipy import ndimage
+
+from accuracy import Case, ask, cases_of, score
+from cryosam import Config, Segmentation, Tomogram, read_tomogram, segment
+from cryosam.arrays import Points, Volume
+from cryosam.evaluation import score_detections
+from cryosam.geometry import ball_diameter
+from cryosam.io import read_volume
+from cryosam.simulation.complexes import make_complex
+from cryosam.subtomograms import Subtomograms, shifts_within, uniform_rotations
+from cryosam.tomogram import detect_contrast, normalise
+from speed import machine
+from tomograms import gather
+
+_CONFIGS = {
+    "features": Config().override(alignment__is_on=False, matching__volume_tolerance=None),
+    "masks": Config().override(alignment__is_on=False),
+    "average": Config(),
+}
+_PROTEIN = 0.3  # of a density's maximum
+
+
+def best_of_template(tomogram: Tomogram, found: Segmentation, density: Volume, clicks: Points, truth: Points) -> float:
+    """Best F1 of the candidates by their correlation with a density."""
+    settings = Config().alignment
+    diameter = ball_diameter(float(np.count_nonzero(density > _PROTEIN * density.max())))
+    detail = max(settings.resolution, diameter / 4)
+    normalised = normalise(tomogram, detect_contrast(tomogram, clicks), Config().tomogram.percentiles)
+    cut = Subtomograms.of(normalised, diameter, size_px=12, detail=detail, max_tilt=settings.max_tilt, device="cpu")
+    pixels = cut.step * (np.arange(cut.frame.edge) - cut.frame.edge // 2)
+    z, y, x = (pixels + (n - 1) / 2 for n in density.shape)
+    grid = np.meshgrid(z, y, x, indexing="ij")
+    template = torch.from_numpy(ndimage.map_coordinates(density, grid, order=1).astype(np.float32))
+    turned = cut.frame.turned(template, uniform_rotations(settings.n_rotations))
+    compared = cut.frame.search(turned, cut.spectra(found.candidate_points), shifts_within(2.0))
+    return float(score_detections(found.candidate_points, truth, 6.0, scores=compared.correlations).best_f1 or 0)
+
+
+def main() -> None:
+    """Print a table with a row a kind."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("folder", type=Path, nargs="?")
+    parser.add_argument("--densities", type=Path, help="maps of the kinds in FOLDER, with its voxel size")
+    parser.add_argument("--simulated", action="store_true")
+    parser.add_argument("--seeds", type=int, default=1)
+    arguments = parser.parse_args()
+    if arguments.folder is not None and arguments.densities is None:
+        parser.error("give the folder of the densities")
+    torch.set_num_threads(1)
+    print("\n".join(f"{key}: {value}" for key, value in machine().items()))
+    heads = ["tomogram", "kind", *(f"{name}{own}" for name in _CONFIGS for own in ("", ", own")), "template"]
+    print("\n| " + " | ".join(heads) + " |\n|" + " --- |" * len(heads))
+    with tempfile.TemporaryDirectory() as temporary:
+        for name, folder in gather(arguments.folder, Path(temporary) if arguments.simulated else None).items():
+            tomogram = read_tomogram(folder / "tomo.mrc")
+            by_kind: dict[str, list[list[float]]] = {}
+            for case in cases_of(name, folder, [1], arguments.seeds):
+                row = _row(folder, tomogram, case, arguments.densities if folder == arguments.folder else None)
+                by_kind.setdefault(case.kind, []).append(row)
+            rows = {kind: np.mean(values, axis=0) for kind, values in by_kind.items()}
+            for kind, values in [*rows.items(), ("**mean**", np.mean(list(rows.values()), axis=0))]:
+                print(f"| {name} | {kind} | " + " | ".join(f"{value:.2f}" for value in values) + " |", flush=True)
+
+
+def _row(folder: Path, tomogram: Tomogram, case: Case, densities: Path | None) -> list[float]:
+    """Best F1 and own F1 of each configuration, then the best of the template."""
+    prompts, points, truths = ask(folder, case, tomogram)
+    row = []
+    for config in _CONFIGS.values():
+        found = segment(tomogram, prompts, config)
+        answer = replace(case)
+        score(answer, found, points, truths, 6.0)
+        row += [answer.best_f1, answer.f1]
+    if densities is None:
+        density = make_complex(case.kind, tomogram.voxel_size_angstrom or 10.0)
+    else:
+        density = np.asarray(read_volume(densities / f"{case.kind}.mrc"), dtype=np.float32)
+    return [*row, best_of_template(tomogram, found, density, prompts.positive, points)]
+
+
+if __name__ == "__main__":
+    main()
