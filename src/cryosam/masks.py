@@ -150,7 +150,7 @@ class Segmentation:
     threshold
         The score above which a detection was kept, or None where nothing was matched.
     average
-        Of the most similar particles, or None where too few were found to make one. With it, scores are probabilities.
+        Of the particles, or None where too few were found to make one. With it, scores are probabilities.
     prompt_masks
         The instances under the user's positive points.
     warnings

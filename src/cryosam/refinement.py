@@ -23,6 +23,7 @@ _SHIFT_PX = 2.0
 _N_WAYS = 10  # to lie that are tried at the fine detail, at least _APART degrees from each other
 _APART = 35.0
 _STEPS = (10.0, 7.0, 4.0, 2.0)  # degrees between the rotations around the best, round by round
+_FARTHEST = 0.35  # diameters from the centre that was given: what moves farther is put back
 _FOLDS = 4  # of the particles: each is compared with an average of the other folds
 _ALIKE = 0.5  # correlation of the two halves' averages that ends the resolution
 
@@ -102,6 +103,8 @@ def refine(
         ways, points = turns, points + moves
     rotations = Rotation.concatenate(ways)
     points = points + rotations.apply(np.median(rotations.inv().apply(centres - points), axis=0))
+    has_strayed = np.linalg.norm(points - centres, axis=1) > _FARTHEST * diameter  # onto a neighbour, say
+    points[has_strayed] = centres[has_strayed]
     parts = turn_back(frame, cut.cut(points), rotations, still)
     halves = [merge(frame, *(part[k::2] for part in parts)) for k in range(2)]
     refined = Average(merge(frame, *parts).cpu().numpy(), cut.step)

@@ -118,7 +118,7 @@ class Candidates:
     threshold
         Least score of what is accepted.
     average
-        Of the most similar candidates, or None where there are too few; with it the scores are probabilities.
+        Of those most like the clicked one, or None where there are too few; with it the scores are probabilities.
     """
 
     points: Points
@@ -164,11 +164,14 @@ def is_visible(run: Run, prompts: PointPrompts, prompted: Prompted) -> bool:
 def search(run: Run, prompts: PointPrompts) -> Candidates:
     """Everything that may be of the kind under the clicks.
 
-    Candidates are the places with similar features. The volumes of their masks make a first ranking. Where there
-    are enough of them, they are compared with an average of the best, and the scores become probabilities.
+    Candidates are the places with similar features. The volumes of their masks make a first ranking. Where there are
+    enough of them, they are compared with an average of those most like the clicked one, and the scores become
+    probabilities.
     """
     prompted = look(run, prompts, is_search=True)
     found = _rank(run, prompts, prompted)
+    # a smoothed copy of the tomogram has done its work, and several kinds would keep one each
+    found = replace(found, prompted=replace(prompted, smoothed=run.normalised))
     knows_volumes = run.config.matching.volume_tolerance is not None
     if run.config.alignment.is_on and knows_volumes and np.count_nonzero(found.scores) >= _ENOUGH_TO_AVERAGE:
         found = _compare(run, prompts.positive, found)

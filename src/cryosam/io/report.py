@@ -82,6 +82,7 @@ def render_report(segmentation: Segmentation, tomogram: Tomogram, prompts: Point
         n_rows=min(len(segmentation.points), _MAX_ROWS),
         tiles=_TILES,
         colour=lambda row: colour(scene.shade(row)),
+        palette=colour,
     )
 
 
