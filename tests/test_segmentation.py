@@ -9,11 +9,12 @@ from cryosam.backends.sam import SamSegmenter
 from cryosam.cache import FeatureCache
 from cryosam.config import Config
 from cryosam.errors import PromptError, TomogramError, VoxelSizeError
-from cryosam.evaluation import score_detections
+from cryosam.evaluation import match_points, score_detections
 from cryosam.io import read_tomogram
 from cryosam.prompts import PointPrompts
 from cryosam.segmentation import pick, segment, segment_kinds, segment_prompts
 from cryosam.tomogram import Tomogram
+from test_alignment import scene
 from tiny_models import tiny_dinov2, tiny_sam
 
 SHAPE = (36, 60, 72)
@@ -53,6 +54,23 @@ def test_one_click_finds_every_shell_and_no_ball() -> None:
     found = segment(phantom(), click(SHELLS[0]))
     scores = score_detections(found.points, SHELLS, 1.5)
     assert (scores.precision, scores.recall) == (1, 1)
+
+
+def test_with_enough_particles_there_are_probabilities_orientations_and_an_average() -> None:
+    tomogram, centres, turns = scene(n_kind=14, n_other=6)
+    found = segment(tomogram, click(np.round(centres[0])))
+    scores = score_detections(found.points, centres[:14], 4.0)
+    assert scores.f1 > 0.9
+    assert found.average is not None
+    assert found.rotations is not None
+    assert len(found.rotations) == len(found.points)
+    pairs = match_points(found.points, centres[:14], 4.0)
+    frames = turns[pairs.truth].inv() * found.rotations[pairs.predicted]
+    errors = min((np.degrees((frame.inv() * frames).magnitude()) for frame in frames), key=np.median)
+    assert np.median(errors) < 12
+    assert float(found.provenance["resolution_voxels"]) < 8
+    typical = np.array([float(c) for c in str(found.provenance["most_typical"]).split(",")])
+    assert np.linalg.norm(centres[:14] - typical, axis=1).min() < 4
 
 
 def test_two_kinds_in_one_run_share_no_particle() -> None:

@@ -245,6 +245,13 @@ def _compare(run: Run, clicks: Points, found: Candidates) -> Candidates:
     with run.timed("aligning"):
         aligned = align(run.normalised, found.points, starts, found.diameter, settings, device, is_possible=possible)
     evidence = aligned.evidence
+    typical = found.points[int(np.argmax(np.where(possible, aligned.correlations, -1)))]
+    run.provenance["most_typical"] = ",".join(f"{c:.0f}" for c in typical)
+    if evidence.probabilities[starts].max() < _EVEN_ODDS:
+        run.say(
+            "the clicked particle is not like the average of those found, which may be of another kind; a better click "
+            f"may be {run.provenance['most_typical']}"
+        )
     run.provenance["separation"] = round(evidence.separation, 2)
     if evidence.separation < _DOUBTFUL:
         run.say(
