@@ -16,6 +16,7 @@ from cryosam.masks import InstanceMask, ScoreMap
 
 __all__ = [
     "Matches",
+    "Query",
     "agreement",
     "build_query",
     "find_peaks",

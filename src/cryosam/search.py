@@ -6,7 +6,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Bool, Float
+from scipy.spatial import cKDTree
 
 from cryosam.alignment import align
 from cryosam.arrays import Mask, Points, Progress, Scores
@@ -21,7 +22,7 @@ from cryosam.features.extraction import extract_triplane
 from cryosam.features.triplane import TriPlaneField
 from cryosam.geometry import ball_diameter
 from cryosam.masks import Average, InstanceMask, ScoreMap, merge_duplicates
-from cryosam.matching import agreement, build_query, is_allowed, kind_volume, match
+from cryosam.matching import Matches, Query, agreement, build_query, is_allowed, kind_volume, match
 from cryosam.prompted import Prompted, first_look, second_look, support_from, visibility
 from cryosam.prompts import PointPrompts
 from cryosam.propagation import propagate
@@ -31,6 +32,7 @@ __all__ = ["Candidates", "Run", "centres", "is_visible", "look", "search", "with
 
 _ENOUGH_TO_AVERAGE = 10  # candidates
 _EVEN_ODDS = 0.5
+_UNJUDGED = 1e-3  # score of a candidate before it is compared: it is possible, and last
 _DOUBTFUL = 3.8  # standard deviations between the kind and everything else
 _INVISIBLE = 3.5  # contrast that background reaches by chance, in standard deviations
 
@@ -166,18 +168,21 @@ def search(run: Run, prompts: PointPrompts) -> Candidates:
 
     Candidates are the places with similar features. The volumes of their masks make a first ranking. Where there are
     enough of them, they are compared with an average of those most like the clicked one, and the scores become
-    probabilities.
+    probabilities. Then what was found is searched for once more by its mean feature, which resembles each of the kind
+    more than one particle's does.
     """
     prompted = look(run, prompts, is_search=True)
     found = _rank(run, prompts, prompted)
-    # a smoothed copy of the tomogram has done its work, and several kinds would keep one each
-    found = replace(found, prompted=replace(prompted, smoothed=run.normalised))
     knows_volumes = run.config.matching.volume_tolerance is not None
     if run.config.alignment.is_on and knows_volumes and np.count_nonzero(found.scores) >= _ENOUGH_TO_AVERAGE:
         found = _compare(run, prompts.positive, found)
+        wider = _widen(run, prompts, found)
+        found = _compare(run, prompts.positive, wider) if len(wider.points) > len(found.points) else found
+        _warn(run)
     elif run.config.matching.max_false_discovery is not None:
         run.say("the share of false detections cannot be told without an average of at least ten candidates")
-    return with_threshold(run, found)
+    # a smoothed copy of the tomogram has done its work, and several kinds would keep one each
+    return with_threshold(run, replace(found, prompted=replace(prompted, smoothed=run.normalised)))
 
 
 def with_threshold(run: Run, found: Candidates) -> Candidates:
@@ -193,44 +198,84 @@ def with_threshold(run: Run, found: Candidates) -> Candidates:
 
 def _rank(run: Run, prompts: PointPrompts, prompted: Prompted) -> Candidates:
     """Candidates with their masks, ranked by features and volume."""
-    matching, propagation = run.config.matching, run.config.propagation
+    matching = run.config.matching
     field = run.describe(prompted.diameter)
     with run.timed("matching"):
         query = build_query(field, prompts.positive, prompted.trusted_masks, matching.query)
-        negatives = list(field.sample(prompts.negative))
-        matches = match(
-            field,
-            query,
-            matching,
-            diameter=prompted.diameter,
-            negatives=negatives,
-            search_mask=run.search_mask,
-            progress=run.progress,
-        )
+        matches = _match(run, prompts, field, query, prompted.diameter)
     points, scores = matches.points, matches.scores
     if not is_visible(run, prompts, prompted) and matching.threshold is None:
         run.say("so nothing was searched for; click on a particle, or give a threshold to search all the same")
         points, scores = points[:0], scores[:0]
     points, scores = _limit(run, points, scores)
-    bound = prompted.diameter if propagation.window_diameters else run.given_diameter  # whole slices know no size
-    with run.timed("segmenting"):
-        masks = propagate(prompted.smoothed, points, run.segmenter, propagation, bound, run.progress)
+    masks = _segment(run, prompted, points)
     diameter = prompted.diameter
     if matching.volume_tolerance is not None:
         volume = kind_volume(field, query, scores, masks, prompted.trusted_masks)
         scores = agreement(field, query, scores, masks, volume, matching.volume_tolerance)
         diameter = ball_diameter(volume)
         points = centres(points, masks)
-        # the centre of a mask may lie where its candidate could not
-        stays = is_allowed(points, run.tomogram.shape, run.search_mask, matching.edge_margin)
-        for negative in negatives:
-            stays &= field.similarity_at(query, points) >= field.similarity_at(negative, points)
-        scores = np.where(stays, scores, 0)
+        scores = np.where(_is_possible(run, prompts, field, query, points), scores, 0)
     order = np.argsort(-scores, kind="stable")
     order = order[merge_duplicates([masks[i] for i in order])]
     kept = tuple(masks[i] for i in order)
     threshold = choose_threshold(scores[order])
     return Candidates(points[order], scores[order], kept, prompted, diameter, matches.score_map, threshold)
+
+
+def _widen(run: Run, prompts: PointPrompts, found: Candidates) -> Candidates:
+    """The candidates, and behind them those that are like the mean of what is probably of the kind."""
+    field, diameter = run.describe(found.prompted.diameter), found.prompted.diameter
+    probable = found.points[found.scores >= _EVEN_ODDS]
+    if len(probable) == 0:
+        return found
+    with run.timed("matching"):
+        query = field.sample(probable).mean(axis=0)
+        points = _match(run, prompts, field, query, diameter).points
+    apart = run.config.matching.min_distance_diameters * diameter
+    points = points[cKDTree(found.points).query(points)[0] > apart][: run.config.matching.max_candidates]
+    masks = _segment(run, found.prompted, points)
+    points = centres(points, masks)
+    chosen = np.flatnonzero(_is_possible(run, prompts, field, query, points) & [mask.n_voxels > 0 for mask in masks])
+    together = [*found.masks, *(masks[i] for i in chosen)]
+    kept = merge_duplicates(together)
+    return replace(
+        found,
+        points=np.concatenate([found.points, points[chosen]])[kept],
+        scores=np.concatenate([found.scores, np.full(len(chosen), _UNJUDGED)])[kept],
+        masks=tuple(together[i] for i in kept),
+    )
+
+
+def _match(run: Run, prompts: PointPrompts, field: FeatureField, query: Query, diameter: float) -> Matches:
+    """Places with features like the query's, where the settings allow them."""
+    return match(
+        field,
+        query,
+        run.config.matching,
+        diameter=diameter,
+        negatives=list(field.sample(prompts.negative)),
+        search_mask=run.search_mask,
+        progress=run.progress,
+    )
+
+
+def _segment(run: Run, prompted: Prompted, points: Points) -> tuple[InstanceMask, ...]:
+    """The instance at each candidate."""
+    settings = run.config.propagation
+    bound = prompted.diameter if settings.window_diameters else run.given_diameter  # whole slices know no size
+    with run.timed("segmenting"):
+        return propagate(prompted.smoothed, points, run.segmenter, settings, bound, run.progress)
+
+
+def _is_possible(
+    run: Run, prompts: PointPrompts, field: FeatureField, query: Query, points: Points
+) -> Bool[np.ndarray, " n"]:
+    """Whether the centre of a mask lies where a candidate could, and is not more like a negative click."""
+    stays = is_allowed(points, run.tomogram.shape, run.search_mask, run.config.matching.edge_margin)
+    for negative in field.sample(prompts.negative):
+        stays &= field.similarity_at(query, points) >= field.similarity_at(negative, points)
+    return stays
 
 
 def _compare(run: Run, clicks: Points, found: Candidates) -> Candidates:
@@ -244,21 +289,25 @@ def _compare(run: Run, clicks: Points, found: Candidates) -> Candidates:
     settings, device, possible = run.config.alignment, resolve_device(run.config.device), found.scores > 0
     with run.timed("aligning"):
         aligned = align(run.normalised, found.points, starts, found.diameter, settings, device, is_possible=possible)
-    evidence = aligned.evidence
     typical = found.points[int(np.argmax(np.where(possible, aligned.correlations, -1)))]
     run.provenance["most_typical"] = ",".join(f"{c:.0f}" for c in typical)
-    if evidence.probabilities[starts].max() < _EVEN_ODDS:
+    run.provenance["separation"] = round(aligned.evidence.separation, 2)
+    run.provenance["click_probability"] = round(float(aligned.evidence.probabilities[starts].max()), 3)
+    return replace(found.ranked(np.where(possible, aligned.evidence.probabilities, 0)), average=aligned.average)
+
+
+def _warn(run: Run) -> None:
+    """Say where the average may be of something else."""
+    if float(run.provenance["click_probability"]) < _EVEN_ODDS:
         run.say(
             "the clicked particle is not like the average of those found, which may be of another kind; a better click "
             f"may be {run.provenance['most_typical']}"
         )
-    run.provenance["separation"] = round(evidence.separation, 2)
-    if evidence.separation < _DOUBTFUL:
+    if float(run.provenance["separation"]) < _DOUBTFUL:
         run.say(
             "particles of this kind hardly stand apart from others, so that probabilities and counts are in doubt; "
             "look at the detections, click several particles, or give the diameter"
         )
-    return replace(found.ranked(np.where(possible, evidence.probabilities, 0)), average=aligned.average)
 
 
 def centres(points: Points, masks: Sequence[InstanceMask]) -> Points:
