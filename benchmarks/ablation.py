@@ -7,7 +7,7 @@
 
 The figures are the best F1 over all thresholds, and "own" the F1 at the threshold that the program chose. "features" is
 the similarity of local descriptors; "masks" adds the second look at each candidate's mask; "average" is the whole
-method. "template" has the same candidates as the whole method, compared with the true density in the same orientations,
+method. "template" has the same candidates as the last step, compared with the true density in the same orientations,
 the same band and with the same weights as with the average.
 """
 
@@ -62,32 +62,34 @@ def main() -> None:
     parser.add_argument("folder", type=Path, nargs="?")
     parser.add_argument("--densities", type=Path, help="maps of the kinds in FOLDER, with its voxel size")
     parser.add_argument("--simulated", action="store_true")
+    parser.add_argument("--steps", nargs="+", choices=list(_CONFIGS), default=list(_CONFIGS), help="columns to print")
     parser.add_argument("--seeds", type=int, default=1)
     arguments = parser.parse_args()
     if arguments.folder is not None and arguments.densities is None:
         parser.error("give the folder of the densities")
     torch.set_num_threads(1)
     print("\n".join(f"{key}: {value}" for key, value in machine().items()))
-    heads = ["tomogram", "kind", *(f"{name}{own}" for name in _CONFIGS for own in ("", ", own")), "template"]
+    heads = ["tomogram", "kind", *(f"{name}{own}" for name in arguments.steps for own in ("", ", own")), "template"]
     print("\n| " + " | ".join(heads) + " |\n|" + " --- |" * len(heads))
     with tempfile.TemporaryDirectory() as temporary:
         for name, folder in gather(arguments.folder, Path(temporary) if arguments.simulated else None).items():
             tomogram = read_tomogram(folder / "tomo.mrc")
             by_kind: dict[str, list[list[float]]] = {}
             for case in cases_of(name, folder, [1], arguments.seeds):
-                row = _row(folder, tomogram, case, arguments.densities if folder == arguments.folder else None)
+                densities = arguments.densities if folder == arguments.folder else None
+                row = _row(folder, tomogram, case, arguments.steps, densities)
                 by_kind.setdefault(case.kind, []).append(row)
             rows = {kind: np.mean(values, axis=0) for kind, values in by_kind.items()}
             for kind, values in [*rows.items(), ("**mean**", np.mean(list(rows.values()), axis=0))]:
                 print(f"| {name} | {kind} | " + " | ".join(f"{value:.2f}" for value in values) + " |", flush=True)
 
 
-def _row(folder: Path, tomogram: Tomogram, case: Case, densities: Path | None) -> list[float]:
-    """Best F1 and own F1 of each configuration, then the best of the template."""
+def _row(folder: Path, tomogram: Tomogram, case: Case, steps: list[str], densities: Path | None) -> list[float]:
+    """Best F1 and own F1 of each step, then the best of the template on the candidates of the last."""
     prompts, points, truths = ask(folder, case, tomogram)
     row = []
-    for config in _CONFIGS.values():
-        found = segment(tomogram, prompts, config)
+    for step in steps:
+        found = segment(tomogram, prompts, _CONFIGS[step])
         answer = replace(case)
         score(answer, found, points, truths, 6.0)
         row += [answer.best_f1, answer.f1]

@@ -236,7 +236,8 @@ def _widen(run: Run, prompts: PointPrompts, found: Candidates) -> Candidates:
     points = points[cKDTree(found.points).query(points)[0] > apart][: run.config.matching.max_candidates]
     masks = _segment(run, found.prompted, points)
     points = centres(points, masks)
-    chosen = np.flatnonzero(_is_possible(run, prompts, field, query, points) & [mask.n_voxels > 0 for mask in masks])
+    is_seen = np.array([mask.n_voxels > 0 for mask in masks], dtype=bool)
+    chosen = np.flatnonzero(is_seen & _is_possible(run, prompts, field, query, points))
     together = [*found.masks, *(masks[i] for i in chosen)]
     kept = merge_duplicates(together)
     return replace(
