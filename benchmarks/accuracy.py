@@ -29,11 +29,14 @@ import numpy as np
 
 from cryosam import Config, PointPrompts, Segmentation, Tomogram, read_points, read_tomogram, segment, segment_kinds
 from cryosam.arrays import Points
+from cryosam.calibration import limit_false_discovery
 from cryosam.evaluation import match_points, score_detections
 from cryosam.io import read_volume
 from cryosam.masks import InstanceMask
 from speed import machine
 from tomograms import gather
+
+_SHARE = 0.1  # that may be false
 
 
 @dataclass
@@ -162,7 +165,18 @@ def calibrate(cases: Sequence[Case]) -> list[str]:
             chosen = pairs[(pairs[:, 0] >= low) & (pairs[:, 0] < high)]
             means = [f"{value:.2f}" for value in chosen.mean(axis=0)] if len(chosen) else ["", ""]
             lines.append(f"| {tomogram} | {low:g} to {min(high, 1):g} | {len(chosen)} | {means[0]} | {means[1]} |")
+        accepted = [pair for case in cases if case.tomogram == tomogram for pair in _limited(case.probabilities)]
+        if accepted:
+            mean, hits = np.mean(accepted, axis=0)
+            name = f"accepted with `--max-false-discovery {_SHARE}`"
+            lines.append(f"| {tomogram} | {name} | {len(accepted)} | {mean:.2f} | {hits:.2f} |")
     return lines
+
+
+def _limited(pairs: list[tuple[float, bool]]) -> list[tuple[float, bool]]:
+    """Those that are accepted when a share of the detections may be false."""
+    threshold = limit_false_discovery(np.sort([p for p, _ in pairs])[::-1], _SHARE)
+    return [pair for pair in pairs if pair[0] >= threshold]
 
 
 def _row(head: list[str], group: Sequence[Case]) -> str:
