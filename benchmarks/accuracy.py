@@ -111,9 +111,7 @@ def score(case: Case, found: Segmentation, points: Points, truths: list[Instance
         np.arange(len(found.candidate_points)), match_points(found.candidate_points, points, distance).predicted
     )
     case.probabilities = [
-        (round(float(p), 3), bool(t))
-        for p, t in zip(found.candidate_scores, is_true, strict=True)
-        if found.average is not None
+        (float(p), bool(t)) for p, t in zip(found.candidate_scores, is_true, strict=True) if found.average is not None
     ]
 
 

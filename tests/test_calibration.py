@@ -47,6 +47,12 @@ def test_false_discovery_is_limited(share, threshold) -> None:
     assert limit_false_discovery(np.array([1.0, 0.9, 0.5, 0.1]), share) == threshold
 
 
+def test_equal_probabilities_are_accepted_together_or_not_at_all() -> None:
+    probabilities = np.array([*np.ones(20), *np.zeros(50)])
+    assert limit_false_discovery(probabilities, 0.1) == 1.0
+    assert limit_false_discovery(probabilities[:22], 0.1) == 0.0
+
+
 def test_nothing_is_sure_enough() -> None:
     assert limit_false_discovery(np.array([0.5, 0.4]), 0.1) == 1.0
     assert limit_false_discovery(np.zeros(0), 0.1) == 1.0

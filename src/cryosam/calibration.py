@@ -78,7 +78,7 @@ def kind_evidence(
         )  # beyond it the odds turn back
         distances = (seen - np.array([[low], [high]])) ** 2 / variances[:, None]
         evidence = (distances[0] - distances[1] + np.log(variances[0] / variances[1])) / 2 + np.log(odds / (1 - odds))
-        share = 1 / (1 + np.exp(-np.clip(evidence, -30, 30)))
+        share = 1 / (1 + np.exp(-np.clip(evidence, -500, 30)))
         share[n:] = 0
     within = (np.stack([1 - share, share]) * squares).sum() / len(z)
     return KindEvidence(share[:n], float((high - low) / np.sqrt(within + 1e-12)))
@@ -105,7 +105,8 @@ def limit_false_discovery(probabilities: Scores, share: float) -> float:
     0.8
     """
     expected = np.cumsum(1 - probabilities) / np.arange(1, len(probabilities) + 1)
-    enough = np.flatnonzero(expected <= share + 1e-9)
+    is_last = np.append(np.diff(probabilities) < 0, True)[: len(probabilities)]  # equals are accepted together
+    enough = np.flatnonzero((expected <= share + 1e-9) & is_last)
     return float(probabilities[enough[-1]]) if len(enough) else 1.0
 
 
