@@ -44,9 +44,8 @@ def best_of_template(tomogram: Tomogram, found: Segmentation, density: Volume, c
     """Best F1 of the candidates by their correlation with a density."""
     settings = Config().alignment
     diameter = ball_diameter(float(np.count_nonzero(density > _PROTEIN * density.max())))
-    detail = max(settings.resolution, diameter / 4)
     normalised = normalise(tomogram, detect_contrast(tomogram, clicks), Config().tomogram.percentiles)
-    cut = Subtomograms.of(normalised, diameter, size_px=12, detail=detail, max_tilt=settings.max_tilt, device="cpu")
+    cut = Subtomograms.coarse(normalised, diameter, settings, "cpu")
     pixels = cut.step * (np.arange(cut.frame.edge) - cut.frame.edge // 2)
     z, y, x = (pixels + (n - 1) / 2 for n in density.shape)
     grid = np.meshgrid(z, y, x, indexing="ij")

@@ -31,6 +31,7 @@ from cryosam import Config, PointPrompts, Segmentation, Tomogram, read_points, r
 from cryosam.arrays import Points
 from cryosam.calibration import limit_false_discovery
 from cryosam.evaluation import match_points, score_detections
+from cryosam.geometry import ball_diameter
 from cryosam.io import read_volume
 from cryosam.masks import InstanceMask
 from speed import machine
@@ -88,7 +89,7 @@ def ask(folder: Path, case: Case, tomogram: Tomogram) -> tuple[PointPrompts, Poi
     truths = [InstanceMask.crop(instances == label) for label in table.instances]
     rng = np.random.default_rng(case.seed)
     chosen = rng.choice(len(table.points), size=min(case.n_clicks, len(table.points)), replace=False)
-    radius = (3 * np.median([t.n_voxels for t in truths]) / (4 * np.pi)) ** (1 / 3)
+    radius = ball_diameter(float(np.median([t.n_voxels for t in truths]))) / 2
     clicks = table.points[chosen] + _within_ball(rng, len(chosen), radius / 2)
     clicks = np.clip(np.round(clicks), 0, np.array(tomogram.shape) - 1.0)
     return PointPrompts(clicks, name=case.kind), table.points, truths

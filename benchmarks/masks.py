@@ -25,7 +25,7 @@ from scipy import ndimage
 from cryosam import Config, Tomogram, read_points, read_tomogram
 from cryosam.arrays import PLANES
 from cryosam.backends import PromptSegmenter, SlicePrompts, load_segmenter
-from cryosam.geometry import AXIS, Window, in_plane_axes
+from cryosam.geometry import AXIS, Window, ball_diameter, in_plane_axes
 from cryosam.io import read_volume
 from cryosam.propagation import propagate
 from cryosam.tomogram import detect_contrast, normalise
@@ -70,7 +70,7 @@ def kinds(folder: Path) -> Iterator[Kind]:
             for point, label in zip(chosen.points, chosen.instances, strict=True)
         ]
         volume = np.median([np.count_nonzero(p.mask) for p in particles])
-        diameter = float(2 * (3 * volume / (4 * np.pi)) ** (1 / 3))
+        diameter = ball_diameter(float(volume))
         sigma = float(np.clip(0.1 * diameter, 1.2, 2.2))
         smooth = Tomogram(ndimage.gaussian_filter(normalised.data, sigma), tomogram.voxel_size_angstrom, tomogram.name)
         yield Kind(name, smooth, diameter, particles)

@@ -15,8 +15,6 @@ from cryosam.tomogram import Tomogram
 
 __all__ = ["Alignment", "align"]
 
-_SIZE_PX = 12  # pixels a diameter at most: larger particles are sampled more coarsely
-_DETAIL = 0.25  # of a diameter, the finest that is compared
 _SHIFT_PX = 2.0  # that a particle may lie off its centre
 _FIRST_MEMBERS, _LEAST_MEMBERS = 8, 5  # of an average
 _GROWTH = 2  # of the members from one average to the next, at most
@@ -99,8 +97,7 @@ def align(
     >>> bool(found.correlations[:3].min() > found.correlations[3])
     True
     """
-    detail = max(config.resolution, _DETAIL * diameter)
-    cut = Subtomograms.of(tomogram, diameter, size_px=_SIZE_PX, detail=detail, max_tilt=config.max_tilt, device=device)
+    cut = Subtomograms.coarse(tomogram, diameter, config, device)
     frame, spectra = cut.frame, cut.spectra(points)
     rotations, shifts = uniform_rotations(config.n_rotations), shifts_within(_SHIFT_PX)
     random = np.random.default_rng(0)

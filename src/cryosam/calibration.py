@@ -72,10 +72,9 @@ def kind_evidence(
         variances = ((groups * squares).sum(axis=1) + 2 * _PRIOR * least) / (groups.sum(axis=1) + 2 * _PRIOR)
         odds = np.clip(share[:n].mean(), 0.02, 0.98)
 
-        turn = np.divide(low / variances[0] - high / variances[1], 1 / variances[0] - 1 / variances[1] + 1e-12)
-        seen = (
-            np.minimum(z, turn) if variances[1] < variances[0] else np.maximum(z, turn)
-        )  # beyond it the odds turn back
+        # the odds are a parabola: beyond its vertex they would turn back
+        vertex = np.divide(low / variances[0] - high / variances[1], 1 / variances[0] - 1 / variances[1] + 1e-12)
+        seen = np.minimum(z, vertex) if variances[1] < variances[0] else np.maximum(z, vertex)
         distances = (seen - np.array([[low], [high]])) ** 2 / variances[:, None]
         evidence = (distances[0] - distances[1] + np.log(variances[0] / variances[1])) / 2 + np.log(odds / (1 - odds))
         share = 1 / (1 + np.exp(-np.clip(evidence, -500, 30)))

@@ -5,7 +5,6 @@ from collections.abc import Sequence
 import numpy as np
 from scipy.spatial import cKDTree
 
-from cryosam.geometry import ball_diameter
 from cryosam.search import Candidates
 
 __all__ = ["compete"]
@@ -49,7 +48,7 @@ def _shared(first: Candidates, second: Candidates) -> list[tuple[int, int]]:
     """Pairs of candidates of two kinds that are one particle."""
     if len(first.points) == 0 or len(second.points) == 0:
         return []
-    reach = max(first.prompted.diameter, second.prompted.diameter)
+    reach = max(first.diameter, second.diameter)
     near = cKDTree(first.points).query_ball_tree(cKDTree(second.points), 2 * reach)
     return [(i, j) for i, others in enumerate(near) for j in others if _is_one(first, i, second, j)]
 
@@ -58,11 +57,6 @@ def _is_one(first: Candidates, i: int, second: Candidates, j: int) -> bool:
     a, b = first.masks[i], second.masks[j]
     if a.n_voxels == 0 or b.n_voxels == 0:
         apart = float(np.linalg.norm(first.points[i] - second.points[j]))
-        return apart < min(_width(first, i), _width(second, j)) / 2
+        return apart < min(first.diameter, second.diameter) / 2
     is_inside = a.holds(second.points[j]) or b.holds(first.points[i])
     return is_inside or a.overlap(b) > _OVERLAP * min(a.n_voxels, b.n_voxels)
-
-
-def _width(found: Candidates, i: int) -> float:
-    n_voxels = found.masks[i].n_voxels
-    return ball_diameter(n_voxels) if n_voxels else found.prompted.diameter

@@ -17,7 +17,6 @@ from cryosam.tomogram import Tomogram
 __all__ = ["Refinement", "refine"]
 
 _SIZE_PX = 24  # pixels a diameter at most
-_COARSE_PX, _COARSE_DETAIL = 12, 0.25  # the same, and detail in diameters, of the search over all rotations
 _DETAIL, _LEAST_DETAIL = 1 / 6, 2.2  # diameters and voxels, finest that is compared
 _SHIFT_PX = 2.0
 _N_WAYS = 10  # to lie that are tried at the fine detail, at least _APART degrees from each other
@@ -115,10 +114,7 @@ def _coarse_ways(
     tomogram: Tomogram, points: Points, average: Average, diameter: float, config: AlignmentConfig, device: str
 ) -> tuple[list[Rotation], Points]:
     """The rotations, best first and apart from each other, in which each particle fits the average; moved points."""
-    detail = max(config.resolution, _COARSE_DETAIL * diameter)
-    cut = Subtomograms.of(
-        tomogram, diameter, size_px=_COARSE_PX, detail=detail, max_tilt=config.max_tilt, device=device
-    )
+    cut = Subtomograms.coarse(tomogram, diameter, config, device)
     rotations, shifts = uniform_rotations(config.n_rotations), shifts_within(_SHIFT_PX)
     template = torch.from_numpy(np.ascontiguousarray(average.data, dtype=np.float32)).to(device)
     found = cut.frame.search(cut.frame.turned(template, rotations), cut.spectra(points), shifts, n_best=200)

@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from cryosam.arrays import Points, Scores
+from cryosam.config import AlignmentConfig
 from cryosam.tomogram import Tomogram
 
 __all__ = [
@@ -26,6 +27,8 @@ __all__ = [
     "uniform_rotations",
 ]
 
+_COARSE_PX = 12  # pixels a diameter at most: larger particles are sampled more coarsely
+_COARSE_DETAIL = 0.25  # of a diameter, the finest that is compared in all orientations
 _RADIUS = 0.725  # of the mask, in diameters
 _EDGE_PX = 3.0  # over which the mask falls to 0
 _BOXES_PX = (20, 64)  # least and largest edge of a box
@@ -85,6 +88,12 @@ class Subtomograms:
         somewhere = random.uniform(margin, np.array(tomogram.shape) - 1 - margin, (_N_BACKGROUND, 3))
         background = frame.masked(_boxes(volume, somewhere, frame.edge, step))
         return cls(volume, step, frame.whitened(background), background)
+
+    @classmethod
+    def coarse(cls, tomogram: Tomogram, diameter: float, config: AlignmentConfig, device: str) -> "Subtomograms":
+        """Boxes with the detail that a search over all rotations resolves; parameters as in `of`."""
+        detail = max(config.resolution, _COARSE_DETAIL * diameter)
+        return cls.of(tomogram, diameter, size_px=_COARSE_PX, detail=detail, max_tilt=config.max_tilt, device=device)
 
     def cut(self, points: Points) -> Float[Tensor, "n e e e"]:
         """Boxes around points ``(n, 3)`` in voxels, masked."""

@@ -9,7 +9,7 @@ from jaxtyping import Int
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from cryosam.arrays import PLANES, Plane
-from cryosam.geometry import AXIS
+from cryosam.geometry import AXIS, ball_diameter
 from cryosam.io.pictures import SliceView, colour, gray_range
 from cryosam.masks import Segmentation
 from cryosam.prompts import PointPrompts
@@ -100,7 +100,7 @@ def particle_diameter(segmentation: Segmentation) -> float:
     for masks in (segmentation.masks, segmentation.prompt_masks):
         volumes = [m.n_voxels for m in masks if m.n_voxels]
         if volumes:
-            return float((6 / np.pi * np.median(volumes)) ** (1 / 3))
+            return ball_diameter(float(np.median(volumes)))
     return 20.0
 
 
