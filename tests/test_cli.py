@@ -20,7 +20,8 @@ from cryosam.cli import main
 from cryosam.cli import progress as progress_module
 from cryosam.config import Config
 from cryosam.io import folders, read_points, read_volume, results, write_volume
-from cryosam.io.results import OUTPUTS, read_results
+from cryosam.io.earlier_results import read_results
+from cryosam.io.results import OUTPUTS
 from cryosam.masks import InstanceMask, ScoreMap, Segmentation
 
 SHAPE = (24, 30, 42)

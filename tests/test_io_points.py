@@ -15,7 +15,7 @@ from scipy.spatial.transform import Rotation
 
 from cryosam.errors import InputNotFoundError, OutputError, PointsFileError, VoxelSizeError
 from cryosam.io import PointTable, read_points, write_points
-from cryosam.io.star import angles_to_rotations, centred_to_voxels, rotations_to_angles, voxels_to_centred
+from cryosam.io.relion import angles_to_rotations, centred_to_voxels, rotations_to_angles, voxels_to_centred
 
 SHAPE = (5, 8, 13)  # z, y, x; odd and even
 

@@ -11,9 +11,10 @@ import cryosam
 from cryosam.config import Config, read_config
 from cryosam.errors import InputError, InputNotFoundError, OutputError, OutputExistsError
 from cryosam.io import folders, read_points, results, write_volume
+from cryosam.io.earlier_results import read_labels, read_results
 from cryosam.io.folders import check_output
 from cryosam.io.phantoms import read_densities, write_simulated
-from cryosam.io.results import OUTPUTS, RunInfo, read_labels, read_results, write_segmentation
+from cryosam.io.results import OUTPUTS, RunInfo, write_segmentation
 from cryosam.masks import Average, InstanceMask, ScoreMap, Segmentation
 from cryosam.prompts import PointPrompts
 from cryosam.simulation import SimulationConfig, simulate

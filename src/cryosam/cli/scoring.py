@@ -12,7 +12,7 @@ from rich.table import Table
 from cryosam.errors import InputError, InputNotFoundError
 from cryosam.evaluation import DetectionScores, InstanceScores, score_detections, score_instances
 from cryosam.io import PointTable, read_points
-from cryosam.io.results import read_labels
+from cryosam.io.earlier_results import read_labels
 
 __all__ = ["Comparison", "compare", "print_comparison"]
 

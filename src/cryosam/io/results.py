@@ -12,26 +12,20 @@ from typing import Any
 
 import numpy as np
 
-from cryosam.arrays import Labels
 from cryosam.config import Config, to_toml
-from cryosam.errors import InputError, InputNotFoundError
 from cryosam.io.folders import check_output, output_folder
 from cryosam.io.mrc import write_mrc
-from cryosam.io.point_files import read_points, write_points
+from cryosam.io.point_files import write_points
 from cryosam.io.points import PointTable
 from cryosam.io.report import render_report
-from cryosam.io.volumes import read_volume
 from cryosam.masks import Segmentation
 from cryosam.prompts import PointPrompts
 from cryosam.tomogram import Tomogram
 
 __all__ = [
     "OUTPUTS",
-    "Results",
     "RunInfo",
     "describe_run",
-    "read_labels",
-    "read_results",
     "write_segmentation",
 ]
 
@@ -328,85 +322,3 @@ def _peak_memory() -> int | None:
         return None
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024
-
-
-@dataclass(frozen=True, eq=False)
-class Results:
-    """A folder that `write_segmentation` wrote.
-
-    Parameters
-    ----------
-    folder
-        Where it is.
-    particles
-        Best first, with scores and instances.
-    run
-        The content of ``run.json``.
-    """
-
-    folder: Path
-    particles: PointTable
-    run: Mapping[str, Any]
-
-    @property
-    def has_instances(self) -> bool:
-        """Whether masks were written."""
-        return (self.folder / "instances.mrc").is_file()
-
-    def read_instances(self) -> Labels:
-        """Instance labels ``(z, y, x)``, 0 is background."""
-        return read_labels(self.folder / "instances.mrc")
-
-
-def read_results(folder: str | os.PathLike[str]) -> Results:
-    """Read back what `write_segmentation` wrote; volumes are read when they are asked for.
-
-    Raises
-    ------
-    InputNotFoundError
-        If the folder holds no ``particles.csv`` or no ``run.json``.
-
-    Examples
-    --------
-    >>> import tempfile
-    >>> volume = Tomogram(np.random.default_rng(0).random((9, 10, 11), dtype=np.float32), 10.0)
-    >>> nothing = Segmentation((9, 10, 11), np.zeros((0, 3)), np.zeros(0), ())
-    >>> with tempfile.TemporaryDirectory() as parent:
-    ...     out = write_segmentation(f"{parent}/out", nothing, tomogram=volume, prompts=PointPrompts(np.zeros((1, 3))))
-    ...     len(read_results(out).particles)
-    0
-    """
-    target = Path(folder)
-    for name in ("particles.csv", "run.json"):
-        if not (target / name).is_file():
-            raise InputNotFoundError(f"{target} holds no {name}: it is not a whole result; give the folder of --out")
-    try:
-        run = json.loads((target / "run.json").read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise InputError(f"{target / 'run.json'} is damaged: {error}") from error
-    return Results(target, read_points(target / "particles.csv"), run)
-
-
-def read_labels(path: str | os.PathLike[str]) -> Labels:
-    """Labels ``(z, y, x)`` from a volume; files that hold whole numbers as floating point are accepted.
-
-    Raises
-    ------
-    InputNotFoundError, InputError, TomogramError
-        As for `cryosam.io.read_volume`; InputError also if a voxel is not a whole number.
-
-    Examples
-    --------
-    >>> import tempfile
-    >>> with tempfile.TemporaryDirectory() as folder:
-    ...     write_mrc(Path(folder, "labels.mrc"), np.full((1, 2, 3), 7, dtype=np.float32), 10.0)
-    ...     int(read_labels(f"{folder}/labels.mrc").max())
-    7
-    """
-    volume = read_volume(path)
-    if volume.dtype.kind in "ui":
-        return volume
-    labels = np.asarray(volume).astype(np.int64)
-    if not np.array_equal(labels, volume):
-        raise InputError(f"{path}: not a volume of labels, its voxels are not whole numbers")
-    return labels

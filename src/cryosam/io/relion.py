@@ -1,0 +1,70 @@
+"""RELION's centred angstrom and Euler angles, each conversion beside its inverse; why they are so stands in `star`."""
+
+import warnings
+from collections.abc import Sequence
+
+import numpy as np
+from jaxtyping import Float
+from scipy.spatial.transform import Rotation
+
+from cryosam.arrays import Points
+
+__all__ = ["angles_to_rotations", "centred_to_voxels", "rotations_to_angles", "voxels_to_centred"]
+
+
+def centred_to_voxels(centred_angstrom: Points, shape: Sequence[int], voxel_size_angstrom: float) -> Points:
+    """RELION 5's angstrom from the centre, ``(n, 3)`` z, y, x, to voxels.
+
+    Examples
+    --------
+    >>> centred_to_voxels(np.array([[0.0, -10.0, 20.0]]), (4, 7, 8), 10.0)
+    array([[2. , 2.5, 6. ]])
+    """
+    return centred_angstrom / voxel_size_angstrom + np.asarray(shape, dtype=float) / 2
+
+
+def voxels_to_centred(points: Points, shape: Sequence[int], voxel_size_angstrom: float) -> Points:
+    """Inverse of `centred_to_voxels`.
+
+    Examples
+    --------
+    >>> voxels_to_centred(np.array([[2.0, 2.5, 6.0]]), (4, 7, 8), 10.0)
+    array([[  0., -10.,  20.]])
+    """
+    return (points - np.asarray(shape, dtype=float) / 2) * voxel_size_angstrom
+
+
+def rotations_to_angles(rotations: Rotation) -> Float[np.ndarray, "n 3"]:
+    """RELION's rot, tilt, psi in degrees.
+
+    Parameters
+    ----------
+    rotations
+        ``(n,)`` that turn the reference to lie as the particle does, and act on z, y, x. As a matrix on x, y, z each is
+        RELION's A = Rz(-psi) Ry(-tilt) Rz(-rot).
+
+    Examples
+    --------
+    >>> x_to_y = Rotation.from_matrix([[[1, 0, 0], [0, 0, 1], [0, -1, 0]]])
+    >>> (rotations_to_angles(x_to_y) + 0.0).round().tolist()
+    [[-90.0, 0.0, 0.0]]
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # at tilt 0 only the sum of rot and psi is determined
+        return np.asarray(_x_first(rotations).inv().as_euler("ZYZ", degrees=True))
+
+
+def angles_to_rotations(angles: Float[np.ndarray, "n 3"]) -> Rotation:
+    """Inverse of `rotations_to_angles`.
+
+    Examples
+    --------
+    >>> angles_to_rotations(np.array([[0.0, 90.0, 0.0]])).apply([1.0, 0.0, 0.0]).round()  # z, y, x: from z to -x
+    array([[ 0.,  0., -1.]])
+    """
+    return _x_first(Rotation.from_euler("ZYZ", angles, degrees=True).inv())
+
+
+def _x_first(rotations: Rotation) -> Rotation:
+    """Rotations of z, y, x as those of x, y, z, and back."""
+    return Rotation.from_matrix(rotations.as_matrix()[:, ::-1, ::-1])
