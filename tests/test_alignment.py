@@ -53,7 +53,7 @@ def test_the_kind_is_told_from_another(found) -> None:
 def test_what_is_not_of_the_kind_is_not_averaged() -> None:
     tomogram, centres, _ = scene()
     is_possible = np.arange(18) % 2 == 0
-    found = align(tomogram, centres, np.array([0, 2]), 14.0, AlignmentConfig(), is_possible=is_possible)
+    found = align(tomogram, centres, np.array([0, 2]), 14.0, AlignmentConfig(), likeness=is_possible.astype(float))
     assert is_possible[found.members].all()
 
 

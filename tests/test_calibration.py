@@ -25,6 +25,24 @@ def test_background_stands_for_what_is_not_among_the_candidates() -> None:
     assert ((probability > 0.5) == (np.arange(16) < 14)).all()
 
 
+def test_likeness_tells_kinds_apart_that_are_both_unlike_the_background() -> None:
+    random = np.random.default_rng(0)
+    correlations = np.concatenate([random.normal(0.88, 0.02, 14), random.normal(0.8, 0.02, 6)])
+    likeness = np.concatenate([random.uniform(0.85, 1, 14), random.uniform(0.3, 0.5, 6)])
+    background, is_kind = random.normal(0.3, 0.1, 60), np.arange(20) < 14
+    alone = kind_evidence(correlations, np.arange(8), background).probabilities
+    both = kind_evidence(correlations, np.arange(8), background, likeness).probabilities
+    assert (alone[14:] > 0.5).all()
+    assert ((both > 0.5) == is_kind).all()
+
+
+def test_likeness_that_tells_nothing_changes_little() -> None:
+    random = np.random.default_rng(0)
+    correlations = np.concatenate([random.normal(0.7, 0.04, 20), random.normal(0.3, 0.04, 60)])
+    found = kind_evidence(correlations, np.arange(15), np.full(60, 0.2), random.uniform(0.2, 1, 80))
+    assert ((found.probabilities > 0.5) == (np.arange(80) < 20)).all()
+
+
 @pytest.mark.parametrize(("spread", "other_spread"), [(0.02, 0.1), (0.1, 0.02)])
 def test_a_higher_correlation_is_never_less_probable(spread, other_spread) -> None:
     random = np.random.default_rng(0)

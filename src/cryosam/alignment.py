@@ -7,7 +7,7 @@ from jaxtyping import Bool, Float, Int
 from scipy.spatial.transform import Rotation
 
 from cryosam.arrays import Points, Scores
-from cryosam.calibration import KindEvidence, kind_evidence
+from cryosam.calibration import KindEvidence, fisher_z, kind_evidence
 from cryosam.config import AlignmentConfig
 from cryosam.masks import Average
 from cryosam.subtomograms import Subtomograms, merge, shifts_within, turn_back, uniform_rotations
@@ -19,6 +19,8 @@ _SHIFT_PX = 2.0  # that a particle may lie off its centre
 _FIRST_MEMBERS, _LEAST_MEMBERS = 8, 5  # of an average
 _GROWTH = 2  # of the members from one average to the next, at most
 _EVEN_ODDS = 0.5
+_N_BY_CHANCE = 60  # places that tell the correlation of what is not of the kind
+_FARTHEST = 3.0  # spreads that the likeness can set a particle apart at first
 _FOLDS = 4  # of the averaged particles: each is compared with an average of the other folds
 
 
@@ -61,12 +63,12 @@ def align(
     config: AlignmentConfig,
     device: str = "cpu",
     *,
-    is_possible: Bool[np.ndarray, " n"] | None = None,
+    likeness: Scores | None = None,
 ) -> Alignment:
     """Average the particles that are most like some of them, and compare all with the average.
 
     The first average has the few particles that are most like those to start from. The next ones have those that are
-    probably of the kind by comparison with the average before, at most twice as many.
+    probably of the kind by comparison with the average before and by their likeness, at most twice as many.
 
     Parameters
     ----------
@@ -82,8 +84,8 @@ def align(
         Rotations, band and tilts.
     device
         Where to compute.
-    is_possible
-        ``(n,)`` False for a particle that is not of the kind; None allows all.
+    likeness
+        ``(n,)`` in [0, 1], how like the kind each particle is in other ways; 0 rules it out. None knows of none.
 
     Examples
     --------
@@ -101,9 +103,15 @@ def align(
     frame, spectra = cut.frame, cut.spectra(points)
     rotations, shifts = uniform_rotations(config.n_rotations), shifts_within(_SHIFT_PX)
     random = np.random.default_rng(0)
-    possible = np.ones(len(points), dtype=bool) if is_possible is None else is_possible
+    somewhere = frame.spectra(cut.background[:_N_BY_CHANCE])
+    likeness = np.ones(len(points)) if likeness is None else likeness
+    possible = likeness > 0
     alone = [frame.search(frame.turned(box, rotations), spectra, shifts) for box in cut.cut(points[starts])]
-    found, ranking = alone[0], np.mean([np.arctanh(np.minimum(f.correlations, 0.99)) for f in alone], axis=0)
+    found = alone[0]
+    unsettled = possible & ~np.isin(np.arange(len(points)), starts)
+    evidence_alone = np.mean([fisher_z(each.correlations) for each in alone], axis=0)
+    in_other_ways = _standardised(np.log(np.maximum(likeness, 1e-3)), unsettled)
+    ranking = _standardised(evidence_alone, unsettled) + np.clip(in_other_ways, -_FARTHEST, _FARTHEST)
     ranking[starts] = np.inf
     n_members = _FIRST_MEMBERS
     for _ in range(config.n_averages):
@@ -120,9 +128,9 @@ def align(
             if len(others):
                 held_out = frame.turned(merge(frame, *(part[others] for part in parts)), rotations)
                 correlations[members[fold]] = frame.search(held_out, spectra[members[fold]], shifts).correlations
-        by_chance = frame.search(templates, frame.spectra(cut.background), shifts).correlations
-        evidence = kind_evidence(correlations, members, by_chance)
-        ranking = correlations
+        by_chance = frame.search(templates, somewhere, shifts).correlations
+        evidence = kind_evidence(correlations, members, by_chance, likeness)
+        ranking = evidence.total
         n_probable = np.count_nonzero(evidence.probabilities[possible] > _EVEN_ODDS)
         n_members = int(np.clip(n_probable, _LEAST_MEMBERS, min(config.max_members, _GROWTH * len(members))))
     return Alignment(
@@ -134,3 +142,13 @@ def align(
         average=Average(average.cpu().numpy(), cut.step),
         members=members,
     )
+
+
+def _standardised(values: Float[np.ndarray, " n"], among: Bool[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:
+    """Distance from the median of some of the values, in units of their spread."""
+    if not among.any():
+        return np.zeros(len(values))
+    middle = np.median(values[among])
+    spread = 1.48 * np.median(np.abs(values[among] - middle)) + 1e-9
+    deviation: Float[np.ndarray, " n"] = (values - middle) / spread
+    return deviation

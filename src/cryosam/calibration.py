@@ -8,11 +8,13 @@ from skimage.filters import threshold_otsu
 
 from cryosam.arrays import Scores
 
-__all__ = ["KindEvidence", "choose_threshold", "kind_evidence", "limit_false_discovery"]
+__all__ = ["KindEvidence", "choose_threshold", "fisher_z", "kind_evidence", "limit_false_discovery"]
 
 _PLAUSIBLE = 0.4  # candidates below this are certainly not of the kind
 _THRESHOLD_RANGE = (0.6, 0.8)
 _LEAST_OTHERS = 20  # correlations that tell how unlike the kind everything else is
+_LEAST_LIKENESS = 0.05  # what is less like the kind counts as much against it
+_WEIGHINGS = 3  # of the kinds of evidence
 _EM_STEPS, _PRIOR = 50, 5.0  # and the number of candidates that the least variance counts for
 
 
@@ -24,24 +26,33 @@ class KindEvidence:
     ----------
     probabilities
         ``(n,)`` in [0, 1], that each candidate is of the kind.
+    total
+        ``(n,)`` the weighted sum of the evidence: what the probabilities rise with.
     separation
         Distance between the two groups' means, in standard deviations within them. Below about 4 the groups may be one
         that was cut in two.
     """
 
     probabilities: Scores
+    total: Float[np.ndarray, " n"]
     separation: float
 
 
 def kind_evidence(
-    correlations: Scores, averaged: Int[np.ndarray, " k"], background: Float[np.ndarray, " m"]
+    correlations: Scores,
+    averaged: Int[np.ndarray, " k"],
+    background: Float[np.ndarray, " m"],
+    likeness: Scores | None = None,
 ) -> KindEvidence:
-    """Tell the candidates of the kind from everything else by their correlations with the kind's average.
+    """Tell the candidates of the kind from everything else.
 
-    The correlations (Fisher's z) of either group are taken for normally distributed; means, variances and the share of
-    the kind are found by expectation maximisation. It starts from the candidates that were averaged. Where hardly
-    anything else is among the candidates, places of the background stand for it. Probabilities never fall where the
-    correlation rises.
+    There are two kinds of evidence: the correlation with the kind's average, as Fisher's z, and the logarithm of the
+    likeness. Their weights are those of Fisher's linear discriminant between what is of the kind and everything else:
+    what tells the two apart in this tomogram counts. The weighted sum of either group is taken for normally
+    distributed; means, variances and the share of the kind are found by expectation maximisation. All starts from the
+    candidates that were averaged. Where hardly anything else is among the candidates, places of the background may
+    stand for it: that division is taken in which the groups are farther apart. Probabilities never fall where the sum
+    rises.
 
     Parameters
     ----------
@@ -51,6 +62,8 @@ def kind_evidence(
         Indices of the candidates in the average.
     background
         ``(m,)`` correlations of places without regard to what is there.
+    likeness
+        ``(n,)`` in [0, 1], how like the kind each candidate is in other ways; None knows of none.
 
     Examples
     --------
@@ -59,11 +72,61 @@ def kind_evidence(
     array([1., 1., 1., 0., 0., 0.])
     """
     n = len(correlations)
-    n_others = max(0, _LEAST_OTHERS - (n - len(averaged)))
-    others = np.quantile(background, np.linspace(0.5, 0.95, n_others)) if n_others else np.zeros(0)
-    z = np.arctanh(np.clip(np.concatenate([correlations, others]), -0.99, 0.99))
-    share = np.full(len(z), 0.02)
-    share[averaged], share[n:] = 0.95, 0
+    rest = np.setdiff1d(np.arange(n), averaged)
+    alike = np.log(np.maximum(np.ones(n) if likeness is None else likeness, _LEAST_LIKENESS))
+    evidence = np.stack([fisher_z(correlations), alike], axis=1)
+    start = np.full(n, 0.02)
+    start[averaged] = 0.95
+    divisions = [_divide(evidence, start)] if len(rest) else []
+    if (n_others := _LEAST_OTHERS - len(rest)) > 0:
+        others = fisher_z(np.quantile(background, np.linspace(0.5, 0.95, n_others)))
+        usual = float(np.median(alike[rest])) if len(rest) else float(alike.min())  # the background is no more like it
+        others_evidence = np.stack([others, np.full(n_others, usual)], axis=1)
+        divisions.append(_divide(evidence, start, others_evidence))
+    return max(divisions, key=lambda division: division.separation)
+
+
+def _divide(
+    evidence: Float[np.ndarray, "n e"], start: Scores, others: Float[np.ndarray, "m e"] | None = None
+) -> KindEvidence:
+    """Two groups of candidates, from a first guess; ``others`` are known not to be of the kind."""
+    n = len(evidence)
+    if others is not None:
+        evidence, start = np.concatenate([evidence, others]), np.append(start, np.zeros(len(others)))
+    share = start
+    for _ in range(_WEIGHINGS):
+        total = evidence @ _discriminant(evidence, np.clip(share, 1e-3, 1 - 1e-3))
+        share, separation = _two_groups(total, start, n)
+    return KindEvidence(share[:n], total[:n], separation)
+
+
+def fisher_z(correlations: Float[np.ndarray, "..."]) -> Float[np.ndarray, "..."]:
+    """Correlations on the scale where their errors are alike; those nearly 1 count as 0.99.
+
+    Examples
+    --------
+    >>> fisher_z(np.array([0.0, 0.5, 1.0])).round(2)
+    array([0.  , 0.55, 2.65])
+    """
+    return np.arctanh(np.clip(correlations, -0.99, 0.99))
+
+
+def _discriminant(evidence: Float[np.ndarray, "n e"], share: Scores) -> Float[np.ndarray, " e"]:
+    """Weights of the kinds of evidence, none negative; the first alone if none tells the groups apart."""
+    groups = np.stack([1 - share, share])
+    low, high = (groups @ evidence) / groups.sum(axis=1, keepdims=True)
+    scatter = sum((g[:, None] * (evidence - m)).T @ (evidence - m) for g, m in zip(groups, (low, high), strict=True))
+    within = scatter / len(evidence)
+    within += np.diag(0.05 * np.diag(within) + 1e-9)
+    weights = np.maximum(np.linalg.solve(within, high - low), 0)
+    weights = weights if weights.any() else np.eye(len(weights))[0]
+    unit: Float[np.ndarray, " e"] = weights / max(float(np.linalg.norm(weights * evidence.std(axis=0))), 1e-9)
+    return unit
+
+
+def _two_groups(z: Float[np.ndarray, " n"], start: Scores, n_candidates: int) -> tuple[Scores, float]:
+    """Each value's probability of the upper group, and how far the groups are apart; see `kind_evidence`."""
+    share, n = start, n_candidates
     least = 0.1 * float(np.var(z)) + 1e-4
     for _ in range(_EM_STEPS):
         groups = np.stack([1 - share, share])
@@ -80,7 +143,7 @@ def kind_evidence(
         share = 1 / (1 + np.exp(-np.clip(evidence, -500, 30)))
         share[n:] = 0
     within = (np.stack([1 - share, share]) * squares).sum() / len(z)
-    return KindEvidence(share[:n], float((high - low) / np.sqrt(within + 1e-12)))
+    return share, float((high - low) / np.sqrt(within + 1e-12))
 
 
 def limit_false_discovery(probabilities: Scores, share: float) -> float:

@@ -187,8 +187,8 @@ class PropagationConfig:
         The same in voxels, when the diameter is not known; None tries many and takes the one at which the segmenter
         expects its masks to be best.
     smoothing
-        Standard deviation in voxels of the 3D Gaussian that is applied before the segmenter sees a slice; None takes a
-        tenth of the particle's diameter, within 1.2 and 2.2 (paper: 0).
+        Standard deviation in voxels of the 3D Gaussian that is applied before the segmenter sees a slice; None takes
+        as much as the noise needs, which the segmenter's own scores tell (paper: 0).
     z_weight
         Weight of plane z in the "soft" fusion, planes y and x having 1: the missing wedge blurs those.
     """
@@ -239,7 +239,7 @@ class AlignmentConfig:
     n_rotations
         That are compared, evenly over all orientations.
     resolution
-        Finest detail that is compared, in voxels; a quarter of the particle's diameter if that is more.
+        Finest detail that is compared, in voxels; three tenths of the particle's diameter if that is more.
     max_tilt
         Degrees of the tilt series, in either direction, about the y axis.
     """

@@ -20,14 +20,12 @@ from cryosam.geometry import ball_diameter
 from cryosam.masks import InstanceMask
 from cryosam.matching import agreement, build_query, match
 from cryosam.propagation import follow, propagate
-from cryosam.slices import View, find_views
 from cryosam.tomogram import Tomogram
+from cryosam.views import View, find_views
 
 __all__ = ["Prompted", "first_look", "second_look", "support_from", "visibility"]
 
 _UNKNOWN_DIAMETER = 16.0  # voxels, when nothing was segmented under the clicks
-_SMOOTHING = 0.1  # of a particle's diameter
-_SMOOTHING_RANGE = (1.2, 2.2)  # voxels
 _TIGHTENINGS = tuple(0.85**k for k in range(8))  # of the first mask's diameter that bound the other masks
 _LEAST_DIAMETER = 6.0  # voxels, of a bound
 _SAME = 0.8  # IoU above which two masks are one
@@ -102,14 +100,15 @@ def first_look(
     progress
         Called with the number of clicks done.
     """
+    knows_size = diameter is not None or config.window_voxels is not None or config.window_diameters == 0
+    views = [] if knows_size and config.smoothing is not None else find_views(normalised, points, segmenter, config)
     sigma = config.smoothing
     if sigma is None:
-        sigma = _smoothing_for(_UNKNOWN_DIAMETER if diameter is None else diameter)
-    smoothed = _smooth(normalised, sigma)
-    if diameter is not None or config.window_voxels is not None or config.window_diameters == 0:
+        sigma = float(np.median([view.smoothing for view in views]))
+    smoothed = replace(normalised, data=ndimage.gaussian_filter(normalised.data, sigma))
+    if knows_size:
         masks = propagate(smoothed, points, segmenter, config, diameter, progress)
     else:
-        views = find_views(smoothed, points, segmenter, config)
         masks = tuple(
             _look(smoothed, point, segmenter, config, view) for point, view in zip(points, views, strict=True)
         )
@@ -134,19 +133,18 @@ def _look(
 
 def second_look(
     first: Prompted,
-    normalised: Tomogram,
     points: Points,
     segmenter: PromptSegmenter,
     config: PropagationConfig,
     support: Support | None = None,
 ) -> Prompted:
-    """Settle how far each instance reaches, then segment it again, smoothed and bounded by its size.
+    """Settle how far each instance reaches, then segment it again, bounded by its size.
 
     Parameters
     ----------
     first
         The first look, without a given diameter.
-    normalised, points, segmenter, config
+    points, segmenter, config
         As in `first_look`.
     support
         Of a mask in the rest of the tomogram; without it only the click tells.
@@ -166,13 +164,11 @@ def second_look(
         is_trusted.append(evidence >= _TRUSTED)
     reliable = [mask for mask, trust in zip(settled, is_trusted, strict=True) if trust]
     diameter = _diameter_of(reliable or settled)
-    sigma = _smoothing_for(diameter)
-    smoothed = first.smoothed if sigma == first.smoothing else _smooth(normalised, sigma)
     masks = tuple(settled)
     if not any(_is_filament(mask) for mask in settled):
-        again = propagate(smoothed, points, segmenter, config, diameter)
+        again = propagate(first.smoothed, points, segmenter, config, diameter)
         masks = tuple(new if new.iou(old) >= _ALIKE else old for old, new in zip(settled, again, strict=True))
-    return Prompted(masks, tuple(is_trusted), diameter, smoothed, sigma)
+    return replace(first, masks=masks, is_trusted=tuple(is_trusted), diameter=diameter)
 
 
 def _settle(
@@ -240,26 +236,29 @@ def support_from(field: FeatureField, smoothed: Tomogram, segmenter: PromptSegme
     return support
 
 
-def visibility(normalised: Tomogram, point: Float[np.ndarray, " 3"]) -> float:
-    """How far the densest place near a point stands out of its surroundings, in their standard deviations."""
-    half, reach = 32, 3
+def visibility(normalised: Tomogram, point: Float[np.ndarray, " 3"], diameter: float) -> float:
+    """How far the densest place near a point stands out of its surroundings, in their standard deviations.
+
+    All is seen through a Gaussian a quarter as wide as the particle, which averages the noise within a particle.
+
+    Parameters
+    ----------
+    normalised
+        Protein bright.
+    point
+        z, y, x in voxels.
+    diameter
+        Of the particle, in voxels.
+    """
+    half, reach = round(max(32.0, 2 * diameter)), max(2, round(diameter / 4))
     at = [int(np.clip(round(float(c)), 0, n - 1)) for c, n in zip(point, normalised.shape, strict=True)]
     crop = normalised.data[tuple(slice(max(0, c - half), c + half + 1) for c in at)]
-    smooth = ndimage.gaussian_filter(crop, 1.2)
+    smooth = ndimage.gaussian_filter(crop, diameter / 4)
     level = float(np.median(smooth))
     below = smooth[smooth < level] - level  # objects are above: noise is measured below
     spread = float(np.sqrt(np.mean(below**2))) if below.size else 0.0
     near = smooth[tuple(slice(max(0, min(c, half) - reach), min(c, half) + reach + 1) for c in at)]
     return float((near.max() - level) / max(spread, 1e-6))
-
-
-def _smooth(normalised: Tomogram, sigma: float) -> Tomogram:
-    return replace(normalised, data=ndimage.gaussian_filter(normalised.data, sigma))
-
-
-def _smoothing_for(diameter: float) -> float:
-    """Standard deviation in voxels that steadies a particle's mask and keeps its shape."""
-    return float(np.clip(_SMOOTHING * diameter, *_SMOOTHING_RANGE))
 
 
 def _diameter_of(masks: Sequence[InstanceMask]) -> float:

@@ -32,9 +32,8 @@ __all__ = ["Candidates", "Run", "centres", "is_visible", "look", "search", "with
 
 _ENOUGH_TO_AVERAGE = 10  # candidates
 _EVEN_ODDS = 0.5
-_UNJUDGED = 1e-3  # score of a candidate before it is compared: it is possible, and last
 _DOUBTFUL = 3.8  # standard deviations between the kind and everything else
-_INVISIBLE = 3.5  # contrast that background reaches by chance, in standard deviations
+_INVISIBLE = 2.6  # contrast that background reaches by chance, in standard deviations
 
 
 @dataclass(eq=False)
@@ -144,20 +143,20 @@ def look(run: Run, prompts: PointPrompts, *, is_search: bool) -> Prompted:
     settings, clicks = run.config.propagation, prompts.positive
     with run.timed("prompts"):
         first = first_look(run.normalised, clicks, run.segmenter, settings, run.given_diameter, run.progress)
-    if run.given_diameter is not None or settings.smoothing is not None:
+    if run.given_diameter is not None or settings.window_diameters == 0:  # whole slices know no size
         return first
     support = None
     if is_search:
         support = support_from(run.describe(first.diameter), first.smoothed, run.segmenter, run.config)
     with run.timed("prompts"):
-        return second_look(first, run.normalised, clicks, run.segmenter, settings, support)
+        return second_look(first, clicks, run.segmenter, settings, support)
 
 
 def is_visible(run: Run, prompts: PointPrompts, prompted: Prompted) -> bool:
     """Whether something lies under any click; a warning for each that holds nothing."""
     are_visible = []
     for point, mask in zip(prompts.positive, prompted.masks, strict=True):
-        are_visible.append(mask.n_voxels > 0 and visibility(run.normalised, point) >= _INVISIBLE)
+        are_visible.append(mask.n_voxels > 0 and visibility(run.normalised, point, prompted.diameter) >= _INVISIBLE)
         if not are_visible[-1]:
             run.say(f"nothing stands out of the background at point {','.join(f'{c:g}' for c in point)}")
     return any(are_visible)
@@ -224,13 +223,14 @@ def _rank(run: Run, prompts: PointPrompts, prompted: Prompted) -> Candidates:
 
 
 def _widen(run: Run, prompts: PointPrompts, found: Candidates) -> Candidates:
-    """The candidates, and behind them those that are like the mean of what is probably of the kind."""
+    """The candidates and those that are like the mean of what is probably of the kind, scored by likeness to it."""
     field, diameter = run.describe(found.prompted.diameter), found.prompted.diameter
-    probable = found.points[found.scores >= _EVEN_ODDS]
-    if len(probable) == 0:
+    probable = np.flatnonzero(found.scores >= _EVEN_ODDS)
+    tolerance = run.config.matching.volume_tolerance
+    if len(probable) == 0 or tolerance is None:
         return found
     with run.timed("matching"):
-        query = field.sample(probable).mean(axis=0)
+        query = field.sample(found.points[probable]).mean(axis=0)
         points = _match(run, prompts, field, query, diameter).points
     apart = run.config.matching.min_distance_diameters * diameter
     points = points[cKDTree(found.points).query(points)[0] > apart][: run.config.matching.max_candidates]
@@ -240,12 +240,12 @@ def _widen(run: Run, prompts: PointPrompts, found: Candidates) -> Candidates:
     chosen = np.flatnonzero(is_seen & _is_possible(run, prompts, field, query, points))
     together = [*found.masks, *(masks[i] for i in chosen)]
     kept = merge_duplicates(together)
-    return replace(
-        found,
-        points=np.concatenate([found.points, points[chosen]])[kept],
-        scores=np.concatenate([found.scores, np.full(len(chosen), _UNJUDGED)])[kept],
-        masks=tuple(together[i] for i in kept),
-    )
+    masks, points = tuple(together[i] for i in kept), np.concatenate([found.points, points[chosen]])[kept]
+    volume = float(np.median([found.masks[i].n_voxels for i in probable]))
+    similarity = np.clip(field.similarity_at(query, points), 0, 1)
+    likeness = agreement(field, query, similarity, masks, volume, tolerance)
+    is_ruled_out = np.append(found.scores == 0, np.zeros(len(chosen), dtype=bool))[kept]
+    return replace(found, points=points, masks=masks, scores=np.where(is_ruled_out, 0, likeness))
 
 
 def _match(run: Run, prompts: PointPrompts, field: FeatureField, query: Query, diameter: float) -> Matches:
@@ -289,7 +289,7 @@ def _compare(run: Run, clicks: Points, found: Candidates) -> Candidates:
     starts = clicked if len(clicked) else np.zeros(1, dtype=int)
     settings, device, possible = run.config.alignment, resolve_device(run.config.device), found.scores > 0
     with run.timed("aligning"):
-        aligned = align(run.normalised, found.points, starts, found.diameter, settings, device, is_possible=possible)
+        aligned = align(run.normalised, found.points, starts, found.diameter, settings, device, likeness=found.scores)
     typical = found.points[int(np.argmax(np.where(possible, aligned.correlations, -1)))]
     run.provenance["most_typical"] = ",".join(f"{c:.0f}" for c in typical)
     run.provenance["separation"] = round(aligned.evidence.separation, 2)

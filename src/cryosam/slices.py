@@ -2,45 +2,21 @@
 
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Bool, Float
 
-from cryosam.arrays import PLANES, Image, Images, Plane, Points
+from cryosam.arrays import Image, Images, Plane
 from cryosam.backends import Candidates, PromptSegmenter, SlicePrompts
 from cryosam.config import PropagationConfig
 from cryosam.geometry import AXIS, Window, in_plane_axes
 from cryosam.tomogram import Tomogram
 
-__all__ = ["BATCH", "UNSEEN", "Answer", "View", "ask", "depth_of", "find_views", "window_of"]
+__all__ = ["BATCH", "UNSEEN", "Answer", "ask", "depth_of", "window_of"]
 
 BATCH = 32  # windows that are embedded together
 UNSEEN = -20.0  # logit outside a window: certainly not the object
-_WINDOWS = (16, 20, 25, 32, 40, 50, 64, 80, 100, 128, 160, 200, 256)  # voxels that are tried where nothing is known
-_ACROSS = (25, 40, 64)  # those of them in which filaments are followed
-_NEARLY = 0.7  # of the best expected score: windows that show an object well enough
-_LEAST_DIAMETER = 6.0  # voxels, of what is seen in a window
-
-
-@dataclass(frozen=True)
-class View:
-    """How a segmenter sees an object best.
-
-    Parameters
-    ----------
-    window
-        Edge in voxels of the window in which the segmenter expects the best masks.
-    diameter
-        In voxels, of the disc as large as the object's median cross-section in the best window; None if it reaches
-        beyond the window, or nothing is seen.
-    across
-        Edges of windows that would show it well enough if it were a filament, cut across.
-    """
-
-    window: int
-    diameter: float | None
-    across: tuple[int, ...]
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,37 +44,6 @@ class Answer:
     def mask(self) -> Bool[np.ndarray, "h w"]:
         """Where the object is in the window."""
         return np.asarray(self.logits > 0)
-
-
-def find_views(tomogram: Tomogram, points: Points, segmenter: PromptSegmenter, config: PropagationConfig) -> list[View]:
-    """How much of the surroundings of each point to show, where nothing is known of the object's size.
-
-    The slices through a point are shown in windows of many sizes, and that size is taken at which the segmenter expects
-    its masks to be best, on average over the planes.
-
-    Parameters
-    ----------
-    tomogram, points, segmenter, config
-        As in `propagate`.
-    """
-    choice = replace(config, min_score=0.0)
-    views = []
-    for point in points:
-        answers: list[list[Answer | None]] = []
-        for plane in PLANES:
-            places = [window_of(tomogram, point, plane, size) for size in _WINDOWS]
-            prompts = [np.asarray(point[list(in_plane_axes(plane))], dtype=float)] * len(_WINDOWS)
-            answers.append(ask(tomogram, plane, segmenter, places, prompts, None, np.inf, choice))
-        seen = [[answer for answer in column if answer is not None] for column in zip(*answers, strict=True)]
-        expected = np.array([sum(answer.score for answer in column) for column in seen])
-        order = np.argsort(-expected, kind="stable")
-        masks = [answer.mask for answer in seen[order[0]]]
-        leaves = any(mask[0].any() or mask[-1].any() or mask[:, 0].any() or mask[:, -1].any() for mask in masks)
-        area = np.median([np.count_nonzero(mask) for mask in masks]) if masks else 0
-        diameter = None if leaves or area == 0 else max(float(np.sqrt(4 * area / np.pi)), _LEAST_DIAMETER)
-        good = [_WINDOWS[i] for i in order if expected[i] >= _NEARLY * expected[order[0]] and _WINDOWS[i] in _ACROSS]
-        views.append(View(_WINDOWS[order[0]], diameter, tuple(good)))
-    return views
 
 
 def window_of(tomogram: Tomogram, point: Float[np.ndarray, " 3"], plane: Plane, size: int) -> tuple[int, Window]:

@@ -28,7 +28,7 @@ __all__ = [
 ]
 
 _COARSE_PX = 12  # pixels a diameter at most: larger particles are sampled more coarsely
-_COARSE_DETAIL = 0.25  # of a diameter, the finest that is compared in all orientations
+_COARSE_DETAIL = 0.3  # of a diameter, the finest that is compared in all orientations
 _RADIUS = 0.725  # of the mask, in diameters
 _EDGE_PX = 3.0  # over which the mask falls to 0
 _BOXES_PX = (20, 64)  # least and largest edge of a box

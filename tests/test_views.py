@@ -1,12 +1,13 @@
-"""What one prompt in windows of slices tells of an object's size."""
+"""What one prompt in windows of slices tells of the size of an object and of the noise."""
 
 import numpy as np
 import pytest
 
+from cryosam.backends import load_segmenter
 from cryosam.backends.classical import ClassicalSegmenter
 from cryosam.config import PropagationConfig
-from cryosam.slices import find_views
 from cryosam.tomogram import Tomogram
+from cryosam.views import find_views
 
 
 def noisy(mask):
@@ -39,3 +40,21 @@ def test_where_nothing_is_seen_there_is_no_diameter() -> None:
         PropagationConfig(),
     )
     assert view.diameter is None
+
+
+def test_noise_is_smoothed_away() -> None:
+    z, y, x = np.indices((60, 64, 70), sparse=True)
+    ball = ((z - 30) ** 2 + (y - 32) ** 2 + (x - 35) ** 2 <= 81).astype(np.float32)
+    noise = np.random.default_rng(0).normal(0, 1, ball.shape)
+    segmenter = load_segmenter("embedded", device="cpu")
+    views = [
+        find_views(
+            Tomogram((ball + level * noise).astype(np.float32)),
+            np.array([[30.0, 32, 35]]),
+            segmenter,
+            PropagationConfig(),
+        )[0]
+        for level in (0.1, 1.5)
+    ]
+    assert views[1].smoothing > 1.3 * views[0].smoothing
+    assert [view.diameter for view in views] == pytest.approx([18, 18], rel=0.2)
