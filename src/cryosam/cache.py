@@ -11,6 +11,7 @@ import logging
 import os
 import shutil
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
@@ -25,6 +26,7 @@ _log = logging.getLogger(__name__)
 _MANIFEST = "manifest.json"
 _UNFINISHED = ".unfinished-"
 _UNFINISHED_SECONDS = 24 * 3600
+_PARSING = threading.Lock()  # NumPy reads headers with `ast.literal_eval`, which two threads of Python 3.11 can break
 
 
 def entry_key(**parts: object) -> str:
@@ -171,7 +173,8 @@ def _rename(source: Path, target: Path) -> None:
 
 def _load(entry: Path, names: Iterable[str]) -> dict[str, np.ndarray]:
     """Arrays of an entry, memory-mapped."""
-    return {name: np.load(entry / f"{name}.npy", mmap_mode="c", allow_pickle=False) for name in names}
+    with _PARSING:
+        return {name: np.load(entry / f"{name}.npy", mmap_mode="c", allow_pickle=False) for name in names}
 
 
 def _checksum(path: Path) -> str:
