@@ -87,9 +87,7 @@ class FeatureConfig:
 
     def __post_init__(self) -> None:
         _require(self.scales_diameter > 0, f"scales_diameter must be positive, got {self.scales_diameter}")
-        _require(
-            len(self.scales) > 0 and all(s > 0 for s in self.scales), f"scales must be positive, got {self.scales}"
-        )
+        _require(min(self.scales, default=0) > 0, f"scales must be positive, got {self.scales}")
         _require(self.token_diameters >= 0, f"token_diameters must not be negative, got {self.token_diameters}")
         _require(self.slice_px > 0, f"slice_px must be positive, got {self.slice_px}")
 
@@ -141,14 +139,11 @@ class MatchingConfig:
     def __post_init__(self) -> None:
         _require(len(self.strides) > 0, "strides needs at least one level")
         for coarse, fine in zip(self.strides, self.strides[1:], strict=False):
-            _require(
-                coarse > fine and coarse % fine == 0, f"each stride must divide the one before, got {self.strides}"
-            )
+            divides = coarse > fine and coarse % fine == 0
+            _require(divides, f"each stride must divide the one before, got {self.strides}")
         _require(min(self.strides) >= 1, f"strides must be positive, got {self.strides}")
-        _require(-1 <= self.coarse_similarity <= 1, f"coarse_similarity is a cosine, got {self.coarse_similarity}")
-        _require(
-            -1 <= self.candidate_similarity <= 1, f"candidate_similarity is a cosine, got {self.candidate_similarity}"
-        )
+        for name in ("coarse_similarity", "candidate_similarity"):
+            _require(-1 <= getattr(self, name) <= 1, f"{name} is a cosine, got {getattr(self, name)}")
         _require(self.max_candidates > 0, f"max_candidates must be positive, got {self.max_candidates}")
         _require(self.volume_tolerance is None or self.volume_tolerance > 0, "volume_tolerance must be positive")
         _require(self.threshold is None or 0 <= self.threshold <= 1, f"threshold is in [0, 1], got {self.threshold}")
@@ -213,10 +208,8 @@ class PropagationConfig:
         _require(self.max_area > 0, f"max_area must be positive, got {self.max_area}")
         _require(self.max_area_diameters > 0, "max_area_diameters must be positive")
         _require(self.max_walk_diameters > 0, "max_walk_diameters must be positive")
-        _require(
-            self.window_voxels is None or self.window_voxels > 0,
-            f"window_voxels must be positive, got {self.window_voxels}",
-        )
+        window = self.window_voxels
+        _require(window is None or window > 0, f"window_voxels must be positive, got {window}")
         _require(self.window_diameters >= 0, "window_diameters must not be negative")
         _require(self.smoothing is None or self.smoothing >= 0, f"smoothing must not be negative, got {self.smoothing}")
         _require(self.z_weight > 0, f"z_weight must be positive, got {self.z_weight}")
@@ -253,9 +246,8 @@ class AlignmentConfig:
     max_tilt: float = 60.0
 
     def __post_init__(self) -> None:
-        _require(self.max_members > 0, f"max_members must be positive, got {self.max_members}")
-        _require(self.n_averages > 0, f"n_averages must be positive, got {self.n_averages}")
-        _require(self.n_rotations > 0, f"n_rotations must be positive, got {self.n_rotations}")
+        for name in ("max_members", "n_averages", "n_rotations"):
+            _require(getattr(self, name) > 0, f"{name} must be positive, got {getattr(self, name)}")
         _require(self.resolution >= 2, f"resolution is at least 2 voxels, got {self.resolution}")
         _require(0 < self.max_tilt <= 90, f"max_tilt is in (0, 90] degrees, got {self.max_tilt}")
 
