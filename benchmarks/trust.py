@@ -35,6 +35,10 @@ class Outcome:
     f1: float
     agreement: float
     f1_of_better_click: float | None
+    n_others: int
+    """Trials on other particles."""
+    n_find_clicked: int
+    """Of these, how many find the clicked particle."""
     found_again: list[tuple[float, bool]]
     """Of each particle found: share of the other clicks that find it too, and whether it is a true one."""
     n_missed: int
@@ -63,6 +67,8 @@ def measure(name: str, folder: Path, kind: str, seed: int, n_trials: int, distan
         score_detections(found.points, truth, distance).f1,
         float(trust.agreement[0]),
         better,
+        int((~trust.is_on_clicked).sum()),
+        int(trust.finds_clicked[~trust.is_on_clicked].sum()),
         list(zip(trust.found_again.tolist(), is_true.tolist(), strict=True)),
         len(trust.missed),
         len(match_points(trust.missed, left, distance).predicted),
@@ -71,10 +77,14 @@ def measure(name: str, folder: Path, kind: str, seed: int, n_trials: int, distan
 
 def report(outcomes: list[Outcome]) -> str:
     """Tables in Markdown."""
-    lines = ["| tomogram | kind | F1 | agreement | F1 of the better click |", "| --- | --- | ---: | ---: | ---: |"]
+    lines = ["| tomogram | kind | F1 | agreement | others that find the clicked one | F1 of the better click |"]
+    lines.append("| --- | --- | ---: | ---: | ---: | ---: |")
     for each in outcomes:
         better = "none named" if each.f1_of_better_click is None else f"{each.f1_of_better_click:.2f}"
-        lines.append(f"| {each.tomogram} | {each.kind} | {each.f1:.2f} | {each.agreement:.2f} | {better} |")
+        found_by = f"{each.n_find_clicked} of {each.n_others}"
+        lines.append(
+            f"| {each.tomogram} | {each.kind} | {each.f1:.2f} | {each.agreement:.2f} | {found_by} | {better} |"
+        )
     f1, agreement = (np.array([getattr(o, key) for o in outcomes]) for key in ("f1", "agreement"))
     followed = [o.f1 if o.f1_of_better_click is None else o.f1_of_better_click for o in outcomes]
     lines += ["", f"mean F1 {f1.mean():.2f}, of the better clicks where one is named {np.mean(followed):.2f}"]

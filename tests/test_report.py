@@ -216,6 +216,7 @@ def test_trust_is_told_with_the_better_click_and_what_was_missed():
         clicks=np.array([[1.0, 2, 3], [1, 3, 3], [7, 8, 9]]),
         is_on_clicked=np.array([True, True, False]),
         n_found=np.array([2, 2, 3]),
+        finds_clicked=np.array([True, True, True]),
         agreement=np.array([0.62, 0.7, 0.81]),
         found_again=np.array([1.0, 0.0]),
         missed=np.array([[4.0, 5, 6]]),

@@ -74,10 +74,18 @@ def test_a_better_click_and_what_was_missed(monkeypatch):
 
 
 def test_the_click_that_others_support_is_the_better_one(monkeypatch):
-    most = [1, 2, 3, 4, 5]
+    most = [0, 1, 2, 3, 4, 5]
     found = assess(monkeypatch, {0: [0, 1, 2, 6], 1: most, 2: most, 6: most}, n_trials=5)
-    assert found.agreement.argmax() >= 3
+    assert found.finds_clicked.all()
     np.testing.assert_array_equal(found.better_click, PLACES[1])
+
+
+def test_a_click_that_does_not_find_the_clicked_particle_is_no_better_one(monkeypatch):
+    others = [1, 2, 3, 4, 5]
+    found = assess(monkeypatch, {0: [0, 1, 2, 6], 1: others, 2: others, 6: others}, n_trials=5)
+    assert found.agreement.argmax() >= 3
+    assert found.finds_clicked.tolist() == [True] * 3 + [False] * 3
+    assert found.better_click is None
 
 
 def test_what_belongs_to_another_kind_does_not_count(monkeypatch):

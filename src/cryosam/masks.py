@@ -139,6 +139,8 @@ class Trust:
         ``(k,)`` whether a click lies on the particle that the user clicked.
     n_found
         ``(k,)`` particles that each click finds.
+    finds_clicked
+        ``(k,)`` whether the particle that the user clicked is one of them: else the two are of different kinds.
     agreement
         ``(k,)`` mean F1 of what a click finds with what clicks elsewhere find; those on one particle count as one.
     found_again
@@ -150,14 +152,15 @@ class Trust:
     clicks: Float[np.ndarray, "k 3"]
     is_on_clicked: Bool[np.ndarray, " k"]
     n_found: Int[np.ndarray, " k"]
+    finds_clicked: Bool[np.ndarray, " k"]
     agreement: Float[np.ndarray, " k"]
     found_again: Scores
     missed: Float[np.ndarray, "m 3"]
 
     @property
     def better_click(self) -> Float[np.ndarray, " 3"] | None:
-        """The click whose answer most others support, or None where the user's is nearly as good."""
-        best = int(self.agreement.argmax())
+        """The click whose answer has most support and the clicked particle; None where the user's is nearly as good."""
+        best = int(np.where(self.finds_clicked, self.agreement, 0).argmax())
         return self.clicks[best] if self.agreement[best] > self.agreement[0] + _CLEARLY_BETTER else None
 
 

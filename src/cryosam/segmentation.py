@@ -209,6 +209,12 @@ def _with_trust(run: Run, prompts: PointPrompts, found: Segmentation, rivals: Po
     trust = assess(run, prompts, found, run.config.n_trials, rivals)
     if trust.agreement[0] < _DOUBTFUL_AGREEMENT:
         run.say(f"other clicks find something else: agreement with them is {trust.agreement[0]:.2f} (F1)")
+    finds_clicked = trust.finds_clicked[~trust.is_on_clicked]
+    if 2 * finds_clicked.sum() < len(finds_clicked):
+        run.say(
+            f"only {finds_clicked.sum()} of {len(finds_clicked)} clicks on what was found find the clicked particle: "
+            "it may be of another kind than they are"
+        )
     return replace(found, trust=trust, warnings=tuple(run.warnings), provenance={**found.provenance, **run.provenance})
 
 

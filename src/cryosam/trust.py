@@ -51,7 +51,7 @@ def assess(
     is_another = cKDTree(prompts.positive).query(found.points)[0] > diameter / 2
     others = found.points[is_another][: n_trials - n_trials // 2]
     trials += [np.round(point)[None] for point in others]
-    answers = [found.points]
+    answers, clicked = [found.points], _centre(prompts.positive[0], found.prompt_masks[0])
     for clicks in trials:
         with run.timed("trials"):
             again = run.for_next_kind()
@@ -63,6 +63,7 @@ def assess(
         clicks=np.array([prompts.positive[0], *(clicks[0] for clicks in trials)]),
         is_on_clicked=np.arange(len(answers)) <= n_moved,
         n_found=np.array([len(answer) for answer in answers]),
+        finds_clicked=np.array([_has(answer, clicked, diameter / 2) for answer in answers]),
         agreement=_agreement(answers, n_moved + 1, diameter / 2),
         found_again=_found_again(answers, diameter / 2),
         missed=_missed(answers, diameter / 2),
@@ -78,6 +79,16 @@ def _elsewhere(masks: tuple[InstanceMask, ...], diameter: float, n: int) -> list
         if len(near) >= n:
             places.append(random.permutation(near)[:n])
     return [np.array(clicks) for clicks in zip(*places, strict=True)]
+
+
+def _centre(click: Float[np.ndarray, " 3"], mask: InstanceMask) -> Float[np.ndarray, " 3"]:
+    """Of the particle under a click."""
+    return mask.centroid if mask.n_voxels else click
+
+
+def _has(answer: AnyPoints, point: Float[np.ndarray, " 3"], distance: float) -> bool:
+    """Whether a particle was found at a point."""
+    return bool((np.linalg.norm(answer - point, axis=1) <= distance).any())
 
 
 def _agreement(answers: list[AnyPoints], n_on_clicked: int, distance: float) -> Float[np.ndarray, " k"]:

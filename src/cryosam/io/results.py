@@ -212,11 +212,17 @@ def describe_run(
 def _describe_trust(trust: Trust | None) -> dict[str, Any] | None:
     if trust is None:
         return None
-    columns = (trust.clicks, trust.is_on_clicked, trust.n_found, trust.agreement)
+    columns = (trust.clicks, trust.is_on_clicked, trust.n_found, trust.finds_clicked, trust.agreement)
     return {
         "clicks": [
-            {"zyx": zyx, "is_on_clicked_particle": is_on_clicked, "n_found": n, "agreement_f1": round(f1, 4)}
-            for zyx, is_on_clicked, n, f1 in zip(*(column.tolist() for column in columns), strict=True)
+            {
+                "zyx": zyx,
+                "is_on_clicked_particle": is_on_clicked,
+                "n_found": n,
+                "finds_clicked_particle": finds_clicked,
+                "agreement_f1": round(f1, 4),
+            }
+            for zyx, is_on_clicked, n, finds_clicked, f1 in zip(*(column.tolist() for column in columns), strict=True)
         ],
         "better_click_zyx": None if trust.better_click is None else trust.better_click.tolist(),
         "found_again": trust.found_again.round(4).tolist(),
