@@ -13,10 +13,13 @@ BLOBS = np.array(
     [[-6.0, 0, 0], [-3, 0, 0], [0, 0, 0], [3, 0, 0], [6, 0, 0], [6, 4, 0], [6, 7, 0], [-6, 0, 5]]
 )  # like no turn of it
 OTHER = np.array([[0.0, 0, -6], [0, 0, -2], [0, 0, 2], [0, 0, 6], [0, 0, 0]])
+ONE_ARM_ELSEWHERE = np.vstack([BLOBS[:-1], [[6.0, 0, -5]]])
 SPACING = 32
 
 
-def scene(n_kind: int = 12, n_other: int = 6, noise: float = 0.2) -> tuple[Tomogram, np.ndarray, Rotation]:
+def scene(
+    n_kind: int = 12, n_other: int = 6, noise: float = 0.2, other: np.ndarray = OTHER
+) -> tuple[Tomogram, np.ndarray, Rotation]:
     """Particles of two kinds on a lattice, each turned at random; the first ``n_kind`` are of one kind."""
     random = np.random.default_rng(1)
     turns = Rotation.random(n_kind + n_other, random_state=2)
@@ -26,7 +29,7 @@ def scene(n_kind: int = 12, n_other: int = 6, noise: float = 0.2) -> tuple[Tomog
     volume = noise * random.standard_normal(shape)
     grid = np.stack(np.indices(shape), axis=-1)
     for i, (centre, turn) in enumerate(zip(centres, turns, strict=True)):
-        for blob in turn.apply(BLOBS if i < n_kind else OTHER) + centre:
+        for blob in turn.apply(BLOBS if i < n_kind else other) + centre:
             low = np.maximum(np.round(blob).astype(int) - 8, 0)
             box = tuple(slice(a, a + 17) for a in low)
             volume[box] += np.exp(-((grid[box] - blob) ** 2).sum(axis=-1) / (2 * 2.0**2))

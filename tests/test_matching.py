@@ -114,16 +114,6 @@ def test_search_mask_and_margin_exclude_and_do_not_shadow() -> None:
     np.testing.assert_allclose(match(near_and_far, QUERY_A, margin, diameter=6).points, [[12, 15, 18]], atol=0.3)
 
 
-def test_negative_removes_its_like() -> None:
-    field = BlobField(SHAPE, A, B)
-    query = np.array([1.0, 0.9])  # a blurred query that finds both kinds
-    config = MatchingConfig(candidate_similarity=0.5)
-    assert len(match(field, query, config, diameter=6).points) == 4
-    kept = match(field, query, config, diameter=6, negatives=[np.array([0.0, 1.0])]).points
-    assert len(kept) == 3
-    assert np.linalg.norm(kept - np.array(B), axis=1).min() > 5
-
-
 def test_query_is_read_at_the_masks_centroid() -> None:
     field = BlobField(SHAPE, A)
     mask = InstanceMask((5, 6, 7), np.ones((3, 3, 3), dtype=bool))

@@ -41,6 +41,7 @@ def found(n=2, *, stride=2, voxel_size=8.0, with_masks=True):
         score_map=ScoreMap(cells, stride),
         candidate_points=np.array([[2.0, 3.0, 4.0], [5.0, 6.0, 10.0], [0.0, 0.0, 7.0]]),
         candidate_scores=np.array([0.9, 0.6, 0.2]),
+        candidate_masks=(InstanceMask.empty(),) * 3,
         threshold=0.45,
         average=Average(np.linspace(0, 1, 4**3, dtype=np.float32).reshape(4, 4, 4), 1.5),
         warnings=("look twice",),

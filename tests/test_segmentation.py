@@ -2,8 +2,9 @@
 
 import numpy as np
 import pytest
+from scipy.spatial import cKDTree
 
-from cryosam import search
+from cryosam import run
 from cryosam.backends.dino import DinoFeatures
 from cryosam.backends.sam import SamSegmenter
 from cryosam.cache import FeatureCache
@@ -14,7 +15,7 @@ from cryosam.io import read_tomogram
 from cryosam.prompts import PointPrompts
 from cryosam.segmentation import pick, segment, segment_kinds, segment_prompts
 from cryosam.tomogram import Tomogram
-from test_alignment import scene
+from test_alignment import ONE_ARM_ELSEWHERE, scene
 from tiny_models import tiny_dinov2, tiny_sam
 
 SHAPE = (36, 60, 72)
@@ -118,6 +119,25 @@ def test_a_negative_point_removes_what_it_points_at() -> None:
     assert np.linalg.norm(found - BALLS[1], axis=1).min() > 5
 
 
+def test_a_negative_point_removes_its_like_by_features_where_there_are_few() -> None:
+    """Balls of one size, one of them clicked as something else: what is as like the one as the other stays."""
+    prompts = PointPrompts(BALLS[:2], np.array([True, False]))
+    everything, found = segment(phantom(), click(BALLS[0])), segment(phantom(), prompts)
+    assert 0 < len(found.points) < len(everything.points)
+
+
+def test_a_negative_point_removes_its_like_by_averages() -> None:
+    tomogram, centres, _ = scene(n_kind=11, n_other=9, other=ONE_ARM_ELSEWHERE)
+    prompts = PointPrompts(np.round(centres[[0, 13]]), np.array([True, False]))
+    both, found = segment(tomogram, click(np.round(centres[0]))), segment(tomogram, prompts)
+    is_kind = cKDTree(centres).query(both.points)[1] < 11
+    assert np.count_nonzero(~is_kind) >= 5  # one click takes many of the others for the kind
+    is_kind = cKDTree(centres).query(found.points)[1] < 11
+    assert np.count_nonzero(~is_kind) == 0
+    assert np.count_nonzero(is_kind) >= 10
+    assert found.provenance["like_negatives"] >= 5
+
+
 def test_pick_sees_what_segment_sees() -> None:
     masks, points = segment(phantom(), click(BALLS[0])), pick(phantom(), click(BALLS[0]))
     np.testing.assert_array_equal(points.points, masks.points)
@@ -157,8 +177,11 @@ def test_threshold_can_be_moved_without_computing_again() -> None:
     automatic = segment(phantom(), click(BALLS[0]))
     threshold = 0.95
     again = segment(phantom(), click(BALLS[0]), Config().override(matching__threshold=threshold))
-    kept = automatic.candidate_points[automatic.candidate_scores >= threshold]
-    np.testing.assert_array_equal(again.points, kept)
+    kept = automatic.candidate_scores >= threshold
+    np.testing.assert_array_equal(again.points, automatic.candidate_points[kept])
+    assert len(automatic.candidate_masks) == len(kept)
+    n_voxels = [mask.n_voxels for mask, is_kept in zip(automatic.candidate_masks, kept, strict=True) if is_kept]
+    assert [mask.n_voxels for mask in again.masks] == n_voxels
 
 
 def test_diameter_in_angstrom() -> None:
@@ -184,8 +207,8 @@ def test_two_dimensional_models_run_the_same_method(monkeypatch, tmp_path) -> No
     calls = []
     original = extractor.extract
     monkeypatch.setattr(extractor, "extract", lambda images: calls.append(len(images)) or original(images))
-    monkeypatch.setattr(search, "load_features", lambda *_, **__: extractor)
-    monkeypatch.setattr(search, "load_segmenter", lambda *_, **__: SamSegmenter(tiny_sam(), "cpu"))
+    monkeypatch.setattr(run, "load_features", lambda *_, **__: extractor)
+    monkeypatch.setattr(run, "load_segmenter", lambda *_, **__: SamSegmenter(tiny_sam(), "cpu"))
     config = Config.from_preset("fast").override(
         matching__strides=(8, 4),
         matching__coarse_similarity=-1.0,

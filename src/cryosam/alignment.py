@@ -10,7 +10,14 @@ from cryosam.arrays import Points, Scores
 from cryosam.calibration import KindEvidence, fisher_z, kind_evidence
 from cryosam.config import AlignmentConfig
 from cryosam.masks import Average
-from cryosam.subtomograms import Subtomograms, merge, shifts_within, turn_back, uniform_rotations
+from cryosam.subtomograms import (
+    Subtomograms,
+    compare_held_out,
+    merge,
+    shifts_within,
+    turn_back,
+    uniform_rotations,
+)
 from cryosam.tomogram import Tomogram
 
 __all__ = ["Alignment", "align"]
@@ -21,7 +28,6 @@ _GROWTH = 2  # of the members from one average to the next, at most
 _EVEN_ODDS = 0.5
 _N_BY_CHANCE = 60  # places that tell the correlation of what is not of the kind
 _FARTHEST = 3.0  # spreads that the likeness can set a particle apart at first
-_FOLDS = 4  # of the averaged particles: each is compared with an average of the other folds
 
 
 @dataclass(frozen=True, eq=False)
@@ -123,11 +129,8 @@ def align(
         templates = frame.turned(average, rotations)
         found = frame.search(templates, spectra, shifts)
         correlations = found.correlations.copy()
-        for fold in np.array_split(random.permutation(len(members)), min(_FOLDS, len(members))):
-            others = np.setdiff1d(np.arange(len(members)), fold)
-            if len(others):
-                held_out = frame.turned(merge(frame, *(part[others] for part in parts)), rotations)
-                correlations[members[fold]] = frame.search(held_out, spectra[members[fold]], shifts).correlations
+        if len(members) > 1:
+            correlations[members] = compare_held_out(frame, parts, spectra[members], rotations, shifts, random)
         by_chance = frame.search(templates, somewhere, shifts).correlations
         evidence = kind_evidence(correlations, members, by_chance, likeness)
         ranking = evidence.total

@@ -8,7 +8,7 @@ from skimage.filters import threshold_otsu
 
 from cryosam.arrays import Scores
 
-__all__ = ["KindEvidence", "choose_threshold", "fisher_z", "kind_evidence", "limit_false_discovery"]
+__all__ = ["KindEvidence", "choose_threshold", "fisher_z", "kind_evidence", "limit_false_discovery", "two_groups"]
 
 _PLAUSIBLE = 0.4  # candidates below this are certainly not of the kind
 _THRESHOLD_RANGE = (0.6, 0.8)
@@ -96,7 +96,7 @@ def _divide(
     share = start
     for _ in range(_WEIGHINGS):
         total = evidence @ _discriminant(evidence, np.clip(share, 1e-3, 1 - 1e-3))
-        share, separation = _two_groups(total, start, n)
+        share, separation = two_groups(total, start, n)
     return KindEvidence(share[:n], total[:n], separation)
 
 
@@ -124,8 +124,30 @@ def _discriminant(evidence: Float[np.ndarray, "n e"], share: Scores) -> Float[np
     return unit
 
 
-def _two_groups(z: Float[np.ndarray, " n"], start: Scores, n_candidates: int) -> tuple[Scores, float]:
-    """Each value's probability of the upper group, and how far the groups are apart; see `kind_evidence`."""
+def two_groups(z: Float[np.ndarray, " n"], start: Scores, n_candidates: int) -> tuple[Scores, float]:
+    """Divide values between two groups, each taken for normally distributed, by expectation maximisation.
+
+    Parameters
+    ----------
+    z
+        ``(n,)`` the values.
+    start
+        ``(n,)`` first guess of each value's probability of the upper group.
+    n_candidates
+        So many of the values are to be told; those after them are known to be of the lower group.
+
+    Returns
+    -------
+    probabilities
+        ``(n,)`` of the upper group; they never fall where the values rise.
+    separation
+        Distance between the groups' means, in standard deviations within them.
+
+    Examples
+    --------
+    >>> two_groups(np.array([0.0, 0.1, 0.2, 1.0, 1.1]), np.array([0.3, 0.3, 0.3, 0.6, 0.6]), 5)[0].round()
+    array([0., 0., 0., 1., 1.])
+    """
     share, n = start, n_candidates
     least = 0.1 * float(np.var(z)) + 1e-4
     for _ in range(_EM_STEPS):

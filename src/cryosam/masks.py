@@ -144,9 +144,9 @@ class Segmentation:
         orientations are not known.
     score_map
         The similarity to the query at every cell, or None where nothing was matched.
-    candidate_points, candidate_scores
-        ``(m, 3)`` and ``(m,)``: everything that was looked at, best first, accepted or not, so that the threshold can
-        be moved without computing again. What shares most of its mask with a better one is left out.
+    candidate_points, candidate_scores, candidate_masks
+        ``(m, 3)``, ``(m,)`` and one mask each: everything that was looked at, best first, accepted or not, so that the
+        threshold can be moved without computing again. What shares most of its mask with a better one is left out.
     threshold
         The score above which a detection was kept, or None where nothing was matched.
     average
@@ -176,6 +176,7 @@ class Segmentation:
     score_map: ScoreMap | None = None
     candidate_points: Float[np.ndarray, "m 3"] = field(default_factory=lambda: np.zeros((0, 3)))
     candidate_scores: Float[np.ndarray, " m"] = field(default_factory=lambda: np.zeros(0))
+    candidate_masks: tuple[InstanceMask, ...] = ()
     threshold: float | None = None
     average: Average | None = None
     prompt_masks: tuple[InstanceMask, ...] = ()
@@ -207,6 +208,7 @@ class Segmentation:
         candidate_scores = np.concatenate([part.candidate_scores for part in kinds])
         ranks = np.argsort(-candidate_scores, kind="stable")
         candidate_names = [part.kind for part in kinds for _ in part.candidate_scores]
+        candidate_masks = [mask for part in kinds for mask in part.candidate_masks]
         thresholds = [part.threshold for part in kinds if part.threshold is not None]
         shared = {key: value for key, value in first.provenance.items() if not key.startswith("seconds_")}
         shared = {key: v for key, v in shared.items() if all(part.provenance.get(key) == v for part in kinds)}
@@ -220,6 +222,7 @@ class Segmentation:
             rotations=_joined([part.rotations for part in kinds], order),
             candidate_points=np.concatenate([part.candidate_points for part in kinds])[ranks],
             candidate_scores=candidate_scores[ranks],
+            candidate_masks=tuple(candidate_masks[i] for i in ranks),
             threshold=min(thresholds, default=None),
             prompt_masks=tuple(mask for part in kinds for mask in part.prompt_masks),
             warnings=tuple(f"{part.kind}: {warning}" for part in kinds for warning in part.warnings),
@@ -235,7 +238,11 @@ class Segmentation:
     def without_masks(self) -> "Segmentation":
         """The detections alone."""
         parts = tuple(part.without_masks() for part in self.kinds)
-        return replace(self, masks=(InstanceMask.empty(),) * len(self.points), kinds=parts)
+        masks, nothing = (
+            (InstanceMask.empty(),) * len(self.points),
+            (InstanceMask.empty(),) * len(self.candidate_points),
+        )
+        return replace(self, masks=masks, candidate_masks=nothing, kinds=parts)
 
     def labels(self) -> Labels:
         """Instance labels ``(z, y, x)``: particle i (0-based row) has label i + 1, the better score wins a voxel.

@@ -199,7 +199,6 @@ def match(
     config: MatchingConfig,
     *,
     diameter: float,
-    negatives: Sequence[Query] = (),
     search_mask: Mask | None = None,
     progress: Progress | None = None,
 ) -> Matches:
@@ -215,8 +214,6 @@ def match(
         Levels and limits.
     diameter
         Of the particle, in voxels; sets how near two candidates may be.
-    negatives
-        Features of what is not the kind: what is more similar to one of these than to the query is no candidate.
     search_mask
         ``(z, y, x)`` bool, True where particles may be; None allows all.
     progress
@@ -229,8 +226,6 @@ def match(
     """
     stride = config.strides[-1]
     similarity = search_levels(field, query, config.strides, config.coarse_similarity, progress)
-    for negative in negatives:
-        similarity = np.where(field.similarity_map(negative, stride) > similarity, np.float32(0), similarity)
     allowed = _allowed_cells(field.shape, stride, search_mask, config.edge_margin)
     similarity = np.where(allowed, similarity, np.float32(np.nan))
     min_distance = config.min_distance_diameters * diameter

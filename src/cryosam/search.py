@@ -1,105 +1,33 @@
 """One kind: from its clicks to everything that may be of it, each with a mask and a score (DESIGN 1.2)."""
 
-import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from scipy.spatial import cKDTree
 
 from cryosam.alignment import align
-from cryosam.arrays import Mask, Points, Progress, Scores
-from cryosam.backends import PromptSegmenter, VolumeDescriptor, load_features, load_segmenter, resolve_device
-from cryosam.cache import FeatureCache, entry_key
+from cryosam.arrays import Points, Scores
+from cryosam.backends import resolve_device
 from cryosam.calibration import choose_threshold, limit_false_discovery
-from cryosam.config import Config
-from cryosam.errors import TomogramError
+from cryosam.division import divide
 from cryosam.features import FeatureField
-from cryosam.features.dense import extract_dense
-from cryosam.features.extraction import extract_triplane
-from cryosam.features.triplane import TriPlaneField
 from cryosam.geometry import ball_diameter
 from cryosam.masks import Average, InstanceMask, ScoreMap, merge_duplicates
 from cryosam.matching import Matches, Query, agreement, build_query, is_allowed, kind_volume, match
 from cryosam.prompted import Prompted, first_look, second_look, support_from, visibility
 from cryosam.prompts import PointPrompts
 from cryosam.propagation import propagate
-from cryosam.tomogram import Tomogram, detect_contrast, normalise
+from cryosam.run import Run
 
-__all__ = ["Candidates", "Run", "centres", "is_visible", "look", "search", "with_threshold"]
+__all__ = ["Candidates", "centres", "is_visible", "look", "search", "with_threshold"]
 
 _ENOUGH_TO_AVERAGE = 10  # candidates
 _EVEN_ODDS = 0.5
+_PLAUSIBLE = 0.1  # probability of a candidate that is worth telling from what a negative click lies on
 _DOUBTFUL = 3.8  # standard deviations between the kind and everything else
 _INVISIBLE = 2.6  # contrast that background reaches by chance, in standard deviations
-
-
-@dataclass(eq=False)
-class Run:
-    """What the steps of one run share."""
-
-    tomogram: Tomogram
-    normalised: Tomogram
-    config: Config
-    segmenter: PromptSegmenter
-    given_diameter: float | None
-    search_mask: Mask | None
-    cache: FeatureCache | None
-    progress: Progress | None
-    provenance: dict[str, str | float]
-    warnings: list[str] = field(default_factory=list)
-    _field: tuple[float, str, FeatureField] | None = None
-
-    @classmethod
-    def start(
-        cls,
-        tomogram: Tomogram,
-        clicks: Points,
-        config: Config | None,
-        search_mask: Mask | None = None,
-        cache: FeatureCache | None = None,
-        progress: Progress | None = None,
-    ) -> "Run":
-        """Check the input and prepare the intensities; ``clicks`` lie on particles and tell the contrast."""
-        config = config or Config()
-        if search_mask is not None and search_mask.shape != tomogram.shape:
-            raise TomogramError(f"the search mask has shape {search_mask.shape}, the tomogram {tomogram.shape}")
-        given = config.diameter_angstrom
-        diameter = None if given is None else tomogram.voxels(given)
-        segmenter = load_segmenter(config.propagation.segmenter, device=config.device)
-        choice = config.tomogram.contrast
-        contrast = detect_contrast(tomogram, clicks) if choice == "auto" else choice
-        normalised = normalise(tomogram, contrast, config.tomogram.percentiles)
-        provenance: dict[str, str | float] = {"contrast": contrast, "segmenter_digest": segmenter.digest}
-        return cls(tomogram, normalised, config, segmenter, diameter, search_mask, cache, progress, provenance)
-
-    def for_next_kind(self) -> "Run":
-        """A run on the same tomogram without what was decided and said of this kind."""
-        kept = {name: self.provenance[name] for name in ("contrast", "segmenter_digest")}
-        return replace(self, provenance=kept, warnings=[])
-
-    @contextmanager
-    def timed(self, stage: str) -> Iterator[None]:
-        """Add up how long a stage took."""
-        key, start = f"seconds_{stage}", time.perf_counter()
-        yield
-        self.provenance[key] = round(float(self.provenance.get(key, 0)) + time.perf_counter() - start, 3)
-
-    def say(self, warning: str) -> None:
-        """Keep a sentence that the user should read."""
-        self.warnings.append(warning)
-
-    def describe(self, diameter: float) -> FeatureField:
-        """Feature field of the tomogram whose scales, or tokens, fit particles of a diameter; the last one is kept."""
-        octave = _octave(diameter)
-        if self._field is None or self._field[0] != octave:
-            self._field = None  # before the next one is made: one may fill half the memory
-            with self.timed("features"):
-                self._field = octave, *_extract(self, octave)
-        _, self.provenance["features_digest"], found = self._field
-        return found
 
 
 @dataclass(frozen=True, eq=False)
@@ -168,18 +96,22 @@ def search(run: Run, prompts: PointPrompts) -> Candidates:
     Candidates are the places with similar features. The volumes of their masks make a first ranking. Where there are
     enough of them, they are compared with an average of those most like the clicked one, and the scores become
     probabilities. Then what was found is searched for once more by its mean feature, which resembles each of the kind
-    more than one particle's does.
+    more than one particle's does. Candidates that are like a negative click are ruled out: by their features, or where
+    there is an average of the kind, by an average of theirs.
     """
     prompted = look(run, prompts, is_search=True)
     found = _rank(run, prompts, prompted)
     knows_volumes = run.config.matching.volume_tolerance is not None
     if run.config.alignment.is_on and knows_volumes and np.count_nonzero(found.scores) >= _ENOUGH_TO_AVERAGE:
         found = _compare(run, prompts.positive, found)
-        wider = _widen(run, prompts, found)
+        wider = _widen(run, found)
         found = _compare(run, prompts.positive, wider) if len(wider.points) > len(found.points) else found
+        found = _divide(run, prompts, found)
         _warn(run)
-    elif run.config.matching.max_false_discovery is not None:
-        run.say("the share of false detections cannot be told without an average of at least ten candidates")
+    else:
+        found = _unlike_negatives(run, prompts, found)
+        if run.config.matching.max_false_discovery is not None:
+            run.say("the share of false detections cannot be told without an average of at least ten candidates")
     # a smoothed copy of the tomogram has done its work, and several kinds would keep one each
     return with_threshold(run, replace(found, prompted=replace(prompted, smoothed=run.normalised)))
 
@@ -201,7 +133,7 @@ def _rank(run: Run, prompts: PointPrompts, prompted: Prompted) -> Candidates:
     field = run.describe(prompted.diameter)
     with run.timed("matching"):
         query = build_query(field, prompts.positive, prompted.trusted_masks, matching.query)
-        matches = _match(run, prompts, field, query, prompted.diameter)
+        matches = _match(run, field, query, prompted.diameter)
     points, scores = matches.points, matches.scores
     if not is_visible(run, prompts, prompted) and matching.threshold is None:
         run.say("so nothing was searched for; click on a particle, or give a threshold to search all the same")
@@ -214,7 +146,7 @@ def _rank(run: Run, prompts: PointPrompts, prompted: Prompted) -> Candidates:
         scores = agreement(field, query, scores, masks, volume, matching.volume_tolerance)
         diameter = ball_diameter(volume)
         points = centres(points, masks)
-        scores = np.where(_is_possible(run, prompts, field, query, points), scores, 0)
+        scores = np.where(_is_possible(run, points), scores, 0)
     order = np.argsort(-scores, kind="stable")
     order = order[merge_duplicates([masks[i] for i in order])]
     kept = tuple(masks[i] for i in order)
@@ -222,7 +154,7 @@ def _rank(run: Run, prompts: PointPrompts, prompted: Prompted) -> Candidates:
     return Candidates(points[order], scores[order], kept, prompted, diameter, matches.score_map, threshold)
 
 
-def _widen(run: Run, prompts: PointPrompts, found: Candidates) -> Candidates:
+def _widen(run: Run, found: Candidates) -> Candidates:
     """The candidates and those that are like the mean of what is probably of the kind, scored by likeness to it."""
     field, diameter = run.describe(found.prompted.diameter), found.prompted.diameter
     probable = np.flatnonzero(found.scores >= _EVEN_ODDS)
@@ -231,13 +163,13 @@ def _widen(run: Run, prompts: PointPrompts, found: Candidates) -> Candidates:
         return found
     with run.timed("matching"):
         query = field.sample(found.points[probable]).mean(axis=0)
-        points = _match(run, prompts, field, query, diameter).points
+        points = _match(run, field, query, diameter).points
     apart = run.config.matching.min_distance_diameters * diameter
     points = points[cKDTree(found.points).query(points)[0] > apart][: run.config.matching.max_candidates]
     masks = _segment(run, found.prompted, points)
     points = centres(points, masks)
     is_seen = np.array([mask.n_voxels > 0 for mask in masks], dtype=bool)
-    chosen = np.flatnonzero(is_seen & _is_possible(run, prompts, field, query, points))
+    chosen = np.flatnonzero(is_seen & _is_possible(run, points))
     together = [*found.masks, *(masks[i] for i in chosen)]
     kept = merge_duplicates(together)
     masks, points = tuple(together[i] for i in kept), np.concatenate([found.points, points[chosen]])[kept]
@@ -248,14 +180,13 @@ def _widen(run: Run, prompts: PointPrompts, found: Candidates) -> Candidates:
     return replace(found, points=points, masks=masks, scores=np.where(is_ruled_out, 0, likeness))
 
 
-def _match(run: Run, prompts: PointPrompts, field: FeatureField, query: Query, diameter: float) -> Matches:
+def _match(run: Run, field: FeatureField, query: Query, diameter: float) -> Matches:
     """Places with features like the query's, where the settings allow them."""
     return match(
         field,
         query,
         run.config.matching,
         diameter=diameter,
-        negatives=list(field.sample(prompts.negative)),
         search_mask=run.search_mask,
         progress=run.progress,
     )
@@ -269,14 +200,43 @@ def _segment(run: Run, prompted: Prompted, points: Points) -> tuple[InstanceMask
         return propagate(prompted.smoothed, points, run.segmenter, settings, bound, run.progress)
 
 
-def _is_possible(
-    run: Run, prompts: PointPrompts, field: FeatureField, query: Query, points: Points
-) -> Bool[np.ndarray, " n"]:
-    """Whether the centre of a mask lies where a candidate could, and is not more like a negative click."""
-    stays = is_allowed(points, run.tomogram.shape, run.search_mask, run.config.matching.edge_margin)
-    for negative in field.sample(prompts.negative):
-        stays &= field.similarity_at(query, points) >= field.similarity_at(negative, points)
-    return stays
+def _is_possible(run: Run, points: Points) -> Bool[np.ndarray, " n"]:
+    """Whether the centre of a mask lies where a candidate could."""
+    return is_allowed(points, run.tomogram.shape, run.search_mask, run.config.matching.edge_margin)
+
+
+def _unlike_negatives(run: Run, prompts: PointPrompts, found: Candidates) -> Candidates:
+    """The candidates; those whose features are more like a negative click's than like the kind's are ruled out."""
+    if len(prompts.negative) == 0:
+        return found
+    field = run.describe(found.prompted.diameter)
+    query = build_query(field, prompts.positive, found.prompted.trusted_masks, run.config.matching.query)
+    similarity = field.similarity_at(query, found.points)
+    unlike = [similarity >= field.similarity_at(negative, found.points) for negative in field.sample(prompts.negative)]
+    return found.ranked(np.where(np.all(unlike, axis=0), found.scores, 0))
+
+
+def _divide(run: Run, prompts: PointPrompts, found: Candidates) -> Candidates:
+    """The candidates; those that are under a negative click, or like what is, are ruled out."""
+    positive = _clicked(prompts.positive, found)
+    positive = positive if len(positive) else np.array([int(np.argmax(found.scores))])
+    negative = np.setdiff1d(_clicked(prompts.negative, found), positive)
+    if not (found.scores[negative] >= _PLAUSIBLE).any():
+        return found
+    scores = found.scores.copy()
+    scores[negative] = 0
+    chosen = np.union1d(np.flatnonzero(found.scores >= _PLAUSIBLE), np.concatenate([positive, negative]))
+    sides = np.searchsorted(chosen, positive), np.searchsorted(chosen, negative)
+    settings, device = run.config.alignment, resolve_device(run.config.device)
+    with run.timed("aligning"):
+        division = divide(run.normalised, found.points[chosen], *sides, found.diameter, settings, device)
+    if division is None:
+        run.say("no other detection could be told to be like the negative clicks: only what they lie on was left out")
+        return found.ranked(scores)
+    scores[chosen] *= division.probabilities
+    n_lost = np.count_nonzero(found.scores >= _EVEN_ODDS) - np.count_nonzero(scores >= _EVEN_ODDS)
+    run.provenance["like_negatives"] = float(n_lost)
+    return replace(found.ranked(scores), average=division.average)
 
 
 def _compare(run: Run, clicks: Points, found: Candidates) -> Candidates:
@@ -284,8 +244,7 @@ def _compare(run: Run, clicks: Points, found: Candidates) -> Candidates:
 
     Those with score 0 are ruled out and stay so.
     """
-    distances = np.linalg.norm(found.points[:, None] - clicks, axis=2)
-    clicked = np.unique(distances.argmin(axis=0)[distances.min(axis=0) <= found.diameter])
+    clicked = _clicked(clicks, found)
     starts = clicked if len(clicked) else np.zeros(1, dtype=int)
     settings, device, possible = run.config.alignment, resolve_device(run.config.device), found.scores > 0
     with run.timed("aligning"):
@@ -295,6 +254,12 @@ def _compare(run: Run, clicks: Points, found: Candidates) -> Candidates:
     run.provenance["separation"] = round(aligned.evidence.separation, 2)
     run.provenance["click_probability"] = round(float(aligned.evidence.probabilities[starts].max()), 3)
     return replace(found.ranked(np.where(possible, aligned.evidence.probabilities, 0)), average=aligned.average)
+
+
+def _clicked(clicks: Points, found: Candidates) -> Int[np.ndarray, " k"]:
+    """Indices of the candidates nearest to the clicks; clicks farther than a diameter from all have none."""
+    distances = np.linalg.norm(found.points[:, None] - clicks, axis=2)
+    return np.unique(distances.argmin(axis=0)[distances.min(axis=0) <= found.diameter])
 
 
 def _warn(run: Run) -> None:
@@ -328,41 +293,3 @@ def _limit(run: Run, points: Points, scores: Scores) -> tuple[Float[np.ndarray, 
     if len(points) > limit:
         run.say(f"only the {limit} most similar of {len(points)} candidates were looked at; there may be more")
     return points[:limit], scores[:limit]
-
-
-def _octave(diameter: float) -> float:
-    """The nearest power of the square root of two: particles of about one size share their features."""
-    return float(2 ** (round(2 * np.log2(diameter)) / 2))
-
-
-def _extract(run: Run, diameter: float) -> tuple[str, FeatureField]:
-    """Digest of the backend that the configuration names, and its feature field that fits a diameter."""
-    settings, stride = run.config.features, run.config.matching.strides[-1]
-    growth = max(1.0, diameter / settings.scales_diameter)
-    backend = load_features(
-        settings.backend, device=run.config.device, scales=[scale * growth for scale in settings.scales]
-    )
-    if isinstance(backend, VolumeDescriptor):
-        return backend.digest, extract_dense(run.normalised, backend, stride, run.progress)
-    token_voxels = settings.token_diameters * diameter
-
-    def compute() -> dict[str, np.ndarray]:
-        return extract_triplane(
-            run.normalised,
-            backend,
-            stride=stride,
-            token_voxels=token_voxels,
-            slice_px=settings.slice_px,
-            progress=run.progress,
-        ).to_arrays()
-
-    if run.cache is None:
-        return backend.digest, TriPlaneField.from_arrays(compute())
-    key = entry_key(
-        tomogram=run.normalised.digest(),
-        backend=backend.digest,
-        stride=stride,
-        token_voxels=token_voxels,
-        slice_px=settings.slice_px,
-    )
-    return backend.digest, TriPlaneField.from_arrays(run.cache.get_or_compute(key, compute))

@@ -16,7 +16,8 @@ from cryosam.masks import InstanceMask, Segmentation
 from cryosam.prompted import Prompted
 from cryosam.prompts import PointPrompts
 from cryosam.refinement import refine
-from cryosam.search import Candidates, Run, centres, is_visible, look, search, with_threshold
+from cryosam.run import Run
+from cryosam.search import Candidates, centres, is_visible, look, search, with_threshold
 from cryosam.tomogram import Tomogram
 
 __all__ = ["pick", "segment", "segment_kinds", "segment_prompts"]
@@ -187,6 +188,7 @@ def _accept(run: Run, found: Candidates, kind: str) -> Segmentation:
         score_map=found.score_map,
         candidate_points=found.points,
         candidate_scores=found.scores,
+        candidate_masks=found.masks,
         threshold=found.threshold,
         average=average,
         kind=kind,

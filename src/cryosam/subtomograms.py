@@ -21,6 +21,7 @@ __all__ = [
     "Found",
     "Frame",
     "Subtomograms",
+    "compare_held_out",
     "merge",
     "shifts_within",
     "turn_back",
@@ -36,6 +37,7 @@ _FILLING = 0.2  # of full sampling: added to the density of samples that the ave
 _N_BACKGROUND = 200  # boxes that tell the spectrum of the background
 _TOGETHER = 2000  # shifted particles in one product of matrices
 _TOGETHER_BOXES = 64
+_FOLDS = 4  # of averaged boxes: each is compared with an average of the other folds
 
 
 @dataclass(frozen=True, eq=False)
@@ -267,6 +269,39 @@ def merge(frame: Frame, turned: Float[Tensor, "n e e e"], samples: Float[Tensor,
     spectrum /= torch.fft.ifftshift(samples.mean(dim=0)) + _FILLING
     average = torch.fft.fftshift(torch.fft.ifftn(spectrum).real)
     return average - (average * frame.mask).sum() / frame.mask.sum()
+
+
+def compare_held_out(
+    frame: Frame,
+    parts: tuple[Float[Tensor, "n e e e"], Float[Tensor, "n e e e"]],
+    spectra: Complex[Tensor, "n k"],
+    rotations: Rotation,
+    shifts: Float[np.ndarray, "m 3"],
+    random: np.random.Generator,
+) -> Scores:
+    """Correlation of each of n > 1 boxes, in its best orientation, with an average of others.
+
+    Noise that is averaged resembles itself: with an average that they are a part of, all boxes would correlate.
+
+    Parameters
+    ----------
+    frame
+        What of a box is compared.
+    parts
+        Of `turn_back`.
+    spectra
+        Of the boxes as they lie.
+    rotations, shifts
+        That are tried.
+    random
+        Divides the boxes into folds.
+    """
+    correlations = np.zeros(len(spectra))
+    for fold in np.array_split(random.permutation(len(spectra)), min(_FOLDS, len(spectra))):
+        others = np.setdiff1d(np.arange(len(spectra)), fold)
+        held_out = frame.turned(merge(frame, *(part[others] for part in parts)), rotations)
+        correlations[fold] = frame.search(held_out, spectra[fold], shifts).correlations
+    return correlations
 
 
 def _turn(volume: Float[Tensor, "e e e"], rotation: Rotation) -> Float[Tensor, "e e e"]:

@@ -1,0 +1,203 @@
+"""Two kinds among the candidates: one was clicked as what is looked for, the other as something else."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from cryosam.arrays import Points, Scores
+from cryosam.calibration import fisher_z, two_groups
+from cryosam.config import AlignmentConfig
+from cryosam.masks import Average
+from cryosam.subtomograms import (
+    Found,
+    Subtomograms,
+    compare_held_out,
+    merge,
+    shifts_within,
+    turn_back,
+    uniform_rotations,
+)
+from cryosam.tomogram import Tomogram
+
+__all__ = ["Division", "divide"]
+
+_SHIFT_PX = 2.0  # that a particle may lie off its centre
+_FIRST_MEMBERS = (2, 4, 8)  # of either average at first: each is tried
+_LEAST_MEMBERS = 3  # of a group that is more than what was clicked
+_ROUNDS = 4
+_EVEN_ODDS = 0.5
+_SURE = 0.9  # probability that no particle begins a round above
+_AVERAGED = 0.7  # least probability of a member of an average
+_ONE_KIND = 0.9  # likeness of two averages from which they may be of one kind
+_LEAST_RELIABILITY = 0.01
+_HALVINGS = 3  # of the particles, to tell the noise in their average
+
+
+@dataclass(frozen=True, eq=False)
+class Division:
+    """How particles divide between two kinds.
+
+    Parameters
+    ----------
+    probabilities
+        ``(n,)`` in [0, 1], that each particle is of the first kind.
+    separation
+        Distance between the two kinds' means, in standard deviations within them.
+    likeness
+        Correlation of the two kinds' averages, corrected for the noise in each: about 1 where they are of one kind that
+        was cut in two.
+    average
+        The mean of the first kind, corrected for the missing wedge.
+    """
+
+    probabilities: Scores
+    separation: float
+    likeness: float
+    average: Average
+
+
+def divide(
+    tomogram: Tomogram,
+    points: Points,
+    positive: Int[np.ndarray, " p"],
+    negative: Int[np.ndarray, " q"],
+    diameter: float,
+    config: AlignmentConfig,
+    device: str = "cpu",
+) -> Division | None:
+    """Divide particles between two kinds, of each of which some are known.
+
+    Both kinds are averaged, each particle is compared with both averages in all orientations, and the difference of the
+    correlations, as Fisher's z, tells which kind it is. The first averages have those that are most like the known
+    ones; as too few or too many of them can lead astray, several numbers are tried, and the division is taken in which
+    the kinds are farthest apart.
+
+    Parameters
+    ----------
+    tomogram
+        Normalised: protein bright.
+    points
+        ``(n, 3)`` centres z, y, x in voxels.
+    positive, negative
+        Indices of particles that are known to be of the first and the second kind, at least one of each.
+    diameter
+        Of the particles, in voxels.
+    config
+        Rotations, band and tilts.
+    device
+        Where to compute.
+
+    Returns
+    -------
+    division
+        None where the particles cannot be told apart, or fewer than three are of one of the kinds.
+
+    Examples
+    --------
+    >>> rng = np.random.default_rng(0)
+    >>> volume = rng.normal(0, 0.02, (40, 80, 100)).astype(np.float32)
+    >>> centres = np.array([[20.0, y, x] for y in (15, 45) for x in (15, 40, 65)])
+    >>> for i, (z, y, x) in enumerate(centres.astype(int)):
+    ...     reach = (2, 2, 5) if i < 3 else (3, 3, 3)
+    ...     volume[tuple(slice(c - r, c + r + 1) for c, r in zip((z, y, x), reach))] += 1
+    >>> found = divide(Tomogram(volume), centres, np.array([0]), np.array([3]), 8.0, AlignmentConfig())
+    >>> None if found is None else found.probabilities.round()
+    array([1., 1., 1., 0., 0., 0.])
+    """
+    cut = Subtomograms.coarse(tomogram, diameter, config, device)
+    sides = _Side(cut, points, positive, config), _Side(cut, points, negative, config)
+    is_known = np.isin(np.arange(len(points)), np.concatenate([positive, negative]))
+    alone = sides[0].alone() - sides[1].alone()
+    divisions = []
+    for n_first in _FIRST_MEMBERS:
+        share, separation = _extremes(alone, is_known, n_first), 0.0
+        for _ in range(_ROUNDS):
+            share[positive], share[negative] = 1, 0
+            difference = sides[0].compare(share > _AVERAGED) - sides[1].compare(share < 1 - _AVERAGED)
+            share, separation = two_groups(difference, np.clip(share, 1 - _SURE, _SURE), len(points))
+        share[positive], share[negative] = 1, 0
+        if min(side.n_members for side in sides) >= _LEAST_MEMBERS:
+            average = Average(sides[0].average.cpu().numpy(), cut.step)
+            divisions.append(Division(share, separation, _likeness(*sides), average))
+    different = [division for division in divisions if division.likeness < _ONE_KIND]
+    return max(different, key=lambda division: division.separation, default=None)
+
+
+def _extremes(values: Float[np.ndarray, " n"], is_known: Bool[np.ndarray, " n"], n_first: int) -> Scores:
+    """1 for the highest of the values that are not known, 0 for the lowest, and between for the others."""
+    share = np.full(len(values), _EVEN_ODDS)
+    order = np.flatnonzero(~is_known)[np.argsort(values[~is_known], kind="stable")]
+    n_first = min(n_first - 1, len(order) // 3)
+    share[order[len(order) - n_first :]], share[order[:n_first]] = 1, 0
+    return share
+
+
+def _likeness(first: "_Side", second: "_Side") -> float:
+    """Correlation of two averages as it would be without noise (Spearman 1904)."""
+    return first.likeness_to(second) / float(np.sqrt(first.reliability() * second.reliability()))
+
+
+class _Side:
+    """One of the two kinds: its average, and how the particles lie in it."""
+
+    def __init__(self, cut: Subtomograms, points: Points, known: Int[np.ndarray, " k"], config: AlignmentConfig):
+        self._frame = cut.frame
+        self._boxes = cut.cut(points)
+        self._spectra = cut.frame.spectra(self._boxes)
+        self._rotations, self._shifts = uniform_rotations(config.n_rotations), shifts_within(_SHIFT_PX)
+        self._alone = [self._search(box) for box in self._boxes[known]]
+        self._found = self._alone[0]
+        self.average = self._boxes[known[0]]
+        self._parts = self._boxes[:0], self._boxes[:0]
+
+    @property
+    def n_members(self) -> int:
+        """How many particles are in the average."""
+        return len(self._parts[0])
+
+    def alone(self) -> Float[np.ndarray, " n"]:
+        """Fisher's z of each particle with the known ones, one at a time."""
+        return np.mean([fisher_z(found.correlations) for found in self._alone], axis=0)
+
+    def compare(self, is_member: Bool[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:
+        """Fisher's z of each particle with the members' average, or with one that it is no part of."""
+        members = np.flatnonzero(is_member)
+        rotations, shifts = self._rotations[self._found.rotation[members]], self._shifts[self._found.shift[members]]
+        self._parts = turn_back(self._frame, self._boxes[members], rotations, shifts)
+        self.average = merge(self._frame, *self._parts)
+        self._found = self._search(self.average)
+        correlations = self._found.correlations.copy()
+        if len(members) > 1:
+            correlations[members] = compare_held_out(
+                self._frame,
+                self._parts,
+                self._spectra[members],
+                self._rotations,
+                self._shifts,
+                np.random.default_rng(0),
+            )
+        return fisher_z(correlations)
+
+    def likeness_to(self, other: "_Side") -> float:
+        """Correlation of the averages in their best orientation."""
+        templates = self._frame.turned(self.average, self._rotations)
+        found = self._frame.search(templates, self._frame.spectra(other.average[None]), self._shifts)
+        return float(found.correlations[0])
+
+    def reliability(self) -> float:
+        """Expected correlation of the average with another one of as many particles, from those of halves."""
+        found, random = [], np.random.default_rng(0)
+        for _ in range(_HALVINGS):
+            order = random.permutation(self.n_members)
+            halves = (merge(self._frame, *(part[order[k::2]] for part in self._parts)) for k in range(2))
+            first, second = self._frame.spectra(torch.stack(list(halves)))
+            found.append(float((first.conj() * second).sum().real / (first.norm() * second.norm())))
+        half = max(float(np.mean(found)), _LEAST_RELIABILITY)
+        return 2 * half / (1 + half)
+
+    def _search(self, template: Float[Tensor, "e e e"]) -> Found:
+        """All particles with a template in all orientations."""
+        return self._frame.search(self._frame.turned(template, self._rotations), self._spectra, self._shifts)
