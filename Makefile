@@ -54,7 +54,7 @@ $(CREATED):
 
 $(VENV)/.installed: $(CREATED) pyproject.toml constraints.txt
 	@echo "installing the package into $(VENV), which takes some minutes"
-	@$(INSTALL) --editable .
+	@$(INSTALL) --editable '.[serve]'
 	@touch "$@"
 
 $(VENV)/.installed-dev: $(VENV)/.installed

@@ -9,13 +9,7 @@ from cryosam.cli.options import PathType, example
 __all__ = ["serve"]
 
 
-@click.command(
-    epilog=example(
-        "cryosam serve tomogram.mrc",
-        "cryosam serve tomograms/ --no-browser --port 8765   # on a server; then, on your own machine:",
-        "ssh -L 8765:127.0.0.1:8765 server                   # and open the address that serve printed",
-    )
-)
+@click.command(epilog=example("cryosam serve tomogram.mrc", "cryosam serve tomograms --no-browser --port 8765"))
 @click.argument("tomograms", type=PathType, nargs=-1, required=True)
 @click.option(
     "--port", type=click.IntRange(0, 65535), metavar="N", help="To listen at.  [default: from 8765, a free one]"
@@ -51,7 +45,8 @@ def serve(
     """Click once in a browser, and watch every particle of that kind light up.
 
     TOMOGRAMS are MRC, TIFF or OME-Zarr files, or folders of them. The page needs the token in the address that is
-    printed. What you click and find is kept, and is there again the next time.
+    printed. What you click and find is kept, and is there again the next time. For tomograms on another machine, run it
+    there with --port N, forward that port (ssh -L N:127.0.0.1:N), and open the address here.
     """
     try:
         from cryosam.ui.server.running import is_local

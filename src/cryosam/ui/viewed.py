@@ -63,8 +63,8 @@ class Grey:
 
         Examples
         --------
-        >>> Grey(np.linspace(0, 1, 1001)).to_bytes(np.array([[-1.0, 0.5, 2.0]])).tolist()
-        [[0, 128, 255]]
+        >>> Grey(np.linspace(0, 1, 1001)).to_bytes(np.array([[-1.0, 0.25, 2.0]])).tolist()
+        [[0, 63, 255]]
         """
         scale = 255.0 / (self.high - self.low)
         out = np.multiply(values, scale, dtype=np.float32, casting="unsafe", out=scratch)
