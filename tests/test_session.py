@@ -4,6 +4,7 @@ import logging
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -76,7 +77,7 @@ def found_by(prompts: PointPrompts, shape: tuple[int, int, int], scores: tuple[f
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
     """The core, replaced by answers at once; `gate` holds a search until it is set."""
-    control = SimpleNamespace(gate=threading.Event(), scores=(0.9, 0.7, 0.2), calls=[])
+    control = SimpleNamespace(gate=threading.Event(), scores=(0.9, 0.7, 0.2), calls=[], shape=(3, 3, 3))
     control.gate.set()
 
     def segment_prompts(tomogram: Tomogram, prompts: PointPrompts, config: Config, **_: Any) -> Segmentation:
@@ -84,9 +85,16 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
         control.calls.append((tomogram.shape, config))
         warnings = ("nothing stands out of the background at point " + ",".join(f"{c:g}" for c in point),)
         is_blob = min(np.linalg.norm(point - np.array(blob)) for blob in BLOBS) < 3
-        mask = cube(point) if is_blob else InstanceMask.empty()
-        nothing = np.zeros((0, 3)), np.zeros(0)
-        return Segmentation(tomogram.shape, *nothing, (), prompt_masks=(mask,), warnings=() if is_blob else warnings)
+        mask = replace(cube(point), data=np.ones(control.shape, dtype=bool)) if is_blob else InstanceMask.empty()
+        return Segmentation(
+            tomogram.shape,
+            np.zeros((0, 3)),
+            np.zeros(0),
+            (),
+            prompt_masks=(mask,),
+            warnings=() if is_blob else warnings,
+            provenance={"diameter_voxels": 4.5, "smoothing_voxels": 1.25},
+        )
 
     def segment(tomogram: Tomogram, prompts: PointPrompts, config: Config, progress: Any) -> Segmentation:
         control.calls.append((prompts, config))
@@ -248,6 +256,29 @@ def test_a_click_looks_only_at_what_is_around_it(tmp_path: Path, quick: SimpleNa
     message = session.state.view(0, session.state.kinds[0].id).clicks[0].message
     assert message is not None
     assert message.endswith("at point 5,6,200")
+
+
+def test_a_second_click_is_as_large_as_the_first(session: Session, quick: SimpleNamespace) -> None:
+    kind = session.add_kind("ribosome", BLUE)
+    click = session.add_click(0, kind, BLOBS[0])
+    session.add_click(0, kind, BLOBS[1])
+    session.add_click(0, kind, BLOBS[2], is_positive=False)
+    first, second, negative = (config for _, config in quick.calls)
+    assert first.diameter_angstrom is negative.diameter_angstrom is None
+    assert (second.diameter_angstrom, second.propagation.smoothing) == (4.5, 1.25)
+    session.undo()
+    session.undo()
+    session.remove_click(0, click)
+    session.add_click(0, kind, BLOBS[1])
+    assert quick.calls[-1][1].diameter_angstrom is None
+
+
+def test_the_size_of_what_is_long_bounds_nothing(session: Session, quick: SimpleNamespace) -> None:
+    quick.shape = (3, 3, 12)
+    kind = session.add_kind("filament", BLUE)
+    session.add_click(0, kind, BLOBS[0])
+    session.add_click(0, kind, BLOBS[1])
+    assert quick.calls[-1][1].diameter_angstrom is None
 
 
 def test_a_click_on_nothing_says_so_and_a_negative_one_does_not(session: Session, quick: SimpleNamespace) -> None:
@@ -421,6 +452,7 @@ def test_the_real_thing_finds_all_from_one_click(session: Session) -> None:
     shown = session.state.view(0, kind).shown
     for blob in BLOBS:
         assert min(np.linalg.norm(np.array(candidate.point) - blob) for candidate in shown) < 2
+    assert session.state.view(0, kind).size is not None
     whole = segmentation.segment_prompts(Tomogram(make_volume()), PointPrompts(np.array([BLOBS[1]])))
     session.add_click(0, kind, BLOBS[1])
     assert session.state.view(0, kind).clicks[1].mask.iou(whole.prompt_masks[0]) > 0.8

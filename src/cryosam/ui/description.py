@@ -2,7 +2,6 @@
 
 from typing import Any
 
-from cryosam.geometry import ball_diameter
 from cryosam.ui.jobs import Job
 from cryosam.ui.state import Candidate, Click, State, View
 from cryosam.ui.viewed import ViewedTomogram
@@ -68,14 +67,8 @@ def _describe_view(view: View) -> Plain:
         "stale": view.is_stale,
         "n_candidates": len(view.candidates),
         "warnings": list(view.warnings),
-        "diameter_voxels": view.diameter or _clicked_diameter(view),
+        "diameter_voxels": None if view.size is None else view.size.diameter,
     }
-
-
-def _clicked_diameter(view: View) -> float | None:
-    """Of the ball that is as large as the largest mask under a click."""
-    volumes = [click.mask.n_voxels for click in view.clicks if click.is_positive and click.mask.n_voxels]
-    return ball_diameter(max(volumes)) if volumes else None
 
 
 def _describe_click(click: Click) -> Plain:

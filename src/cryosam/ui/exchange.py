@@ -129,7 +129,7 @@ def _segmentation(viewed: ViewedTomogram, view: View, name: str) -> Segmentation
     scored = [(1.0 if c.score is None else c.score, c) for c in view.shown]
     scored.sort(key=lambda pair: -pair[0])
     looked_at = [c for c in view.candidates if c.score is not None]
-    provenance: dict[str, str | float] = {} if view.diameter is None else {"diameter_voxels": view.diameter}
+    provenance: dict[str, str | float] = {} if view.size is None else {"diameter_voxels": view.size.diameter}
     if view.average is not None:
         doubtful = [1 - c.score for c in view.shown if c.verdict is None and c.score is not None]
         provenance["expected_false"] = round(float(sum(doubtful)), 2)

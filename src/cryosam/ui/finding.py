@@ -8,14 +8,15 @@ from scipy.spatial import cKDTree
 
 from cryosam.arrays import Progress
 from cryosam.config import Config
-from cryosam.geometry import ball_diameter
 from cryosam.masks import Segmentation
 from cryosam.prompts import PointPrompts
 from cryosam.tomogram import Tomogram
+from cryosam.ui.masking import size_of
 from cryosam.ui.state import Candidate, Click, View, best_first
 
 __all__ = ["find", "with_found"]
 
+_UNKNOWN = 16.0  # voxels, of a kind of which no mask was made
 _SAME = 0.5  # of the diameter: an earlier candidate this near is the same particle
 
 
@@ -65,9 +66,9 @@ def with_found(view: View, used: View, found: Segmentation, next_id: Callable[[]
     """
     new = _candidates(found, next_id)
     judged = [candidate for candidate in view.candidates if candidate.verdict is not None]
-    diameter = float(found.provenance.get("diameter_voxels", 0)) or ball_diameter(found.prompt_masks[0].n_voxels)
+    size = size_of(found)
     for old in judged:
-        _take_over(new, old, _SAME * diameter)
+        _take_over(new, old, _SAME * (_UNKNOWN if size is None else size.diameter))
     masks = dict(zip((click.id for click in used.clicks if click.is_positive), found.prompt_masks, strict=True))
     threshold = 0.5 if found.threshold is None else float(np.clip(found.threshold, 0, 1))
     return replace(
@@ -79,7 +80,7 @@ def with_found(view: View, used: View, found: Segmentation, next_id: Callable[[]
         average=found.average,
         searched=tuple(click.id for click in used.clicks),
         warnings=found.warnings,
-        diameter=diameter or None,
+        size=size,
     )
 
 

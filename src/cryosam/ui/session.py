@@ -20,7 +20,7 @@ from cryosam.ui.finding import find, with_found
 from cryosam.ui.history import History, Listener
 from cryosam.ui.jobs import Job, Worker
 from cryosam.ui.masking import Masked, mask_at
-from cryosam.ui.state import Candidate, Click, Kind, Point, State, Verdict, View, best_first
+from cryosam.ui.state import Candidate, Click, Kind, Point, Size, State, Verdict, View, best_first
 from cryosam.ui.storage import Store
 from cryosam.ui.viewed import Gallery
 
@@ -137,13 +137,18 @@ class Session:
 
     def add_click(self, tomogram: int, kind_id: int, point: Point, *, is_positive: bool = True) -> int:
         """Click; the number of the click, once its mask is made."""
-        self.state.view(tomogram, kind_id)
-        masked = self._mask(tomogram, point)
+        size = (
+            self.state.view(tomogram, kind_id).size if is_positive else None
+        )  # of what is not of the kind, none is known
+        masked = self._mask(tomogram, point, size)
         message = masked.message if is_positive else None
         click = Click(self._history.next_id(), point, is_positive, masked.mask, message)
-        self._change_view(
-            tomogram, kind_id, lambda view: replace(view, clicks=(*view.clicks, click)), ("click", click.id)
-        )
+
+        def change(view: View) -> View:
+            tells_size = is_positive and view.size is None
+            return replace(view, clicks=(*view.clicks, click), size=masked.size if tells_size else view.size)
+
+        self._change_view(tomogram, kind_id, change, ("click", click.id))
         return click.id
 
     def remove_click(self, tomogram: int, click_id: int, *, expected: int | None = None) -> None:
@@ -152,7 +157,9 @@ class Session:
             if any(click.id == click_id for click in self.state.view(tomogram, kind.id).clicks):
 
                 def change(view: View) -> View:
-                    return replace(view, clicks=tuple(click for click in view.clicks if click.id != click_id))
+                    left = replace(view, clicks=tuple(click for click in view.clicks if click.id != click_id))
+                    is_unknown = view.searched is None and not _has_particle(left)
+                    return replace(left, size=None) if is_unknown else left
 
                 self._change_view(tomogram, kind.id, change, ("click", click_id), expected)
                 return
@@ -216,8 +223,7 @@ class Session:
 
     def add_candidate(self, tomogram: int, kind_id: int, point: Point) -> int:
         """Add a particle by hand; its number, once its mask is made."""
-        self.state.view(tomogram, kind_id)
-        mask = self._mask(tomogram, point).mask
+        mask = self._mask(tomogram, point, self.state.view(tomogram, kind_id).size).mask
         candidate = Candidate(self._history.next_id(), point, None, mask, "accepted")
         self._change_view(tomogram, kind_id, lambda view: view.with_candidate(candidate), ("candidate", candidate.id))
         return candidate.id
@@ -236,9 +242,10 @@ class Session:
         self, tomogram: int, kind_id: int, candidate_id: int, point: Point, *, expected: int | None = None
     ) -> None:
         """Put a candidate elsewhere, where it gets another mask."""
-        self.state.view(tomogram, kind_id).candidate(candidate_id)
+        view = self.state.view(tomogram, kind_id)
+        view.candidate(candidate_id)
         self._history.require_current(("candidate", candidate_id), expected)
-        mask = self._mask(tomogram, point).mask
+        mask = self._mask(tomogram, point, view.size).mask
 
         def change(view: View) -> View:
             return view.with_candidate(replace(view.candidate(candidate_id), point=point, mask=mask, is_moved=True))
@@ -272,9 +279,9 @@ class Session:
 
     # -------------------------------------------------------------------------------------------------------- inside
 
-    def _mask(self, tomogram: int, point: Point) -> Masked:
+    def _mask(self, tomogram: int, point: Point, size: Size | None) -> Masked:
         with self._masking:
-            return mask_at(self.tomograms[tomogram], point, self.config)
+            return mask_at(self.tomograms[tomogram], point, self.config, size)
 
     def _change_view(
         self,

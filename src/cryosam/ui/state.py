@@ -8,7 +8,7 @@ from typing import Literal
 from cryosam.errors import UnknownItemError
 from cryosam.masks import Average, InstanceMask
 
-__all__ = ["Candidate", "Click", "Kind", "Point", "State", "Verdict", "View", "best_first"]
+__all__ = ["Candidate", "Click", "Kind", "Point", "Size", "State", "Verdict", "View", "best_first"]
 
 Point = tuple[float, float, float]
 """z, y, x in voxels; an integer is a voxel centre."""
@@ -33,6 +33,23 @@ class Kind:
     id: int
     name: str
     colour: str
+
+
+@dataclass(frozen=True)
+class Size:
+    """What a first look at a particle tells, and a second one need not find out.
+
+    Parameters
+    ----------
+    diameter
+        Of the kind, in voxels.
+    smoothing
+        Standard deviation in voxels of the Gaussian that suits the noise; None if it, or the shape, is such that every
+        particle must be looked at anew.
+    """
+
+    diameter: float
+    smoothing: float | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -110,8 +127,8 @@ class View:
         Identifiers of the clicks that the last search used; None if there was none.
     warnings
         What the search had to say.
-    diameter
-        Of the kind, in voxels; None if it was not searched for.
+    size
+        Of the kind; None if it is not known yet.
     """
 
     clicks: tuple[Click, ...] = ()
@@ -121,7 +138,7 @@ class View:
     average: Average | None = None
     searched: tuple[int, ...] | None = None
     warnings: tuple[str, ...] = ()
-    diameter: float | None = None
+    size: Size | None = None
 
     @property
     def is_stale(self) -> bool:

@@ -18,7 +18,7 @@ import numpy as np
 from cryosam.errors import CryosamError
 from cryosam.io import atomic_path
 from cryosam.masks import Average, InstanceMask
-from cryosam.ui.state import Candidate, Click, Kind, State, View
+from cryosam.ui.state import Candidate, Click, Kind, Size, State, View
 from cryosam.ui.viewed import ViewedTomogram
 
 __all__ = ["Saved", "Store", "state_folder"]
@@ -153,7 +153,7 @@ def _plain_view(view: View, place: Callable[[InstanceMask], list[list[int]]]) ->
         "default_threshold": view.default_threshold,
         "searched": view.searched,
         "warnings": view.warnings,
-        "diameter": view.diameter,
+        "size": None if view.size is None else [view.size.diameter, view.size.smoothing],
     }
 
 
@@ -201,7 +201,7 @@ def _view(plain: dict[str, Any], average: Average | None, taken: Callable[..., I
             raise ValueError(f"{verdict!r} is no verdict")
         known = None if score is None else float(score)
         candidates.append(Candidate(int(i), _point(point), known, taken(box), verdict, bool(is_moved)))
-    searched, diameter = plain["searched"], plain["diameter"]
+    searched = plain["searched"]
     return View(
         clicks=tuple(clicks),
         candidates=tuple(candidates),
@@ -210,8 +210,12 @@ def _view(plain: dict[str, Any], average: Average | None, taken: Callable[..., I
         average=average,
         searched=None if searched is None else tuple(int(i) for i in searched),
         warnings=tuple(str(warning) for warning in plain["warnings"]),
-        diameter=None if diameter is None else float(diameter),
+        size=None if plain["size"] is None else _size(*plain["size"]),
     )
+
+
+def _size(diameter: float, smoothing: float | None) -> Size:
+    return Size(float(diameter), None if smoothing is None else float(smoothing))
 
 
 def _point(values: Sequence[float]) -> tuple[float, float, float]:

@@ -93,7 +93,8 @@ def _add_looking(app: FastAPI, session: Session) -> None:
     @app.get("/api/tomograms/{t}/thumbnail/{kind}/{candidate}")
     def thumbnail(t: int, kind: int, candidate: int) -> Response:
         view = session.state.view(session.number(t), kind)
-        picture = images.encode_thumbnail(session.tomograms, t, view.candidate(candidate).point, view.diameter)
+        diameter = None if view.size is None else view.size.diameter
+        picture = images.encode_thumbnail(session.tomograms, t, view.candidate(candidate).point, diameter)
         return Response(picture, media_type="image/png")
 
     @app.get("/api/tomograms/{t}/mesh/{kind}/{candidate}")
