@@ -464,7 +464,12 @@ def test_the_command_serves_tells_and_ends(file: Path, tmp_path: Path) -> None:
 
 def test_listening_elsewhere_is_warned_of(file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: dict[str, Any] = {}
-    monkeypatch.setattr("cryosam.ui.server.running.serve", lambda session, **options: asked.update(options))
+
+    def note(session: Session, **options: Any) -> None:
+        asked.update(options)
+        session.close()
+
+    monkeypatch.setattr("cryosam.ui.server.running.serve", note)
     words = ["serve", str(file), "--session", str(tmp_path / "s")]
     assert "warning" not in CliRunner().invoke(main, words).output
     assert asked["host"] == "127.0.0.1"

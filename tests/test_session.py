@@ -682,7 +682,18 @@ def test_what_cannot_be_believed_is_set_aside(
     assert aside.read_bytes() == spoilt
     again.add_kind("a", BLUE)
     again.close()
-    assert [kind.name for kind in Session(Gallery(tomograms), Store(folder, tomograms)).state.kinds] == ["a"]
+    last = Session(Gallery(tomograms), Store(folder, tomograms))
+    assert [kind.name for kind in last.state.kinds] == ["a"]
+    last.close()
+
+
+def test_a_session_is_open_once(file: Path, tmp_path: Path) -> None:
+    tomograms = [ViewedTomogram(file)]
+    store = Store(tmp_path / "state", tomograms)
+    with pytest.raises(ConflictError, match="another cryosam serve"):
+        Store(tmp_path / "state", tomograms)
+    store.close()
+    Store(tmp_path / "state", tomograms).close()
 
 
 # ------------------------------------------------------------------------------------------------------------- exchange

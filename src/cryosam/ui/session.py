@@ -1,6 +1,5 @@
 """What people do with tomograms on a page: click, find, judge, undo. No HTTP, no window; safe from any thread."""
 
-import re
 import threading
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import replace
@@ -26,7 +25,6 @@ from cryosam.ui.viewed import Gallery
 
 __all__ = ["Session"]
 
-_LONGEST_NAME = 60
 _PATIENCE = 5.0  # seconds for a search to end when the session does
 
 
@@ -51,8 +49,6 @@ class Session:
         self._history = History(store)
         self._masking = threading.Lock()  # one mask at a time: two would take as long as one after the other
         self._worker = Worker(lambda job: self._history.tell("job", description.describe_job(job)), self._end_job)
-
-    # ------------------------------------------------------------------------------------------------------- looking
 
     @property
     def state(self) -> State:
@@ -104,8 +100,8 @@ class Session:
 
     def add_kind(self, name: str, colour: str) -> int:
         """Begin a kind of particle; its number."""
-        kind = Kind(self._history.next_id(), _checked_name(name), _checked_colour(colour))
-        self._history.change(lambda state: state.with_kinds(_distinct((*state.kinds, kind))), ("kind", kind.id))
+        kind = Kind(self._history.next_id(), name, colour)
+        self._history.change(lambda state: state.with_kinds((*state.kinds, kind)), ("kind", kind.id))
         return kind.id
 
     def change_kind(
@@ -117,10 +113,10 @@ class Session:
             old = state.kind(kind_id)
             new = Kind(
                 kind_id,
-                old.name if name is None else _checked_name(name),
-                old.colour if colour is None else _checked_colour(colour),
+                old.name if name is None else name,
+                old.colour if colour is None else colour,
             )
-            return state.with_kinds(_distinct(tuple(new if kind.id == kind_id else kind for kind in state.kinds)))
+            return state.with_kinds(tuple(new if kind.id == kind_id else kind for kind in state.kinds))
 
         self._history.change(change, ("kind", kind_id), expected)
 
@@ -267,8 +263,6 @@ class Session:
 
         self._change_view(tomogram, kind_id, change, None)
 
-    # ------------------------------------------------------------------------------------------------------- history
-
     def undo(self) -> None:
         """Take the last change back."""
         self._history.undo()
@@ -276,8 +270,6 @@ class Session:
     def redo(self) -> None:
         """Make the change again that was taken back last."""
         self._history.redo()
-
-    # -------------------------------------------------------------------------------------------------------- inside
 
     def _mask(self, tomogram: int, point: Point, size: Size | None) -> Masked:
         with self._masking:
@@ -304,23 +296,3 @@ class Session:
 
 def _has_particle(view: View) -> bool:
     return any(click.is_positive for click in view.clicks)
-
-
-def _checked_name(name: str) -> str:
-    name = " ".join(name.split())
-    if not 0 < len(name) <= _LONGEST_NAME or not name.isprintable():
-        raise InputError(f"a kind's name has 1 to {_LONGEST_NAME} letters")
-    return name
-
-
-def _checked_colour(colour: str) -> str:
-    if not re.fullmatch("#[0-9a-fA-F]{6}", colour):
-        raise InputError(f"a colour is written #rrggbb, got {colour!r}")
-    return colour
-
-
-def _distinct(kinds: tuple[Kind, ...]) -> tuple[Kind, ...]:
-    names = [kind.name for kind in kinds]
-    if len(set(names)) < len(names):
-        raise InputError("two kinds would have the same name")
-    return kinds

@@ -1,11 +1,12 @@
 """What the user said and what was found: values that never change, so that undo is to take the one before."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Literal
 
-from cryosam.errors import UnknownItemError
+from cryosam.errors import InputError, UnknownItemError
 from cryosam.masks import Average, InstanceMask
 
 __all__ = ["Candidate", "Click", "Kind", "Point", "Size", "State", "Verdict", "View", "best_first"]
@@ -14,6 +15,8 @@ Point = tuple[float, float, float]
 """z, y, x in voxels; an integer is a voxel centre."""
 
 Verdict = Literal["accepted", "rejected"]
+
+_LONGEST_NAME = 60
 
 
 @dataclass(frozen=True)
@@ -28,11 +31,24 @@ class Kind:
         Differs from that of every other kind.
     colour
         ``#rrggbb``.
+
+    Raises
+    ------
+    InputError
+        If the name is empty, too long or cannot be printed, or the colour is written otherwise.
     """
 
     id: int
     name: str
     colour: str
+
+    def __post_init__(self) -> None:
+        name = " ".join(self.name.split())
+        if not 0 < len(name) <= _LONGEST_NAME or not name.isprintable():
+            raise InputError(f"a kind's name has 1 to {_LONGEST_NAME} letters")
+        if not re.fullmatch("#[0-9a-fA-F]{6}", self.colour):
+            raise InputError(f"a colour is written #rrggbb, got {self.colour!r}")
+        object.__setattr__(self, "name", name)
 
 
 @dataclass(frozen=True)
@@ -210,7 +226,9 @@ class State:
         return replace(self, views=MappingProxyType({**self.views, (tomogram, kind_id): view}))
 
     def with_kinds(self, kinds: tuple[Kind, ...]) -> "State":
-        """The same with other kinds; the views of those that are gone go too."""
+        """The same with other kinds; the views of those that are gone go too. InputError if two have one name."""
+        if len({kind.name for kind in kinds}) < len(kinds):
+            raise InputError("two kinds would have the same name")
         kept = {kind.id for kind in kinds}
         return State(kinds, MappingProxyType({key: view for key, view in self.views.items() if key[1] in kept}))
 

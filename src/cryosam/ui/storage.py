@@ -11,11 +11,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 
-from cryosam.errors import CryosamError
+from cryosam.errors import ConflictError, CryosamError
 from cryosam.io import atomic_path
 from cryosam.masks import Average, InstanceMask
 from cryosam.ui.state import Candidate, Click, Kind, Size, State, View
@@ -55,6 +55,11 @@ class Store:
         Made if needed.
     tomograms
         The session's; a file that was made for others, or for other content, is not read.
+
+    Raises
+    ------
+    ConflictError
+        If another process has it open.
     """
 
     def __init__(self, folder: Path, tomograms: Sequence[ViewedTomogram]) -> None:
@@ -66,6 +71,7 @@ class Store:
         self._is_closed = False
         self._thread = threading.Thread(target=self._write_on, daemon=True, name="saving")
         folder.mkdir(parents=True, exist_ok=True)
+        self._lock = _lock(folder)
         self._thread.start()
 
     @classmethod
@@ -98,6 +104,8 @@ class Store:
             self._is_closed = True
             self._changed.notify()
         self._thread.join()
+        if self._lock is not None:
+            self._lock.close()
 
     def _write_on(self) -> None:
         while True:
@@ -112,6 +120,25 @@ class Store:
                     temporary.write_bytes(_encode(saved, self._fingerprints))
             except CryosamError as error:
                 _log.warning("the session could not be saved: %s", error)
+
+
+def _lock(folder: Path) -> IO[bytes] | None:
+    """Keep other processes out: each would overwrite what the other saved. None where the system has no such locks."""
+    try:
+        import fcntl
+    except ImportError:  # Windows
+        return None
+    file = (folder / "lock").open("wb")
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        file.close()
+        raise ConflictError(
+            f"another cryosam serve has this session open ({folder}): use its page, stop it, or give --session DIR"
+        ) from None
+    except OSError as error:  # some network disks have no locks
+        _log.warning("%s cannot be locked (%s); serve these tomograms only once at a time", folder, error)
+    return file
 
 
 def _encode(saved: Saved, fingerprints: Sequence[str]) -> bytes:
