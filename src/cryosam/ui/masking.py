@@ -1,5 +1,7 @@
 """What lies under one click, from the voxels around it: the rest of the tomogram costs nothing."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -63,7 +65,8 @@ def mask_at(viewed: ViewedTomogram, point: Point, config: Config, size: Size | N
     # a voxel is called an angstrom, for a size in voxels is known even where the voxel size is not
     clipped = replace(viewed.tomogram, data=np.clip(crop, low, high), voxel_size_angstrom=1.0)
     inside = at - np.array(start)
-    found = segmentation.segment_prompts(clipped, PointPrompts(inside), settings)
+    with _one_thread():
+        found = segmentation.segment_prompts(clipped, PointPrompts(inside), settings)
     (mask,) = found.prompt_masks
     z, y, x = (o + s for o, s in zip(mask.origin, start, strict=True))
     told = " ".join(found.warnings).replace(_text(inside[0]), _text(at[0]))
@@ -80,6 +83,23 @@ def size_of(found: Segmentation) -> Size | None:
         return None
     is_round = all(max(mask.data.shape) <= _ELONGATED * float(diameter) for mask in seen)
     return Size(float(diameter), None if smoothing is None or not is_round else float(smoothing))
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Compute in the calling thread alone.
+
+    The many small steps of one mask gain nothing from more threads, and on a machine that others use they wait for each
+    other for most of a minute.
+    """
+    import torch
+
+    n_threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(n_threads)
 
 
 def _text(point: np.ndarray) -> str:
