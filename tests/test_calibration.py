@@ -36,6 +36,22 @@ def test_likeness_tells_kinds_apart_that_are_both_unlike_the_background() -> Non
     assert ((both > 0.5) == is_kind).all()
 
 
+@pytest.mark.parametrize("seed", [2, 3])
+def test_what_is_unlike_any_particle_is_not_the_rest_that_the_kind_stands_apart_from(seed) -> None:
+    """Candidates of no likeness at all, and other kinds in between: the kind is divided from these."""
+    random = np.random.default_rng(seed)
+    rest = [(40, 0.70, 0.06, 0.5, 0.6), (35, 0.63, 0.08, 0.8, 1.0), (60, 0.47, 0.06, 0.5, 1.0)]
+    groups = [(35, 0.99, 0.1, 0.0, 0.3), *rest]
+    z = np.concatenate([random.normal(mean, spread, n) for n, mean, spread, _, _ in groups])
+    unlike = np.concatenate([np.abs(random.normal(mean, spread, n)) for n, _, _, mean, spread in groups])
+    correlations = np.tanh(np.append(z, random.normal(0.44, 0.05, 130)))
+    likeness = np.append(np.exp(-unlike), np.zeros(130))
+    found = kind_evidence(correlations, np.arange(30), np.full(60, 0.3), likeness)
+    accepted = found.probabilities > 0.5
+    assert np.count_nonzero(accepted[:35]) >= 30
+    assert np.count_nonzero(accepted[35:]) <= 3
+
+
 def test_likeness_that_tells_nothing_changes_little() -> None:
     random = np.random.default_rng(0)
     correlations = np.concatenate([random.normal(0.7, 0.04, 20), random.normal(0.3, 0.04, 60)])

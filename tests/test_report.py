@@ -9,7 +9,7 @@ from PIL import Image
 
 from cryosam.io.pictures import SliceView, colour, gray_range
 from cryosam.io.report import render_report
-from cryosam.masks import InstanceMask, Segmentation
+from cryosam.masks import InstanceMask, Segmentation, Trust
 from cryosam.prompts import PointPrompts
 from cryosam.tomogram import Tomogram
 
@@ -209,3 +209,23 @@ def test_the_histogram_stacks_kept_on_candidates():
     assert len(kept) == 2
     assert 'd="M45.0 0V100"' in page  # the threshold, in percent of the axis from 0 to 1
     assert "tallest bar is 2" in page
+
+
+def test_trust_is_told_with_the_better_click_and_what_was_missed():
+    trust = Trust(
+        clicks=np.array([[1.0, 2, 3], [1, 3, 3], [7, 8, 9]]),
+        is_on_clicked=np.array([True, True, False]),
+        n_found=np.array([2, 2, 3]),
+        finds_clicked=np.array([True, True, True]),
+        agreement=np.array([0.62, 0.7, 0.81]),
+        found_again=np.array([1.0, 0.0]),
+        missed=np.array([[4.0, 5, 6]]),
+    )
+    _, checker = render(2, trust=trust)
+    text = " ".join("".join(checker.text).split())
+    assert "A better click would have been 7,8,9" in text
+    assert "1 of 2 particles are found by all of them, 1 by fewer than half" in text
+    assert "find what yours does not: 4,5,6." in text
+    assert "another particle found" in text
+    plain, _ = render(2)
+    assert "depends on the click" not in plain

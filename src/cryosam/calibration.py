@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from skimage.filters import threshold_otsu
 
 from cryosam.arrays import Scores
@@ -50,9 +50,10 @@ def kind_evidence(
     likeness. Their weights are those of Fisher's linear discriminant between what is of the kind and everything else:
     what tells the two apart in this tomogram counts. The weighted sum of either group is taken for normally
     distributed; means, variances and the share of the kind are found by expectation maximisation. All starts from the
-    candidates that were averaged. Where hardly anything else is among the candidates, places of the background may
-    stand for it: that division is taken in which the groups are farther apart. Probabilities never fall where the sum
-    rises.
+    candidates that were averaged. Candidates of the least likeness tell nothing of what else resembles the kind and
+    have no part in this; their probability is that of others with the same sum. Where hardly anything else is left,
+    places of the background may stand for it: that division is taken in which the groups are farther apart.
+    Probabilities never fall where the sum rises.
 
     Parameters
     ----------
@@ -72,32 +73,41 @@ def kind_evidence(
     array([1., 1., 1., 0., 0., 0.])
     """
     n = len(correlations)
-    rest = np.setdiff1d(np.arange(n), averaged)
     alike = np.log(np.maximum(np.ones(n) if likeness is None else likeness, _LEAST_LIKENESS))
     evidence = np.stack([fisher_z(correlations), alike], axis=1)
     start = np.full(n, 0.02)
     start[averaged] = 0.95
-    divisions = [_divide(evidence, start)] if len(rest) else []
+    is_telling = alike > np.log(_LEAST_LIKENESS)
+    is_telling[averaged] = True
+    rest = np.setdiff1d(np.flatnonzero(is_telling), averaged)
+    divisions = [_divide(evidence, start, is_telling)] if len(rest) else []
     if (n_others := _LEAST_OTHERS - len(rest)) > 0:
         others = fisher_z(np.quantile(background, np.linspace(0.5, 0.95, n_others)))
         usual = float(np.median(alike[rest])) if len(rest) else float(alike.min())  # the background is no more like it
         others_evidence = np.stack([others, np.full(n_others, usual)], axis=1)
-        divisions.append(_divide(evidence, start, others_evidence))
+        divisions.append(_divide(evidence, start, is_telling, others_evidence))
     return max(divisions, key=lambda division: division.separation)
 
 
 def _divide(
-    evidence: Float[np.ndarray, "n e"], start: Scores, others: Float[np.ndarray, "m e"] | None = None
+    evidence: Float[np.ndarray, "n e"],
+    start: Scores,
+    is_telling: Bool[np.ndarray, " n"],
+    others: Float[np.ndarray, "m e"] | None = None,
 ) -> KindEvidence:
-    """Two groups of candidates, from a first guess; ``others`` are known not to be of the kind."""
-    n = len(evidence)
+    """Two groups of those candidates that tell, from a first guess; ``others`` are known not to be of the kind."""
+    n, told, start = int(is_telling.sum()), evidence[is_telling], start[is_telling]
     if others is not None:
-        evidence, start = np.concatenate([evidence, others]), np.append(start, np.zeros(len(others)))
+        told, start = np.concatenate([told, others]), np.append(start, np.zeros(len(others)))
     share = start
     for _ in range(_WEIGHINGS):
-        total = evidence @ _discriminant(evidence, np.clip(share, 1e-3, 1 - 1e-3))
-        share, separation = two_groups(total, start, n)
-    return KindEvidence(share[:n], total[:n], separation)
+        weights = _discriminant(told, np.clip(share, 1e-3, 1 - 1e-3))
+        share, separation = two_groups(told @ weights, start, n)
+    total = evidence @ weights
+    order = np.argsort(told @ weights, kind="stable")
+    probabilities = np.interp(total, (told @ weights)[order], share[order])
+    probabilities[is_telling] = share[:n]
+    return KindEvidence(probabilities, total, separation)
 
 
 def fisher_z(correlations: Float[np.ndarray, "..."]) -> Float[np.ndarray, "..."]:

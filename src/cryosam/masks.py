@@ -4,12 +4,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from scipy.spatial.transform import Rotation
 
 from cryosam.arrays import Labels, Mask, Points, Scores, Volume
 
-__all__ = ["Average", "InstanceMask", "ScoreMap", "Segmentation", "merge_duplicates"]
+__all__ = ["Average", "InstanceMask", "ScoreMap", "Segmentation", "Trust", "merge_duplicates"]
+
+_CLEARLY_BETTER = 0.05  # difference of F1
 
 
 @dataclass(frozen=True, eq=False)
@@ -126,6 +128,43 @@ class Average:
 
 
 @dataclass(frozen=True, eq=False)
+class Trust:
+    """How much an answer depends on the click; the first of k clicks is the user's.
+
+    Parameters
+    ----------
+    clicks
+        ``(k, 3)`` z, y, x in voxels.
+    is_on_clicked
+        ``(k,)`` whether a click lies on the particle that the user clicked.
+    n_found
+        ``(k,)`` particles that each click finds.
+    finds_clicked
+        ``(k,)`` whether the particle that the user clicked is one of them: else the two are of different kinds.
+    agreement
+        ``(k,)`` mean F1 of what a click finds with what clicks elsewhere find; those on one particle count as one.
+    found_again
+        ``(n,)`` share of the other clicks that find each particle of the user's answer.
+    missed
+        ``(m, 3)`` what most other clicks find and the user's does not.
+    """
+
+    clicks: Float[np.ndarray, "k 3"]
+    is_on_clicked: Bool[np.ndarray, " k"]
+    n_found: Int[np.ndarray, " k"]
+    finds_clicked: Bool[np.ndarray, " k"]
+    agreement: Float[np.ndarray, " k"]
+    found_again: Scores
+    missed: Float[np.ndarray, "m 3"]
+
+    @property
+    def better_click(self) -> Float[np.ndarray, " 3"] | None:
+        """The click whose answer has most support and the clicked particle; None where the user's is nearly as good."""
+        best = int(np.where(self.finds_clicked, self.agreement, 0).argmax())
+        return self.clicks[best] if self.agreement[best] > self.agreement[0] + _CLEARLY_BETTER else None
+
+
+@dataclass(frozen=True, eq=False)
 class Segmentation:
     """What was found: one row a particle, best first.
 
@@ -159,6 +198,8 @@ class Segmentation:
         Of the tomogram.
     provenance
         What was decided on the way: contrast, diameter, the backends' digests, seconds a stage.
+    trust
+        How much it depends on the click, where that was asked for.
     kind
         Name of the particles' kind.
     kinds
@@ -184,6 +225,7 @@ class Segmentation:
     voxel_size_angstrom: float | None = None
     name: str = "tomogram"
     provenance: Mapping[str, str | float] = field(default_factory=dict)
+    trust: Trust | None = None
     kind: str = "particle"
     kinds: tuple["Segmentation", ...] = ()
     names: tuple[str, ...] = ()

@@ -2,11 +2,12 @@
 
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from cryosam.arrays import Mask, Progress
+from cryosam.arrays import Mask, Points, Progress
 from cryosam.backends import resolve_device
 from cryosam.cache import FeatureCache
 from cryosam.competition import compete
@@ -19,10 +20,12 @@ from cryosam.refinement import refine
 from cryosam.run import Run
 from cryosam.search import Candidates, centres, is_visible, look, search, with_threshold
 from cryosam.tomogram import Tomogram
+from cryosam.trust import assess
 
 __all__ = ["pick", "segment", "segment_kinds", "segment_prompts"]
 
 _ENOUGH_TO_REFINE = 5  # particles
+_DOUBTFUL_AGREEMENT = 0.7  # F1 with what other clicks find
 
 
 def segment(
@@ -78,7 +81,7 @@ def segment(
     """
     prompts.validate(tomogram.shape)
     run = Run.start(tomogram, prompts.positive, config, search_mask, cache, progress)
-    return _accept(run, search(run, prompts), prompts.name)
+    return _with_trust(run, prompts, _accept(run, search(run, prompts), prompts.name), np.zeros((0, 3)))
 
 
 def segment_kinds(
@@ -130,7 +133,11 @@ def segment_kinds(
     parts = [
         _accept(run, with_threshold(run, each), name) for run, each, name in zip(runs, settled, names, strict=True)
     ]
-    return Segmentation.combine(parts)
+    trusted = []
+    for run, prompts, part in zip(runs, kinds, parts, strict=True):
+        rivals = np.concatenate([np.zeros((0, 3)), *(other.points for other in parts if other is not part)])
+        trusted.append(_with_trust(run, prompts, part, rivals))
+    return Segmentation.combine(trusted)
 
 
 def pick(
@@ -193,6 +200,22 @@ def _accept(run: Run, found: Candidates, kind: str) -> Segmentation:
         average=average,
         kind=kind,
     )
+
+
+def _with_trust(run: Run, prompts: PointPrompts, found: Segmentation, rivals: Points) -> Segmentation:
+    """What was found, with how much it depends on the click if that was asked for."""
+    if not run.config.n_trials:
+        return found
+    trust = assess(run, prompts, found, run.config.n_trials, rivals)
+    if trust.agreement[0] < _DOUBTFUL_AGREEMENT:
+        run.say(f"other clicks find something else: agreement with them is {trust.agreement[0]:.2f} (F1)")
+    finds_clicked = trust.finds_clicked[~trust.is_on_clicked]
+    if 2 * finds_clicked.sum() < len(finds_clicked):
+        run.say(
+            f"only {finds_clicked.sum()} of {len(finds_clicked)} clicks on what was found find the clicked particle: "
+            "it may be of another kind than they are"
+        )
+    return replace(found, trust=trust, warnings=tuple(run.warnings), provenance={**found.provenance, **run.provenance})
 
 
 def _comment(run: Run, n_above: int, n_candidates: int, masks: Sequence[InstanceMask]) -> None:

@@ -96,6 +96,12 @@ _SEARCH = (
         metavar="SHARE",
         help="Share of the detections that may be false, such as 0.1, instead of a threshold.",
     ),
+    click.option(
+        "--trials",
+        type=int,
+        metavar="N",
+        help="Click N other places too, and report how much the answer depends on the click: N + 1 times as long.",
+    ),
     click.option("--max-particles", type=int, metavar="N", help="Keep the best N.  [default: all above the threshold]"),
 )
 

@@ -34,6 +34,7 @@ _SETTINGS = {
     "max_false_discovery": "matching__max_false_discovery",
     "max_particles": "matching__max_particles",
     "device": "device",
+    "trials": "n_trials",
 }
 
 
@@ -104,6 +105,9 @@ def report_findings(found: Segmentation, folder: Path, seconds: float) -> None:
         click.echo(f"{part.kind}: {len(part.points)}{_details(part)}")
     n = len(found.points)
     details = "" if found.kinds else _details(found)
+    for part in found.kinds or (found,):
+        if part.trust is not None:
+            click.echo(_say_trust(part))
     click.echo(f"{n} particle{'' if n == 1 else 's'} in {seconds:.0f} s{details}")
     click.echo(f"look at {folder / 'report.html'}")
 
@@ -113,6 +117,17 @@ def _details(found: Segmentation) -> str:
     threshold = "" if found.threshold is None else f", threshold {found.threshold:.3f}"
     false = found.provenance.get("expected_false")
     return threshold + ("" if false is None else f", about {false:.1f} of them expected to be false")
+
+
+def _say_trust(found: Segmentation) -> str:
+    """How much the answer depends on the click, in a line."""
+    trust = found.trust
+    assert trust is not None
+    name = f"{found.kind}: " if found.kind != _NO_NAME else ""
+    agreement = f"{name}{len(trust.clicks) - 1} other clicks agree with this answer by {trust.agreement[0]:.2f} (F1)"
+    if trust.better_click is None:
+        return agreement
+    return agreement + f"; a better click would be {','.join(f'{c:.0f}' for c in trust.better_click)}"
 
 
 def _read_prompts(options: dict[str, Any], tomogram: Tomogram) -> list[PointPrompts]:

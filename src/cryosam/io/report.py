@@ -79,10 +79,12 @@ def render_report(segmentation: Segmentation, tomogram: Tomogram, prompts: Point
             if rows
         ],
         histogram=_histogram(segmentation),
+        trusted=[part for part in segmentation.kinds or (segmentation,) if part.trust is not None],
         n_rows=min(len(segmentation.points), _MAX_ROWS),
         tiles=_TILES,
         colour=lambda row: colour(scene.shade(row)),
         palette=colour,
+        whole=lambda point: ",".join(f"{c:.0f}" for c in point),
     )
 
 

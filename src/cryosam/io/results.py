@@ -18,7 +18,7 @@ from cryosam.io.mrc import write_mrc
 from cryosam.io.point_files import write_points
 from cryosam.io.points import PointTable
 from cryosam.io.report import render_report
-from cryosam.masks import Segmentation
+from cryosam.masks import Segmentation, Trust
 from cryosam.prompts import PointPrompts
 from cryosam.tomogram import Tomogram
 
@@ -206,6 +206,7 @@ def describe_run(
         "score_map_stride": None if segmentation.score_map is None else segmentation.score_map.stride,
         "warnings": list(segmentation.warnings),
         "provenance": dict(segmentation.provenance),
+        "trust": _describe_trust(segmentation.trust),
         "kinds": [
             {
                 "name": part.kind,
@@ -213,6 +214,7 @@ def describe_run(
                 "n_candidates": len(part.candidate_points),
                 "threshold": part.threshold,
                 "provenance": dict(part.provenance),
+                "trust": _describe_trust(part.trust),
             }
             for part in segmentation.kinds
         ],
@@ -227,6 +229,27 @@ def describe_run(
             for name, base in zip(_of_kind(part), ("score.mrc", "average.mrc"), strict=True)
             if base in _names(part)
         },
+    }
+
+
+def _describe_trust(trust: Trust | None) -> dict[str, Any] | None:
+    if trust is None:
+        return None
+    columns = (trust.clicks, trust.is_on_clicked, trust.n_found, trust.finds_clicked, trust.agreement)
+    return {
+        "clicks": [
+            {
+                "zyx": zyx,
+                "is_on_clicked_particle": is_on_clicked,
+                "n_found": n,
+                "finds_clicked_particle": finds_clicked,
+                "agreement_f1": round(f1, 4),
+            }
+            for zyx, is_on_clicked, n, finds_clicked, f1 in zip(*(column.tolist() for column in columns), strict=True)
+        ],
+        "better_click_zyx": None if trust.better_click is None else trust.better_click.tolist(),
+        "found_again": trust.found_again.round(4).tolist(),
+        "missed_zyx": trust.missed.round(3).tolist(),
     }
 
 

@@ -1,0 +1,129 @@
+"""How much an answer depends on the click: the kind is searched for from other clicks, and the answers are compared."""
+
+import numpy as np
+from jaxtyping import Float
+from scipy.sparse.csgraph import connected_components
+from scipy.spatial import cKDTree
+
+from cryosam.evaluation import match_points, score_detections
+from cryosam.masks import InstanceMask, Segmentation, Trust
+from cryosam.prompts import PointPrompts
+from cryosam.run import Run
+from cryosam.search import search
+
+__all__ = ["assess"]
+
+AnyPoints = Float[np.ndarray, "_ 3"]  # z, y, x in voxels
+
+_SEED = 0  # of the places on the clicked particle
+_REACH = 0.25  # diameters from the clicked particle's centre within which a user may click
+
+
+def assess(
+    run: Run, prompts: PointPrompts, found: Segmentation, n_trials: int, rivals: Float[np.ndarray, "m 3"]
+) -> Trust:
+    """Search for a kind from other clicks.
+
+    Half of them lie elsewhere on the clicked particles, as another user would click; the others on the best detections,
+    which are not known to be of the kind: where they find something else, the answer is in doubt.
+
+    Parameters
+    ----------
+    run
+        That the answer came from.
+    prompts
+        The user's clicks.
+    found
+        The answer.
+    n_trials
+        How many other clicks; fewer where fewer particles were found.
+    rivals
+        ``(m, 3)`` particles that are known to be of other kinds.
+
+    Returns
+    -------
+    trust
+        Of the answer in these clicks.
+    """
+    diameter = float(found.provenance["diameter_voxels"])
+    trials = _elsewhere(found.prompt_masks, diameter, n_trials // 2)
+    n_moved = len(trials)
+    is_another = cKDTree(prompts.positive).query(found.points)[0] > diameter / 2
+    others = found.points[is_another][: n_trials - n_trials // 2]
+    trials += [np.round(point)[None] for point in others]
+    answers, clicked = [found.points], _centre(prompts.positive[0], found.prompt_masks[0])
+    for clicks in trials:
+        with run.timed("trials"):
+            again = run.for_next_kind()
+            points = np.concatenate([clicks, prompts.negative])
+            candidates = search(again, PointPrompts(points, np.arange(len(points)) < len(clicks), prompts.name))
+        accepted = candidates.points[candidates.scores >= candidates.threshold]
+        answers.append(accepted[cKDTree(rivals).query(accepted)[0] > diameter / 2])
+    return Trust(
+        clicks=np.array([prompts.positive[0], *(clicks[0] for clicks in trials)]),
+        is_on_clicked=np.arange(len(answers)) <= n_moved,
+        n_found=np.array([len(answer) for answer in answers]),
+        finds_clicked=np.array([_has(answer, clicked, diameter / 2) for answer in answers]),
+        agreement=_agreement(answers, n_moved + 1, diameter / 2),
+        found_again=_found_again(answers, diameter / 2),
+        missed=_missed(answers, diameter / 2),
+    )
+
+
+def _elsewhere(masks: tuple[InstanceMask, ...], diameter: float, n: int) -> list[AnyPoints]:
+    """Clicks on the same particles, each at another voxel of its mask near the centre."""
+    random, places = np.random.default_rng(_SEED), []
+    for mask in masks:
+        voxels = np.argwhere(mask.data).astype(float) + mask.origin
+        near = voxels[np.linalg.norm(voxels - mask.centroid, axis=1) <= _REACH * diameter]
+        if len(near) >= n:
+            places.append(random.permutation(near)[:n])
+    return [np.array(clicks) for clicks in zip(*places, strict=True)]
+
+
+def _centre(click: Float[np.ndarray, " 3"], mask: InstanceMask) -> Float[np.ndarray, " 3"]:
+    """Of the particle under a click."""
+    return mask.centroid if mask.n_voxels else click
+
+
+def _has(answer: AnyPoints, point: Float[np.ndarray, " 3"], distance: float) -> bool:
+    """Whether a particle was found at a point."""
+    return bool((np.linalg.norm(answer - point, axis=1) <= distance).any())
+
+
+def _agreement(answers: list[AnyPoints], n_on_clicked: int, distance: float) -> Float[np.ndarray, " k"]:
+    """Mean F1 of each answer with the others; those of clicks on one particle count as one."""
+    particle = np.maximum(np.arange(len(answers)) - n_on_clicked + 1, 0)
+    f1 = np.array([[score_detections(a, b, distance).f1 for b in answers] for a in answers])
+    is_other = ~np.eye(len(answers), dtype=bool)
+    means = [
+        [row[which & (particle == each)].mean() for each in np.unique(particle[which])]
+        for row, which in zip(f1, is_other, strict=True)
+    ]
+    return np.array([np.mean(each) if each else 1.0 for each in means])
+
+
+def _found_again(answers: list[AnyPoints], distance: float) -> Float[np.ndarray, " n"]:
+    """Share of the other answers that have each particle of the first one."""
+    found = np.zeros(len(answers[0]))
+    for other in answers[1:]:
+        found[match_points(answers[0], other, distance).predicted] += 1
+    return found / max(len(answers) - 1, 1)
+
+
+def _missed(answers: list[AnyPoints], distance: float) -> Float[np.ndarray, "m 3"]:
+    """Mean places of what more than half of the other answers have and the first one has not."""
+    extra = [np.delete(a, match_points(answers[0], a, distance).truth, axis=0) for a in answers[1:]]
+    points, owners = (
+        np.concatenate([np.zeros((0, 3)), *extra]),
+        np.repeat(np.arange(len(extra)), [len(e) for e in extra]),
+    )
+    if not len(points):
+        return points
+    near = cKDTree(points).sparse_distance_matrix(cKDTree(points), distance, output_type="coo_matrix")
+    near.data[:] = 1  # also where two places are the same
+    groups = connected_components(near)[1]
+    together = [groups == group for group in range(groups.max() + 1)]
+    return np.array(
+        [points[each].mean(axis=0) for each in together if 2 * len(np.unique(owners[each])) > len(extra)]
+    ).reshape(-1, 3)
