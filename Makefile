@@ -2,6 +2,7 @@
 #
 #   make demo     simulate a tomogram, segment it from one point, score it
 #   make test     run the tests
+#   make page     build the page of cryosam serve, which needs npm
 #   make lint     format, lint, types and layers, without changing a file
 #   make clean    remove .venv, the demo's output and every cache
 #
@@ -16,7 +17,7 @@ BIN := $(VENV)/bin
 CREATED := $(VENV)/.created-by-$(subst /,_,$(PYTHON))
 INSTALL := $(BIN)/python -m pip install --disable-pip-version-check --quiet -c constraints.txt
 
-.PHONY: demo test lint clean
+.PHONY: demo test page lint clean
 
 demo: $(VENV)/.installed
 	$(BIN)/cryosam demo --out "$(OUT)" --overwrite
@@ -24,6 +25,10 @@ demo: $(VENV)/.installed
 # Two processes: the tests hold numpy and torch to one thread each (tests/conftest.py).
 test: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest -n 2
+
+page:
+	@command -v npm >/dev/null || { echo "npm not found: install Node.js 20 or newer, with npm, to build the page"; exit 1; }
+	cd page && npm ci --no-fund --no-audit && npx vite build
 
 lint: $(VENV)/.installed-dev
 	@echo "--- ruff format"
@@ -54,7 +59,7 @@ $(CREATED):
 
 $(VENV)/.installed: $(CREATED) pyproject.toml constraints.txt
 	@echo "installing the package into $(VENV), which takes some minutes"
-	@$(INSTALL) --editable .
+	@$(INSTALL) --editable '.[serve]'
 	@touch "$@"
 
 $(VENV)/.installed-dev: $(VENV)/.installed

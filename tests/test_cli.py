@@ -105,7 +105,7 @@ def all_commands():
 
 
 def test_the_commands_are_those_of_the_contract():
-    names = ["demo", "segment", "pick", "mask", "evaluate", "info", "simulate", "models"]
+    names = ["demo", "serve", "segment", "pick", "mask", "evaluate", "info", "simulate", "models"]
     assert list(main.commands) == names
     assert list(main.commands["models"].commands) == ["list", "fetch", "import"]
 

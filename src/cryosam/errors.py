@@ -14,13 +14,16 @@
     |- WeightsNotFoundError (FileNotFoundError)
     |- WeightsError (ValueError)           weights that are damaged or do not fit the model
     |- OutputExistsError (FileExistsError)
-    '- OutputError (OSError)               no space, or no permission to write
+    |- OutputError (OSError)               no space, or no permission to write
+    |- UnknownItemError (LookupError)      no such tomogram, kind, click or candidate in a session
+    '- ConflictError (RuntimeError)        a session has changed meanwhile, or is busy
 
 A message says what is wrong, what was given, and what to do about it, in one line.
 """
 
 __all__ = [
     "ConfigError",
+    "ConflictError",
     "CryosamError",
     "InputError",
     "InputNotFoundError",
@@ -30,6 +33,7 @@ __all__ = [
     "PromptError",
     "TomogramError",
     "UnknownBackendError",
+    "UnknownItemError",
     "VoxelSizeError",
     "WeightsError",
     "WeightsNotFoundError",
@@ -86,3 +90,11 @@ class OutputExistsError(CryosamError, FileExistsError):
 
 class OutputError(CryosamError, OSError):
     """The output cannot be written."""
+
+
+class UnknownItemError(CryosamError, LookupError):
+    """A session has no such tomogram, kind, click, candidate or slice."""
+
+
+class ConflictError(CryosamError, RuntimeError):
+    """What a change was based on has changed meanwhile, or the session is busy."""

@@ -12,6 +12,7 @@ from cryosam.cli.one_line_errors import OneLineErrors
 from cryosam.cli.options import example
 from cryosam.cli.pick import pick
 from cryosam.cli.segment import segment
+from cryosam.cli.serve import serve
 from cryosam.cli.simulate import simulate
 
 __all__ = ["main"]
@@ -29,7 +30,7 @@ class _InOrder(OneLineErrors):
     cls=_InOrder,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
     epilog=example(
-        "cryosam demo", "cryosam info tomogram.mrc", "cryosam segment tomogram.mrc --point 92,310,254 --out results"
+        "cryosam demo", "cryosam serve tomogram.mrc", "cryosam segment tomogram.mrc --point 92,310,254 --out results"
     ),
 )
 @click.version_option(__version__, prog_name="cryosam")
@@ -40,5 +41,5 @@ def main() -> None:
     """
 
 
-for _command in (demo, segment, pick, mask, evaluate, info, simulate, models):
+for _command in (demo, serve, segment, pick, mask, evaluate, info, simulate, models):
     main.add_command(_command)

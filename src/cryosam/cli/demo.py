@@ -64,6 +64,7 @@ def demo(command: str, out: Path, seed: int, overwrite: bool) -> None:
     print_comparison(comparison, _DISTANCE, beta=4.0)
     click.echo(f"F1 {comparison.detections[DEMO_KIND].f1:.2f} from one point")
     report_findings(found, folder, seconds)
+    click.echo(f"the same in a browser: cryosam serve {truth / 'tomo.mrc'}")
     click.echo(f"the same by hand: cryosam segment {truth / 'tomo.mrc'} --point {text} --out results")
 
 

@@ -26,6 +26,7 @@ __all__ = [
     "OUTPUTS",
     "RunInfo",
     "describe_run",
+    "write_particles",
     "write_segmentation",
 ]
 
@@ -137,6 +138,28 @@ def write_segmentation(
     with output_folder(Path(folder), names, overwrite=overwrite) as temporary:
         _write_files(temporary, segmentation, description, page, run.origin_angstrom)
     return Path(folder).absolute()
+
+
+def write_particles(folder: Path, segmentation: Segmentation) -> None:
+    """Write ``particles.csv`` and ``particles.star`` into a folder that exists; `OUTPUTS` says what they hold."""
+    size = segmentation.voxel_size_angstrom
+    instances = np.array([i if mask.n_voxels else 0 for i, mask in enumerate(segmentation.masks, start=1)], dtype=int)
+    table = PointTable(segmentation.points, segmentation.scores, segmentation.names or None, instances)
+    write_points(folder / "particles.csv", table)
+    numbers = {part.kind: str(k) for k, part in enumerate(segmentation.kinds, start=1)}
+    write_points(
+        folder / "particles.star",
+        replace(
+            table,
+            instances=np.arange(1, len(table) + 1),
+            names=tuple(numbers[name] for name in segmentation.names) or None,
+            rotations=segmentation.rotations,
+        ),
+        shape=segmentation.shape,
+        voxel_size_angstrom=size,
+        tomogram_name=segmentation.name,
+        relion=4 if size is None else 5,
+    )
 
 
 def describe_run(
@@ -270,23 +293,7 @@ def _write_files(
 ) -> None:
     """Write every file into an empty folder."""
     size = segmentation.voxel_size_angstrom
-    instances = np.array([i if mask.n_voxels else 0 for i, mask in enumerate(segmentation.masks, start=1)], dtype=int)
-    table = PointTable(segmentation.points, segmentation.scores, segmentation.names or None, instances)
-    write_points(folder / "particles.csv", table)
-    numbers = {part.kind: str(k) for k, part in enumerate(segmentation.kinds, start=1)}
-    write_points(
-        folder / "particles.star",
-        replace(
-            table,
-            instances=np.arange(1, len(table) + 1),
-            names=tuple(numbers[name] for name in segmentation.names) or None,
-            rotations=segmentation.rotations,
-        ),
-        shape=segmentation.shape,
-        voxel_size_angstrom=size,
-        tomogram_name=segmentation.name,
-        relion=4 if size is None else 5,
-    )
+    write_particles(folder, segmentation)
     names = _names(segmentation)
     if "candidates.csv" in names:
         of_candidates = segmentation.candidate_names or None

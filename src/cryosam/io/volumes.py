@@ -12,7 +12,7 @@ from cryosam.errors import InputError, InputNotFoundError, TomogramError, VoxelS
 from cryosam.io.volume_info import VolumeInfo
 from cryosam.tomogram import Tomogram
 
-__all__ = ["read_info", "read_tomogram", "read_volume", "write_volume"]
+__all__ = ["is_volume_name", "read_info", "read_tomogram", "read_volume", "write_volume"]
 
 Format = Literal["mrc", "tiff", "ome_zarr"]
 AnyPath = str | os.PathLike[str]
@@ -27,6 +27,21 @@ _SUFFIXES: dict[str, Format] = {
     ".tiff": "tiff",
     ".zarr": "ome_zarr",
 }
+
+
+def is_volume_name(path: AnyPath) -> bool:
+    """Whether a name is that of a volume, by its ending.
+
+    Examples
+    --------
+    >>> is_volume_name("a/b.mrc.gz"), is_volume_name("a/b.txt")
+    (True, False)
+    """
+    try:
+        _format(Path(path))
+    except InputError:
+        return False
+    return True
 
 
 def read_tomogram(path: AnyPath, voxel_size_angstrom: float | None = None) -> Tomogram:

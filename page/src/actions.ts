@@ -1,0 +1,175 @@
+/** What the user can do to the session. Each asks the server, then reads the session anew. */
+
+import * as api from "./api";
+import type { Candidate, Verdict } from "./api";
+import { ApiError } from "./api";
+import type { Point } from "./geometry";
+import { isInside, roundPoint } from "./geometry";
+import * as state from "./state";
+import { candidates, candidateOf, goTo, kind, look, notify, selected, session, tomogram } from "./state";
+import { refresh } from "./sync";
+
+export const PALETTE = ["#4cc9f0", "#ffb454", "#b794f6", "#7bd88f", "#ff7b9c", "#f6e05e", "#5eead4", "#f0a6ca"];
+
+/** Runs a change; says in a sentence why it failed. */
+async function change<T>(work: () => Promise<T>): Promise<T | null> {
+  try {
+    return await work();
+  } catch (error) {
+    if (error instanceof ApiError && error.status === 401) state.connection.value = "denied";
+    else notify(error instanceof Error ? error.message : String(error), true);
+    return null;
+  } finally {
+    await refresh();
+  }
+}
+
+// ---------------------------------------------------------------------------------------------------------------- kinds
+
+export async function addKind(name?: string): Promise<number | null> {
+  const kinds = session.value?.kinds ?? [];
+  const colour = PALETTE.find((c) => kinds.every((k) => k.colour.toLowerCase() !== c)) ?? PALETTE[kinds.length % PALETTE.length]!;
+  const taken = new Set(kinds.map((k) => k.name));
+  let free = name ?? "particle";
+  for (let n = 2; taken.has(free); n++) free = `${name ?? "particle"} ${n}`;
+  const added = await change(() => api.addKind(free, colour));
+  if (!added) return null;
+  look({ kind: added.kind });
+  return added.kind;
+}
+
+export const renameKind = (id: number, name: string) => change(() => api.changeKind(id, { name }));
+export const recolourKind = (id: number, colour: string) => change(() => api.changeKind(id, { colour }));
+
+export async function removeKind(id: number): Promise<void> {
+  const name = session.value?.kinds.find((k) => k.id === id)?.name;
+  if (await change(() => api.removeKind(id))) notify(`Removed ${name ?? "the kind"} with its clicks and candidates. Undo brings it back.`);
+}
+
+// --------------------------------------------------------------------------------------------------------------- clicks
+
+export async function addClick(at: Point, positive: boolean): Promise<void> {
+  const t = tomogram.value;
+  if (!t || !isInside(at, t.shape)) return;
+  const point = roundPoint(at);
+  look({ cursor: point });
+  const kindId = kind.value?.id ?? (await addKind());
+  if (kindId === null) return;
+  const pending = { kind: kindId, point, positive };
+  state.pendingClicks.value = [...state.pendingClicks.value, pending];
+  await change(() => api.addClick(t.id, kindId, point, positive));
+  state.pendingClicks.value = state.pendingClicks.value.filter((p) => p !== pending);
+  const click = session.value?.views[String(t.id)]?.kinds[String(kindId)]?.clicks.at(-1);
+  if (click?.message) notify(click.message, true);
+}
+
+export async function removeClick(id: number): Promise<void> {
+  const t = tomogram.value;
+  if (t) await change(() => api.removeClick(t.id, id));
+}
+
+// ------------------------------------------------------------------------------------------------------------- find all
+
+export async function findAll(kinds: readonly number[] | null, diameterAngstrom: number | null): Promise<void> {
+  const t = tomogram.value;
+  if (!t || state.job.value) return;
+  state.filter.value = "shown";
+  await change(() => api.findAll(t.id, kinds, diameterAngstrom));
+}
+
+export async function cancel(): Promise<void> {
+  const running = state.job.value;
+  if (!running) return;
+  state.job.value = { ...running, state: "cancelling" };
+  await change(() => api.cancelJob(running.id));
+}
+
+export async function setThreshold(kindId: number, threshold: number): Promise<void> {
+  const t = tomogram.value;
+  if (!t) return;
+  await change(() => api.setThreshold(t.id, kindId, threshold));
+  const { [kindId]: sent, ...others } = state.slidingThreshold.value;
+  // Another value may be under the finger by now; it stays.
+  if (sent === threshold) state.slidingThreshold.value = others;
+}
+
+// ----------------------------------------------------------------------------------------------------------- candidates
+
+export function select(kindId: number, candidate: Candidate | null, move = true): void {
+  state.placing.value = null;
+  selected.value = candidate ? { kind: kindId, candidate: candidate.id } : null;
+  if (!candidate) return;
+  look({ kind: kindId });
+  if (move) goTo(candidate.point);
+  state.filter.value = state.sortedOut(candidate, state.thresholdOf(kindId));
+}
+
+/** Selects the candidate `step` rows further down the list. */
+export function selectNext(step: number): void {
+  const list = state.listed.value;
+  const id = kind.value?.id;
+  if (id === undefined || !list.length) return;
+  const at = list.findIndex((c) => c.id === selected.value?.candidate);
+  const next = list[at < 0 ? (step > 0 ? 0 : list.length - 1) : Math.min(Math.max(at + step, 0), list.length - 1)];
+  if (next) select(id, next);
+}
+
+/** Judges a candidate; when it is the selected one, the next in the list takes its place. */
+export async function judge(kindId: number, candidate: Candidate, verdict: Verdict): Promise<void> {
+  const t = tomogram.value;
+  if (!t) return;
+  if (selected.value?.candidate === candidate.id && verdict !== null) {
+    const list = state.listed.value;
+    const at = list.findIndex((c) => c.id === candidate.id);
+    const next = list[at + 1] ?? list[at - 1];
+    if (at >= 0 && next) select(kindId, next);
+  }
+  replaceCandidate(kindId, { ...candidate, verdict });
+  await change(() => api.changeCandidate(t.id, kindId, candidate.id, { verdict }));
+}
+
+export async function moveCandidate(kindId: number, candidate: Candidate, to: Point): Promise<void> {
+  const t = tomogram.value;
+  if (!t || !isInside(to, t.shape)) return;
+  state.placing.value = null;
+  replaceCandidate(kindId, { ...candidate, point: to, moved: true });
+  if (await change(() => api.changeCandidate(t.id, kindId, candidate.id, { point: to }))) goTo(to);
+}
+
+export async function addCandidate(at: Point): Promise<void> {
+  const t = tomogram.value;
+  if (!t || !isInside(at, t.shape)) return;
+  state.placing.value = null;
+  const kindId = kind.value?.id ?? (await addKind());
+  if (kindId === null) return;
+  const added = await change(() => api.addCandidate(t.id, kindId, roundPoint(at)));
+  const candidate = candidateOf(added && { kind: kindId, candidate: added.candidate });
+  if (candidate) select(kindId, candidate);
+}
+
+/** Shows a change before the server has answered; the session read afterwards has the last word. */
+function replaceCandidate(kindId: number, changed: Candidate): void {
+  const all = candidates.value[String(kindId)] ?? [];
+  candidates.value = { ...candidates.value, [kindId]: all.map((c) => (c.id === changed.id ? changed : c)) };
+}
+
+// -------------------------------------------------------------------------------------------------------------- history
+
+export async function undo(): Promise<void> {
+  if (session.value?.can_undo) await change(api.undo);
+}
+
+export async function redo(): Promise<void> {
+  if (session.value?.can_redo) await change(api.redo);
+}
+
+// ---------------------------------------------------------------------------------------------------------------- files
+
+export async function importPoints(file: File, role: "candidates" | "clicks"): Promise<boolean> {
+  const t = tomogram.value;
+  const kindId = kind.value?.id ?? (await addKind());
+  if (!t || kindId === null) return false;
+  const answer = await change(() => api.importPoints(t.id, kindId, role, file));
+  if (answer) notify(`Imported ${answer.n_points} points from ${file.name}.`);
+  return answer !== null;
+}

@@ -1,0 +1,229 @@
+/** The server's answers as types, and one function a request. Points are z, y, x in voxels. */
+
+import type { Plane, Point } from "./geometry";
+
+export interface Tomogram {
+  readonly id: number;
+  readonly name: string;
+  readonly shape: Point;
+  readonly voxel_size_angstrom: number | null;
+  readonly contrast: "dark" | "bright" | null;
+  readonly grey: { readonly low: number; readonly high: number; readonly histogram: readonly number[] };
+}
+
+export interface Kind {
+  readonly id: number;
+  readonly name: string;
+  readonly colour: string;
+}
+
+export interface Click {
+  readonly id: number;
+  readonly point: Point;
+  readonly positive: boolean;
+  readonly has_mask: boolean;
+  readonly message: string | null;
+}
+
+/** One kind in one tomogram. */
+export interface KindView {
+  readonly clicks: readonly Click[];
+  readonly threshold: number;
+  readonly default_threshold: number;
+  readonly is_probability: boolean;
+  readonly stale: boolean;
+  readonly n_candidates: number;
+  readonly warnings: readonly string[];
+  readonly diameter_voxels: number | null;
+}
+
+export interface Job {
+  readonly id: number;
+  readonly tomogram: number;
+  readonly kind: number | null;
+  readonly stage: string;
+  readonly done: number;
+  readonly total: number | null;
+  readonly state: "running" | "cancelling";
+}
+
+export interface Session {
+  readonly revision: number;
+  readonly version: string;
+  readonly tomograms: readonly Tomogram[];
+  readonly kinds: readonly Kind[];
+  readonly views: Readonly<Record<string, { readonly kinds: Readonly<Record<string, KindView>> }>>;
+  readonly job: Job | null;
+  readonly can_undo: boolean;
+  readonly can_redo: boolean;
+}
+
+export type Verdict = "accepted" | "rejected" | null;
+
+export interface Candidate {
+  readonly id: number;
+  readonly point: Point;
+  readonly score: number | null;
+  readonly verdict: Verdict;
+  readonly n_voxels: number;
+  readonly box: readonly [Point, Point] | null;
+  readonly moved?: boolean;
+}
+
+export interface Candidates {
+  readonly revision: number;
+  readonly kinds: Readonly<Record<string, readonly Candidate[]>>;
+}
+
+export interface Outline {
+  readonly kind: number;
+  readonly candidate: number | null;
+  readonly click: number | null;
+  readonly paths: readonly (readonly (readonly [row: number, col: number])[])[];
+}
+
+export interface Slice {
+  readonly rows: number;
+  readonly cols: number;
+  readonly pixels: Uint8Array;
+}
+
+export interface Mesh {
+  readonly candidate: number;
+  /** z, y, x, z, y, x, ... */
+  readonly vertices: Float32Array;
+  readonly faces: Uint32Array;
+}
+
+/** What the server refused, or why it could not be asked; `status` is 0 when there was no answer. */
+export class ApiError extends Error {
+  constructor(
+    readonly status: number,
+    message: string,
+  ) {
+    super(message);
+  }
+}
+
+const UNREACHABLE = "The server does not answer. Is `cryosam serve` still running?";
+
+async function request(path: string, init?: RequestInit): Promise<Response> {
+  let response: Response;
+  try {
+    response = await fetch(path, init);
+  } catch (error) {
+    if (error instanceof DOMException && error.name === "AbortError") throw error;
+    throw new ApiError(0, UNREACHABLE);
+  }
+  if (response.ok) return response;
+  let detail = `The server answered ${response.status} to ${path.split("?")[0]}.`;
+  try {
+    const answer = (await response.json()) as { detail?: unknown };
+    if (typeof answer.detail === "string") detail = answer.detail;
+  } catch {
+    // No sentence came with it; the status must do.
+  }
+  throw new ApiError(response.status, detail);
+}
+
+async function getJson<T>(path: string): Promise<T> {
+  return (await request(path)).json() as Promise<T>;
+}
+
+export interface Changed {
+  readonly revision: number;
+}
+
+async function send<T extends Changed>(method: string, path: string, body?: object): Promise<T> {
+  const init: RequestInit = { method };
+  if (body) {
+    init.headers = { "Content-Type": "application/json" };
+    init.body = JSON.stringify(body);
+  }
+  return (await request(path, init)).json() as Promise<T>;
+}
+
+export const getSession = () => getJson<Session>("/api/session");
+export const getCandidates = (tomogram: number) => getJson<Candidates>(`/api/tomograms/${tomogram}/candidates`);
+
+export async function getOutlines(tomogram: number, plane: Plane, index: number): Promise<readonly Outline[]> {
+  const path = `/api/tomograms/${tomogram}/outlines/${plane}/${index}`;
+  return (await getJson<{ outlines: readonly Outline[] }>(path)).outlines;
+}
+
+export async function getSlice(
+  tomogram: number,
+  plane: Plane,
+  index: number,
+  slab: number,
+  smooth: number,
+): Promise<Slice> {
+  const response = await request(`/api/tomograms/${tomogram}/slice/${plane}/${index}?slab=${slab}&smooth=${smooth}`);
+  const [rows = 0, cols = 0] = (response.headers.get("X-Shape") ?? "").split(",").map(Number);
+  const pixels = new Uint8Array(await response.arrayBuffer());
+  if (pixels.length !== rows * cols) throw new ApiError(0, `Slice ${plane} ${index} came back incomplete.`);
+  return { rows, cols, pixels };
+}
+
+export async function getThumbnail(tomogram: number, kind: number, candidate: number): Promise<ImageBitmap> {
+  const response = await request(`/api/tomograms/${tomogram}/thumbnail/${kind}/${candidate}`);
+  return createImageBitmap(await response.blob());
+}
+
+export async function getMeshes(tomogram: number, kind: number, minScore: number): Promise<Mesh[]> {
+  const response = await request(`/api/tomograms/${tomogram}/meshes/${kind}?min_score=${minScore}`);
+  return readMeshes(await response.arrayBuffer());
+}
+
+/** uint32 count, then for each: uint32 candidate, vertices, faces; float32 vertices; uint32 faces. */
+function readMeshes(buffer: ArrayBuffer): Mesh[] {
+  const header = new DataView(buffer);
+  const meshes: Mesh[] = [];
+  let at = 4;
+  for (let left = header.getUint32(0, true); left > 0; left--) {
+    const [candidate, nVertices, nFaces] = [0, 4, 8].map((o) => header.getUint32(at + o, true)) as [number, number, number];
+    const vertices = new Float32Array(buffer, at + 12, 3 * nVertices);
+    const faces = new Uint32Array(buffer, at + 12 + vertices.byteLength, 3 * nFaces);
+    meshes.push({ candidate, vertices, faces });
+    at += 12 + vertices.byteLength + faces.byteLength;
+  }
+  return meshes;
+}
+
+export const addClick = (tomogram: number, kind: number, point: Point, positive: boolean) =>
+  send<Changed & { click: number }>("POST", `/api/tomograms/${tomogram}/clicks`, { kind, point, positive });
+export const removeClick = (tomogram: number, click: number) =>
+  send("DELETE", `/api/tomograms/${tomogram}/clicks/${click}`);
+
+export const addKind = (name: string, colour: string) => send<Changed & { kind: number }>("POST", "/api/kinds", { name, colour });
+export const changeKind = (kind: number, change: { name?: string; colour?: string }) =>
+  send("PATCH", `/api/kinds/${kind}`, change);
+export const removeKind = (kind: number) => send("DELETE", `/api/kinds/${kind}`);
+
+export const findAll = (tomogram: number, kinds: readonly number[] | null, diameterAngstrom: number | null) =>
+  send<Changed & { job: number }>("POST", `/api/tomograms/${tomogram}/find`, { kinds, diameter_angstrom: diameterAngstrom });
+export const cancelJob = (job: number) => send("POST", `/api/jobs/${job}/cancel`);
+
+export const setThreshold = (tomogram: number, kind: number, threshold: number) =>
+  send("PATCH", `/api/tomograms/${tomogram}/kinds/${kind}`, { threshold });
+export const addCandidate = (tomogram: number, kind: number, point: Point) =>
+  send<Changed & { candidate: number }>("POST", `/api/tomograms/${tomogram}/kinds/${kind}/candidates`, { point });
+export const changeCandidate = (
+  tomogram: number,
+  kind: number,
+  candidate: number,
+  change: { verdict?: Verdict; point?: Point; expected_revision?: number },
+) => send("PATCH", `/api/tomograms/${tomogram}/kinds/${kind}/candidates/${candidate}`, change);
+
+export const undo = () => send("POST", "/api/undo");
+export const redo = () => send("POST", "/api/redo");
+
+export const exportAddress = (tomogram: number, format: "zip" | "csv" | "star") =>
+  `/api/tomograms/${tomogram}/export?format=${format}`;
+
+export async function importPoints(tomogram: number, kind: number, role: "candidates" | "clicks", file: File) {
+  const query = new URLSearchParams({ filename: file.name, kind: String(kind), role });
+  const path = `/api/tomograms/${tomogram}/import?${query}`;
+  const answer = await request(path, { method: "POST", body: file, headers: { "Content-Type": "application/octet-stream" } });
+  return answer.json() as Promise<Changed & { n_points: number }>;
+}

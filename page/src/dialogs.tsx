@@ -1,0 +1,132 @@
+/** The help sheet and the import of points, as modal dialogs. */
+
+import type { ComponentChildren } from "preact";
+import { useEffect, useRef } from "preact/hooks";
+import { useSignal } from "@preact/signals";
+import * as actions from "./actions";
+import { Icon } from "./icons";
+import { POINTER, SHORTCUTS } from "./shortcuts";
+import { dialog, kind, session } from "./state";
+
+export function Dialogs() {
+  if (dialog.value === "help") return <Help />;
+  if (dialog.value === "import") return <Import />;
+  return null;
+}
+
+function Dialog({ title, children, wide }: { title: string; children: ComponentChildren; wide?: boolean }) {
+  const host = useRef<HTMLDialogElement>(null);
+  useEffect(() => {
+    host.current!.showModal();
+  }, []);
+  return (
+    <dialog
+      ref={host}
+      class={wide ? "dialog wide" : "dialog"}
+      aria-labelledby="dialog-title"
+      onClose={() => (dialog.value = null)}
+      onClick={(event) => {
+        // Only the ground around the dialog is the element itself.
+        if (event.target === host.current) host.current?.close();
+      }}
+    >
+      <div class="dialog-body">
+        <div class="section-head">
+          <h2 id="dialog-title">{title}</h2>
+          <button class="icon-button" aria-label="Close" onClick={() => host.current?.close()}>
+            <Icon name="cross" />
+          </button>
+        </div>
+        {children}
+      </div>
+    </dialog>
+  );
+}
+
+function Help() {
+  return (
+    <Dialog title="Keys and pointer" wide>
+      <div class="help">
+        <section>
+          <h3>Pointer</h3>
+          <dl>
+            {POINTER.map(([keys, what]) => (
+              <div key={keys}>
+                <dt>{keys}</dt>
+                <dd>{what}</dd>
+              </div>
+            ))}
+          </dl>
+        </section>
+        {Object.entries(SHORTCUTS).map(([name, shortcuts]) => (
+          <section key={name}>
+            <h3>{name}</h3>
+            <dl>
+              {shortcuts.map(({ shown, what }) => (
+                <div key={shown}>
+                  <dt>
+                    <kbd>{shown}</kbd>
+                  </dt>
+                  <dd>{what}</dd>
+                </div>
+              ))}
+            </dl>
+          </section>
+        ))}
+      </div>
+      <p class="muted">
+        CryoSAM {session.value?.version}. Coordinates are voxels z, y, x from 0. Nothing leaves this machine and the server's.{" "}
+        <a href="/licenses.txt" target="_blank">
+          Licences of the page's parts
+        </a>
+      </p>
+    </Dialog>
+  );
+}
+
+function Import() {
+  const file = useSignal<File | null>(null);
+  const role = useSignal<"candidates" | "clicks">("candidates");
+  const isBusy = useSignal(false);
+  async function send() {
+    if (!file.value) return;
+    isBusy.value = true;
+    const isDone = await actions.importPoints(file.value, role.value);
+    isBusy.value = false;
+    if (isDone) dialog.value = null;
+  }
+  return (
+    <Dialog title="Import points">
+      <form
+        class="form"
+        onSubmit={(event) => {
+          event.preventDefault();
+          void send();
+        }}
+      >
+        <label class="file">
+          <span>CSV (columns z, y, x in voxels) or RELION STAR</span>
+          <input type="file" accept=".csv,.star" onChange={(event) => (file.value = event.currentTarget.files?.[0] ?? null)} />
+        </label>
+        <fieldset>
+          <legend>
+            They are, of <strong>{kind.value?.name ?? "a new kind"}</strong>,
+          </legend>
+          <label>
+            <input type="radio" name="role" checked={role.value === "candidates"} onChange={() => (role.value = "candidates")} />
+            particles, to look at and export: accepted
+          </label>
+          <label>
+            <input type="radio" name="role" checked={role.value === "clicks"} onChange={() => (role.value = "clicks")} />
+            clicks, to find more like them
+          </label>
+        </fieldset>
+        <div class="form-end">
+          <button class="button primary" type="submit" disabled={!file.value || isBusy.value}>
+            {isBusy.value ? "Reading" : "Import"}
+          </button>
+        </div>
+      </form>
+    </Dialog>
+  );
+}

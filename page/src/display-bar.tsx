@@ -1,0 +1,94 @@
+/** Beneath the views: how they are shown, and what is under the pointer. */
+
+import { Contrast } from "./contrast";
+import { Icon } from "./icons";
+import { hover } from "./slice-view";
+import { arrange, layout, look, looks, setContrast, tomogram } from "./state";
+
+export function DisplayBar() {
+  const { inverted, slab, smooth } = looks.value;
+  const nm = (tomogram.value?.voxel_size_angstrom ?? 0) / 10;
+  return (
+    <div class="display-bar" role="group" aria-label="Display">
+      <div class="field">
+        <span class="field-name">Contrast</span>
+        <Contrast />
+      </div>
+      <div class="buttons">
+        <button class="chip" onClick={() => setContrast(...spread())} title="Set black and white from the histogram (C)">
+          Auto
+        </button>
+        <button class="chip" aria-pressed={inverted} onClick={() => look({ inverted: !inverted })} title="Swap black and white (I)">
+          <Icon name="invert" /> Invert
+        </button>
+      </div>
+      <label class="field" title="Mean of so many slices: less noise, less detail along the normal">
+        <span class="field-name">
+          Slab <output>{slab === 1 ? "off" : `${slab} slices${nm ? `, ${round(slab * nm)} nm` : ""}`}</output>
+        </span>
+        <input
+          type="range"
+          min={0}
+          max={10}
+          value={(slab - 1) / 2}
+          aria-label="Slab, slices averaged"
+          aria-valuetext={slab === 1 ? "off" : `${slab} slices`}
+          onInput={(event) => look({ slab: 2 * event.currentTarget.valueAsNumber + 1 })}
+        />
+      </label>
+      <label class="field" title="Gaussian blur of the picture; the search does not see it">
+        <span class="field-name">
+          Denoise <output>{smooth ? `${smooth} voxels` : "off"}</output>
+        </span>
+        <input
+          type="range"
+          min={0}
+          max={4}
+          step={0.5}
+          value={smooth}
+          aria-label="Denoise, sigma in voxels"
+          onInput={(event) => look({ smooth: event.currentTarget.valueAsNumber })}
+        />
+      </label>
+      <div class="buttons">
+        <button class="chip" aria-pressed={layout.value.outlines} onClick={() => arrange({ outlines: !layout.value.outlines })} title="Show outlines (O)">
+          <Icon name="outline" /> Outlines
+        </button>
+        <button class="chip" aria-pressed={layout.value.crosshair} onClick={() => arrange({ crosshair: !layout.value.crosshair })} title="Show the crosshair (X)">
+          <Icon name="target" /> Crosshair
+        </button>
+      </div>
+      <Readout />
+    </div>
+  );
+}
+
+/** Of the pointer, or of the crosshair when the pointer is elsewhere. */
+function Readout() {
+  const t = tomogram.value;
+  const point = hover.value?.point ?? looks.value.cursor;
+  const grey = hover.value?.grey;
+  const value = t && typeof grey === "number" ? t.grey.low + ((t.grey.high - t.grey.low) * grey) / 255 : null;
+  return (
+    <div class="readout" title="Voxels, from 0; an integer is a voxel's centre">
+      <span>
+        <b>z</b> {point[0]} <b>y</b> {point[1]} <b>x</b> {point[2]}
+      </span>
+      <span class="muted">{value === null ? "crosshair" : `grey ${value.toPrecision(3)}`}</span>
+    </div>
+  );
+}
+
+/** Grey values between which all but a few in a hundred voxels lie. */
+export function spread(): [black: number, white: number] {
+  const counts = tomogram.value?.grey.histogram ?? [];
+  const total = counts.reduce((sum, n) => sum + n, 0);
+  let [black, white] = [0, 255];
+  for (let sum = counts[0] ?? 0; black < 120 && sum < 0.02 * total; ) sum += counts[++black] ?? 0;
+  for (let sum = counts[255] ?? 0; white > 135 && sum < 0.02 * total; ) sum += counts[--white] ?? 0;
+  return [black, white];
+}
+
+function round(nm: number): string {
+  return nm >= 10 ? nm.toFixed(0) : nm.toFixed(1);
+}

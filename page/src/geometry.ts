@@ -1,0 +1,92 @@
+/** Coordinate maps: voxel points (z, y, x; an integer is a voxel's centre) to a plane as it is shown, and back. */
+
+export type Point = readonly [z: number, y: number, x: number];
+export type Axis = 0 | 1 | 2;
+/** A plane is named by its normal: plane "z" is the y-x image. */
+export type Plane = "z" | "y" | "x";
+
+export const PLANES: readonly Plane[] = ["z", "y", "x"];
+export const AXIS_NAMES = ["z", "y", "x"] as const;
+
+interface Shown {
+  readonly normal: Axis;
+  /** Axis that runs down the screen, and across it. */
+  readonly down: Axis;
+  readonly across: Axis;
+  /** Whether the server's rows run across: plane x is turned, so that its y lines up with plane z's. */
+  readonly turned: boolean;
+}
+
+export const SHOWN: Readonly<Record<Plane, Shown>> = {
+  z: { normal: 0, down: 1, across: 2, turned: false },
+  y: { normal: 1, down: 0, across: 2, turned: false },
+  x: { normal: 2, down: 1, across: 0, turned: true },
+};
+
+/** Where a view looks: the voxel in its middle, pixels a voxel, and its size in pixels. */
+export interface Frame {
+  readonly plane: Plane;
+  readonly centre: Point;
+  readonly zoom: number;
+  readonly width: number;
+  readonly height: number;
+}
+
+export function toScreen(frame: Frame, point: Point): [across: number, down: number] {
+  const { across, down } = SHOWN[frame.plane];
+  return [
+    (point[across] - frame.centre[across]) * frame.zoom + frame.width / 2,
+    (point[down] - frame.centre[down]) * frame.zoom + frame.height / 2,
+  ];
+}
+
+/** Inverse of `toScreen`; the coordinate along the normal is that of the slice shown. */
+export function toVoxels(frame: Frame, x: number, y: number, index: number): Point {
+  const { across, down, normal } = SHOWN[frame.plane];
+  const point: [number, number, number] = [0, 0, 0];
+  point[normal] = index;
+  point[across] = (x - frame.width / 2) / frame.zoom + frame.centre[across];
+  point[down] = (y - frame.height / 2) / frame.zoom + frame.centre[down];
+  return point;
+}
+
+export function clampPoint(point: Point, shape: Point): Point {
+  return [clamp(point[0], 0, shape[0] - 1), clamp(point[1], 0, shape[1] - 1), clamp(point[2], 0, shape[2] - 1)];
+}
+
+export function isInside(point: Point, shape: Point): boolean {
+  return point.every((c, axis) => c >= -0.5 && c <= shape[axis as Axis] - 0.5);
+}
+
+export function withAxis(point: Point, axis: Axis, value: number): Point {
+  const copy: [number, number, number] = [...point];
+  copy[axis] = value;
+  return copy;
+}
+
+export function roundPoint(point: Point): Point {
+  return [Math.round(point[0]), Math.round(point[1]), Math.round(point[2])];
+}
+
+export function clamp(value: number, low: number, high: number): number {
+  return Math.min(Math.max(value, low), Math.max(low, high));
+}
+
+/** Largest zoom at which each view holds its whole plane, with a little room around it. */
+export function fitZoom(shape: Point, sizes: Partial<Record<Plane, readonly [width: number, height: number]>>): number {
+  let zoom = Infinity;
+  for (const plane of PLANES) {
+    const size = sizes[plane];
+    if (!size) continue;
+    const { across, down } = SHOWN[plane];
+    zoom = Math.min(zoom, (0.96 * size[0]) / shape[across], (0.96 * size[1]) / shape[down]);
+  }
+  return Number.isFinite(zoom) && zoom > 0 ? zoom : 1;
+}
+
+/** A scale bar's length: the largest 1, 2 or 5 times a power of ten that is no longer than `longest`. */
+export function roundLength(longest: number): number {
+  const power = 10 ** Math.floor(Math.log10(longest));
+  const step = [5, 2, 1].find((s) => s * power <= longest) ?? 1;
+  return step * power;
+}

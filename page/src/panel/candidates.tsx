@@ -1,0 +1,183 @@
+/** The list of candidates, best first. Only the rows in sight exist, so that thousands cost nothing. */
+
+import { effect, useSignal } from "@preact/signals";
+import { useEffect, useRef } from "preact/hooks";
+import * as actions from "../actions";
+import type { Candidate } from "../api";
+import { Icon } from "../icons";
+import { thumbnailKey, thumbnails } from "../slices";
+import type { Filter } from "../state";
+import { candidateOf, candidates, countOf, filter, job, kind, kindView, listed, looks, placing, selected, tomogram } from "../state";
+
+const ROW_REM = 3.5;
+const SPARE = 3; // rows made above and below the sight
+
+const FILTERS: readonly { value: Filter; name: string }[] = [
+  { value: "shown", name: "Shown" },
+  { value: "hidden", name: "Below" },
+  { value: "rejected", name: "Rejected" },
+];
+
+export function Candidates() {
+  const k = kind.value;
+  if (!k) return null;
+  const all = candidates.value[String(k.id)] ?? [];
+  const counts = countOf(k.id);
+  return (
+    <section class="candidates" aria-labelledby="candidates-title">
+      <div class="section-head">
+        <h2 id="candidates-title">Candidates</h2>
+        <button class="chip" aria-pressed={placing.value === "add"} title="The next click adds a particle there (N)" onClick={() => (placing.value = placing.value === "add" ? null : "add")}>
+          <Icon name="plus" /> By hand
+        </button>
+      </div>
+      {all.length > 0 && (
+        <div class="segments small" role="radiogroup" aria-label="Which candidates are listed">
+          {FILTERS.map(({ value, name }) => (
+            <label key={value} class="segment">
+              <input type="radio" name="filter" checked={filter.value === value} onChange={() => (filter.value = value)} />
+              {name} <span class="muted">{counts[value]}</span>
+            </label>
+          ))}
+        </div>
+      )}
+      {listed.value.length > 0 ? <List kindId={k.id} /> : <Empty isSearched={all.length > 0} />}
+      <SelectedBar />
+    </section>
+  );
+}
+
+function Empty({ isSearched }: { isSearched: boolean }) {
+  const text = !isSearched
+    ? job.value
+      ? "Searching. What is found appears here."
+      : kindView.value?.clicks.length
+        ? "Find all lists every particle of this kind here, best first."
+        : "What is found is listed here, best first."
+    : filter.value === "shown"
+      ? "Nothing lies above the slider. Move it to the left, or look under Below."
+      : filter.value === "hidden"
+        ? "Nothing lies below the slider."
+        : "Nothing was rejected.";
+  return <p class="hint">{text}</p>;
+}
+
+function List({ kindId }: { kindId: number }) {
+  const host = useRef<HTMLDivElement>(null);
+  const sight = useSignal({ top: 0, height: 400, row: 56 });
+  const list = listed.value;
+
+  useEffect(() => {
+    const element = host.current!;
+    const measure = () => {
+      const row = ROW_REM * parseFloat(getComputedStyle(document.documentElement).fontSize);
+      sight.value = { top: element.scrollTop, height: element.clientHeight, row };
+    };
+    const observer = new ResizeObserver(measure);
+    observer.observe(element);
+    element.addEventListener("scroll", measure, { passive: true });
+    measure();
+    // The selected row is brought into sight, also when it was selected in a slice.
+    const stop = effect(() => {
+      const at = listed.value.findIndex((c) => c.id === selected.value?.candidate);
+      if (at < 0) return;
+      const { row } = sight.peek();
+      if (at * row < element.scrollTop) element.scrollTop = at * row;
+      else if ((at + 1) * row > element.scrollTop + element.clientHeight) element.scrollTop = (at + 1) * row - element.clientHeight;
+    });
+    return () => {
+      observer.disconnect();
+      element.removeEventListener("scroll", measure);
+      stop();
+    };
+  }, []);
+
+  const { top, height, row } = sight.value;
+  const first = Math.max(Math.floor(top / row) - SPARE, 0);
+  const last = Math.min(Math.ceil((top + height) / row) + SPARE, list.length);
+  const rows = list.slice(first, last);
+
+  useEffect(() => {
+    const id = tomogram.peek()?.id;
+    if (id !== undefined) thumbnails.want(rows.map((c) => thumbnailKey(id, kindId, c)));
+  });
+
+  return (
+    <div ref={host} class="list" tabIndex={-1}>
+      <ul class="plain" style={{ height: `${list.length * ROW_REM}rem` }} data-testid="candidates">
+        {rows.map((candidate, i) => (
+          <Row key={candidate.id} kindId={kindId} candidate={candidate} at={first + i} count={list.length} />
+        ))}
+      </ul>
+    </div>
+  );
+}
+
+function Row({ kindId, candidate, at, count }: { kindId: number; candidate: Candidate; at: number; count: number }) {
+  const isSelected = selected.value?.kind === kindId && selected.value.candidate === candidate.id;
+  const { score, verdict } = candidate;
+  const name = `Candidate ${at + 1}${score === null ? ", added by hand" : `, ${score.toFixed(2)}`}${verdict ? `, ${verdict}` : ""}`;
+  const judge = (to: "accepted" | "rejected") => void actions.judge(kindId, candidate, verdict === to ? null : to);
+  return (
+    <li class={isSelected ? "row selected" : "row"} style={{ top: `${at * ROW_REM}rem` }} aria-setsize={count} aria-posinset={at + 1} data-candidate={candidate.id}>
+      <button class="row-go" aria-label={name} aria-current={isSelected ? "true" : undefined} onClick={() => actions.select(kindId, candidate)}>
+        <Thumbnail kindId={kindId} candidate={candidate} />
+        <span class="row-text">
+          <span class="row-score">
+            <strong>{score === null ? "by hand" : score.toFixed(2)}</strong>
+            {score !== null && (
+              <span class="bar" aria-hidden="true">
+                <span style={{ width: `${100 * score}%`, background: kind.value?.colour ?? "" }} />
+              </span>
+            )}
+          </span>
+          <span class="muted row-where">
+            {candidate.point.map((c) => Math.round(c)).join(", ")}
+            {candidate.moved && " · moved"}
+            {verdict && ` · ${verdict}`}
+          </span>
+        </span>
+      </button>
+      <button class="icon-button accept" aria-pressed={verdict === "accepted"} aria-label={`Accept candidate ${at + 1}`} title="Accept (A)" onClick={() => judge("accepted")}>
+        <Icon name="check" />
+      </button>
+      <button class="icon-button reject" aria-pressed={verdict === "rejected"} aria-label={`Reject candidate ${at + 1}`} title="Reject (R)" onClick={() => judge("rejected")}>
+        <Icon name="cross" />
+      </button>
+    </li>
+  );
+}
+
+function Thumbnail({ kindId, candidate }: { kindId: number; candidate: Candidate }) {
+  const canvas = useRef<HTMLCanvasElement>(null);
+  void thumbnails.arrivals.value;
+  const id = tomogram.value?.id;
+  const picture = id === undefined ? undefined : thumbnails.get(thumbnailKey(id, kindId, candidate));
+  useEffect(() => {
+    const context = canvas.current!.getContext("2d")!;
+    if (picture) context.drawImage(picture, 0, 0, 96, 96);
+    else context.clearRect(0, 0, 96, 96);
+  }, [picture]);
+  return <canvas ref={canvas} class={looks.value.inverted ? "thumbnail inverted" : "thumbnail"} width={96} height={96} aria-hidden="true" />;
+}
+
+/** What can be done with the selected candidate. */
+function SelectedBar() {
+  const choice = selected.value;
+  const candidate = candidateOf(choice);
+  if (!choice || !candidate || choice.kind !== kind.value?.id) return null;
+  const judge = (verdict: "accepted" | "rejected") => void actions.judge(choice.kind, candidate, candidate.verdict === verdict ? null : verdict);
+  return (
+    <div class="selected-bar" role="group" aria-label="Selected candidate">
+      <button class="button accept" aria-pressed={candidate.verdict === "accepted"} onClick={() => judge("accepted")}>
+        <Icon name="check" /> Accept
+      </button>
+      <button class="button reject" aria-pressed={candidate.verdict === "rejected"} onClick={() => judge("rejected")}>
+        <Icon name="cross" /> Reject
+      </button>
+      <button class="button" aria-pressed={placing.value === "move"} title="The next click is where it goes (M); or drag its handle" onClick={() => (placing.value = placing.value === "move" ? null : "move")}>
+        <Icon name="move" /> Move
+      </button>
+    </div>
+  );
+}

@@ -1,0 +1,88 @@
+import { useSignal } from "@preact/signals";
+import * as actions from "../actions";
+import { Icon } from "../icons";
+import { job, kind, kindView, kindViews, session, tomogram } from "../state";
+
+/** Kinds with at least one positive click in the tomogram shown. */
+function clickedKinds(): number[] {
+  const views = kindViews.value;
+  return (session.value?.kinds ?? []).map((k) => k.id).filter((id) => views[String(id)]?.clicks.some((c) => c.positive));
+}
+
+/** Searches for the kind worked on; for all kinds with clicks at once where there are several, as they compete. */
+export function startFind(diameterAngstrom: number | null = null): void {
+  const kinds = clickedKinds();
+  const id = kind.value?.id;
+  if (id === undefined || !kinds.includes(id)) return;
+  void actions.findAll(kinds.length > 1 ? null : [id], diameterAngstrom);
+}
+
+export function Find() {
+  const diameter = useSignal("");
+  const kinds = clickedKinds();
+  const id = kind.value?.id;
+  const view = kindView.value;
+  const canFind = id !== undefined && kinds.includes(id);
+  const isRepeated = (view?.n_candidates ?? 0) > 0;
+  if (job.value) return <Progress />;
+  const value = parseFloat(diameter.value);
+  return (
+    <section class="find" aria-label="Search">
+      <div class="find-row">
+        <button
+          class="button primary"
+          disabled={!canFind}
+          onClick={() => startFind(value > 0 ? value : null)}
+          title={canFind ? "Search the whole tomogram (F)" : "Click a particle first"}
+        >
+          <Icon name="search" />
+          {isRepeated ? "Find all again" : kinds.length > 1 ? `Find all of ${kinds.length} kinds` : "Find all"}
+        </button>
+        <label class="diameter" title="Of the particle, if you know it; otherwise it is measured from the clicked mask">
+          <span>Diameter</span>
+          <input
+            type="number"
+            min={1}
+            step="any"
+            inputMode="decimal"
+            placeholder="auto"
+            value={diameter.value}
+            disabled={!tomogram.value?.voxel_size_angstrom}
+            onInput={(event) => (diameter.value = event.currentTarget.value)}
+          />
+          <span aria-label="angstrom">Å</span>
+        </label>
+      </div>
+      {!canFind && !!view?.clicks.length && <p class="hint">Click one particle too: so far there is only what it is not.</p>}
+      {view?.stale && <p class="hint">The clicks changed since the last search. Find all again to use them.</p>}
+      {view?.warnings.map((text) => (
+        <p key={text} class="warning">
+          <Icon name="warn" /> {text}
+        </p>
+      ))}
+    </section>
+  );
+}
+
+function Progress() {
+  const { done, total, stage, state, tomogram: where } = job.value!;
+  const share = total ? Math.min(done / total, 1) : null;
+  const name = session.value?.tomograms.find((t) => t.id === where)?.name;
+  const text = state === "cancelling" ? "Cancelling" : stage.charAt(0).toUpperCase() + stage.slice(1);
+  return (
+    <section class="find" aria-label="Search">
+      <div class="find-row">
+        <div class="progress-text">
+          <strong role="status">{text}</strong>
+          <span class="muted">
+            {where !== tomogram.value?.id ? `in ${name}` : share === null ? "" : `${done} of ${total}`}
+          </span>
+        </div>
+        <button class="button" disabled={state === "cancelling"} onClick={() => void actions.cancel()}>
+          Cancel
+        </button>
+      </div>
+      {share === null ? <progress aria-label="Progress of the search" /> : <progress aria-label="Progress of the search" value={share} max={1} />}
+    </section>
+  );
+}

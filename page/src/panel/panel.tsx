@@ -1,0 +1,47 @@
+/** The side panel: kinds, clicks, search, threshold, candidates, from top to bottom in the order of work. */
+
+import { kind } from "../state";
+import { Candidates } from "./candidates";
+import { Clicks } from "./clicks";
+import { Find } from "./find";
+import { Kinds } from "./kinds";
+import { Threshold } from "./threshold";
+
+export function Panel() {
+  return (
+    <aside class="panel" aria-label="Particles">
+      <Kinds />
+      {kind.value === null ? (
+        <Welcome />
+      ) : (
+        <>
+          <Clicks />
+          <Find />
+          <Threshold />
+          <Candidates />
+        </>
+      )}
+    </aside>
+  );
+}
+
+function Welcome() {
+  return (
+    <div class="empty">
+      <ol class="steps">
+        <li>
+          <strong>Click a particle</strong> in any of the slices. Its mask appears.
+        </li>
+        <li>
+          <strong>Find all</strong> of the same kind.
+        </li>
+        <li>
+          <strong>Export</strong> their coordinates and masks.
+        </li>
+      </ol>
+      <p class="muted">
+        Scroll to change the slice, drag to pan, Ctrl and scroll to zoom. Press <kbd>?</kbd> for every key.
+      </p>
+    </div>
+  );
+}

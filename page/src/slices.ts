@@ -1,0 +1,86 @@
+/** Which slices, outlines and thumbnails are asked for, and what is shown until they come. */
+
+import { effect, signal } from "@preact/signals";
+import type { Candidate, Outline, Slice } from "./api";
+import { getOutlines, getSlice, getThumbnail } from "./api";
+import type { Plane } from "./geometry";
+import { PLANES, SHOWN } from "./geometry";
+import { contentVersion, layout, looks, tomogram } from "./state";
+import { Loader } from "./loader";
+
+const AHEAD = 4; // slices fetched before they are scrolled to
+const BEHIND = 1;
+const NEAR = 12; // how far an older slice may stand in while scrolling
+
+export const slices = new Loader<Slice>((key) => {
+  const [id, slab, smooth, plane, index] = key.split("/");
+  return getSlice(Number(id), plane as Plane, Number(index), Number(slab), Number(smooth));
+}, 4, 240);
+
+export const outlines = new Loader<readonly Outline[]>((key) => {
+  const [id, plane, index] = key.split("/");
+  return getOutlines(Number(id), plane as Plane, Number(index));
+}, 2, 400);
+
+export const thumbnails = new Loader<ImageBitmap>((key) => {
+  const [id, kind, candidate] = key.split("/").map(Number) as [number, number, number];
+  return getThumbnail(id, kind, candidate);
+}, 3, 300);
+
+const sliceKey = (id: number, slab: number, smooth: number, plane: Plane, index: number) =>
+  `${id}/${slab}/${smooth}/${plane}/${index}`;
+const outlineKey = (id: number, plane: Plane, index: number) => `${id}/${plane}/${index}`;
+/** A moved candidate has another picture. */
+export const thumbnailKey = (id: number, kind: number, candidate: Candidate) =>
+  `${id}/${kind}/${candidate.id}/${candidate.point.join(",")}`;
+
+/** The slice asked for, or while scrolling the nearest that is here. */
+export function sliceNear(plane: Plane, index: number): { index: number; slice: Slice } | null {
+  const t = tomogram.value;
+  if (!t) return null;
+  const { slab, smooth } = looks.value;
+  for (let away = 0; away <= NEAR; away++) {
+    for (const at of away ? [index - away, index + away] : [index]) {
+      const slice = slices.get(sliceKey(t.id, slab, smooth, plane, at));
+      if (slice) return { index: at, slice };
+    }
+  }
+  return null;
+}
+
+export function outlinesOf(plane: Plane, index: number): readonly Outline[] {
+  const t = tomogram.value;
+  return (t && outlines.get(outlineKey(t.id, plane, index))) || [];
+}
+
+/** The plane that was scrolled last and the way it went, so that the next slices are fetched before they are asked for. */
+const heading = signal<{ plane: Plane; step: 1 | -1 }>({ plane: "z", step: 1 });
+
+export function followCursor(): void {
+  let before = looks.value.cursor;
+  effect(() => {
+    const { cursor, slab, smooth } = looks.value;
+    const t = tomogram.value;
+    if (!t) return;
+    const moved = PLANES.filter((p) => cursor[SHOWN[p].normal] !== before[SHOWN[p].normal]);
+    if (moved.length === 1) {
+      const plane = moved[0]!;
+      heading.value = { plane, step: cursor[SHOWN[plane].normal] > before[SHOWN[plane].normal] ? 1 : -1 };
+    }
+    before = cursor;
+    const { plane, step } = heading.peek();
+    const { enlarged } = layout.value;
+    const visible = PLANES.filter((p) => enlarged === null || enlarged === p).sort((p) => (p === plane ? -1 : 1));
+    const wanted: [Plane, number][] = visible.map((p) => [p, cursor[SHOWN[p].normal]]);
+    const { normal } = SHOWN[plane];
+    const ahead: [Plane, number][] = [];
+    for (let i = 1; i <= AHEAD; i++) ahead.push([plane, cursor[normal] + step * i]);
+    for (let i = 1; i <= BEHIND; i++) ahead.push([plane, cursor[normal] - step * i]);
+    wanted.push(...ahead.filter(([p, i]) => visible.includes(p) && i >= 0 && i < t.shape[normal]));
+    slices.want(wanted.map(([p, i]) => sliceKey(t.id, slab, smooth, p, i)));
+    outlines.want(wanted.map(([p, i]) => outlineKey(t.id, p, i)));
+  });
+  effect(() => {
+    if (contentVersion.value) outlines.invalidate();
+  });
+}

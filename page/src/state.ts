@@ -1,0 +1,230 @@
+/** Everything the page shows, as signals: what the server said, and where the user looks. */
+
+import { batch, computed, effect, signal } from "@preact/signals";
+import type { Candidate, Job, Kind, KindView, Session, Tomogram } from "./api";
+import type { Plane, Point } from "./geometry";
+import { clampPoint, fitZoom } from "./geometry";
+import { recall, remember } from "./storage";
+
+// ------------------------------------------------------------------------------------------------ what the server said
+
+export const session = signal<Session | null>(null);
+/** Candidates of the tomogram shown, by kind, best first. */
+export const candidates = signal<Readonly<Record<string, readonly Candidate[]>>>({});
+export const job = signal<Job | null>(null);
+export const connection = signal<"connecting" | "open" | "lost" | "denied">("connecting");
+/** Grows when outlines, thumbnails or meshes may have changed. */
+export const contentVersion = signal(0);
+
+// ------------------------------------------------------------------------------------------------- where the user looks
+
+export interface Looks {
+  readonly cursor: Point;
+  readonly centre: Point;
+  /** Pixels of the screen a voxel; null fits the whole tomogram. */
+  readonly zoom: number | null;
+  readonly slab: number;
+  readonly smooth: number;
+  /** Grey values shown as black and white, of 0..255. */
+  readonly black: number;
+  readonly white: number;
+  readonly inverted: boolean;
+  readonly kind: number | null;
+}
+
+interface Layout {
+  /** Share of the width and height taken by plane z; null follows the tomogram's shape. */
+  readonly across: number | null;
+  readonly down: number | null;
+  readonly enlarged: Plane | "volume" | null;
+  readonly outlines: boolean;
+  readonly crosshair: boolean;
+  readonly tool: Tool;
+  readonly tomogram: string | null;
+}
+
+/** What a plain click does. */
+export type Tool = "positive" | "negative" | "browse";
+export type Filter = "shown" | "hidden" | "rejected";
+export interface Selected {
+  readonly kind: number;
+  readonly candidate: number;
+}
+
+export const layout = signal<Layout>(
+  recall<Layout>("layout", {
+    across: null,
+    down: null,
+    enlarged: null,
+    outlines: true,
+    crosshair: true,
+    tool: "positive",
+    tomogram: null,
+  }),
+);
+export const looks = signal<Looks>({
+  cursor: [0, 0, 0],
+  centre: [0, 0, 0],
+  zoom: null,
+  slab: 1,
+  smooth: 0,
+  black: 0,
+  white: 255,
+  inverted: false,
+  kind: null,
+});
+/** The next click places something: where the selected particle goes, or a new one. */
+export const placing = signal<"move" | "add" | null>(null);
+export const selected = signal<Selected | null>(null);
+export const filter = signal<Filter>("shown");
+export const hiddenKinds = signal<ReadonlySet<number>>(new Set());
+/** Threshold under the user's finger, by kind, until the server knows it. */
+export const slidingThreshold = signal<Readonly<Record<number, number>>>({});
+/** Clicks on their way to their masks. */
+export const pendingClicks = signal<readonly { readonly kind: number; readonly point: Point; readonly positive: boolean }[]>([]);
+/** The view that the keyboard steps through: the one last pointed at or focused. */
+export const activePlane = signal<Plane>("z");
+export const viewSizes = signal<Partial<Record<Plane, readonly [number, number]>>>({});
+export const dialog = signal<"help" | "import" | null>(null);
+export const notices = signal<readonly { readonly id: number; readonly text: string; readonly isError: boolean }[]>([]);
+
+// -------------------------------------------------------------------------------------------------------------- derived
+
+export const tomogram = computed<Tomogram | null>(() => {
+  const all = session.value?.tomograms ?? [];
+  return all.find((t) => keyOf(t) === layout.value.tomogram) ?? all[0] ?? null;
+});
+export const kind = computed<Kind | null>(() => {
+  const kinds = session.value?.kinds ?? [];
+  return kinds.find((k) => k.id === looks.value.kind) ?? kinds[0] ?? null;
+});
+export const kindViews = computed<Readonly<Record<string, KindView>>>(
+  () => session.value?.views[String(tomogram.value?.id)]?.kinds ?? {},
+);
+export const kindView = computed<KindView | null>(() => kindViews.value[String(kind.value?.id)] ?? null);
+export const zoom = computed(() => {
+  const shape = tomogram.value?.shape;
+  return looks.value.zoom ?? (shape ? fitZoom(shape, viewSizes.value) : 1);
+});
+
+export function thresholdOf(kindId: number): number {
+  return slidingThreshold.value[kindId] ?? kindViews.value[String(kindId)]?.threshold ?? 0;
+}
+
+/** Whether a candidate counts as found: accepted by hand, or not judged and above the threshold. */
+export function isShown(candidate: Candidate, threshold: number): boolean {
+  return candidate.verdict === "accepted" || (candidate.verdict === null && (candidate.score ?? 1) >= threshold);
+}
+
+export function sortedOut(candidate: Candidate, threshold: number): Filter {
+  if (candidate.verdict === "rejected") return "rejected";
+  return isShown(candidate, threshold) ? "shown" : "hidden";
+}
+
+export interface Counts {
+  readonly shown: number;
+  readonly hidden: number;
+  readonly rejected: number;
+  /** Sum of 1 - score over what is shown and not judged; null where scores are not probabilities. */
+  readonly expectedFalse: number | null;
+}
+
+export function countOf(kindId: number): Counts {
+  const threshold = thresholdOf(kindId);
+  const counts = { shown: 0, hidden: 0, rejected: 0 };
+  let expectedFalse = 0;
+  for (const candidate of candidates.value[String(kindId)] ?? []) {
+    const place = sortedOut(candidate, threshold);
+    counts[place]++;
+    if (place === "shown" && candidate.verdict === null) expectedFalse += 1 - (candidate.score ?? 1);
+  }
+  const isProbability = kindViews.value[String(kindId)]?.is_probability ?? false;
+  return { ...counts, expectedFalse: isProbability ? expectedFalse : null };
+}
+
+export const listed = computed<readonly Candidate[]>(() => {
+  const id = kind.value?.id;
+  if (id === undefined) return [];
+  const threshold = thresholdOf(id);
+  return (candidates.value[String(id)] ?? []).filter((c) => sortedOut(c, threshold) === filter.value);
+});
+
+export function candidateOf(choice: Selected | null): Candidate | undefined {
+  return choice ? candidates.value[String(choice.kind)]?.find((c) => c.id === choice.candidate) : undefined;
+}
+
+// -------------------------------------------------------------------------------------------------- looking, remembered
+
+export function keyOf(t: Tomogram): string {
+  return `${t.name} ${t.shape.join("x")}`;
+}
+
+export function look(change: Partial<Looks>): void {
+  const shape = tomogram.value?.shape;
+  const next = { ...looks.value, ...change };
+  looks.value = shape
+    ? { ...next, cursor: clampPoint(next.cursor, shape), centre: clampPoint(next.centre, shape) }
+    : next;
+}
+
+export function arrange(change: Partial<Layout>): void {
+  layout.value = { ...layout.value, ...change };
+}
+
+/** Moves the crosshair to a point and brings it into every view. */
+export function goTo(point: Point): void {
+  look({ cursor: [Math.round(point[0]), Math.round(point[1]), Math.round(point[2])], centre: point });
+}
+
+function initialLooks(t: Tomogram): Looks {
+  const middle: Point = [(t.shape[0] - 1) / 2, (t.shape[1] - 1) / 2, (t.shape[2] - 1) / 2];
+  const cursor: Point = [Math.floor(middle[0]), Math.floor(middle[1]), Math.floor(middle[2])];
+  return { cursor, centre: middle, zoom: null, slab: 1, smooth: 0, black: 0, white: 255, inverted: false, kind: null };
+}
+
+let lookingAt: string | null = null;
+
+/** Takes up where this browser left a tomogram whenever another one is shown, and remembers where it is left. */
+export function followLooks(): void {
+  effect(() => {
+    const t = tomogram.value;
+    if (!t || keyOf(t) === lookingAt) return;
+    lookingAt = keyOf(t);
+    batch(() => {
+      looks.value = initialLooks(t);
+      look(recall<Looks>(keyOf(t), initialLooks(t)));
+      selected.value = null;
+      placing.value = null;
+      filter.value = "shown";
+      candidates.value = {};
+      pendingClicks.value = [];
+    });
+  });
+  let waiting = 0;
+  const write = () => {
+    waiting = 0;
+    remember("layout", layout.value);
+    if (lookingAt) remember(lookingAt, looks.value);
+  };
+  effect(() => {
+    void layout.value, looks.value;
+    if (!waiting) waiting = window.setTimeout(write, 200);
+  });
+  addEventListener("pagehide", write);
+}
+
+let nextNotice = 1;
+
+export function notify(text: string, isError = false): void {
+  const id = nextNotice++;
+  notices.value = [...notices.value.filter((n) => n.text !== text), { id, text, isError }].slice(-3);
+  setTimeout(() => dismiss(id), isError ? 9000 : 4000);
+}
+
+export function dismiss(id: number): void {
+  notices.value = notices.value.filter((n) => n.id !== id);
+}
+
+export function setContrast(black: number, white: number): void {
+  look({ black, white });
+}

@@ -1,0 +1,97 @@
+/** Keeps the page in step with the session: reads it at the start and whenever the server says that it changed. */
+
+import { batch, effect } from "@preact/signals";
+import { ApiError, getCandidates, getSession } from "./api";
+import type { Job } from "./api";
+import { candidates, connection, contentVersion, job, notify, selected, session, tomogram } from "./state";
+
+let reading: Promise<void> | null = null;
+let again = false;
+
+/** Reads the session and the candidates; calls that come meanwhile are answered by one more reading. */
+export function refresh(): Promise<void> {
+  if (reading) {
+    again = true;
+    return reading;
+  }
+  reading = (async () => {
+    do {
+      again = false;
+      await read();
+    } while (again);
+    reading = null;
+  })();
+  return reading;
+}
+
+async function read(): Promise<void> {
+  try {
+    const next = await getSession();
+    const before = session.value?.revision;
+    batch(() => {
+      // Tomograms do not change while a server runs; the same objects keep what hangs on them from being made anew.
+      const known = session.value?.tomograms;
+      const isSame = known && JSON.stringify(known) === JSON.stringify(next.tomograms);
+      session.value = isSame ? { ...next, tomograms: known } : next;
+      job.value = next.job;
+      connection.value = "open";
+    });
+    if (next.revision !== before) await readCandidates();
+  } catch (error) {
+    connection.value = error instanceof ApiError && error.status === 401 ? "denied" : "lost";
+  }
+}
+
+async function readCandidates(): Promise<void> {
+  const id = tomogram.value?.id;
+  if (id === undefined) return;
+  const found = await getCandidates(id);
+  if (id !== tomogram.value?.id) return;
+  batch(() => {
+    candidates.value = found.kinds;
+    contentVersion.value++;
+    const choice = selected.value;
+    if (choice && !found.kinds[String(choice.kind)]?.some((c) => c.id === choice.candidate)) selected.value = null;
+  });
+}
+
+/** Listens to the server's events while the page is visible: a browser allows six connections to one server, for all tabs. */
+export function followServer(): void {
+  let events: EventSource | null = null;
+  const listen = () => {
+    events?.close();
+    events = null;
+    if (document.hidden) return;
+    void refresh();
+    events = new EventSource("/api/events");
+    events.addEventListener("open", () => void refresh());
+    events.addEventListener("session", () => void refresh());
+    events.addEventListener("job", (event) => {
+      job.value = JSON.parse((event as MessageEvent<string>).data) as Job;
+    });
+    events.addEventListener("done", (event) => {
+      const { error } = JSON.parse((event as MessageEvent<string>).data) as { error: string | null };
+      if (error) notify(error, true);
+      void refresh();
+    });
+    // EventSource tries again by itself, but says nothing of why it failed; reading the session does.
+    events.addEventListener("error", () => void refresh());
+  };
+  document.addEventListener("visibilitychange", listen);
+  listen();
+  // A server that was stopped and started is found again without a reload.
+  setInterval(() => {
+    if (document.hidden || connection.value === "open" || connection.value === "connecting") return;
+    if (events?.readyState === EventSource.CLOSED) listen();
+    else void refresh();
+  }, 2000);
+
+  let shown = tomogram.value?.id;
+  effect(() => {
+    const id = tomogram.value?.id;
+    if (id === shown) return;
+    const isFirst = shown === undefined; // then the session's own reading brings them
+    shown = id;
+    if (!isFirst) void readCandidates().catch(() => void refresh());
+  });
+}

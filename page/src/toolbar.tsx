@@ -1,0 +1,162 @@
+/** Along the top: which tomogram, what a click does, history, files, help. */
+
+import { useSignal } from "@preact/signals";
+import { useEffect, useRef } from "preact/hooks";
+import * as actions from "./actions";
+import { exportAddress } from "./api";
+import type { IconName } from "./icons";
+import { Icon } from "./icons";
+import type { Tool } from "./state";
+import { arrange, countOf, dialog, keyOf, layout, placing, session, tomogram } from "./state";
+
+export function Toolbar() {
+  const s = session.value;
+  return (
+    <header class="toolbar">
+      <h1 class="brand">
+        <span class="brand-mark" aria-hidden="true" />
+        CryoSAM
+      </h1>
+      <TomogramChooser />
+      <span class="grow" />
+      <Tools />
+      <span class="grow" />
+      <div class="group">
+        <button class="icon-button" disabled={!s?.can_undo} onClick={() => void actions.undo()} aria-label="Undo" title="Undo (Ctrl+Z)">
+          <Icon name="undo" />
+        </button>
+        <button class="icon-button" disabled={!s?.can_redo} onClick={() => void actions.redo()} aria-label="Redo" title="Redo (Ctrl+Shift+Z)">
+          <Icon name="redo" />
+        </button>
+      </div>
+      <button class="button" disabled={!s} onClick={() => (dialog.value = "import")} title="Read points from a CSV or STAR file">
+        <Icon name="open" /> Import
+      </button>
+      <ExportMenu />
+      <button class="icon-button" onClick={() => (dialog.value = "help")} aria-label="Help and keyboard shortcuts" title="Help and keyboard shortcuts (?)">
+        <Icon name="help" />
+      </button>
+    </header>
+  );
+}
+
+function TomogramChooser() {
+  const all = session.value?.tomograms ?? [];
+  const t = tomogram.value;
+  if (!t) return null;
+  const size = `${t.shape.join(" × ")} voxels`;
+  const voxel = t.voxel_size_angstrom ? `${Number(t.voxel_size_angstrom.toFixed(2))} Å` : "voxel size unknown";
+  return (
+    <div class="tomogram">
+      {all.length > 1 ? (
+        <select
+          aria-label="Tomogram"
+          value={keyOf(t)}
+          onChange={(event) => arrange({ tomogram: event.currentTarget.value })}
+        >
+          {all.map((each) => (
+            <option key={each.id} value={keyOf(each)}>
+              {each.name}
+            </option>
+          ))}
+        </select>
+      ) : (
+        <strong class="tomogram-name" title={t.name}>
+          {t.name}
+        </strong>
+      )}
+      <span class="muted tomogram-size">
+        {size}, {voxel}
+      </span>
+    </div>
+  );
+}
+
+const TOOLS: readonly { tool: Tool; name: string; icon: IconName; title: string }[] = [
+  { tool: "positive", name: "Particle", icon: "plus", title: "A click says: this is one (1; anywhere with Shift)" },
+  { tool: "negative", name: "Not a particle", icon: "minus", title: "A click says: this is none (2; anywhere with Alt)" },
+  { tool: "browse", name: "Browse", icon: "target", title: "A click moves the crosshair (3; anywhere with the right button)" },
+];
+
+function Tools() {
+  return (
+    <div class="segments" role="radiogroup" aria-label="What a click does">
+      {TOOLS.map(({ tool, name, icon, title }) => (
+        <label key={tool} class="segment" title={title}>
+          <input
+            type="radio"
+            name="tool"
+            checked={layout.value.tool === tool}
+            onChange={() => {
+              placing.value = null;
+              arrange({ tool });
+            }}
+          />
+          <Icon name={icon} />
+          {name}
+        </label>
+      ))}
+    </div>
+  );
+}
+
+const FORMATS = [
+  { format: "star", name: "STAR", what: "coordinates for RELION" },
+  { format: "csv", name: "CSV", what: "coordinates in voxels" },
+  { format: "zip", name: "Everything (ZIP)", what: "masks, coordinates, scores, settings" },
+] as const;
+
+function ExportMenu() {
+  const isOpen = useSignal(false);
+  const host = useRef<HTMLDivElement>(null);
+  useEffect(() => {
+    const close = (event: Event) => {
+      if (!host.current?.contains(event.target as Node)) isOpen.value = false;
+    };
+    addEventListener("pointerdown", close);
+    addEventListener("focusin", close);
+    return () => {
+      removeEventListener("pointerdown", close);
+      removeEventListener("focusin", close);
+    };
+  }, []);
+  const t = tomogram.value;
+  const n = (session.value?.kinds ?? []).reduce((sum, k) => sum + countOf(k.id).shown, 0);
+  if (!t) return null;
+  return (
+    <div
+      ref={host}
+      class="menu"
+      onKeyDown={(event) => {
+        if (event.key !== "Escape" || !isOpen.value) return;
+        event.stopPropagation();
+        isOpen.value = false;
+        host.current?.querySelector("button")?.focus();
+      }}
+    >
+      <button
+        class="button"
+        disabled={n === 0}
+        aria-expanded={isOpen.value}
+        aria-controls="export-menu"
+        title={n ? `Write the ${n} particles shown` : "Nothing to export yet: click a particle, then find all"}
+        onClick={() => (isOpen.value = !isOpen.value)}
+      >
+        <Icon name="save" /> Export
+      </button>
+      {isOpen.value && (
+        <div id="export-menu" class="menu-list">
+          {FORMATS.map(({ format, name, what }) => (
+            <a key={format} class="menu-item" href={exportAddress(t.id, format)} download="" onClick={() => (isOpen.value = false)}>
+              <strong>{name}</strong>
+              <span class="muted">{what}</span>
+            </a>
+          ))}
+          <p class="menu-note muted">
+            {n} {n === 1 ? "particle" : "particles"} of all kinds, as shown
+          </p>
+        </div>
+      )}
+    </div>
+  );
+}

@@ -1,0 +1,85 @@
+"""``cryosam serve``."""
+
+from pathlib import Path
+
+import click
+
+from cryosam.cli.options import PathType, example
+
+__all__ = ["serve"]
+
+
+@click.command(epilog=example("cryosam serve tomogram.mrc", "cryosam serve tomograms --no-browser --port 8765"))
+@click.argument("tomograms", type=PathType, nargs=-1, required=True)
+@click.option(
+    "--port", type=click.IntRange(0, 65535), metavar="N", help="To listen at.  [default: from 8765, a free one]"
+)
+@click.option("--no-browser", is_flag=True, help="Print the page's address only.")
+@click.option(
+    "--host",
+    default="127.0.0.1",
+    show_default=True,
+    metavar="ADDRESS",
+    help="To listen at; any but the default lets other machines in.",
+)
+@click.option(
+    "--voxel-size", type=float, metavar="ANGSTROM", help="Edge of a voxel, in the place of what the headers say."
+)
+@click.option(
+    "--session",
+    "session_folder",
+    type=PathType,
+    metavar="DIR",
+    help="Keep clicks and results here.  [default: your own]",
+)
+@click.pass_obj
+def serve(
+    command: str,
+    tomograms: tuple[Path, ...],
+    port: int | None,
+    no_browser: bool,
+    host: str,
+    voxel_size: float | None,
+    session_folder: Path | None,
+) -> None:
+    """Click once in a browser, and watch every particle of that kind light up.
+
+    TOMOGRAMS are MRC, TIFF or OME-Zarr files, or folders of them. The page needs the token in the address that is
+    printed. What you click and find is kept, and is there again the next time. For tomograms on another machine, run it
+    there with --port N, forward that port (ssh -L N:127.0.0.1:N), and open the address here.
+    """
+    try:
+        from cryosam.ui.server.running import is_local
+        from cryosam.ui.server.running import serve as serve_session
+    except ModuleNotFoundError as error:
+        raise click.ClickException(f"serve needs {error.name}: pip install 'cryosam-et[serve]'") from error
+    from cryosam.ui.opening import open_tomograms
+    from cryosam.ui.session import Session
+    from cryosam.ui.storage import Store
+    from cryosam.ui.viewed import Gallery
+
+    viewed, skipped = open_tomograms(tomograms, voxel_size)
+    for sentence in skipped:
+        click.secho(f"cryosam: warning: left out {sentence}", fg="yellow", err=True)
+    if not is_local(host):
+        click.secho(
+            f"cryosam: warning: listening at {host}: whoever on your network has the address below, which is not "
+            "encrypted, can see these tomograms and change this session",
+            fg="yellow",
+            err=True,
+        )
+    store = Store.for_tomograms(viewed) if session_folder is None else Store(session_folder, viewed)
+
+    def announce(address: str) -> None:
+        n = len(viewed)
+        click.echo(f"{n} tomogram{'' if n == 1 else 's'}; open {address}")
+        click.echo("Ctrl-C ends; what you clicked and found is kept")
+
+    serve_session(
+        Session(Gallery(viewed), store),
+        host=host,
+        port=port,
+        opens_browser=not no_browser,
+        command=command,
+        announce=announce,
+    )

@@ -1,0 +1,95 @@
+"""A session in plain numbers and words, as a page asks for it."""
+
+from typing import Any
+
+from cryosam.ui.jobs import Job
+from cryosam.ui.state import Candidate, Click, State, View
+from cryosam.ui.viewed import ViewedTomogram
+
+__all__ = ["describe_candidates", "describe_job", "describe_kinds", "describe_tomogram", "describe_views"]
+
+Plain = dict[str, Any]
+
+
+def describe_tomogram(index: int, viewed: ViewedTomogram) -> Plain:
+    """What does not change while a tomogram is looked at."""
+    grey = viewed.grey
+    return {
+        "id": index,
+        "name": viewed.name,
+        "shape": list(viewed.shape),
+        "voxel_size_angstrom": viewed.voxel_size_angstrom,
+        "contrast": viewed.contrast,
+        "grey": {"low": grey.low, "high": grey.high, "histogram": grey.histogram},
+    }
+
+
+def describe_kinds(state: State) -> list[Plain]:
+    """Kinds in their order."""
+    return [{"id": kind.id, "name": kind.name, "colour": kind.colour} for kind in state.kinds]
+
+
+def describe_views(state: State, n_tomograms: int) -> Plain:
+    """Every kind in every tomogram, without candidates and masks."""
+    return {
+        str(t): {"kinds": {str(kind.id): _describe_view(state.view(t, kind.id)) for kind in state.kinds}}
+        for t in range(n_tomograms)
+    }
+
+
+def describe_candidates(state: State, tomogram: int) -> Plain:
+    """Candidates of every kind in one tomogram, best first."""
+    return {
+        str(kind.id): [_describe_candidate(candidate) for candidate in state.view(tomogram, kind.id).candidates]
+        for kind in state.kinds
+    }
+
+
+def describe_job(job: Job) -> Plain:
+    """How far a job is."""
+    return {
+        "id": job.id,
+        "tomogram": job.tomogram,
+        "kind": job.kind,
+        "stage": job.stage,
+        "done": job.done,
+        "total": job.total,
+        "state": job.state,
+    }
+
+
+def _describe_view(view: View) -> Plain:
+    return {
+        "clicks": [_describe_click(click) for click in view.clicks],
+        "threshold": view.threshold,
+        "default_threshold": view.default_threshold,
+        "is_probability": view.average is not None,
+        "stale": view.is_stale,
+        "n_candidates": len(view.candidates),
+        "warnings": list(view.warnings),
+        "diameter_voxels": None if view.size is None else view.size.diameter,
+    }
+
+
+def _describe_click(click: Click) -> Plain:
+    return {
+        "id": click.id,
+        "point": list(click.point),
+        "positive": click.is_positive,
+        "has_mask": click.mask.n_voxels > 0,
+        "message": click.message,
+    }
+
+
+def _describe_candidate(candidate: Candidate) -> Plain:
+    mask = candidate.mask
+    stops = [o + n for o, n in zip(mask.origin, mask.data.shape, strict=True)]
+    plain: Plain = {
+        "id": candidate.id,
+        "point": list(candidate.point),
+        "score": candidate.score,
+        "verdict": candidate.verdict,
+        "n_voxels": mask.n_voxels,
+        "box": [list(mask.origin), stops] if mask.data.size else None,
+    }
+    return plain | ({"moved": True} if candidate.is_moved else {})

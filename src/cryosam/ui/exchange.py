@@ -1,0 +1,173 @@
+"""Results out of a session and points into it, in the files of the command line."""
+
+import re
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from cryosam.errors import InputError, PointsFileError
+from cryosam.io import read_points
+from cryosam.io.results import RunInfo, write_particles, write_segmentation
+from cryosam.masks import Segmentation
+from cryosam.prompts import PointPrompts
+from cryosam.ui.session import Session
+from cryosam.ui.state import Kind, Point, View
+from cryosam.ui.viewed import ViewedTomogram
+
+__all__ = ["import_points", "write_all", "write_tables"]
+
+
+def write_all(session: Session, tomogram: int, folder: Path, command: str = "") -> None:
+    """Write what is shown of a tomogram as ``cryosam segment`` writes what it found: masks, tables, report.
+
+    Parameters
+    ----------
+    session
+        Holds it.
+    tomogram
+        Its number.
+    folder
+        To write to; it is made.
+    command
+        That started the session, for ``run.json``.
+
+    Raises
+    ------
+    InputError
+        If nothing is shown.
+    """
+    shown, viewed = _shown(session, tomogram), session.tomograms[tomogram]
+    write_segmentation(
+        folder,
+        shown.segmentation,
+        tomogram=viewed.tomogram,
+        prompts=shown.prompts if len(shown.prompts) > 1 else shown.prompts[0],
+        config=session.config,
+        run=RunInfo(command=command, input_path=str(viewed.path), origin_angstrom=viewed.info.origin_angstrom),
+    )
+
+
+def write_tables(session: Session, tomogram: int, folder: Path) -> None:
+    """Write ``particles.csv`` and ``particles.star`` of what is shown; parameters and errors as `write_all`."""
+    write_particles(folder, _shown(session, tomogram).segmentation)
+
+
+def import_points(
+    session: Session, tomogram: int, kind_id: int, filename: str, content: bytes, *, are_clicks: bool
+) -> int:
+    """Points of a CSV or STAR file as clicks, or as accepted particles, of a kind; their number.
+
+    Where the file names several kinds and one has this kind's name, only its points are taken.
+
+    Parameters
+    ----------
+    session, tomogram, kind_id
+        Where they go.
+    filename
+        Its ending tells the format; nothing of that name is opened.
+    content
+        Of the file.
+    are_clicks
+        Whether the points are clicks.
+
+    Raises
+    ------
+    PointsFileError
+        If they cannot be read, or there are none.
+    PromptError
+        If one lies outside the tomogram.
+    """
+    viewed, kind = session.tomograms[tomogram], session.state.kind(kind_id)
+    ending = ".star" if filename.lower().endswith(".star") else ".csv" if filename.lower().endswith(".csv") else None
+    if ending is None:
+        raise PointsFileError(f"{filename}: unknown format of points; known are .csv and .star")
+    with tempfile.TemporaryDirectory(prefix="cryosam-") as folder:
+        file = Path(folder, f"points{ending}")
+        file.write_bytes(content)
+        try:
+            table = read_points(
+                file,
+                shape=viewed.shape,
+                voxel_size_angstrom=viewed.voxel_size_angstrom,
+                tomogram_name=viewed.tomogram.name,
+            )
+        except InputError as error:
+            raise PointsFileError(str(error).replace(str(file), filename)) from error
+    names = table.names or ()
+    table = table.select(kind.name) if kind.name in names else table
+    if not len(table):
+        raise PointsFileError(f"{filename}: no points in it")
+    session.add_points(tomogram, kind_id, np.asarray(table.points, dtype=float), are_clicks=are_clicks)
+    return len(table)
+
+
+@dataclass(frozen=True, eq=False)
+class _Shown:
+    """What is shown, and the clicks that it came from, one entry a kind."""
+
+    segmentation: Segmentation
+    prompts: Sequence[PointPrompts]
+
+
+def _shown(session: Session, tomogram: int) -> _Shown:
+    state, viewed = session.state, session.tomograms[tomogram]
+    views = [(kind, state.view(tomogram, kind.id)) for kind in state.kinds]
+    views = [(kind, view) for kind, view in views if view.shown]
+    if not views:
+        raise InputError("nothing is shown, so there is nothing to export: find particles, or lower the threshold")
+    names = _file_names([kind for kind, _ in views])
+    parts = [_segmentation(viewed, view, name) for (_, view), name in zip(views, names, strict=True)]
+    prompts = [_prompts(view, name) for (_, view), name in zip(views, names, strict=True)]
+    return _Shown(parts[0] if len(parts) == 1 else Segmentation.combine(parts), prompts)
+
+
+def _segmentation(viewed: ViewedTomogram, view: View, name: str) -> Segmentation:
+    """What is shown of one kind; what was added or accepted by hand is certain."""
+    scored = [(1.0 if c.score is None else c.score, c) for c in view.shown]
+    scored.sort(key=lambda pair: -pair[0])
+    looked_at = [c for c in view.candidates if c.score is not None]
+    provenance: dict[str, str | float] = {} if view.size is None else {"diameter_voxels": view.size.diameter}
+    if view.average is not None:
+        doubtful = [1 - c.score for c in view.shown if c.verdict is None and c.score is not None]
+        provenance["expected_false"] = round(float(sum(doubtful)), 2)
+    return Segmentation(
+        shape=viewed.shape,
+        points=_points([c.point for _, c in scored]),
+        scores=np.array([score for score, _ in scored], dtype=float),
+        masks=tuple(c.mask for _, c in scored),
+        candidate_points=_points([c.point for c in looked_at]),
+        candidate_scores=np.array([c.score for c in looked_at], dtype=float),
+        candidate_masks=tuple(c.mask for c in looked_at),
+        threshold=view.threshold,
+        average=view.average,
+        prompt_masks=tuple(click.mask for click in view.clicks if click.is_positive),
+        warnings=view.warnings,
+        voxel_size_angstrom=viewed.voxel_size_angstrom,
+        name=viewed.tomogram.name,
+        provenance=provenance,
+        kind=name,
+    )
+
+
+def _prompts(view: View, name: str) -> PointPrompts:
+    """The clicks; where there are none, what was added by hand is what the user pointed at."""
+    if not any(click.is_positive for click in view.clicks):
+        return PointPrompts(_points([c.point for c in view.shown]), name=name)
+    positive = np.array([click.is_positive for click in view.clicks])
+    return PointPrompts(_points([click.point for click in view.clicks]), positive, name)
+
+
+def _file_names(kinds: Sequence[Kind]) -> list[str]:
+    """Names of kinds as they can be in file names, still different."""
+    names: list[str] = []
+    for kind in kinds:
+        plain = re.sub(r"[^\w.+-]+", "-", kind.name)
+        names.append(plain if plain not in names else f"{plain}-{kind.id}")
+    return names
+
+
+def _points(points: Sequence[Point]) -> np.ndarray:
+    return np.array(points, dtype=float).reshape(-1, 3)

@@ -1,0 +1,107 @@
+"""What lies under one click, from the voxels around it: the rest of the tomogram costs nothing."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from cryosam.config import Config
+from cryosam.masks import InstanceMask, Segmentation
+from cryosam.prompts import PointPrompts
+from cryosam.ui.state import Point, Size
+from cryosam.ui.viewed import ViewedTomogram
+
+__all__ = ["Masked", "mask_at", "size_of"]
+
+_HALF = 64  # voxels around a click that are looked at
+_ELONGATED = 2.5  # diameters: a mask that reaches farther is no ball, and its volume does not bound another's
+
+
+@dataclass(frozen=True, eq=False)
+class Masked:
+    """A mask, empty if nothing was segmented, what the user should know of it, and the size that it tells, if any."""
+
+    mask: InstanceMask
+    message: str | None
+    size: Size | None = None
+
+
+def mask_at(viewed: ViewedTomogram, point: Point, config: Config, size: Size | None = None) -> Masked:
+    """Segment the particle at a point.
+
+    Intensities are mapped as a run over the whole tomogram would map them, so that the mask is the one from which a
+    search starts, but for what the rest of the tomogram tells of it.
+
+    Parameters
+    ----------
+    viewed
+        The tomogram.
+    point
+        z, y, x in voxels.
+    config
+        Settings of the search.
+    size
+        Of the kind. Where it is known, the mask is made as a search makes those of its candidates, in a fraction of the
+        time.
+
+    Raises
+    ------
+    PromptError
+        If the point lies outside.
+    TomogramError
+        If voxels around it are not finite, or all are the same.
+    """
+    from cryosam import segmentation  # torch takes seconds to import
+
+    at = np.array([point])
+    PointPrompts(at).validate(viewed.shape)
+    start = [max(0, round(c) - _HALF) for c in point]
+    crop = viewed.tomogram.data[tuple(slice(s, round(c) + _HALF + 1) for s, c in zip(start, point, strict=True))]
+    low, high = viewed.grey.limits
+    settings = replace(config, diameter_angstrom=None).override(tomogram__percentiles=(0.0, 100.0))
+    if size is not None and size.smoothing is not None:
+        settings = settings.override(diameter_angstrom=size.diameter, propagation__smoothing=size.smoothing)
+    # a voxel is called an angstrom, for a size in voxels is known even where the voxel size is not
+    clipped = replace(viewed.tomogram, data=np.clip(crop, low, high), voxel_size_angstrom=1.0)
+    inside = at - np.array(start)
+    with _one_thread():
+        found = segmentation.segment_prompts(clipped, PointPrompts(inside), settings)
+    (mask,) = found.prompt_masks
+    z, y, x = (o + s for o, s in zip(mask.origin, start, strict=True))
+    told = " ".join(found.warnings).replace(_text(inside[0]), _text(at[0]))
+    if mask.n_voxels == 0:
+        return Masked(mask, told or "no mask was found here: click the middle of a particle")
+    return Masked(InstanceMask((z, y, x), mask.data), told or None, None if told else size_of(found))
+
+
+def size_of(found: Segmentation) -> Size | None:
+    """The size of what lies under the clicks; None if nothing was segmented."""
+    diameter, smoothing = (found.provenance.get(f"{name}_voxels") for name in ("diameter", "smoothing"))
+    seen = [mask for mask in found.prompt_masks if mask.n_voxels]
+    if diameter is None or not seen:
+        return None
+    is_round = all(max(mask.data.shape) <= _ELONGATED * float(diameter) for mask in seen)
+    return Size(float(diameter), None if smoothing is None or not is_round else float(smoothing))
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Compute in the calling thread alone.
+
+    The many small steps of one mask gain nothing from more threads, and on a machine that others use they wait for each
+    other for most of a minute.
+    """
+    import torch
+
+    n_threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(n_threads)
+
+
+def _text(point: np.ndarray) -> str:
+    """A point as the warnings of a run write it."""
+    return ",".join(f"{c:g}" for c in point)

@@ -1,0 +1,6 @@
+"""A session over HTTP, for the page that is built from ``page/``."""
+
+from cryosam.ui.server.app import make_app
+from cryosam.ui.server.running import serve
+
+__all__ = ["make_app", "serve"]

@@ -1,0 +1,63 @@
+"""Pictures and surfaces as bytes."""
+
+import io
+import struct
+from collections.abc import Iterable
+
+import numpy as np
+from PIL import Image
+
+from cryosam.masks import InstanceMask
+from cryosam.ui.shapes import surface
+from cryosam.ui.state import Point
+from cryosam.ui.viewed import Bytes, Gallery
+
+__all__ = ["encode_mesh", "encode_meshes", "encode_thumbnail"]
+
+_EDGE = 96  # pixels
+_LEAST, _MARGIN = 32, 2.0  # voxels that a thumbnail shows at least, and diameters
+_STRETCH = (1, 99)  # percentiles that become black and white
+
+
+def encode_thumbnail(gallery: Gallery, tomogram: int, point: Point, diameter: float | None) -> bytes:
+    """PNG of the z slice through a point, with its own contrast; beyond the tomogram its edge goes on.
+
+    Parameters
+    ----------
+    gallery, tomogram
+        Where it lies.
+    point
+        z, y, x in voxels.
+    diameter
+        Of what is to be seen, in voxels.
+    """
+    z, y, x = (round(c) for c in point)
+    half = round(max(_LEAST, _MARGIN * (diameter or 0.0)) / 2)
+    depth, height, width = gallery[tomogram].shape
+    section = gallery.pixels(tomogram, "z", min(max(z, 0), depth - 1), slab=3)
+    rows = np.clip(np.arange(y - half, y + half + 1), 0, height - 1)
+    cols = np.clip(np.arange(x - half, x + half + 1), 0, width - 1)
+    buffer = io.BytesIO()
+    picture = Image.fromarray(_stretched(section[np.ix_(rows, cols)]))
+    picture.resize((_EDGE, _EDGE), Image.Resampling.BICUBIC).save(buffer, format="PNG")
+    return buffer.getvalue()
+
+
+def encode_mesh(mask: InstanceMask) -> bytes:
+    """Numbers of vertices and faces as uint32, vertices z, y, x as float32, faces as uint32; little-endian."""
+    vertices, faces = surface(mask)
+    counts = struct.pack("<II", len(vertices), len(faces))
+    return counts + vertices.astype("<f4").tobytes() + faces.astype("<u4").tobytes()
+
+
+def encode_meshes(masks: Iterable[tuple[int, InstanceMask]]) -> bytes:
+    """How many as uint32, then for each its candidate's number as uint32 and `encode_mesh`."""
+    parts = [struct.pack("<I", number) + encode_mesh(mask) for number, mask in masks]
+    return struct.pack("<I", len(parts)) + b"".join(parts)
+
+
+def _stretched(image: Bytes) -> Bytes:
+    low, high = (float(v) for v in np.percentile(image, _STRETCH))
+    if high <= low:
+        return image
+    return np.clip((image.astype(np.float32) - low) / (high - low) * 255 + 0.5, 0, 255).astype(np.uint8)

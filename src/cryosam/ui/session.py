@@ -1,0 +1,298 @@
+"""What people do with tomograms on a page: click, find, judge, undo. No HTTP, no window; safe from any thread."""
+
+import threading
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import replace
+from importlib import import_module
+from typing import Any
+
+import numpy as np
+
+from cryosam import __version__
+from cryosam.arrays import Points, Progress
+from cryosam.config import Config
+from cryosam.errors import InputError, PromptError, UnknownItemError
+from cryosam.masks import InstanceMask
+from cryosam.prompts import PointPrompts
+from cryosam.ui import description
+from cryosam.ui.finding import find, with_found
+from cryosam.ui.history import History, Listener
+from cryosam.ui.jobs import Job, Worker
+from cryosam.ui.masking import Masked, mask_at
+from cryosam.ui.state import Candidate, Click, Kind, Point, Size, State, Verdict, View, best_first
+from cryosam.ui.storage import Store
+from cryosam.ui.viewed import Gallery
+
+__all__ = ["Session"]
+
+_PATIENCE = 5.0  # seconds for a search to end when the session does
+
+
+class Session:
+    """All that is known of some tomograms, and all that can be done to it.
+
+    A change may say by ``expected`` which revision it was based on; see `cryosam.ui.history.History`.
+
+    Parameters
+    ----------
+    tomograms
+        To look at.
+    store
+        Keeps the session; without it, it is forgotten.
+    config
+        Settings of searches and masks; the default preset if left out.
+    """
+
+    def __init__(self, tomograms: Gallery, store: Store | None = None, config: Config | None = None) -> None:
+        self.tomograms = tomograms
+        self.config = config or Config()
+        self._history = History(store)
+        self._masking = threading.Lock()  # one mask at a time: two would take as long as one after the other
+        self._worker = Worker(lambda job: self._history.tell("job", description.describe_job(job)), self._end_job)
+
+    @property
+    def state(self) -> State:
+        """As it is now; it never changes, the session takes another."""
+        return self._history.state
+
+    @property
+    def revision(self) -> int:
+        """Number of the state."""
+        return self._history.revision
+
+    def number(self, tomogram: int) -> int:
+        """The number of a tomogram, if there is one; else UnknownItemError."""
+        self.tomograms[tomogram]
+        return tomogram
+
+    def describe(self) -> dict[str, Any]:
+        """Everything but pixels, masks and candidates."""
+        tomograms = [description.describe_tomogram(i, viewed) for i, viewed in enumerate(self.tomograms)]
+        with self._history.lock:
+            state, job = self.state, self._worker.job
+            return {
+                "revision": self.revision,
+                "version": __version__,
+                "tomograms": tomograms,
+                "kinds": description.describe_kinds(state),
+                "views": description.describe_views(state, len(self.tomograms)),
+                "job": None if job is None else description.describe_job(job),
+                "can_undo": self._history.can_undo,
+                "can_redo": self._history.can_redo,
+            }
+
+    def subscribe(self, listener: Listener) -> Callable[[], None]:
+        """Call ``listener`` at each change until the function that is returned is called."""
+        return self._history.subscribe(listener)
+
+    def warm_up(self) -> None:
+        """Get the first tomogram ready, then import what masks need, which takes seconds, before a click needs it."""
+        self.tomograms.prepare(0)
+        for name in ("cryosam.segmentation", "skimage.measure"):
+            import_module(name)
+
+    def close(self) -> None:
+        """End what is running, and save."""
+        self._worker.stop(_PATIENCE)
+        self._history.close()
+
+    # --------------------------------------------------------------------------------------------------------- kinds
+
+    def add_kind(self, name: str, colour: str) -> int:
+        """Begin a kind of particle; its number."""
+        kind = Kind(self._history.next_id(), name, colour)
+        self._history.change(lambda state: state.with_kinds((*state.kinds, kind)), ("kind", kind.id))
+        return kind.id
+
+    def change_kind(
+        self, kind_id: int, *, name: str | None = None, colour: str | None = None, expected: int | None = None
+    ) -> None:
+        """Give a kind another name or colour."""
+
+        def change(state: State) -> State:
+            old = state.kind(kind_id)
+            new = Kind(
+                kind_id,
+                old.name if name is None else name,
+                old.colour if colour is None else colour,
+            )
+            return state.with_kinds(tuple(new if kind.id == kind_id else kind for kind in state.kinds))
+
+        self._history.change(change, ("kind", kind_id), expected)
+
+    def remove_kind(self, kind_id: int, *, expected: int | None = None) -> None:
+        """Forget a kind with all its clicks and candidates."""
+
+        def change(state: State) -> State:
+            state.kind(kind_id)
+            return state.with_kinds(tuple(kind for kind in state.kinds if kind.id != kind_id))
+
+        self._history.change(change, ("kind", kind_id), expected)
+
+    # -------------------------------------------------------------------------------------------------------- clicks
+
+    def add_click(self, tomogram: int, kind_id: int, point: Point, *, is_positive: bool = True) -> int:
+        """Click; the number of the click, once its mask is made."""
+        size = self.state.view(
+            tomogram, kind_id
+        ).size  # bounds what is not of the kind, too: nobody waits for a membrane
+        masked = self._mask(tomogram, point, size)
+        message = masked.message if is_positive else None
+        click = Click(self._history.next_id(), point, is_positive, masked.mask, message)
+
+        def change(view: View) -> View:
+            tells_size = is_positive and view.size is None
+            return replace(view, clicks=(*view.clicks, click), size=masked.size if tells_size else view.size)
+
+        self._change_view(tomogram, kind_id, change, ("click", click.id))
+        return click.id
+
+    def remove_click(self, tomogram: int, click_id: int, *, expected: int | None = None) -> None:
+        """Take a click back."""
+        for kind in self.state.kinds:
+            if any(click.id == click_id for click in self.state.view(tomogram, kind.id).clicks):
+
+                def change(view: View) -> View:
+                    left = replace(view, clicks=tuple(click for click in view.clicks if click.id != click_id))
+                    is_unknown = view.searched is None and not _has_particle(left)
+                    return replace(left, size=None) if is_unknown else left
+
+                self._change_view(tomogram, kind.id, change, ("click", click_id), expected)
+                return
+        raise UnknownItemError("this click was removed already")
+
+    # ------------------------------------------------------------------------------------------------------- finding
+
+    def find(self, tomogram: int, kind_ids: Sequence[int] | None = None, diameter_angstrom: float | None = None) -> int:
+        """Begin a search for some kinds, or for all that have a click; the number of its job.
+
+        Raises
+        ------
+        PromptError
+            If a kind has no positive click.
+        VoxelSizeError
+            If a diameter is given and the voxel size is not known.
+        ConflictError
+            If a search is running.
+        """
+        viewed, state = self.tomograms[tomogram], self.state
+        wanted = [kind.id for kind in state.kinds] if kind_ids is None else list(dict.fromkeys(kind_ids))
+        views = {kind_id: state.view(tomogram, kind_id) for kind_id in wanted}
+        if kind_ids is None:
+            views = {kind_id: view for kind_id, view in views.items() if _has_particle(view)}
+        if not views or not all(_has_particle(view) for view in views.values()):
+            raise PromptError("click a particle of the kind first: a search needs one to go by")
+        config = replace(self.config, diameter_angstrom=diameter_angstrom or self.config.diameter_angstrom)
+        if config.diameter_angstrom is not None:
+            viewed.tomogram.voxels(config.diameter_angstrom)
+
+        def work(progress: Progress) -> None:
+            found = find(viewed.tomogram, views, config, progress)
+            progress("finishing", 1, 1)  # the last chance to be cancelled
+
+            def change(state: State) -> State:
+                for kind_id, each in found.items():
+                    if any(kind.id == kind_id for kind in state.kinds):  # it may have been removed meanwhile
+                        now = state.view(tomogram, kind_id)
+                        settled = with_found(now, views[kind_id], each, self._history.next_id)
+                        state = state.with_view(tomogram, kind_id, settled)
+                return state
+
+            self._history.change(change, None)
+
+        job = Job(self._history.next_id(), tomogram, next(iter(views)) if len(views) == 1 else None)
+        self._worker.start(job, work)
+        return job.id
+
+    def cancel(self, job_id: int) -> None:
+        """Ask a search to end."""
+        self._worker.cancel(job_id)
+
+    # ---------------------------------------------------------------------------------------------------- candidates
+
+    def set_threshold(self, tomogram: int, kind_id: int, threshold: float, *, expected: int | None = None) -> None:
+        """Show what has at least a score."""
+        if not 0 <= threshold <= 1:
+            raise InputError(f"a threshold is between 0 and 1, got {threshold:g}")
+        key = ("threshold", tomogram, kind_id)
+        self._change_view(tomogram, kind_id, lambda view: replace(view, threshold=threshold), key, expected)
+
+    def add_candidate(self, tomogram: int, kind_id: int, point: Point) -> int:
+        """Add a particle by hand; its number, once its mask is made."""
+        mask = self._mask(tomogram, point, self.state.view(tomogram, kind_id).size).mask
+        candidate = Candidate(self._history.next_id(), point, None, mask, "accepted")
+        self._change_view(tomogram, kind_id, lambda view: view.with_candidate(candidate), ("candidate", candidate.id))
+        return candidate.id
+
+    def judge(
+        self, tomogram: int, kind_id: int, candidate_id: int, verdict: Verdict | None, *, expected: int | None = None
+    ) -> None:
+        """Accept or reject a candidate, or take the verdict back."""
+
+        def change(view: View) -> View:
+            return view.with_candidate(replace(view.candidate(candidate_id), verdict=verdict))
+
+        self._change_view(tomogram, kind_id, change, ("candidate", candidate_id), expected)
+
+    def move_candidate(
+        self, tomogram: int, kind_id: int, candidate_id: int, point: Point, *, expected: int | None = None
+    ) -> None:
+        """Put a candidate elsewhere, where it gets another mask."""
+        view = self.state.view(tomogram, kind_id)
+        view.candidate(candidate_id)
+        self._history.require_current(("candidate", candidate_id), expected)
+        mask = self._mask(tomogram, point, view.size).mask
+
+        def change(view: View) -> View:
+            return view.with_candidate(replace(view.candidate(candidate_id), point=point, mask=mask, is_moved=True))
+
+        self._change_view(tomogram, kind_id, change, ("candidate", candidate_id), expected)
+
+    def add_points(self, tomogram: int, kind_id: int, points: Points, *, are_clicks: bool) -> None:
+        """Take points ``(n, 3)`` as clicks or as accepted candidates, without masks; a search gives clicks theirs."""
+        PointPrompts(points).validate(self.tomograms[tomogram].shape)
+        nothing = InstanceMask.empty()
+        rows: list[Point] = [(z, y, x) for z, y, x in np.asarray(points, dtype=float).tolist()]
+
+        def change(view: View) -> View:
+            if are_clicks:
+                clicks = tuple(Click(self._history.next_id(), point, True, nothing) for point in rows)
+                return replace(view, clicks=(*view.clicks, *clicks))
+            added = [Candidate(self._history.next_id(), point, None, nothing, "accepted") for point in rows]
+            return replace(view, candidates=best_first([*added, *view.candidates]))
+
+        self._change_view(tomogram, kind_id, change, None)
+
+    def undo(self) -> None:
+        """Take the last change back."""
+        self._history.undo()
+
+    def redo(self) -> None:
+        """Make the change again that was taken back last."""
+        self._history.redo()
+
+    def _mask(self, tomogram: int, point: Point, size: Size | None) -> Masked:
+        with self._masking:
+            return mask_at(self.tomograms[tomogram], point, self.config, size)
+
+    def _change_view(
+        self,
+        tomogram: int,
+        kind_id: int,
+        change: Callable[[View], View],
+        key: Hashable,
+        expected: int | None = None,
+    ) -> None:
+        self.number(tomogram)
+
+        def change_state(state: State) -> State:
+            return state.with_view(tomogram, kind_id, change(state.view(tomogram, kind_id)))
+
+        self._history.change(change_state, key, expected)
+
+    def _end_job(self, job: Job, error: str | None) -> None:
+        self._history.tell("done", {"job": job.id, "error": error})
+
+
+def _has_particle(view: View) -> bool:
+    return any(click.is_positive for click in view.clicks)

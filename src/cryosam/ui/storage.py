@@ -1,0 +1,250 @@
+"""A session on disk: one file that is whole or not there, and that is believed only where it makes sense."""
+
+import hashlib
+import io
+import json
+import logging
+import os
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+from typing import IO, Any
+
+import numpy as np
+
+from cryosam.errors import ConflictError, CryosamError
+from cryosam.io import atomic_path
+from cryosam.masks import Average, InstanceMask
+from cryosam.ui.state import Candidate, Click, Kind, Size, State, View
+from cryosam.ui.viewed import ViewedTomogram
+
+__all__ = ["Saved", "Store", "state_folder"]
+
+_FORMAT = 1
+_NAME = "session.npz"
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, eq=False)
+class Saved:
+    """What is kept of a session: its state, and numbers that must not be given out twice."""
+
+    state: State
+    revision: int
+    next_id: int
+
+
+def state_folder() -> Path:
+    """Where sessions are kept: ``$CRYOSAM_SESSIONS``, else in the user's folder for the state of programs."""
+    if given := os.environ.get("CRYOSAM_SESSIONS"):
+        return Path(given)
+    home = os.environ.get("XDG_STATE_HOME")
+    return (Path(home) if home else Path.home() / ".local" / "state") / "cryosam" / "sessions"
+
+
+class Store:
+    """The file of one session; it is written in a thread of its own, the newest state as soon as the disk is free.
+
+    Parameters
+    ----------
+    folder
+        Made if needed.
+    tomograms
+        The session's; a file that was made for others, or for other content, is not read.
+
+    Raises
+    ------
+    ConflictError
+        If another process has it open.
+    """
+
+    def __init__(self, folder: Path, tomograms: Sequence[ViewedTomogram]) -> None:
+        self.path = folder / _NAME
+        self._fingerprints = [viewed.fingerprint for viewed in tomograms]
+        self._shapes = [viewed.shape for viewed in tomograms]
+        self._changed = threading.Condition()
+        self._waiting: Saved | None = None
+        self._is_closed = False
+        self._thread = threading.Thread(target=self._write_on, daemon=True, name="saving")
+        folder.mkdir(parents=True, exist_ok=True)
+        self._lock = _lock(folder)
+        self._thread.start()
+
+    @classmethod
+    def for_tomograms(cls, tomograms: Sequence[ViewedTomogram], root: Path | None = None) -> "Store":
+        """The store of these tomograms among those of the user."""
+        name = hashlib.sha256("".join(viewed.fingerprint for viewed in tomograms).encode()).hexdigest()[:16]
+        return cls((root or state_folder()) / name, tomograms)
+
+    def load(self) -> Saved | None:
+        """What was saved, or None; a file that cannot be believed is set aside, and a warning logged."""
+        if not self.path.exists():
+            return None
+        try:
+            return _decode(self.path.read_bytes(), self._fingerprints, self._shapes)
+        except Exception as error:  # whatever is wrong with it, it is not to be used
+            aside = self.path.with_name(f"set-aside-{time.strftime('%Y%m%d-%H%M%S')}-{_NAME}")
+            self.path.replace(aside)
+            _log.warning("the saved session cannot be used (%s); it was set aside as %s", error, aside)
+            return None
+
+    def save(self, saved: Saved) -> None:
+        """Write a state soon; one that is still waiting is forgotten."""
+        with self._changed:
+            self._waiting = saved
+            self._changed.notify()
+
+    def close(self) -> None:
+        """Write what is waiting, and end."""
+        with self._changed:
+            self._is_closed = True
+            self._changed.notify()
+        self._thread.join()
+        if self._lock is not None:
+            self._lock.close()
+
+    def _write_on(self) -> None:
+        while True:
+            with self._changed:
+                while self._waiting is None and not self._is_closed:
+                    self._changed.wait()
+                saved, self._waiting = self._waiting, None
+            if saved is None:
+                return
+            try:
+                with atomic_path(self.path) as temporary:
+                    temporary.write_bytes(_encode(saved, self._fingerprints))
+            except CryosamError as error:
+                _log.warning("the session could not be saved: %s", error)
+
+
+def _lock(folder: Path) -> IO[bytes] | None:
+    """Keep other processes out: each would overwrite what the other saved. None where the system has no such locks."""
+    try:
+        import fcntl
+    except ImportError:  # Windows
+        return None
+    file = (folder / "lock").open("wb")
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        file.close()
+        raise ConflictError(
+            f"another cryosam serve has this session open ({folder}): use its page, stop it, or give --session DIR"
+        ) from None
+    except OSError as error:  # some network disks have no locks
+        _log.warning("%s cannot be locked (%s); serve these tomograms only once at a time", folder, error)
+    return file
+
+
+def _encode(saved: Saved, fingerprints: Sequence[str]) -> bytes:
+    """JSON, and beside it the masks' voxels as bits and the averages."""
+    masks: list[InstanceMask] = []
+    arrays: dict[str, np.ndarray] = {}
+
+    def place(mask: InstanceMask) -> list[list[int]]:
+        masks.append(mask)
+        return [list(mask.origin), list(mask.data.shape)]
+
+    views = []
+    for (tomogram, kind), view in saved.state.views.items():
+        plain = _plain_view(view, place)
+        if view.average is not None:
+            plain["average_step"] = view.average.step
+            arrays[f"average-{tomogram}-{kind}"] = view.average.data
+        views.append({"tomogram": tomogram, "kind": kind, **plain})
+    content = {
+        "format": _FORMAT,
+        "tomograms": list(fingerprints),
+        "revision": saved.revision,
+        "next_id": saved.next_id,
+        "kinds": [[kind.id, kind.name, kind.colour] for kind in saved.state.kinds],
+        "views": views,
+    }
+    voxels = np.concatenate([np.zeros(0, dtype=bool), *(mask.data.ravel() for mask in masks)])
+    buffer = io.BytesIO()
+    text = np.frombuffer(json.dumps(content).encode(), dtype=np.uint8)
+    np.savez(buffer, content=text, masks=np.packbits(voxels), **arrays)  # type: ignore[arg-type]  # names of arrays
+    return buffer.getvalue()
+
+
+def _plain_view(view: View, place: Callable[[InstanceMask], list[list[int]]]) -> dict[str, Any]:
+    return {
+        "clicks": [[c.id, c.point, c.is_positive, c.message, place(c.mask)] for c in view.clicks],
+        "candidates": [[c.id, c.point, c.score, c.verdict, c.is_moved, place(c.mask)] for c in view.candidates],
+        "threshold": view.threshold,
+        "default_threshold": view.default_threshold,
+        "searched": view.searched,
+        "warnings": view.warnings,
+        "size": None if view.size is None else [view.size.diameter, view.size.smoothing],
+    }
+
+
+def _decode(content: bytes, fingerprints: Sequence[str], shapes: Sequence[tuple[int, int, int]]) -> Saved:
+    """Inverse of `_encode`; anything that does not fit is an error."""
+    with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
+        plain = json.loads(arrays["content"].tobytes())
+        if plain["format"] != _FORMAT:
+            raise ValueError(f"it has format {plain['format']}, this program reads {_FORMAT}")
+        if plain["tomograms"] != list(fingerprints):
+            raise ValueError("it belongs to other tomograms, or they have changed")
+        bits, at = np.unpackbits(arrays["masks"]), 0
+
+        def taken(box: list[list[int]], shape: tuple[int, int, int]) -> InstanceMask:
+            nonlocal at
+            (oz, oy, ox), (nz, ny, nx) = box
+            stops = (oz + nz, oy + ny, ox + nx)
+            if min(oz, oy, ox, nz, ny, nx) < 0 or any(s > n for s, n in zip(stops, shape, strict=True)):
+                raise ValueError("a mask reaches beyond its tomogram")
+            start, at = at, at + nz * ny * nx
+            return InstanceMask((oz, oy, ox), bits[start:at].reshape(nz, ny, nx).astype(bool))
+
+        views = {}
+        for each in plain["views"]:
+            tomogram, kind = int(each["tomogram"]), int(each["kind"])
+            shape = shapes[tomogram]
+            average = None
+            if "average_step" in each:
+                average = Average(arrays[f"average-{tomogram}-{kind}"], float(each["average_step"]))
+            views[tomogram, kind] = _view(each, average, lambda box, shape=shape: taken(box, shape))
+    kinds = tuple(Kind(int(i), str(name), str(colour)) for i, name, colour in plain["kinds"])
+    if not {kind for _, kind in views} <= {kind.id for kind in kinds}:
+        raise ValueError("it has candidates of a kind that it does not name")
+    return Saved(State(kinds, MappingProxyType(views)), int(plain["revision"]), int(plain["next_id"]))
+
+
+def _view(plain: dict[str, Any], average: Average | None, taken: Callable[..., InstanceMask]) -> View:
+    # in the order in which the masks were placed
+    clicks = [
+        Click(int(i), _point(p), bool(positive), taken(box), said) for i, p, positive, said, box in plain["clicks"]
+    ]
+    candidates = []
+    for i, point, score, verdict, is_moved, box in plain["candidates"]:
+        if verdict not in (None, "accepted", "rejected"):
+            raise ValueError(f"{verdict!r} is no verdict")
+        known = None if score is None else float(score)
+        candidates.append(Candidate(int(i), _point(point), known, taken(box), verdict, bool(is_moved)))
+    searched = plain["searched"]
+    return View(
+        clicks=tuple(clicks),
+        candidates=tuple(candidates),
+        threshold=float(plain["threshold"]),
+        default_threshold=float(plain["default_threshold"]),
+        average=average,
+        searched=None if searched is None else tuple(int(i) for i in searched),
+        warnings=tuple(str(warning) for warning in plain["warnings"]),
+        size=None if plain["size"] is None else _size(*plain["size"]),
+    )
+
+
+def _size(diameter: float, smoothing: float | None) -> Size:
+    return Size(float(diameter), None if smoothing is None else float(smoothing))
+
+
+def _point(values: Sequence[float]) -> tuple[float, float, float]:
+    z, y, x = (float(v) for v in values)
+    return z, y, x

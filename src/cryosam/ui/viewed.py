@@ -1,0 +1,283 @@
+"""A tomogram as a page shows it: grey values of any slice at once, however large the file."""
+
+import hashlib
+import threading
+from collections import OrderedDict
+from collections.abc import Iterator, Sequence
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float, Float32, Num, UInt8
+from scipy import ndimage
+
+from cryosam.arrays import AnyVolume, Plane
+from cryosam.errors import TomogramError, UnknownItemError
+from cryosam.geometry import AXIS
+from cryosam.io import read_info, read_tomogram, read_volume
+from cryosam.tomogram import Contrast, Tomogram, detect_contrast
+
+__all__ = ["Gallery", "Grey", "ViewedTomogram"]
+
+Bytes = UInt8[np.ndarray, "h w"]
+
+_SHOWN = (0.5, 99.5)  # percentiles shown as black and white
+_CORE = (0.05, 99.95)  # percentiles that a run maps to 0 and 1, see `cryosam.config.TomogramConfig`
+_SECTIONS, _BLOCKS, _ROWS = 12, 4, 16  # of the sample: this many sections, blocks of rows in each, rows in each block
+_HINT = (24, 192, 192)  # voxels in the tomogram's middle that tell the contrast
+_BUDGET = 768 * 2**20  # bytes of all copies
+_PIECE = 65536  # bytes of a file's start, middle and end that tell it from another
+
+
+class Grey:
+    """How intensities become grey values, from a small sample of the voxels.
+
+    Parameters
+    ----------
+    sample
+        Intensities; not finite ones are left out.
+
+    Attributes
+    ----------
+    low, high
+        Intensities shown as 0 and 255.
+    histogram
+        Number of sampled voxels at each of the 256 grey values.
+    limits
+        Intensities that a run over the whole tomogram maps to 0 and 1.
+    """
+
+    def __init__(self, sample: Num[np.ndarray, "..."]) -> None:
+        values = sample[np.isfinite(sample)].astype(np.float64)
+        values = values if values.size else np.zeros(1)
+        self.low, self.high = (float(v) for v in np.percentile(values, _SHOWN))
+        if self.high <= self.low:
+            self.low, self.high = float(values.min()), float(values.max())
+        if self.high <= self.low:
+            self.high = self.low + 1.0
+        self.limits = tuple(float(v) for v in np.percentile(values, _CORE))
+        self.histogram: list[int] = np.histogram(values, 256, (self.low, self.high))[0].tolist()
+
+    def to_bytes(self, values: Num[np.ndarray, "h w"], scratch: Float32[np.ndarray, "h w"] | None = None) -> Bytes:
+        """Intensities as 0 to 255, clipped; ``scratch`` is overwritten, and saves the time to find new memory.
+
+        Examples
+        --------
+        >>> Grey(np.linspace(0, 1, 1001)).to_bytes(np.array([[-1.0, 0.25, 2.0]])).tolist()
+        [[0, 63, 255]]
+        """
+        scale = 255.0 / (self.high - self.low)
+        out = np.multiply(values, scale, dtype=np.float32, casting="unsafe", out=scratch)
+        out += 0.5 - self.low * scale
+        np.clip(out, 0, 255, out=out)
+        with np.errstate(invalid="ignore"):  # NaN is shown as any grey
+            return out.astype(np.uint8)
+
+
+class ViewedTomogram:
+    """A file that was named to be looked at; nothing of it is read before it is needed.
+
+    Slices of plane z come from the memory-mapped file. Those of y and x would touch all of a large file, so a copy with
+    one byte a voxel is made in a thread of its own as soon as the first slice is asked for, see `Gallery`.
+
+    Parameters
+    ----------
+    path
+        Of the volume.
+    name
+        Shown to the user.
+    voxel_size_angstrom
+        Edge of a voxel; it takes the place of what the header says.
+
+    Raises
+    ------
+    InputError
+        If the file is not a tomogram.
+    """
+
+    def __init__(self, path: Path, name: str | None = None, voxel_size_angstrom: float | None = None) -> None:
+        self.path = path.absolute()
+        self.name = name or path.name
+        self.info = read_info(path)
+        if min(self.info.shape) == 1:
+            raise TomogramError(f"{path}: a 2D image; a tomogram has three dimensions")
+        self.shape = self.info.shape
+        self.voxel_size_angstrom = voxel_size_angstrom or self.info.voxel_size_angstrom
+        self._lock = threading.Lock()
+        self._copy: UInt8[np.ndarray, "z y x"] | None = None
+        self._thread: threading.Thread | None = None
+        self._is_dropped = False
+
+    @cached_property
+    def tomogram(self) -> Tomogram:
+        """The voxels, memory-mapped where the format allows it."""
+        return read_tomogram(self.path, self.voxel_size_angstrom)
+
+    @cached_property
+    def grey(self) -> Grey:
+        """How it is shown."""
+        return Grey(_sample(self.tomogram.data))
+
+    @cached_property
+    def contrast(self) -> Contrast | None:
+        """Whether protein looks dark or bright in the middle; None where it cannot be told."""
+        ranges = (slice(max(0, (n - m) // 2), (n + m) // 2) for n, m in zip(self.shape, _HINT, strict=True))
+        middle = np.asarray(self.tomogram.data[tuple(ranges)])
+        if not np.isfinite(middle).all() or np.ptp(middle) == 0:
+            return None
+        return detect_contrast(Tomogram(middle), np.zeros((0, 3)))
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Tells this file from another one under its name, without reading all of it."""
+        state = hashlib.sha256(f"{self.path} {self.shape} {self.info.dtype}".encode())
+        files = [self.path] if self.path.is_file() else sorted(p for p in self.path.glob("*") if p.is_file())
+        for file in files:
+            size = file.stat().st_size
+            state.update(f"{file.name} {size}".encode())
+            with file.open("rb") as opened:
+                for start in (0, size // 2, max(0, size - _PIECE)):
+                    opened.seek(start)
+                    state.update(opened.read(_PIECE))
+        return state.hexdigest()
+
+    def pixels(self, plane: Plane, index: int, *, slab: int = 1, smooth: float = 0.0) -> Bytes:
+        """Grey values of a slice, rows and columns in the order of the volume's axes.
+
+        Parameters
+        ----------
+        plane, index
+            Which slice.
+        slab
+            Number of slices around it that are averaged.
+        smooth
+            Standard deviation in voxels of a Gaussian in the plane.
+
+        Raises
+        ------
+        UnknownItemError
+            If there is no such slice.
+        """
+        n, half = self.shape[AXIS[plane]], slab // 2
+        if not 0 <= index < n:
+            raise UnknownItemError(f"{self.name} has slices 0 to {n - 1} of plane {plane}, not {index}")
+        near = range(max(0, index - half), min(n, index + half + 1))
+        if len(near) == 1 and smooth == 0:
+            return self._slice(plane, index)
+        total = np.zeros(self._slice(plane, index).shape, dtype=np.float32)
+        for i in near:
+            total += self._slice(plane, i)
+        total /= len(near)
+        image = ndimage.gaussian_filter(total, smooth) if smooth else total
+        return np.round(image).astype(np.uint8)
+
+    def start_copy(self) -> None:
+        """Make the copy of one byte a voxel in the background, unless it is there or being made."""
+        with self._lock:
+            self._is_dropped = False
+            if self._copy is None and self._thread is None:
+                self._thread = threading.Thread(target=self._make_copy, daemon=True, name=f"copy of {self.name}")
+                self._thread.start()
+
+    def await_copy(self) -> None:
+        """Wait for the copy, if it is being made."""
+        thread = self._thread
+        if thread is not None:
+            thread.join()
+
+    def drop_copy(self) -> None:
+        """Give the copy's memory back."""
+        with self._lock:
+            self._copy, self._is_dropped = None, True
+
+    def _slice(self, plane: Plane, index: int) -> Bytes:
+        if self._copy is None and plane == "x":
+            self.await_copy()  # it reads the file once; reading every row for one column would take as long
+        copy = self._copy
+        if copy is not None:
+            return np.ascontiguousarray(np.take(copy, index, axis=AXIS[plane]))
+        return self.grey.to_bytes(np.take(self.tomogram.data, index, axis=AXIS[plane]))
+
+    def _make_copy(self) -> None:
+        data: AnyVolume = self.tomogram.data
+        if isinstance(data, np.memmap):
+            data = read_volume(self.path)  # a map of its own: its pages leave memory with it
+        copy = np.empty(self.shape, dtype=np.uint8)
+        scratch = np.empty(self.shape[1:], dtype=np.float32)
+        for z in range(self.shape[0]):
+            if self._is_dropped:
+                break
+            copy[z] = self.grey.to_bytes(data[z], scratch)
+        with self._lock:
+            self._thread = None
+            if not self._is_dropped:
+                self._copy = copy
+
+
+class Gallery:
+    """The tomograms of a session, of which those looked at last keep a copy in memory.
+
+    Parameters
+    ----------
+    tomograms
+        In the order in which they are shown.
+    budget
+        Bytes of all copies; one that alone is larger is never made, and its slices are read from the file.
+    """
+
+    def __init__(self, tomograms: Sequence[ViewedTomogram], budget: int = _BUDGET) -> None:
+        self._tomograms = list(tomograms)
+        self._budget = budget
+        self._recent: OrderedDict[int, int] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def __len__(self) -> int:
+        return len(self._tomograms)
+
+    def __iter__(self) -> Iterator[ViewedTomogram]:
+        return iter(self._tomograms)
+
+    def __getitem__(self, index: int) -> ViewedTomogram:
+        if not 0 <= index < len(self._tomograms):
+            raise UnknownItemError(f"there is no tomogram {index}; there are {len(self._tomograms)}, from 0")
+        return self._tomograms[index]
+
+    def prepare(self, index: int) -> None:
+        """Get a tomogram ready to be looked at, as far as that takes time; wait for its copy."""
+        viewed = self[index]
+        self._require_copy(index)
+        _ = viewed.grey, viewed.contrast
+        viewed.await_copy()
+
+    def pixels(self, index: int, plane: Plane, at: int, *, slab: int = 1, smooth: float = 0.0) -> Bytes:
+        """See `ViewedTomogram.pixels`; tomograms that were not looked at for longest lose their copy."""
+        viewed = self[index]
+        self._require_copy(index)
+        return viewed.pixels(plane, at, slab=slab, smooth=smooth)
+
+    def _require_copy(self, index: int) -> None:
+        viewed = self[index]
+        n_bytes = int(np.prod(viewed.shape, dtype=np.int64))
+        if n_bytes > self._budget:
+            return
+        with self._lock:
+            self._recent[index] = n_bytes
+            self._recent.move_to_end(index)
+            while sum(self._recent.values()) > self._budget:
+                oldest, _ = self._recent.popitem(last=False)
+                self._tomograms[oldest].drop_copy()
+        viewed.start_copy()
+
+
+def _sample(data: AnyVolume) -> Float[np.ndarray, " n"]:
+    """All of a small volume; of a large one blocks of whole rows, spread evenly, so that little of a file is read."""
+    depth, height, _ = data.shape
+    if data.size <= 4 * _SECTIONS * _BLOCKS * _ROWS * data.shape[2]:
+        return np.asarray(data, dtype=np.float32).ravel()
+    parts = []
+    for i, z in enumerate(np.linspace(0, depth - 1, min(_SECTIONS, depth)).round().astype(int)):
+        shift = (i % 3) / 3
+        for k in range(_BLOCKS):
+            start = int((k + shift) / _BLOCKS * max(1, height - _ROWS))
+            parts.append(np.asarray(data[z, start : start + _ROWS], dtype=np.float32).ravel())
+    return np.concatenate(parts)

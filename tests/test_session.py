@@ -1,0 +1,775 @@
+"""A session: what people do with tomograms on a page, without HTTP."""
+
+import logging
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from cryosam import segmentation
+from cryosam.config import Config
+from cryosam.errors import (
+    ConflictError,
+    InputError,
+    InputNotFoundError,
+    PointsFileError,
+    PromptError,
+    UnknownItemError,
+    VoxelSizeError,
+)
+from cryosam.io import read_points, read_volume, write_volume
+from cryosam.masks import Average, InstanceMask, Segmentation
+from cryosam.prompts import PointPrompts
+from cryosam.tomogram import Tomogram
+from cryosam.ui.exchange import import_points, write_all, write_tables
+from cryosam.ui.opening import open_tomograms
+from cryosam.ui.session import Session
+from cryosam.ui.shapes import contours, outlines, surface
+from cryosam.ui.storage import Store
+from cryosam.ui.viewed import Gallery, ViewedTomogram
+
+SHAPE = (30, 40, 50)
+BLOBS = ((15.0, 12.0, 14.0), (14.0, 28.0, 36.0), (8.0, 30.0, 12.0))
+BLUE, RED = "#4cc9f0", "#ff0000"
+
+
+def make_volume() -> np.ndarray:
+    grid = np.mgrid[: SHAPE[0], : SHAPE[1], : SHAPE[2]]
+    volume = np.random.default_rng(0).normal(0, 0.05, SHAPE)
+    for blob in BLOBS:
+        squared = sum((g - c) ** 2 for g, c in zip(grid, blob, strict=True))
+        volume += np.exp(-squared / 18)
+    return volume.astype(np.float32)
+
+
+def cube(point: Any, edge: int = 3) -> InstanceMask:
+    z, y, x = (int(c) - edge // 2 for c in point)
+    return InstanceMask((z, y, x), np.ones((edge, edge, edge), dtype=bool))
+
+
+def found_by(prompts: PointPrompts, shape: tuple[int, int, int], scores: tuple[float, ...]) -> Segmentation:
+    """A search's answer: candidates at the blobs."""
+    points, masks = np.array(BLOBS), tuple(cube(blob) for blob in BLOBS)
+    n = sum(score >= 0.5 for score in scores)
+    return Segmentation(
+        shape=shape,
+        points=points[:n],
+        scores=np.array(scores[:n]),
+        masks=masks[:n],
+        candidate_points=points,
+        candidate_scores=np.array(scores),
+        candidate_masks=masks,
+        threshold=0.5,
+        average=Average(np.zeros((4, 4, 4), dtype=np.float32), 1.0),
+        prompt_masks=tuple(cube(point, 5) for point in prompts.positive),
+        provenance={"diameter_voxels": 8.0},
+        warnings=("look twice",),
+        kind=prompts.name,
+    )
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
+    """The core, replaced by answers at once; `gate` holds a search until it is set."""
+    control = SimpleNamespace(gate=threading.Event(), scores=(0.9, 0.7, 0.2), calls=[], shape=(3, 3, 3))
+    control.gate.set()
+
+    def segment_prompts(tomogram: Tomogram, prompts: PointPrompts, config: Config, **_: Any) -> Segmentation:
+        (point,) = prompts.positive
+        control.calls.append((tomogram.shape, config))
+        warnings = ("nothing stands out of the background at point " + ",".join(f"{c:g}" for c in point),)
+        is_blob = min(np.linalg.norm(point - np.array(blob)) for blob in BLOBS) < 3
+        mask = replace(cube(point), data=np.ones(control.shape, dtype=bool)) if is_blob else InstanceMask.empty()
+        return Segmentation(
+            tomogram.shape,
+            np.zeros((0, 3)),
+            np.zeros(0),
+            (),
+            prompt_masks=(mask,),
+            warnings=() if is_blob else warnings,
+            provenance={"diameter_voxels": 4.5, "smoothing_voxels": 1.25},
+        )
+
+    def segment(tomogram: Tomogram, prompts: PointPrompts, config: Config, progress: Any) -> Segmentation:
+        control.calls.append((prompts, config))
+        for done in range(200):
+            progress("segmenting", done, 200)
+            if control.gate.wait(0.02):
+                break
+        return found_by(prompts, tomogram.shape, control.scores)
+
+    def segment_kinds(tomogram: Tomogram, kinds: Any, config: Config, progress: Any) -> Segmentation:
+        return Segmentation.combine([segment(tomogram, each, config, progress) for each in kinds])
+
+    monkeypatch.setattr(segmentation, "segment_prompts", segment_prompts)
+    monkeypatch.setattr(segmentation, "segment", segment)
+    monkeypatch.setattr(segmentation, "segment_kinds", segment_kinds)
+    return control
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    write_volume(tmp_path / "tomo.mrc", make_volume(), 10.0)
+    return tmp_path / "tomo.mrc"
+
+
+@pytest.fixture
+def session(file: Path) -> Iterator[Session]:
+    session = Session(Gallery([ViewedTomogram(file)]))
+    yield session
+    session.close()
+
+
+def wait(session: Session) -> None:
+    """Until the search has ended."""
+    deadline = time.monotonic() + 60
+    while session.describe()["job"] is not None:
+        assert time.monotonic() < deadline, "the search does not end"
+        time.sleep(0.01)
+
+
+def searched(session: Session) -> int:
+    """A kind with one click and what was found of it."""
+    kind = session.add_kind("ribosome", BLUE)
+    session.add_click(0, kind, BLOBS[0])
+    session.find(0, [kind])
+    wait(session)
+    return kind
+
+
+# ------------------------------------------------------------------------------------------------------------- looking
+
+
+def test_slices_are_the_files_between_two_percentiles(file: Path) -> None:
+    viewed, volume = ViewedTomogram(file), make_volume()
+    low, high = np.percentile(volume, (0.5, 99.5))
+    expected = np.clip((volume - low) / (high - low) * 255 + 0.5, 0, 255).astype(np.uint8)
+    direct = [viewed.pixels(plane, 7).astype(int) for plane in ("z", "y", "x")]
+    viewed.start_copy()
+    viewed.await_copy()
+    copied = [viewed.pixels(plane, 7).astype(int) for plane in ("z", "y", "x")]
+    for axis in range(3):
+        assert np.abs(direct[axis] - np.take(expected, 7, axis=axis)).max() <= 1
+        np.testing.assert_array_equal(direct[axis], copied[axis])
+
+
+def test_a_slab_is_the_mean_of_its_slices_cut_at_the_face(file: Path) -> None:
+    viewed = ViewedTomogram(file)
+    sections = np.stack([viewed.pixels("y", i) for i in range(3)]).astype(float)
+    np.testing.assert_array_equal(viewed.pixels("y", 0, slab=5), np.round(sections.mean(axis=0)))
+
+
+def test_denoising_lessens_differences(file: Path) -> None:
+    viewed = ViewedTomogram(file)
+    assert viewed.pixels("z", 3, smooth=2.0).std() < 0.5 * viewed.pixels("z", 3).std()
+
+
+def test_there_is_no_slice_beyond_the_face(file: Path) -> None:
+    with pytest.raises(UnknownItemError, match="slices 0 to 39 of plane y"):
+        ViewedTomogram(file).pixels("y", 40)
+
+
+def test_copies_stay_within_their_budget(tmp_path: Path) -> None:
+    for name in "abc":
+        write_volume(tmp_path / f"{name}.mrc", make_volume(), 10.0)
+    viewed, _ = open_tomograms([tmp_path])
+    gallery = Gallery(viewed, budget=2 * int(np.prod(SHAPE)))
+    for t in (0, 1, 0, 2):
+        gallery.pixels(t, "z", 3)
+        viewed[t].await_copy()
+    assert [each._copy is not None for each in viewed] == [True, False, True]
+    np.testing.assert_array_equal(gallery.pixels(1, "x", 3), gallery.pixels(0, "x", 3))
+
+
+def test_a_copy_that_is_dropped_is_made_again(file: Path) -> None:
+    viewed = ViewedTomogram(file)
+    for _ in range(2):
+        viewed.start_copy()
+        viewed.await_copy()
+        assert viewed._copy is not None
+        viewed.drop_copy()
+        assert viewed._copy is None
+
+
+def test_voxels_that_are_not_numbers_are_shown_as_something(tmp_path: Path) -> None:
+    volume = make_volume()
+    volume[3, 4, 5] = np.nan
+    write_volume(tmp_path / "t.mrc", volume, 10.0)
+    described = Session(Gallery([ViewedTomogram(tmp_path / "t.mrc")])).describe()["tomograms"][0]
+    assert described["contrast"] is None
+    assert described["grey"]["low"] < described["grey"]["high"]
+    assert len(described["grey"]["histogram"]) == 256
+
+
+def test_a_folder_gives_its_tomograms_and_says_what_is_none(tmp_path: Path) -> None:
+    write_volume(tmp_path / "b.mrc", make_volume(), 10.0)
+    write_volume(tmp_path / "a.mrc", make_volume(), 10.0)
+    (tmp_path / "broken.mrc").write_bytes(b"nothing")
+    (tmp_path / "notes.txt").write_text("nothing")
+    found, left_out = open_tomograms([tmp_path, tmp_path / "a.mrc"])
+    assert [viewed.name for viewed in found] == ["a.mrc", "b.mrc"]
+    assert len(left_out) == 1
+    assert "broken.mrc" in left_out[0]
+
+
+def test_same_names_get_their_folders(tmp_path: Path) -> None:
+    for folder in ("one", "two"):
+        (tmp_path / folder).mkdir()
+        write_volume(tmp_path / folder / "t.mrc", make_volume(), 10.0)
+    found, _ = open_tomograms([tmp_path / "one", tmp_path / "two"])
+    assert [viewed.name for viewed in found] == ["one/t.mrc", "two/t.mrc"]
+
+
+@pytest.mark.parametrize("name", ["missing.mrc", "empty", "notes.txt"])
+def test_what_is_no_tomogram_is_refused(tmp_path: Path, name: str) -> None:
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "notes.txt").write_text("nothing")
+    with pytest.raises((InputError, InputNotFoundError), match=name):
+        open_tomograms([tmp_path / name])
+
+
+# --------------------------------------------------------------------------------------------------- clicks and search
+
+
+def test_a_click_gets_the_mask_under_it(session: Session, quick: SimpleNamespace) -> None:
+    kind = session.add_kind("ribosome", BLUE)
+    session.add_click(0, kind, BLOBS[1])
+    (click,) = session.state.view(0, kind).clicks
+    assert click.mask.iou(cube(BLOBS[1])) == 1
+    assert session.describe()["views"]["0"]["kinds"][str(kind)]["clicks"][0]["has_mask"]
+
+
+def test_a_click_looks_only_at_what_is_around_it(tmp_path: Path, quick: SimpleNamespace) -> None:
+    volume = np.random.default_rng(0).normal(size=(20, 24, 300)).astype(np.float32)
+    write_volume(tmp_path / "long.mrc", volume, 10.0)
+    session = Session(Gallery([ViewedTomogram(tmp_path / "long.mrc")]))
+    session.add_click(0, session.add_kind("a", BLUE), (5.0, 6.0, 200.0))
+    shape, config = quick.calls[0]
+    assert shape == (20, 24, 129)
+    assert config.tomogram.percentiles == (0, 100)
+    message = session.state.view(0, session.state.kinds[0].id).clicks[0].message
+    assert message is not None
+    assert message.endswith("at point 5,6,200")
+
+
+def test_a_second_click_is_as_large_as_the_first(session: Session, quick: SimpleNamespace) -> None:
+    kind = session.add_kind("ribosome", BLUE)
+    click = session.add_click(0, kind, BLOBS[0])
+    session.add_click(0, kind, BLOBS[1])
+    session.add_click(0, kind, BLOBS[2], is_positive=False)
+    first, second, negative = (config for _, config in quick.calls)
+    assert first.diameter_angstrom is None
+    for later in (second, negative):
+        assert (later.diameter_angstrom, later.propagation.smoothing) == (4.5, 1.25)
+    session.undo()
+    session.undo()
+    session.remove_click(0, click)
+    session.add_click(0, kind, BLOBS[1])
+    assert quick.calls[-1][1].diameter_angstrom is None
+
+
+def test_the_size_of_what_is_long_bounds_nothing(session: Session, quick: SimpleNamespace) -> None:
+    quick.shape = (3, 3, 12)
+    kind = session.add_kind("filament", BLUE)
+    session.add_click(0, kind, BLOBS[0])
+    session.add_click(0, kind, BLOBS[1])
+    assert quick.calls[-1][1].diameter_angstrom is None
+
+
+def test_a_click_on_nothing_says_so_and_a_negative_one_does_not(session: Session, quick: SimpleNamespace) -> None:
+    kind = session.add_kind("ribosome", BLUE)
+    for is_positive in (True, False):
+        session.add_click(0, kind, (2.0, 2.0, 45.0), is_positive=is_positive)
+    positive, negative = session.state.view(0, kind).clicks
+    assert positive.mask.n_voxels == 0
+    assert positive.message is not None
+    assert "nothing stands out" in positive.message
+    assert negative.message is None
+
+
+def test_a_point_outside_is_refused(session: Session) -> None:
+    kind = session.add_kind("ribosome", BLUE)
+    with pytest.raises(PromptError, match="outside"):
+        session.add_click(0, kind, (2.0, 2.0, 50.0))
+    assert session.state.view(0, kind).clicks == ()
+
+
+def test_all_that_was_looked_at_can_be_shown(session: Session, quick: SimpleNamespace) -> None:
+    kind = searched(session)
+    view = session.state.view(0, kind)
+    assert [candidate.score for candidate in view.candidates] == [0.9, 0.7, 0.2]
+    assert [candidate.mask.n_voxels for candidate in view.candidates] == [27, 27, 27]
+    assert len(view.shown) == 2
+    session.set_threshold(0, kind, 0.1)
+    assert len(session.state.view(0, kind).shown) == 3
+    session.set_threshold(0, kind, 0.8)
+    assert len(session.state.view(0, kind).shown) == 1
+    described = session.describe()["views"]["0"]["kinds"][str(kind)]
+    assert described["threshold"] == 0.8
+    assert described["default_threshold"] == 0.5
+    assert described["is_probability"]
+    assert described["warnings"] == ["look twice"]
+    assert described["diameter_voxels"] == 8
+
+
+def test_a_click_takes_the_mask_that_the_search_used(session: Session, quick: SimpleNamespace) -> None:
+    kind = searched(session)
+    assert session.state.view(0, kind).clicks[0].mask.n_voxels == 125
+
+
+def test_negative_clicks_and_the_diameter_reach_the_search(session: Session, quick: SimpleNamespace) -> None:
+    kind = session.add_kind("ribosome", BLUE)
+    session.add_click(0, kind, BLOBS[2], is_positive=False)
+    with pytest.raises(PromptError, match="click a particle"):
+        session.find(0, [kind])
+    session.add_click(0, kind, BLOBS[0])
+    session.find(0, None, 250.0)
+    wait(session)
+    prompts, config = quick.calls[-1]
+    np.testing.assert_array_equal(prompts.positive, [BLOBS[0]])
+    np.testing.assert_array_equal(prompts.negative, [BLOBS[2]])
+    assert config.diameter_angstrom == 250
+
+
+def test_a_diameter_needs_a_voxel_size(tmp_path: Path, quick: SimpleNamespace) -> None:
+    write_volume(tmp_path / "t.mrc", make_volume(), None)
+    session = Session(Gallery([ViewedTomogram(tmp_path / "t.mrc")]))
+    kind = session.add_kind("a", BLUE)
+    session.add_click(0, kind, BLOBS[0])
+    with pytest.raises(VoxelSizeError):
+        session.find(0, [kind], 250.0)
+    assert session.describe()["job"] is None
+
+
+def test_several_kinds_are_searched_for_together(session: Session, quick: SimpleNamespace) -> None:
+    first, second = session.add_kind("a", BLUE), session.add_kind("b c", RED)
+    third = session.add_kind("without a click", BLUE)
+    session.add_click(0, first, BLOBS[0])
+    session.add_click(0, second, BLOBS[1])
+    quick.gate.clear()
+    session.find(0)
+    assert session.describe()["job"]["kind"] is None
+    quick.gate.set()
+    wait(session)
+    assert [len(session.state.view(0, kind).candidates) for kind in (first, second, third)] == [3, 3, 0]
+
+
+def test_another_click_makes_the_search_stale_until_it_is_undone(session: Session, quick: SimpleNamespace) -> None:
+    kind = searched(session)
+    assert not session.state.view(0, kind).is_stale
+    session.add_click(0, kind, BLOBS[1])
+    assert session.state.view(0, kind).is_stale
+    session.undo()
+    assert not session.state.view(0, kind).is_stale
+
+
+def test_judgements_outlive_another_search(session: Session, quick: SimpleNamespace) -> None:
+    kind = searched(session)
+    first, second, third = session.state.view(0, kind).candidates
+    session.judge(0, kind, first.id, "rejected")
+    session.move_candidate(0, kind, second.id, (14.0, 29.0, 36.0))
+    session.judge(0, kind, second.id, "accepted")
+    by_hand = session.add_candidate(0, kind, (25.0, 5.0, 45.0))
+    session.find(0, [kind])
+    wait(session)
+    view = session.state.view(0, kind)
+    assert [candidate.verdict for candidate in view.candidates] == ["accepted", "rejected", "accepted", None]
+    assert view.candidates[0].point == (25.0, 5.0, 45.0)
+    assert view.candidates[2].point == (14.0, 29.0, 36.0)
+    assert view.candidates[2].is_moved
+    assert {by_hand} == {c.id for c in view.candidates} & {by_hand, first.id, second.id, third.id}
+
+
+def test_a_search_is_cancelled(session: Session, quick: SimpleNamespace) -> None:
+    told: list[tuple[str, dict[str, Any]]] = []
+    session.subscribe(lambda event, content: told.append((event, content)))
+    kind = session.add_kind("ribosome", BLUE)
+    session.add_click(0, kind, BLOBS[0])
+    quick.gate.clear()
+    job = session.find(0, [kind])
+    with pytest.raises(ConflictError, match="running"):
+        session.find(0, [kind])
+    session.cancel(job)
+    wait(session)
+    time.sleep(0.05)
+    assert session.state.view(0, kind).candidates == ()
+    assert ("done", {"job": job, "error": None}) in told
+    assert any(event == "job" and content["state"] == "cancelling" for event, content in told)
+    with pytest.raises(UnknownItemError, match="ended"):
+        session.cancel(job)
+
+
+def test_a_search_that_is_cancelled_at_its_very_end_changes_nothing(session: Session, quick: SimpleNamespace) -> None:
+    kind = session.add_kind("ribosome", BLUE)
+    session.add_click(0, kind, BLOBS[0])
+    quick.gate.clear()
+    job = session.find(0, [kind])
+    time.sleep(0.01)  # within its first wait
+    session.cancel(job)
+    quick.gate.set()
+    wait(session)
+    assert session.state.view(0, kind).candidates == ()
+
+
+def test_a_search_that_fails_says_why(
+    session: Session, quick: SimpleNamespace, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(*_: Any, **__: Any) -> Segmentation:
+        raise ZeroDivisionError("by nothing")
+
+    told: list[tuple[str, dict[str, Any]]] = []
+    session.subscribe(lambda event, content: told.append((event, content)))
+    monkeypatch.setattr(segmentation, "segment", fail)
+    with caplog.at_level(logging.CRITICAL):
+        searched(session)
+    time.sleep(0.05)
+    assert "by nothing" in told[-1][1]["error"]
+
+
+def test_what_was_removed_meanwhile_stays_removed(session: Session, quick: SimpleNamespace) -> None:
+    kind = session.add_kind("ribosome", BLUE)
+    session.add_click(0, kind, BLOBS[0])
+    quick.gate.clear()
+    session.find(0, [kind])
+    session.remove_kind(kind)
+    quick.gate.set()
+    wait(session)
+    assert session.state.kinds == ()
+    with pytest.raises(UnknownItemError):
+        session.state.view(0, kind)
+
+
+@pytest.mark.slow
+def test_the_real_thing_finds_all_from_one_click(session: Session) -> None:
+    kind = searched(session)
+    (click,) = session.state.view(0, kind).clicks
+    assert click.mask.holds(np.array(BLOBS[0]))
+    shown = session.state.view(0, kind).shown
+    for blob in BLOBS:
+        assert min(np.linalg.norm(np.array(candidate.point) - blob) for candidate in shown) < 2
+    assert session.state.view(0, kind).size is not None
+    whole = segmentation.segment_prompts(Tomogram(make_volume()), PointPrompts(np.array([BLOBS[1]])))
+    session.add_click(0, kind, BLOBS[1])
+    assert session.state.view(0, kind).clicks[1].mask.iou(whole.prompt_masks[0]) > 0.8
+
+
+# ------------------------------------------------------------------------------------------------- kinds and judgements
+
+
+def test_kinds_are_named_apart(session: Session) -> None:
+    kind = session.add_kind(" ribosome  70S ", BLUE)
+    assert session.state.kind(kind).name == "ribosome 70S"
+    with pytest.raises(InputError, match="same name"):
+        session.add_kind("ribosome 70S", RED)
+    other = session.add_kind("other", RED)
+    with pytest.raises(InputError, match="same name"):
+        session.change_kind(other, name="ribosome 70S")
+    session.change_kind(other, colour=BLUE)
+    assert session.state.kind(other).colour == BLUE
+
+
+@pytest.mark.parametrize(
+    ("name", "colour"), [("", BLUE), ("x" * 61, BLUE), ("a\x00b", BLUE), ("a", "red"), ("a", "#12345g")]
+)
+def test_odd_names_and_colours_are_refused(session: Session, name: str, colour: str) -> None:
+    with pytest.raises(InputError):
+        session.add_kind(name, colour)
+    assert session.state.kinds == ()
+
+
+def test_verdicts_decide_before_scores(session: Session, quick: SimpleNamespace) -> None:
+    kind = searched(session)
+    best, _, worst = session.state.view(0, kind).candidates
+    session.judge(0, kind, best.id, "rejected")
+    session.judge(0, kind, worst.id, "accepted")
+    assert worst.id in {c.id for c in session.state.view(0, kind).shown}
+    assert best.id not in {c.id for c in session.state.view(0, kind).shown}
+    session.judge(0, kind, best.id, None)
+    assert best.id in {c.id for c in session.state.view(0, kind).shown}
+
+
+def test_a_moved_candidate_gets_another_mask(session: Session, quick: SimpleNamespace) -> None:
+    kind = searched(session)
+    candidate = session.state.view(0, kind).candidates[1]
+    session.move_candidate(0, kind, candidate.id, BLOBS[2])
+    moved = session.state.view(0, kind).candidate(candidate.id)
+    assert moved.point == BLOBS[2]
+    assert moved.is_moved
+    assert moved.mask.iou(cube(BLOBS[2])) == 1
+
+
+@pytest.mark.parametrize("threshold", [-0.1, 1.1, float("nan")])
+def test_a_threshold_is_a_score(session: Session, threshold: float) -> None:
+    kind = session.add_kind("a", BLUE)
+    with pytest.raises(InputError, match="between 0 and 1"):
+        session.set_threshold(0, kind, threshold)
+
+
+def test_undo_and_redo_go_through_everything(session: Session, quick: SimpleNamespace) -> None:
+    kind = searched(session)
+    candidate = session.state.view(0, kind).candidates[0]
+    session.judge(0, kind, candidate.id, "rejected")
+    session.set_threshold(0, kind, 0.9)
+    session.add_candidate(0, kind, BLOBS[2])
+    session.remove_click(0, session.state.view(0, kind).clicks[0].id)
+    session.change_kind(kind, name="another")
+    session.remove_kind(kind)
+    last = session.state
+    n = 0
+    while session.describe()["can_undo"]:
+        session.undo()
+        n += 1
+    assert n == 9  # a kind, a click, a search, and the six above
+    assert session.state.kinds == ()
+    with pytest.raises(ConflictError, match="nothing to undo"):
+        session.undo()
+    for _ in range(n):
+        session.redo()
+    assert session.state is last
+    with pytest.raises(ConflictError, match="nothing to redo"):
+        session.redo()
+
+
+def test_a_new_change_ends_what_can_be_made_again(session: Session) -> None:
+    session.add_kind("a", BLUE)
+    session.undo()
+    session.add_kind("b", BLUE)
+    assert not session.describe()["can_redo"]
+
+
+def test_a_change_based_on_an_old_revision_is_refused(session: Session, quick: SimpleNamespace) -> None:
+    kind = searched(session)
+    one, other, _ = session.state.view(0, kind).candidates
+    seen = session.revision
+    session.judge(0, kind, one.id, "accepted", expected=seen)
+    session.judge(0, kind, other.id, "accepted", expected=seen)  # another thing: no conflict
+    with pytest.raises(ConflictError, match="changed meanwhile"):
+        session.judge(0, kind, one.id, "rejected", expected=seen)
+    session.judge(0, kind, one.id, "rejected", expected=session.revision)
+    seen = session.revision
+    session.undo()
+    with pytest.raises(ConflictError):
+        session.set_threshold(0, kind, 0.3, expected=seen)
+
+
+def test_many_threads_lose_no_change(session: Session) -> None:
+    def add(start: int) -> None:
+        for i in range(25):
+            session.add_kind(f"kind {start + i}", BLUE)
+
+    threads = [threading.Thread(target=add, args=(100 * i,)) for i in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(session.state.kinds) == 100
+    assert len({kind.id for kind in session.state.kinds}) == 100
+    assert session.revision == 101
+
+
+def test_each_change_is_told_once_until_unsubscribed(session: Session) -> None:
+    told: list[tuple[str, dict[str, Any]]] = []
+    stop = session.subscribe(lambda event, content: told.append((event, content)))
+    session.add_kind("a", BLUE)
+    stop()
+    session.add_kind("b", BLUE)
+    assert told == [("session", {"revision": 2})]
+
+
+# --------------------------------------------------------------------------------------------------------------- shapes
+
+
+def test_outlines_are_where_the_masks_are(session: Session, quick: SimpleNamespace) -> None:
+    kind = searched(session)
+    z, y, x = BLOBS[2]
+    drawn = {(o.candidate, o.click): o for o in outlines(session.state, 0, "x", int(x))}
+    third = session.state.view(0, kind).candidates[2]
+    path = np.array(drawn[third.id, None].paths[0])
+    np.testing.assert_array_equal(path[0], path[-1])
+    np.testing.assert_allclose((path.min(axis=0) + path.max(axis=0)) / 2, (z, y))
+    np.testing.assert_allclose(np.ptp(path, axis=0), 3)
+    assert (None, session.state.view(0, kind).clicks[0].id) in drawn
+
+
+def test_contours_in_each_plane_keep_the_order_of_axes() -> None:
+    mask = InstanceMask((10, 20, 30), np.ones((1, 2, 4), dtype=bool))
+    for plane, index, low, high in (
+        ("z", 10, (19.5, 29.5), (21.5, 33.5)),
+        ("y", 21, (9.5, 29.5), (10.5, 33.5)),
+        ("x", 33, (9.5, 19.5), (10.5, 21.5)),
+    ):
+        (path,) = contours(mask, plane, index)
+        np.testing.assert_allclose(np.min(path, axis=0), low)
+        np.testing.assert_allclose(np.max(path, axis=0), high)
+    assert contours(mask, "z", 11) == []
+
+
+def test_a_surface_is_closed_and_around_its_mask() -> None:
+    grid = np.mgrid[:15, :15, :15] - 7
+    ball = InstanceMask((5, 6, 7), (grid**2).sum(axis=0) <= 36)
+    vertices, faces = surface(ball)
+    np.testing.assert_allclose(vertices.mean(axis=0), (12, 13, 14), atol=0.1)
+    np.testing.assert_allclose(np.linalg.norm(vertices - (12, 13, 14), axis=1), 6.2, atol=0.5)
+    edges = np.sort(faces[:, [[0, 1], [1, 2], [2, 0]]].reshape(-1, 2), axis=1)
+    assert (np.unique(edges, axis=0, return_counts=True)[1] == 2).all()
+
+
+def test_nothing_has_no_surface() -> None:
+    assert len(surface(InstanceMask.empty()).faces) == 0
+
+
+# -------------------------------------------------------------------------------------------------------------- storage
+
+
+def test_a_session_is_there_again(file: Path, tmp_path: Path, quick: SimpleNamespace) -> None:
+    tomograms = [ViewedTomogram(file)]
+    session = Session(Gallery(tomograms), Store.for_tomograms(tomograms, tmp_path / "state"))
+    kind = searched(session)
+    session.move_candidate(0, kind, session.state.view(0, kind).candidates[0].id, BLOBS[1])
+    session.judge(0, kind, session.state.view(0, kind).candidates[1].id, "rejected")
+    before, candidates = session.describe(), session.state.view(0, kind).candidates
+    session.close()
+
+    tomograms = [ViewedTomogram(file)]
+    again = Session(Gallery(tomograms), Store.for_tomograms(tomograms, tmp_path / "state"))
+    after = again.describe()
+    assert after["revision"] > before["revision"]
+    assert after["views"] == before["views"]
+    assert after["kinds"] == before["kinds"]
+    for old, new in zip(candidates, again.state.view(0, kind).candidates, strict=True):
+        assert (new.id, new.point, new.score, new.verdict, new.is_moved) == (
+            old.id,
+            old.point,
+            old.score,
+            old.verdict,
+            old.is_moved,
+        )
+        assert new.mask.iou(old.mask) == 1
+    assert again.add_kind("new", BLUE) not in {kind, *(c.id for c in candidates)}
+    again.close()
+
+
+@pytest.mark.parametrize("damage", ["cut", "zeros", "pickle", "other"])
+def test_what_cannot_be_believed_is_set_aside(
+    file: Path, tmp_path: Path, quick: SimpleNamespace, caplog: pytest.LogCaptureFixture, damage: str
+) -> None:
+    tomograms, folder = [ViewedTomogram(file)], tmp_path / "state"
+    session = Session(Gallery(tomograms), Store(folder, tomograms))
+    searched(session)
+    session.close()
+    path = folder / "session.npz"
+    content = path.read_bytes()
+    if damage == "cut":
+        path.write_bytes(content[: len(content) // 2])
+    elif damage == "zeros":
+        path.write_bytes(bytes(len(content)))
+    elif damage == "pickle":
+        with path.open("wb") as opened:
+            np.savez(opened, content=np.array([{"a": 1}], dtype=object))
+    else:
+        write_volume(file, make_volume()[:, :, ::-1], 10.0)
+        tomograms = [ViewedTomogram(file)]
+    spoilt = path.read_bytes()
+    again = Session(Gallery(tomograms), Store(folder, tomograms))
+    assert again.state.kinds == ()
+    assert "set aside" in caplog.text
+    (aside,) = folder.glob("set-aside-*")
+    assert aside.read_bytes() == spoilt
+    again.add_kind("a", BLUE)
+    again.close()
+    last = Session(Gallery(tomograms), Store(folder, tomograms))
+    assert [kind.name for kind in last.state.kinds] == ["a"]
+    last.close()
+
+
+def test_a_session_is_open_once(file: Path, tmp_path: Path) -> None:
+    tomograms = [ViewedTomogram(file)]
+    store = Store(tmp_path / "state", tomograms)
+    with pytest.raises(ConflictError, match="another cryosam serve"):
+        Store(tmp_path / "state", tomograms)
+    store.close()
+    Store(tmp_path / "state", tomograms).close()
+
+
+# ------------------------------------------------------------------------------------------------------------- exchange
+
+
+def test_export_writes_what_the_command_line_writes(session: Session, quick: SimpleNamespace, tmp_path: Path) -> None:
+    kind = searched(session)
+    first, second, third = session.state.view(0, kind).candidates
+    session.judge(0, kind, first.id, "rejected")
+    session.judge(0, kind, third.id, "accepted")
+    session.add_candidate(0, kind, (25.0, 5.0, 45.0))
+    write_all(session, 0, tmp_path / "out", "cryosam serve tomo.mrc")
+    table = read_points(tmp_path / "out" / "particles.csv")
+    np.testing.assert_allclose(table.points, [(25.0, 5.0, 45.0), second.point, third.point])
+    np.testing.assert_allclose(table.scores, [1.0, 0.7, 0.2])
+    assert table.instances is not None
+    assert table.instances.tolist() == [0, 2, 3]
+    star = read_points(tmp_path / "out" / "particles.star", shape=SHAPE, voxel_size_angstrom=10.0)
+    np.testing.assert_allclose(star.points, table.points, atol=1e-3)
+    labels = read_volume(tmp_path / "out" / "instances.mrc")
+    assert labels[14, 28, 36] == 2
+    assert np.count_nonzero(labels) == 54
+    names = {path.name for path in (tmp_path / "out").iterdir()}
+    assert names >= {"semantic.mrc", "candidates.csv", "average.mrc", "run.json", "report.html"}
+
+
+def test_several_kinds_are_exported_together(session: Session, quick: SimpleNamespace, tmp_path: Path) -> None:
+    for name, blob in (("a b", BLOBS[0]), ("a/b", BLOBS[1])):
+        session.add_click(0, session.add_kind(name, BLUE), blob)
+    session.find(0)
+    wait(session)
+    kind = session.state.kinds[0].id  # the same was found of both
+    session.judge(0, kind, session.state.view(0, kind).candidates[0].id, "rejected")
+    write_tables(session, 0, tmp_path)
+    names = read_points(tmp_path / "particles.csv").names
+    assert names is not None
+    assert len(set(names)) == 2
+    assert not any("/" in name or " " in name for name in names)
+    write_all(session, 0, tmp_path / "out")
+    assert read_volume(tmp_path / "out" / "semantic.mrc").max() == 2
+
+
+def test_nothing_shown_is_nothing_to_export(session: Session, tmp_path: Path) -> None:
+    session.add_kind("a", BLUE)
+    with pytest.raises(InputError, match="nothing to export"):
+        write_tables(session, 0, tmp_path)
+
+
+@pytest.mark.parametrize("are_clicks", [True, False])
+def test_points_come_in(session: Session, are_clicks: bool, tmp_path: Path) -> None:
+    kind = session.add_kind("b", BLUE)
+    content = b"name,x,y,z\na,1,2,3\nb,14,12,15\nb,36,28,14\n"
+    assert import_points(session, 0, kind, "../../picks.CSV", content, are_clicks=are_clicks) == 2
+    view = session.state.view(0, kind)
+    assert [each.point for each in (view.clicks if are_clicks else view.candidates)] == [*BLOBS[:2]]
+    assert len(view.shown) == (0 if are_clicks else 2)
+    if not are_clicks:
+        write_tables(session, 0, tmp_path)
+        assert len(read_points(tmp_path / "particles.csv")) == 2
+    session.undo()
+    assert session.state.view(0, kind).clicks == session.state.view(0, kind).candidates == ()
+
+
+@pytest.mark.parametrize(
+    ("filename", "content", "said"),
+    [
+        ("a.txt", b"z,y,x\n1,2,3\n", "unknown format"),
+        ("a.csv", b"z,y,x\n1,2,none\n", "a.csv, line 2"),
+        ("a.csv", b"z,y,x\n", "no points"),
+        ("a.csv", b"z,y,x\n1,2,300\n", "outside"),
+        ("a.star", b"\x00\x01", "a.star"),
+    ],
+)
+def test_points_that_cannot_be_used_are_refused(session: Session, filename: str, content: bytes, said: str) -> None:
+    kind = session.add_kind("a", BLUE)
+    with pytest.raises((PointsFileError, PromptError), match=said):
+        import_points(session, 0, kind, filename, content, are_clicks=True)
+    assert session.state.view(0, kind).clicks == ()
