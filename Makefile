@@ -13,22 +13,28 @@ VENV := .venv
 OUT := cryosam-demo
 
 BIN := $(VENV)/bin
+# What `cryosam serve` shows; without npm the command line works all the same.
+PAGE := src/cryosam/ui/server/static/index.html
+PAGE_IF_NPM := $(if $(shell command -v npm),$(PAGE))
 # The interpreter's name is part of the first stamp, so that asking for another one makes the environment anew.
 CREATED := $(VENV)/.created-by-$(subst /,_,$(PYTHON))
 INSTALL := $(BIN)/python -m pip install --disable-pip-version-check --quiet -c constraints.txt
 
 .PHONY: demo test page lint clean
 
-demo: $(VENV)/.installed
+demo: $(VENV)/.installed $(PAGE_IF_NPM)
 	$(BIN)/cryosam demo --out "$(OUT)" --overwrite
 
 # Two processes: the tests hold numpy and torch to one thread each (tests/conftest.py).
-test: $(VENV)/.installed-dev
+test: $(VENV)/.installed-dev $(PAGE_IF_NPM)
 	$(BIN)/python -m pytest -n 2
 
-page:
+page: $(PAGE)
+
+$(PAGE): $(shell find page -name node_modules -prune -o -type f -print)
 	@command -v npm >/dev/null || { echo "npm not found: install Node.js 20 or newer, with npm, to build the page"; exit 1; }
-	cd page && npm ci --no-fund --no-audit && npx vite build
+	cd page && npm ci --no-fund --no-audit --loglevel=error && npm run --silent build
+	@touch "$@"
 
 lint: $(VENV)/.installed-dev
 	@echo "--- ruff format"

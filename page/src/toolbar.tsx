@@ -134,15 +134,24 @@ function ExportMenu() {
         host.current?.querySelector("button")?.focus();
       }}
     >
+      {n ? (
+        <a class="button" href={exportAddress(t.id, "star")} download="" title={`Write the ${n} particles shown, for RELION`}>
+          <Icon name="save" /> Export STAR
+        </a>
+      ) : (
+        <button class="button" disabled title="Nothing to export yet: click a particle, then find all">
+          <Icon name="save" /> Export STAR
+        </button>
+      )}
       <button
         class="button"
         disabled={n === 0}
+        aria-label="Export in another format"
         aria-expanded={isOpen.value}
         aria-controls="export-menu"
-        title={n ? `Write the ${n} particles shown` : "Nothing to export yet: click a particle, then find all"}
         onClick={() => (isOpen.value = !isOpen.value)}
       >
-        <Icon name="save" /> Export
+        ▾
       </button>
       {isOpen.value && (
         <div id="export-menu" class="menu-list">

@@ -116,13 +116,13 @@ function List({ kindId }: { kindId: number }) {
 function Row({ kindId, candidate, at, count }: { kindId: number; candidate: Candidate; at: number; count: number }) {
   const isSelected = selected.value?.kind === kindId && selected.value.candidate === candidate.id;
   const { score, verdict } = candidate;
-  const name = `Candidate ${at + 1}${score === null ? ", added by hand" : `, ${score.toFixed(2)}`}${verdict ? `, ${verdict}` : ""}`;
   const judge = (to: "accepted" | "rejected") => void actions.judge(kindId, candidate, verdict === to ? null : to);
   return (
     <li class={isSelected ? "row selected" : "row"} style={{ top: `${at * ROW_REM}rem` }} aria-setsize={count} aria-posinset={at + 1} data-candidate={candidate.id}>
-      <button class="row-go" aria-label={name} aria-current={isSelected ? "true" : undefined} onClick={() => actions.select(kindId, candidate)}>
+      <button class="row-go" aria-current={isSelected ? "true" : undefined} onClick={() => actions.select(kindId, candidate)}>
         <Thumbnail kindId={kindId} candidate={candidate} />
         <span class="row-text">
+          <span class="visually-hidden">Candidate {at + 1}</span>
           <span class="row-score">
             <strong>{score === null ? "by hand" : score.toFixed(2)}</strong>
             {score !== null && (

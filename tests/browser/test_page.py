@@ -1,0 +1,185 @@
+"""The page in a real browser, on a server of its own: what a newcomer does, and what may go wrong."""
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from cryosam.evaluation import score_detections
+from cryosam.io import read_points
+from cryosam.io.phantoms import write_simulated
+from cryosam.simulation import SimulationConfig, simulate
+
+sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+sync_api.expect.set_options(timeout=60_000)  # a first mask takes ten seconds where others compute, too
+
+ROOT = Path(__file__).parents[2]
+AXE = ROOT / "page" / "node_modules" / "axe-core" / "axe.min.js"
+STATIC = ROOT / "src" / "cryosam" / "ui" / "server" / "static" / "index.html"
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+SHAPE = (64, 160, 160)
+CLICKED = 3  # a ring that stands alone
+PATIENCE = 120_000  # ms for a search
+
+pytestmark = [
+    pytest.mark.skipif(CHROMIUM is None, reason="no chromium is installed"),
+    pytest.mark.skipif(not STATIC.is_file(), reason="the page is not built: make page"),
+]
+
+
+@pytest.fixture(scope="module")
+def rings(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, np.ndarray]:
+    """Folder of a tomogram with two kinds, and the centres of the rings."""
+    simulated = simulate(SimulationConfig(shape=SHAPE, counts={"ring": 8, "barrel": 8}, seed=3))
+    folder = write_simulated(tmp_path_factory.mktemp("browser") / "data", simulated)
+    return folder, simulated.points[np.array(simulated.names) == "ring"]
+
+
+@pytest.fixture(scope="module")
+def address(rings, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Of a server of the tomogram."""
+    session = tmp_path_factory.mktemp("session")
+    words = [sys.executable, "-m", "cryosam", "serve", str(rings[0] / "tomo.mrc"), "--no-browser", "--port", "0"]
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"}
+    with subprocess.Popen(
+        [*words, "--session", str(session)], stdout=subprocess.PIPE, text=True, env=environment
+    ) as server:
+        assert server.stdout is not None
+        yield server.stdout.readline().split()[-1]
+        server.terminate()
+
+
+@pytest.fixture
+def page(address: str):
+    """The page, open, in a browser that remembers nothing; an error on its console fails the test."""
+    with sync_api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path=CHROMIUM,
+            args=["--no-sandbox", "--use-gl=angle", "--use-angle=swiftshader", "--enable-unsafe-swiftshader"],
+        )
+        page = browser.new_page(viewport={"width": 1280, "height": 720})
+        errors: list[str] = []
+        page.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
+        page.on("pageerror", lambda error: errors.append(str(error)))
+        page.set_default_timeout(20_000)
+        page.goto(address)
+        sync_api.expect(page.get_by_test_id("slice-z")).to_contain_text(f"/ {SHAPE[0] - 1}")
+        yield page
+        browser.close()
+        assert errors == []
+
+
+def click_voxel(page, point, **how) -> None:
+    """Click a voxel in plane z, at the zoom at which the page opens."""
+    z, y, x = (round(c) for c in point)
+    page.get_by_label("Slice of plane z").fill(str(z))
+    boxes = {plane: page.locator(f"[data-plane={plane}]").bounding_box() for plane in "zyx"}
+    depth, height, width = SHAPE
+    extents = {"z": (width, height), "y": (width, depth), "x": (depth, height)}
+    zoom = 0.96 * min(
+        boxes[plane][side] / extent
+        for plane, both in extents.items()
+        for side, extent in zip(("width", "height"), both, strict=True)
+    )
+    box = boxes["z"]
+    page.mouse.click(
+        box["x"] + box["width"] / 2 + (x - (width - 1) / 2) * zoom,
+        box["y"] + box["height"] / 2 + (y - (height - 1) / 2) * zoom,
+        **how,
+    )
+
+
+def view(page) -> dict:
+    """What the session has of the first kind."""
+    session = page.evaluate("fetch('/api/session').then(answer => answer.json())")
+    return next(iter(session["views"]["0"]["kinds"].values()))
+
+
+def shown(page) -> int:
+    return int(page.get_by_test_id("shown-count").inner_text())
+
+
+def test_from_one_click_and_two_buttons_to_a_star_file(page, rings, tmp_path) -> None:
+    _, centres = rings
+    click_voxel(page, centres[CLICKED])
+    sync_api.expect(page.get_by_test_id("click")).to_have_count(1)
+    (click,) = view(page)["clicks"]
+    assert click["has_mask"]
+    np.testing.assert_allclose(click["point"], centres[CLICKED], atol=1)
+    page.get_by_role("button", name="Find all").click()
+    sync_api.expect(page.get_by_test_id("shown-count")).to_be_visible(timeout=PATIENCE)
+    with page.expect_download() as download:
+        page.get_by_role("link", name="Export STAR").click()
+    download.value.save_as(tmp_path / "particles.star")
+    table = read_points(tmp_path / "particles.star", shape=SHAPE, voxel_size_angstrom=10.0)
+    assert len(table) == shown(page)
+    assert score_detections(table.points, centres, 4.0).f1 > 0.9
+
+
+def test_scrolling_changes_the_slice(page) -> None:
+    number, box = page.get_by_test_id("slice-z"), page.locator("[data-plane=z]").bounding_box()
+    before = number.inner_text()
+    page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+    page.mouse.wheel(0, 120)
+    sync_api.expect(number).not_to_have_text(before)
+
+
+def test_what_was_done_is_there_after_a_reload_and_can_be_changed(page, rings) -> None:
+    """The slider, a verdict, undo, a negative click; it goes on where the first test ended."""
+    page.reload()
+    sync_api.expect(page.get_by_test_id("shown-count")).to_be_visible()
+    n = shown(page)
+    slider = page.get_by_test_id("threshold")
+    slider.fill("1")
+    sync_api.expect(page.get_by_test_id("shown-count")).not_to_have_text(str(n))
+    assert shown(page) < n
+    slider.fill("0")
+    sync_api.expect(page.get_by_test_id("shown-count")).to_have_text(str(view(page)["n_candidates"]))
+    page.get_by_role("button", name="Reset", exact=True).click()
+    sync_api.expect(page.get_by_test_id("shown-count")).to_have_text(str(n))
+    page.get_by_role("button", name="Reject candidate 1", exact=True).click()
+    sync_api.expect(page.get_by_test_id("shown-count")).to_have_text(str(n - 1))
+    page.get_by_role("button", name="Undo").click()
+    sync_api.expect(page.get_by_test_id("shown-count")).to_have_text(str(n))
+    background = max(
+        ([32.0, y, x] for y in range(20, 140, 10) for x in range(20, 140, 10)),
+        key=lambda point: np.linalg.norm(read_points(rings[0] / "particles.csv").points - point, axis=1).min(),
+    )
+    page.keyboard.down("Alt")
+    click_voxel(page, background)
+    page.keyboard.up("Alt")
+    sync_api.expect(page.get_by_test_id("click")).to_have_count(2)
+    assert [click["positive"] for click in view(page)["clicks"]] == [True, False]
+
+
+def test_a_search_can_be_cancelled(page) -> None:
+    before = view(page)
+    page.get_by_role("button", name="Find all again").click()
+    page.get_by_role("button", name="Cancel").click()
+    sync_api.expect(page.get_by_role("button", name="Find all again")).to_be_visible(timeout=PATIENCE)
+    assert view(page)["n_candidates"] == before["n_candidates"]
+
+
+@pytest.mark.skipif(not AXE.is_file(), reason="axe-core is not installed: make page")
+def test_no_serious_barrier(page) -> None:
+    """What axe-core finds, of the page with its list and of the help sheet."""
+    page.evaluate(AXE.read_text(encoding="utf-8"))
+    for key in ("", "?"):
+        if key:
+            page.keyboard.press(key)
+            sync_api.expect(page.get_by_role("dialog")).to_be_visible()
+        violations = page.evaluate("axe.run().then(found => found.violations)")
+        serious = [(v["id"], v["nodes"][0]["html"]) for v in violations if v["impact"] in ("serious", "critical")]
+        assert serious == []
+
+
+def test_without_the_token_there_is_nothing(page, address) -> None:
+    stranger = page.context.browser.new_context()
+    answer = stranger.request.get(address.split("?")[0] + "api/session")
+    assert answer.status == 401
+    assert "tomograms" not in answer.text()
