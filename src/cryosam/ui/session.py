@@ -133,9 +133,8 @@ class Session:
 
     def add_click(self, tomogram: int, kind_id: int, point: Point, *, is_positive: bool = True) -> int:
         """Click; the number of the click, once its mask is made."""
-        size = self.state.view(
-            tomogram, kind_id
-        ).size  # bounds what is not of the kind, too: nobody waits for a membrane
+        # The kind's size bounds what is not of the kind, too: nobody waits for a membrane.
+        size = self.state.view(tomogram, kind_id).size
         masked = self._mask(tomogram, point, size)
         message = masked.message if is_positive else None
         click = Click(self._history.next_id(), point, is_positive, masked.mask, message)
