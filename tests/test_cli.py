@@ -51,7 +51,7 @@ def calls(monkeypatch):
     """What the pipeline is called with; it finds the three balls."""
     made = []
 
-    def find(tomogram, prompts, config=None, *, search_mask=None, progress=None, cache=None):
+    def find(tomogram, prompts, config=None, *, search_mask=None, progress=None, cache=None, n_trials=0):
         made.append({"tomogram": tomogram, "prompts": prompts, "config": config, "search_mask": search_mask})
         prompts.validate(tomogram.shape)
         return Segmentation(

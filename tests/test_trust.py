@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 
 from cryosam import trust
-from cryosam.config import Config
 from cryosam.masks import InstanceMask, Segmentation
 from cryosam.prompts import PointPrompts
 from cryosam.run import Run
@@ -94,7 +93,7 @@ def test_what_belongs_to_another_kind_does_not_count(monkeypatch):
 
 
 def test_segment_tells_it_when_asked() -> None:
-    plain, found = segment(phantom(), click(BALLS[0])), segment(phantom(), click(BALLS[0]), Config(n_trials=2))
+    plain, found = segment(phantom(), click(BALLS[0])), segment(phantom(), click(BALLS[0]), n_trials=2)
     assert plain.trust is None
     np.testing.assert_array_equal(found.points, plain.points)
     assert found.trust is not None
@@ -104,6 +103,13 @@ def test_segment_tells_it_when_asked() -> None:
 
 def test_each_of_several_kinds_is_tried() -> None:
     kinds = [PointPrompts(BALLS[:1], name="ball"), PointPrompts(SHELLS[:1], name="shell")]
-    found = segment_kinds(phantom(), kinds, Config(n_trials=2))
+    found = segment_kinds(phantom(), kinds, n_trials=2)
     assert [len(part.trust.clicks) for part in found.kinds if part.trust is not None] == [3, 3]
     assert found.trust is None
+
+
+def test_a_click_on_nothing_can_be_tried_too() -> None:
+    found = segment(phantom(), click([5, 55, 40]), n_trials=2)
+    assert len(found.points) == 0
+    assert found.trust is not None
+    assert found.trust.found_again.shape == (0,)

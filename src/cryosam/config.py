@@ -264,14 +264,11 @@ class Config:
         Of the particle; None takes it from the prompted instance's mask.
     device
         "auto", "cpu", "cuda" or "mps".
-    n_trials
-        Other clicks from which the kind is searched for too, to tell how much the answer depends on the click.
     """
 
     preset: str = "embedded"
     diameter_angstrom: float | None = None
     device: str = "auto"
-    n_trials: int = 0
     tomogram: TomogramConfig = field(default_factory=TomogramConfig)
     features: FeatureConfig = field(default_factory=FeatureConfig)
     matching: MatchingConfig = field(default_factory=MatchingConfig)
@@ -281,7 +278,6 @@ class Config:
     def __post_init__(self) -> None:
         diameter = self.diameter_angstrom
         _require(diameter is None or diameter > 0, f"the diameter must be positive, got {diameter}")
-        _require(self.n_trials >= 0, f"n_trials is not negative, got {self.n_trials}")
         devices = ("auto", "cpu", "cuda", "mps")
         _require(self.device.split(":")[0] in devices, f"device is one of {', '.join(devices)}, got {self.device}")
 

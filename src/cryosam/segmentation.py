@@ -1,7 +1,7 @@
 """The whole method: one click, every particle of that kind."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -35,6 +35,7 @@ def segment(
     *,
     search_mask: Mask | None = None,
     cache: FeatureCache | None = None,
+    n_trials: int = 0,
     progress: Progress | None = None,
 ) -> Segmentation:
     """Segment the prompted particles, find every particle of the kind, and segment each.
@@ -51,6 +52,8 @@ def segment(
         ``(z, y, x)`` bool of the tomogram's shape, True where particles may be.
     cache
         Keeps the features of 2D models between runs.
+    n_trials
+        Other clicks from which the kind is searched for too, to tell how much the answer depends on the click.
     progress
         Called as ``progress(stage, done, total)``.
 
@@ -81,7 +84,8 @@ def segment(
     """
     prompts.validate(tomogram.shape)
     run = Run.start(tomogram, prompts.positive, config, search_mask, cache, progress)
-    return _with_trust(run, prompts, _accept(run, search(run, prompts), prompts.name), np.zeros((0, 3)))
+    found = _accept(run, search(run, prompts), prompts.name)
+    return _with_trust(run, prompts, found, n_trials, _points_of([])) if n_trials else found
 
 
 def segment_kinds(
@@ -91,6 +95,7 @@ def segment_kinds(
     *,
     search_mask: Mask | None = None,
     cache: FeatureCache | None = None,
+    n_trials: int = 0,
     progress: Progress | None = None,
 ) -> Segmentation:
     """Find and segment every particle of several kinds, each of which has its own clicks and a name.
@@ -101,7 +106,7 @@ def segment_kinds(
     ----------
     kinds
         Clicks on each kind; their names differ.
-    tomogram, config, search_mask, cache, progress
+    tomogram, config, search_mask, cache, n_trials, progress
         As in `segment`. A diameter that the configuration gives holds for all kinds.
 
     Returns
@@ -133,11 +138,12 @@ def segment_kinds(
     parts = [
         _accept(run, with_threshold(run, each), name) for run, each, name in zip(runs, settled, names, strict=True)
     ]
-    trusted = []
-    for run, prompts, part in zip(runs, kinds, parts, strict=True):
-        rivals = np.concatenate([np.zeros((0, 3)), *(other.points for other in parts if other is not part)])
-        trusted.append(_with_trust(run, prompts, part, rivals))
-    return Segmentation.combine(trusted)
+    if n_trials:
+        parts = [
+            _with_trust(run, prompts, part, n_trials, _points_of(other for other in parts if other is not part))
+            for run, prompts, part in zip(runs, kinds, parts, strict=True)
+        ]
+    return Segmentation.combine(parts)
 
 
 def pick(
@@ -147,10 +153,13 @@ def pick(
     *,
     search_mask: Mask | None = None,
     cache: FeatureCache | None = None,
+    n_trials: int = 0,
     progress: Progress | None = None,
 ) -> Segmentation:
     """Find every particle of the kind: the detections of `segment`, which see, without their masks."""
-    found = segment(tomogram, prompts, config, search_mask=search_mask, cache=cache, progress=progress)
+    found = segment(
+        tomogram, prompts, config, search_mask=search_mask, cache=cache, n_trials=n_trials, progress=progress
+    )
     return found.without_masks()
 
 
@@ -202,11 +211,9 @@ def _accept(run: Run, found: Candidates, kind: str) -> Segmentation:
     )
 
 
-def _with_trust(run: Run, prompts: PointPrompts, found: Segmentation, rivals: Points) -> Segmentation:
-    """What was found, with how much it depends on the click if that was asked for."""
-    if not run.config.n_trials:
-        return found
-    trust = assess(run, prompts, found, run.config.n_trials, rivals)
+def _with_trust(run: Run, prompts: PointPrompts, found: Segmentation, n_trials: int, rivals: Points) -> Segmentation:
+    """What was found, with how much it depends on the click."""
+    trust = assess(run, prompts, found, n_trials, rivals)
     if trust.agreement[0] < _DOUBTFUL_AGREEMENT:
         run.say(f"other clicks find something else: agreement with them is {trust.agreement[0]:.2f} (F1)")
     finds_clicked = trust.finds_clicked[~trust.is_on_clicked]
@@ -216,6 +223,11 @@ def _with_trust(run: Run, prompts: PointPrompts, found: Segmentation, rivals: Po
             "it may be of another kind than they are"
         )
     return replace(found, trust=trust, warnings=tuple(run.warnings), provenance={**found.provenance, **run.provenance})
+
+
+def _points_of(parts: Iterable[Segmentation]) -> Points:
+    """All particles of some kinds."""
+    return np.concatenate([np.zeros((0, 3)), *(part.points for part in parts)])
 
 
 def _comment(run: Run, n_above: int, n_candidates: int, masks: Sequence[InstanceMask]) -> None:

@@ -58,6 +58,7 @@ def assess(
             points = np.concatenate([clicks, prompts.negative])
             candidates = search(again, PointPrompts(points, np.arange(len(points)) < len(clicks), prompts.name))
         accepted = candidates.points[candidates.scores >= candidates.threshold]
+        accepted = accepted[: run.config.matching.max_particles]
         answers.append(accepted[cKDTree(rivals).query(accepted)[0] > diameter / 2])
     return Trust(
         clicks=np.array([prompts.positive[0], *(clicks[0] for clicks in trials)]),

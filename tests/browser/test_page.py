@@ -40,14 +40,13 @@ def rings(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, np.ndarray]:
     return folder, simulated.points[np.array(simulated.names) == "ring"]
 
 
-@pytest.fixture(scope="module")
-def address(rings, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """Of a server of the tomogram."""
-    session = tmp_path_factory.mktemp("session")
+@pytest.fixture
+def address(rings, tmp_path: Path) -> Iterator[str]:
+    """Of a server of the tomogram, which nobody used yet."""
     words = [sys.executable, "-m", "cryosam", "serve", str(rings[0] / "tomo.mrc"), "--no-browser", "--port", "0"]
     environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"}
     with subprocess.Popen(
-        [*words, "--session", str(session)], stdout=subprocess.PIPE, text=True, env=environment
+        [*words, "--session", str(tmp_path / "session")], stdout=subprocess.PIPE, text=True, env=environment
     ) as server:
         assert server.stdout is not None
         yield server.stdout.readline().split()[-1]
@@ -104,6 +103,16 @@ def shown(page) -> int:
     return int(page.get_by_test_id("shown-count").inner_text())
 
 
+@pytest.fixture
+def found(page, rings):
+    """The page after one click and a search."""
+    click_voxel(page, rings[1][CLICKED])
+    sync_api.expect(page.get_by_test_id("click")).to_have_count(1)
+    page.get_by_role("button", name="Find all").click()
+    sync_api.expect(page.get_by_test_id("shown-count")).to_be_visible(timeout=PATIENCE)
+    return page
+
+
 def test_from_one_click_and_two_buttons_to_a_star_file(page, rings, tmp_path) -> None:
     _, centres = rings
     click_voxel(page, centres[CLICKED])
@@ -129,8 +138,9 @@ def test_scrolling_changes_the_slice(page) -> None:
     sync_api.expect(number).not_to_have_text(before)
 
 
-def test_what_was_done_is_there_after_a_reload_and_can_be_changed(page, rings) -> None:
-    """The slider, a verdict, undo, a negative click; it goes on where the first test ended."""
+def test_what_was_done_is_there_after_a_reload_and_can_be_changed(found, rings) -> None:
+    """The slider, a verdict, undo, a negative click, a search that is cancelled."""
+    page = found
     page.reload()
     sync_api.expect(page.get_by_test_id("shown-count")).to_be_visible()
     n = shown(page)
@@ -155,19 +165,18 @@ def test_what_was_done_is_there_after_a_reload_and_can_be_changed(page, rings) -
     page.keyboard.up("Alt")
     sync_api.expect(page.get_by_test_id("click")).to_have_count(2)
     assert [click["positive"] for click in view(page)["clicks"]] == [True, False]
-
-
-def test_a_search_can_be_cancelled(page) -> None:
-    before = view(page)
+    n_candidates = view(page)["n_candidates"]
     page.get_by_role("button", name="Find all again").click()
     page.get_by_role("button", name="Cancel").click()
     sync_api.expect(page.get_by_role("button", name="Find all again")).to_be_visible(timeout=PATIENCE)
-    assert view(page)["n_candidates"] == before["n_candidates"]
+    assert view(page)["n_candidates"] == n_candidates
+    assert view(page)["stale"]
 
 
 @pytest.mark.skipif(not AXE.is_file(), reason="axe-core is not installed: make page")
-def test_no_serious_barrier(page) -> None:
+def test_no_serious_barrier(found) -> None:
     """What axe-core finds, of the page with its list and of the help sheet."""
+    page = found
     page.evaluate(AXE.read_text(encoding="utf-8"))
     for key in ("", "?"):
         if key:

@@ -98,7 +98,8 @@ _SEARCH = (
     ),
     click.option(
         "--trials",
-        type=int,
+        type=click.IntRange(min=0),
+        default=0,
         metavar="N",
         help="Click N other places too, and report how much the answer depends on the click: N + 1 times as long.",
     ),

@@ -18,7 +18,7 @@ from cryosam.errors import PointsFileError, TomogramError
 from cryosam.io import read_info, read_points, read_tomogram, read_volume
 from cryosam.io.folders import check_output
 from cryosam.io.results import RunInfo, write_segmentation
-from cryosam.masks import Segmentation
+from cryosam.masks import Segmentation, Trust
 from cryosam.prompts import PointPrompts
 from cryosam.tomogram import Tomogram
 
@@ -34,7 +34,6 @@ _SETTINGS = {
     "max_false_discovery": "matching__max_false_discovery",
     "max_particles": "matching__max_particles",
     "device": "device",
-    "trials": "n_trials",
 }
 
 
@@ -58,6 +57,7 @@ def run(steps: Literal["segment", "pick", "segment_prompts"], options: dict[str,
     search: dict[str, Any] = {}
     if steps != "segment_prompts":
         search = {"search_mask": _read_search_mask(options["search_mask"], tomogram), "cache": FeatureCache()}
+        search["n_trials"] = options["trials"]
     _require_models(config, steps)
 
     with show_progress() as progress:
@@ -107,7 +107,7 @@ def report_findings(found: Segmentation, folder: Path, seconds: float) -> None:
     details = "" if found.kinds else _details(found)
     for part in found.kinds or (found,):
         if part.trust is not None:
-            click.echo(_say_trust(part))
+            click.echo(_say_trust(part.kind, part.trust))
     click.echo(f"{n} particle{'' if n == 1 else 's'} in {seconds:.0f} s{details}")
     click.echo(f"look at {folder / 'report.html'}")
 
@@ -119,11 +119,9 @@ def _details(found: Segmentation) -> str:
     return threshold + ("" if false is None else f", about {false:.1f} of them expected to be false")
 
 
-def _say_trust(found: Segmentation) -> str:
+def _say_trust(kind: str, trust: Trust) -> str:
     """How much the answer depends on the click, in a line."""
-    trust = found.trust
-    assert trust is not None
-    name = f"{found.kind}: " if found.kind != _NO_NAME else ""
+    name = f"{kind}: " if kind != _NO_NAME else ""
     agreement = f"{name}{len(trust.clicks) - 1} other clicks agree with this answer by {trust.agreement[0]:.2f} (F1)"
     if trust.better_click is None:
         return agreement
