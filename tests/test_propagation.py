@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from cryosam import propagation
 from cryosam.arrays import PLANES
 from cryosam.backends import Candidates
 from cryosam.backends.classical import ClassicalSegmenter
@@ -235,3 +236,14 @@ def test_a_filament_is_followed_where_slices_along_it_show_a_piece(axis) -> None
     whole = follow(tomogram, point, PiecesSegmenter(), config, [64, 128])
     assert piece.n_voxels < 0.5 * along.sum()
     np.testing.assert_array_equal(full(whole, tomogram.shape), tomogram.data > 0)
+
+
+@pytest.mark.parametrize(("length", "n_tried"), [(9, 1), (60, 2)])
+def test_other_windows_are_tried_for_what_may_be_a_filament(monkeypatch, length, n_tried) -> None:
+    z, y, x = np.indices((60, 24, 24))
+    tomogram = Tomogram(((np.abs(z - 30) <= length / 2) & (np.hypot(y - 12, x - 12) <= 4)).astype(np.float32))
+    tried = []
+    walk_all = propagation._walk_all
+    monkeypatch.setattr(propagation, "_walk_all", lambda *args: tried.append(args[3].window_voxels) or walk_all(*args))
+    follow(tomogram, np.array([30.0, 12, 12]), PiecesSegmenter(), PropagationConfig(), [64, 128])
+    assert tried == [64, 128][:n_tried]

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from cryosam import views
 from cryosam.backends import load_segmenter
 from cryosam.backends.classical import ClassicalSegmenter
 from cryosam.config import PropagationConfig
@@ -47,7 +48,7 @@ def test_noise_is_smoothed_away() -> None:
     ball = ((z - 30) ** 2 + (y - 32) ** 2 + (x - 35) ** 2 <= 81).astype(np.float32)
     noise = np.random.default_rng(0).normal(0, 1, ball.shape)
     segmenter = load_segmenter("embedded", device="cpu")
-    views = [
+    found = [
         find_views(
             Tomogram((ball + level * noise).astype(np.float32)),
             np.array([[30.0, 32, 35]]),
@@ -56,5 +57,30 @@ def test_noise_is_smoothed_away() -> None:
         )[0]
         for level in (0.1, 1.5)
     ]
-    assert views[1].smoothing > 1.3 * views[0].smoothing
-    assert [view.diameter for view in views] == pytest.approx([18, 18], rel=0.2)
+    assert found[1].smoothing > 1.3 * found[0].smoothing
+    assert [view.diameter for view in found] == pytest.approx([18, 18], rel=0.2)
+
+
+@pytest.mark.parametrize(("radius", "largest"), [(9.0, 100), (25.0, 256)])
+def test_large_windows_are_tried_for_large_objects_alone(monkeypatch, radius: float, largest: int) -> None:
+    z, y, x = np.indices((100, 110, 120), sparse=True)
+    tomogram = noisy((z - 50) ** 2 + (y - 54) ** 2 + (x - 61) ** 2 <= radius**2)
+    segmenter = load_segmenter("embedded", device="cpu")
+    sizes = []
+
+    class Recording:
+        digest = segmenter.digest
+        segment = staticmethod(segmenter.segment)
+
+        @staticmethod
+        def embed(images):
+            sizes.append(images.shape[1])
+            return segmenter.embed(images)
+
+    (view,) = find_views(tomogram, np.array([[50.0, 54, 61]]), Recording(), PropagationConfig())
+    assert max(sizes) == largest
+    monkeypatch.setattr(views, "_SURE", 2.0)  # no score is so high: every size is tried
+    (thorough,) = find_views(tomogram, np.array([[50.0, 54, 61]]), segmenter, PropagationConfig())
+    assert view.window == thorough.window
+    assert view.diameter == pytest.approx(thorough.diameter, rel=0.05)
+    assert view.smoothing == pytest.approx(thorough.smoothing, rel=0.05)

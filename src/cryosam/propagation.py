@@ -16,11 +16,12 @@ from cryosam.backends import PromptSegmenter
 from cryosam.config import Fusion, PropagationConfig
 from cryosam.geometry import AXIS, Window, in_plane_axes
 from cryosam.masks import InstanceMask
-from cryosam.slices import BATCH, UNSEEN, Answer, ask, depth_of, window_of
+from cryosam.slices import BATCH, UNSEEN, Answer, Place, ask, depth_of, window_of
 from cryosam.tomogram import Tomogram
 
 __all__ = ["follow", "propagate"]
 
+_LONG = 4.0  # widths: what goes on for less is no filament
 _LARGEST_WINDOW = 256  # voxels, where neither the diameter nor the window's size is given
 
 
@@ -111,7 +112,8 @@ def follow(
     point
         z, y, x in voxels.
     windows
-        Edges in voxels that are tried; that is taken in which the walk's scores have the largest sum.
+        Edges in voxels that are tried; that is taken in which the walk's scores have the largest sum. Where what is
+        seen in the first ones is not much longer than wide, the others are not tried.
 
     Returns
     -------
@@ -123,11 +125,24 @@ def follow(
         walks = _walk_all(tomogram, point[None], segmenter, replace(config, window_voxels=window), None)
         pairs = [[walk for walk in walks if walk.plane == plane] for plane in PLANES]
         best = max([best, *pairs], key=_total_score)
+        if _length(best) < _LONG * _width(best):
+            break
     return _fuse(best, point, "union", config.z_weight)
 
 
 def _total_score(walks: Sequence[_Walk]) -> float:
     return sum(answer.score for walk in walks for answer in walk.answers)
+
+
+def _length(walks: Sequence[_Walk]) -> int:
+    """Slices in which two walks from one slice saw the object."""
+    return len({answer.depth for walk in walks for answer in walk.answers})
+
+
+def _width(walks: Sequence[_Walk]) -> float:
+    """In voxels, of the disc as large as the median mask."""
+    areas = [np.count_nonzero(answer.mask) for walk in walks for answer in walk.answers]
+    return float(np.sqrt(4 * np.median(areas) / np.pi)) if areas else 0.0
 
 
 def _walk_all(
@@ -140,17 +155,17 @@ def _walk_all(
     """All six walks of every point, one slice a round; the slices of a round are embedded together."""
     limit = config.max_area if diameter is None else (config.max_area_diameters * diameter) ** 2
     reach = np.inf if diameter is None else config.max_walk_diameters * diameter
+    pairs = [(plane, owner) for plane in PLANES for owner in range(len(points))]
+    starts = [_first_window(tomogram, points[owner], plane, config, diameter) for plane, owner in pairs]
+    prompts = [np.asarray(points[owner][list(in_plane_axes(plane))], dtype=float) for plane, owner in pairs]
     walks = []
-    for plane in PLANES:
-        starts = [_first_window(tomogram, point, plane, config, diameter) for point in points]
-        prompts = [np.asarray(point[list(in_plane_axes(plane))], dtype=float) for point in points]
-        answers = ask(tomogram, plane, segmenter, starts, prompts, None, limit, config)
-        for owner, answer in enumerate(answers):
-            if answer is not None:
-                walks += [_Walk(owner, plane, step, answer, answer.depth, [answer]) for step in (1, -1)]
+    for (plane, owner), answer in zip(
+        pairs, ask(tomogram, segmenter, starts, prompts, None, limit, config), strict=True
+    ):
+        if answer is not None:
+            walks += [_Walk(owner, plane, step, answer, answer.depth, [answer]) for step in (1, -1)]
     while active := [walk for walk in walks if not walk.has_stopped]:
-        for plane in PLANES:
-            _advance(tomogram, [walk for walk in active if walk.plane == plane], segmenter, limit, reach, config)
+        _advance(tomogram, active, segmenter, limit, reach, config)
     return walks
 
 
@@ -162,7 +177,7 @@ def _advance(
     reach: float,
     config: PropagationConfig,
 ) -> None:
-    """Take each walk of one plane one slice further, or stop it."""
+    """Take each walk one slice further, or stop it."""
     moving, places, prompts, priors = [], [], [], []
     for walk in walks:
         walk.depth += walk.step
@@ -174,12 +189,12 @@ def _advance(
         prior = _rewindow(walk.last.logits, walk.last.window, window)
         row, col = np.unravel_index(int(np.argmax(prior)), prior.shape)
         moving.append(walk)
-        places.append((walk.depth, window))
+        places.append(Place(walk.plane, walk.depth, window))
         prompts.append(np.array([row + window.top, col + window.left], dtype=float))
         priors.append(prior)
     if not moving:
         return
-    answers = ask(tomogram, moving[0].plane, segmenter, places, prompts, priors, limit, config)
+    answers = ask(tomogram, segmenter, places, prompts, priors, limit, config)
     for walk, answer in zip(moving, answers, strict=True):
         if answer is None:
             walk.has_stopped = True
@@ -190,11 +205,11 @@ def _advance(
 
 def _first_window(
     tomogram: Tomogram, point: Float[np.ndarray, " 3"], plane: Plane, config: PropagationConfig, diameter: float | None
-) -> tuple[int, Window]:
-    """Slice index and window through a point: whole slices, or a square around the point."""
+) -> Place:
+    """Window through a point: the whole slice, or a square around the point."""
     if config.window_diameters == 0:
         height, width = (tomogram.shape[axis] for axis in in_plane_axes(plane))
-        return depth_of(tomogram, point, plane), Window(0, 0, height, width)
+        return Place(plane, depth_of(tomogram, point, plane), Window(0, 0, height, width))
     size = config.window_voxels or _LARGEST_WINDOW
     if diameter is not None:
         size = max(16, round(config.window_diameters * diameter))

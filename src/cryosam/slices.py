@@ -3,6 +3,7 @@
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float
@@ -13,10 +14,18 @@ from cryosam.config import PropagationConfig
 from cryosam.geometry import AXIS, Window, in_plane_axes
 from cryosam.tomogram import Tomogram
 
-__all__ = ["BATCH", "UNSEEN", "Answer", "ask", "depth_of", "window_of"]
+__all__ = ["BATCH", "UNSEEN", "Answer", "Place", "ask", "depth_of", "window_of"]
 
 BATCH = 32  # windows that are embedded together
 UNSEEN = -20.0  # logit outside a window: certainly not the object
+
+
+class Place(NamedTuple):
+    """A window of the slice with index ``depth`` of a plane."""
+
+    plane: Plane
+    depth: int
+    window: Window
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,10 +55,10 @@ class Answer:
         return np.asarray(self.logits > 0)
 
 
-def window_of(tomogram: Tomogram, point: Float[np.ndarray, " 3"], plane: Plane, size: int) -> tuple[int, Window]:
-    """Slice index and square window around a point."""
+def window_of(tomogram: Tomogram, point: Float[np.ndarray, " 3"], plane: Plane, size: int) -> Place:
+    """A square window around a point, in the slice of a plane that is nearest to it."""
     row_axis, col_axis = in_plane_axes(plane)
-    return depth_of(tomogram, point, plane), Window.around(point[row_axis], point[col_axis], size)
+    return Place(plane, depth_of(tomogram, point, plane), Window.around(point[row_axis], point[col_axis], size))
 
 
 def depth_of(tomogram: Tomogram, point: Float[np.ndarray, " 3"], plane: Plane) -> int:
@@ -69,24 +78,23 @@ def _cut(image: Image, window: Window) -> Float[np.ndarray, "height width"]:
 
 def ask(
     tomogram: Tomogram,
-    plane: Plane,
     segmenter: PromptSegmenter,
-    places: Sequence[tuple[int, Window]],
+    places: Sequence[Place],
     prompts: Sequence[Float[np.ndarray, " 2"]],
-    priors: Sequence[Image] | None,
+    priors: Sequence[Float[np.ndarray, "_ _"]] | None,
     limit: float,
     config: PropagationConfig,
 ) -> list[Answer | None]:
-    """One prompt in each of some windows of one plane.
+    """One prompt in each of some windows of slices.
 
     Parameters
     ----------
     tomogram
         Normalised.
-    plane, places
-        Index of a slice of the plane, and window in it, for each prompt.
     segmenter
         Answers prompts in 2D.
+    places
+        Window of a slice for each prompt.
     prompts
         Row and column of a point for each, in voxels of the slice.
     priors
@@ -105,9 +113,9 @@ def ask(
     for members in _same_size(places).values():
         for start in range(0, len(members), BATCH):
             batch = members[start : start + BATCH]
-            unique = sorted({places[i] for i in batch}, key=lambda place: (place[0], place[1].top, place[1].left))
-            images: Images = np.stack([_cut(tomogram.slice(plane, depth), window) for depth, window in unique])
-            origins = np.array([[places[i][1].top, places[i][1].left] for i in batch], dtype=float)
+            unique = list(dict.fromkeys(places[i] for i in batch))
+            images: Images = np.stack([_cut(tomogram.slice(plane, depth), window) for plane, depth, window in unique])
+            origins = np.array([[places[i].window.top, places[i].window.left] for i in batch], dtype=float)
             slice_prompts = SlicePrompts(
                 image_index=np.array([unique.index(places[i]) for i in batch]),
                 points=(np.stack([prompts[i] for i in batch]) - origins)[:, None, :],
@@ -116,28 +124,30 @@ def ask(
             )
             candidates = segmenter.segment(segmenter.embed(images), slice_prompts)
             for row, i in enumerate(batch):
-                _forget_outside(candidates.logits[row], places[i][1], tomogram, plane)
+                _forget_outside(candidates.logits[row], places[i], tomogram)
                 prior = None if priors is None else priors[i]
                 best = _best_candidate(candidates, row, prior, limit, config)
                 if best is not None:
-                    answers[i] = Answer(*places[i], candidates.logits[row, best], float(candidates.scores[row, best]))
+                    _, depth, window = places[i]
+                    logits, score = candidates.logits[row, best], float(candidates.scores[row, best])
+                    answers[i] = Answer(depth, window, logits, score)
     return answers
 
 
-def _forget_outside(logits: Float[np.ndarray, "k h w"], window: Window, tomogram: Tomogram, plane: Plane) -> None:
+def _forget_outside(logits: Float[np.ndarray, "k h w"], place: Place, tomogram: Tomogram) -> None:
     """No object lies where a window reaches beyond its slice, whatever a segmenter makes of the filling there."""
-    row_axis, col_axis = in_plane_axes(plane)
-    _, place = window.overlap(tomogram.shape[row_axis], tomogram.shape[col_axis])
-    known = logits[(slice(None), *place)].copy()
+    row_axis, col_axis = in_plane_axes(place.plane)
+    _, inside = place.window.overlap(tomogram.shape[row_axis], tomogram.shape[col_axis])
+    known = logits[(slice(None), *inside)].copy()
     logits[:] = UNSEEN
-    logits[(slice(None), *place)] = known
+    logits[(slice(None), *inside)] = known
 
 
-def _same_size(places: Sequence[tuple[int, Window]]) -> dict[tuple[int, int], list[int]]:
+def _same_size(places: Sequence[Place]) -> dict[tuple[int, int], list[int]]:
     """Indices of the places by their window's size."""
     groups: dict[tuple[int, int], list[int]] = defaultdict(list)
-    for index, (_, window) in enumerate(places):
-        groups[window.height, window.width].append(index)
+    for index, place in enumerate(places):
+        groups[place.window.height, place.window.width].append(index)
     return groups
 
 
