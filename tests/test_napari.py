@@ -1,5 +1,6 @@
 """The napari plugin without a window: layers in, layers out."""
 
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -245,6 +246,13 @@ def test_clicks_of_another_program_are_positive_and_more_can_be_negative(bench: 
     assert [click.is_positive for click in bench.view(layer).clicks] == [True, True, False]
 
 
+def test_a_layer_without_clicks_has_the_colour_of_the_next(bench: Workbench) -> None:
+    layer = bench.add_kind("ribosome")
+    first = layer.current_face_color
+    mark(layer, is_positive=False)
+    assert first != layer.current_face_color
+
+
 @pytest.mark.parametrize("act", ["segment", "find"])
 def test_without_clicks_nothing_begins(bench: Workbench, act: str) -> None:
     bench.add_kind("ribosome")
@@ -297,6 +305,15 @@ def test_a_threshold_hides_and_shows(bench: Workbench) -> None:
         assert len(np.unique(labels.data)) == 1 + len(scores)
     assert bench.view(layer).threshold == 0.1
     assert len(bench.viewer.layers) == 5  # all layers were there already
+
+
+def test_a_particle_is_seen_in_every_slice_that_cuts_it(bench: Workbench) -> None:
+    found(bench)
+    points, dims = bench.viewer.layers["ribosome: found"], bench.viewer.dims
+    centre, radius = BLOBS[0][0], 4
+    for z, is_seen in ((centre, True), (centre + radius - 1, True), (centre + radius + 1, False)):
+        dims.set_point(0, world(points, (z, 0, 0))[0])
+        assert (points.get_value(world(points, (z, *BLOBS[0][1:])), world=True) == 0) == is_seen
 
 
 def test_the_active_layer_stays_active(bench: Workbench) -> None:
@@ -460,3 +477,68 @@ def test_the_files_are_those_of_the_command_line(bench: Workbench, tmp_path: Pat
 def test_nothing_to_export_is_said(bench: Workbench, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="nothing is shown"):
         finish(bench, bench.export(tmp_path / "out"))
+
+
+# -------------------------------------------------------------------------------------------------------------- window
+
+WINDOW = """
+import sys, time
+import numpy as np
+from napari.components import ViewerModel
+from cryosam import segmentation
+from cryosam.masks import InstanceMask, Segmentation
+from cryosam.ui.napari.panel import Panel
+from qtpy.QtWidgets import QApplication
+
+
+def answer(tomogram, prompts, config, **_):
+    masks = tuple(InstanceMask(tuple(int(c) for c in p), np.ones((1, 1, 1), bool)) for p in prompts.positive)
+    return Segmentation(tomogram.shape, np.zeros((0, 3)), np.zeros(0), (), prompt_masks=masks)
+
+
+segmentation.segment_prompts = answer
+app, viewer = QApplication([]), ViewerModel()  # a canvas would need OpenGL
+panel = Panel(viewer)
+viewer.add_image(np.random.default_rng(0).random((9, 11, 13), dtype=np.float32), name="tomo", scale=(3, 3, 3))
+
+
+def press(button):
+    button.native.click()
+    end = time.monotonic() + 60
+    while panel.cancel.enabled and time.monotonic() < end:
+        QApplication.processEvents()
+        time.sleep(0.01)
+
+
+press(panel.find)
+print(panel.said.value)
+press(panel.new_kind)
+press(panel.segment)
+print(panel.said.value)
+panel.clicks.value.add(np.array([(4.0, 5.0, 6.0)]))
+panel.diameter.value = "wide"
+press(panel.find)
+print(panel.said.value)
+press(panel.segment)
+print(np.argwhere(viewer.layers["clicked masks"].data).tolist(), panel.segment.enabled, panel.cancel.enabled)
+viewer.layers.clear()
+press(panel.new_kind)
+print(panel.said.value)
+"""
+
+
+def test_the_panel_does_in_a_window_what_its_buttons_say() -> None:
+    offscreen = {**os.environ, "QT_QPA_PLATFORM": "offscreen"}
+    there = [sys.executable, "-c", "from qtpy.QtWidgets import QApplication; QApplication([])"]
+    if subprocess.run(there, env=offscreen, capture_output=True, check=False).returncode:
+        pytest.skip("no Qt that opens a window: pip install pyqt6, and its system libraries")
+    # in a process of its own: Qt ends a process where an exception leaves one of its calls
+    ran = subprocess.run([sys.executable, "-c", WINDOW], env=offscreen, capture_output=True, text=True, check=False)
+    assert ran.returncode == 0, ran.stderr
+    assert ran.stdout.splitlines() == [
+        "Begin a kind of particle first, and click the middle of one",
+        "No clicks: choose a points layer, and click the middle of a particle in it",
+        "The diameter is a number of angstrom, got 'wide'",
+        "[[4, 5, 6]] True False",
+        "Open a tomogram first: drag its file into the window",
+    ]

@@ -31,7 +31,7 @@ CLICK, PARTICLE, OTHER = "click", "particle", "other"
 
 _NEGATIVE = "#ff4d4d"
 _BALL = "rescale_spherical"  # a point is a ball: it is seen in every slice that cuts it
-_WIDTH = 8.0  # voxels, of a click, and of a particle of unknown size
+_WIDTH = 6.0  # voxels, of a click, and of a particle of unknown size
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,13 +78,14 @@ def add_clicks(viewer: ViewerModel, image: layers.Image, name: str, colour: str)
         ndim=3,
         name=name,
         features={CLICK: np.zeros(0, dtype=object)},
+        feature_defaults={CLICK: PARTICLE},  # without it an empty layer has no colour, which napari's controls ask for
         face_color=CLICK,
         face_color_cycle={PARTICLE: colour, OTHER: _NEGATIVE},
+        symbol="cross",
         size=_WIDTH,
         projection_mode=_BALL,
         **placement(image),
     )
-    mark(layer, is_positive=True)
     layer.mode = "add"
     return layer
 
@@ -108,6 +109,8 @@ def add_found(
     viewer: ViewerModel, image: layers.Image, kind: Kind, size: Size | None, found: Sequence[Found]
 ) -> layers.Points:
     """A points layer of the particles found of a kind, rings as wide as the particles are."""
+    width = _WIDTH if size is None else size.diameter
+    _reach(viewer, width / 2 * np.abs(image.scale))
     return viewer.add_points(
         points_of(found),
         ndim=3,
@@ -115,7 +118,7 @@ def add_found(
         features=features_of(found),
         face_color="transparent",
         border_color=kind.colour,
-        size=_WIDTH if size is None else size.diameter,
+        size=width,
         projection_mode=_BALL,
         **placement(image),
     )
@@ -133,3 +136,11 @@ def features_of(found: Sequence[Found]) -> dict[str, Any]:
         "instance": np.array([each.instance for each in found], dtype=int),
         "candidate": np.array([each.candidate.id for each in found], dtype=int),
     }
+
+
+def _reach(viewer: ViewerModel, distance: np.ndarray) -> None:
+    """Look for balls that cut a slice up to a distance from it; napari looks no farther than its margins."""
+    for name in ("margin_left", "margin_right"):
+        margins = list(getattr(viewer.dims, name))
+        margins[-3:] = [max(old, new) for old, new in zip(margins[-3:], distance.tolist(), strict=True)]
+        setattr(viewer.dims, name, tuple(margins))

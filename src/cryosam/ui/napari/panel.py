@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from magicgui.widgets import (
+    ComboBox,
     Container,
     FloatSlider,
     Label,
@@ -13,7 +14,6 @@ from magicgui.widgets import (
     PushButton,
     RadioButtons,
     Widget,
-    create_widget,
 )
 from napari import layers
 from napari.components import ViewerModel
@@ -41,8 +41,8 @@ class Panel(Container[Widget]):
         self._benches: dict[layers.Image, Workbench] = {}
         self._worker: Any = None
         self._is_told = False  # while the panel shows a state, its widgets do not change it
-        self.image: Any = create_widget(annotation=layers.Image, label="Tomogram")
-        self.clicks: Any = create_widget(annotation=layers.Points, label="Clicks")
+        self.image = ComboBox(choices=self._images, label="Tomogram")
+        self.clicks = ComboBox(choices=self._points, label="Clicks")
         self.new_kind = PushButton(text="New kind of particle")
         self.next_click = RadioButtons(choices=list(_NEXT), label="Next click on")
         self.voxel_size = LineEdit(label="Voxel size, Å", tooltip="As the file or the layer says; type it if unknown")
@@ -62,16 +62,16 @@ class Panel(Container[Widget]):
         self._connect()
         self._show_image()
 
-    def run(self, steps: Iterator[Step]) -> None:
-        """Take steps in a thread, show how far they are, and then what came of them."""
+    def run(self, steps: Iterator[Step], success: str = "") -> None:
+        """Take steps in a thread, show how far they are, and then what came of them, or what to say in its place."""
         from napari.qt.threading import create_worker  # needs Qt, which the import of this module does not
 
-        def guarded() -> Generator[Step, None, str | None]:
+        def guarded() -> Generator[Step, None, str]:
             try:
                 yield from steps
             except CryosamError as error:  # napari would show it as a fault of the program, or not at all
                 return str(error)
-            return None
+            return success
 
         self._set_busy(True)
         ends = {"yielded": self._show_step, "returned": self._show_end, "finished": lambda: self._set_busy(False)}
@@ -91,7 +91,10 @@ class Panel(Container[Widget]):
         self.threshold.changed.connect(lambda: self._try(self._set_threshold))
         self.restore.changed.connect(lambda: self._try(lambda: self._bench().restore(self._layer())))
         self.export.changed.connect(lambda: self._try(self._export))
-        self._viewer.layers.events.removed.connect(self._forget)
+        events = self._viewer.layers.events
+        events.removed.connect(self._forget)
+        for event in (events.inserted, events.removed, events.renamed):
+            event.connect(self._list_layers)
 
     def _try(self, action: Callable[[], object]) -> None:
         """Do something at once; what the user must know is said in the panel."""
@@ -106,6 +109,19 @@ class Panel(Container[Widget]):
                 return
             if self.image.value in self._benches:
                 self._say(self._bench().summary())
+
+    def _images(self, _: Any) -> list[tuple[str, layers.Image]]:
+        return [(layer.name, layer) for layer in self._viewer.layers if isinstance(layer, layers.Image)]
+
+    def _points(self, _: Any) -> list[tuple[str, layers.Points]]:
+        """All points but those that were found."""
+        found = [layer for bench in self._benches.values() for layer in bench.found]
+        everything = [layer for layer in self._viewer.layers if isinstance(layer, layers.Points)]
+        return [(layer.name, layer) for layer in everything if layer not in found]
+
+    def _list_layers(self, _: Any = None) -> None:
+        self.image.reset_choices()
+        self.clicks.reset_choices()
 
     def _bench(self) -> Workbench:
         image = self.image.value
@@ -129,7 +145,6 @@ class Panel(Container[Widget]):
 
     def _begin_kind(self) -> None:
         layer = self._bench().add_kind()
-        self.clicks.reset_choices()
         self.clicks.value = layer
         self._viewer.layers.selection.active = layer
 
@@ -154,7 +169,7 @@ class Panel(Container[Widget]):
         bench = self._bench()
         folder = QFileDialog.getExistingDirectory(self.native, "A new or empty folder for the results")
         if folder:
-            self.run(bench.export(Path(folder)))
+            self.run(bench.export(Path(folder)), f"Results are in {folder}")
 
     def _forget(self, event: Any) -> None:
         bench = self._benches.pop(event.value, None)
@@ -192,11 +207,12 @@ class Panel(Container[Widget]):
         self.progress.value = step.done if step.total else 0
         self._say([f"{step.text}..."])
 
-    def _show_end(self, failure: str | None) -> None:
+    def _show_end(self, sentence: str) -> None:
         self._bench().draw()
+        self._list_layers()  # without the layers of what was found
         self._show_kind()
-        if failure:
-            self._say([failure])
+        if sentence:
+            self._say([sentence])
 
     def _set_busy(self, is_busy: bool) -> None:
         self.progress.visible = is_busy

@@ -98,11 +98,16 @@ class Workbench:
 
     def take(self, layer: layers.Points) -> int:
         """Take a points layer as clicks on a kind of its name; the kind's number."""
-        if layer in self._found.values():
+        if layer in self.found:
             raise InputError(f"{layer.name!r} is what was found; choose a layer with clicks, or begin a new kind")
         if layer not in self._kinds:
             self._kinds[layer] = self.session.add_kind(layer.name, self._next_colour())
         return self._kinds[layer]
+
+    @property
+    def found(self) -> list[layers.Points]:
+        """The points layers of what was found."""
+        return list(self._found.values())
 
     def view(self, layer: layers.Points) -> View:
         """What is known of a layer's kind: clicks, candidates, threshold, size."""
