@@ -316,6 +316,18 @@ def test_a_particle_is_seen_in_every_slice_that_cuts_it(bench: Workbench) -> Non
         assert (points.get_value(world(points, (z, *BLOBS[0][1:])), world=True) == 0) == is_seen
 
 
+@pytest.mark.parametrize("margin", [0.0, 20.0])
+def test_the_picture_stays_as_it_is(bench: Workbench, image: layers.Image, margin: float) -> None:
+    bench.viewer.dims.margin_left = bench.viewer.dims.margin_right = (margin,) * 3
+    image.projection_mode = "mean"
+    bench.viewer.dims.set_point(0, world(image, BLOBS[0])[0])
+    before = image._slice.image.raw.copy()
+    found(bench)
+    bench.viewer.dims.set_point(0, 0)
+    bench.viewer.dims.set_point(0, world(image, BLOBS[0])[0])
+    np.testing.assert_array_equal(image._slice.image.raw, before)
+
+
 def test_the_active_layer_stays_active(bench: Workbench) -> None:
     layer = found(bench)
     assert bench.viewer.layers.selection.active is layer

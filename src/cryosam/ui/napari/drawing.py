@@ -139,7 +139,17 @@ def features_of(found: Sequence[Found]) -> dict[str, Any]:
 
 
 def _reach(viewer: ViewerModel, distance: np.ndarray) -> None:
-    """Look for balls that cut a slice up to a distance from it; napari looks no farther than its margins."""
+    """Look for balls that cut a slice up to a distance from it; napari looks no farther than its margins.
+
+    Images would be averaged over the margins. They go on to show one slice, unless the user looks at thick ones: those
+    stay as they are.
+    """
+    images = [layer for layer in viewer.layers if isinstance(layer, layers.Image)]
+    if not any((*viewer.dims.margin_left, *viewer.dims.margin_right)):
+        for image in images:
+            image.projection_mode = "none"
+    if any(image.projection_mode != "none" for image in images):
+        return
     for name in ("margin_left", "margin_right"):
         margins = list(getattr(viewer.dims, name))
         margins[-3:] = [max(old, new) for old, new in zip(margins[-3:], distance.tolist(), strict=True)]
