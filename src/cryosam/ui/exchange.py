@@ -40,13 +40,14 @@ def write_all(session: Session, tomogram: int, folder: Path, command: str = "") 
         If nothing is shown.
     """
     shown, viewed = _shown(session, tomogram), session.tomograms[tomogram]
+    path = str(viewed.path) if viewed.path.exists() else viewed.name
     write_segmentation(
         folder,
         shown.segmentation,
         tomogram=viewed.tomogram,
         prompts=shown.prompts if len(shown.prompts) > 1 else shown.prompts[0],
         config=session.config,
-        run=RunInfo(command=command, input_path=str(viewed.path), origin_angstrom=viewed.info.origin_angstrom),
+        run=RunInfo(command=command, input_path=path, origin_angstrom=viewed.info.origin_angstrom),
     )
 
 

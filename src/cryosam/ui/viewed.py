@@ -4,6 +4,7 @@ import hashlib
 import threading
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from scipy import ndimage
 from cryosam.arrays import AnyVolume, Plane
 from cryosam.errors import TomogramError, UnknownItemError
 from cryosam.geometry import AXIS
-from cryosam.io import read_info, read_tomogram, read_volume
+from cryosam.io import VolumeInfo, read_info, read_tomogram, read_volume
 from cryosam.tomogram import Contrast, Tomogram, detect_contrast
 
 __all__ = ["Gallery", "Grey", "ViewedTomogram"]
@@ -75,7 +76,7 @@ class Grey:
 
 
 class ViewedTomogram:
-    """A file that was named to be looked at; nothing of it is read before it is needed.
+    """A tomogram to be looked at; nothing of its file is read before it is needed.
 
     Slices of plane z come from the memory-mapped file. Those of y and x would touch all of a large file, so a copy with
     one byte a voxel is made in a thread of its own as soon as the first slice is asked for, see `Gallery`.
@@ -88,6 +89,8 @@ class ViewedTomogram:
         Shown to the user.
     voxel_size_angstrom
         Edge of a voxel; it takes the place of what the header says.
+    tomogram
+        Its voxels where they are in memory; then no file is opened, and there need not be one.
 
     Raises
     ------
@@ -95,10 +98,21 @@ class ViewedTomogram:
         If the file is not a tomogram.
     """
 
-    def __init__(self, path: Path, name: str | None = None, voxel_size_angstrom: float | None = None) -> None:
+    def __init__(
+        self,
+        path: Path,
+        name: str | None = None,
+        voxel_size_angstrom: float | None = None,
+        tomogram: Tomogram | None = None,
+    ) -> None:
         self.path = path.absolute()
         self.name = name or path.name
-        self.info = read_info(path)
+        if tomogram is None:
+            self.info = read_info(path)
+        else:
+            self.info = VolumeInfo(path, "array", tomogram.shape, tomogram.data.dtype)
+            self.tomogram = tomogram
+            voxel_size_angstrom = voxel_size_angstrom or tomogram.voxel_size_angstrom
         if min(self.info.shape) == 1:
             raise TomogramError(f"{path}: a 2D image; a tomogram has three dimensions")
         self.shape = self.info.shape
@@ -107,6 +121,11 @@ class ViewedTomogram:
         self._copy: UInt8[np.ndarray, "z y x"] | None = None
         self._thread: threading.Thread | None = None
         self._is_dropped = False
+
+    def set_voxel_size(self, voxel_size_angstrom: float) -> None:
+        """Say how large a voxel is, in the place of what is known so far."""
+        self.tomogram = replace(self.tomogram, voxel_size_angstrom=voxel_size_angstrom)
+        self.voxel_size_angstrom = voxel_size_angstrom
 
     @cached_property
     def tomogram(self) -> Tomogram:
