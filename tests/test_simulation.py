@@ -98,7 +98,7 @@ def test_maps_of_the_user(small):
     counts = {"mine": 2, "clamp": 1}
     config = replace(SMALL, counts=counts, n_gold=0)
     first = simulate(config, {"mine": density, "clamp": make_complex("ring", 10.0)})
-    second = simulate(config, {"mine": 200 * density, "clamp": make_complex("ring", 10.0)})
+    second = simulate(config, {"mine": 256 * density, "clamp": make_complex("ring", 10.0)})
     assert first.kinds == ("mine", "clamp")
     assert _same(first, second)
     np.testing.assert_array_equal(first.tomogram.data, second.tomogram.data)

@@ -21,8 +21,10 @@ __all__ = [
     "add_clicks",
     "add_found",
     "clicks_in",
+    "features_of",
     "labels_of",
     "mark",
+    "points_of",
     "shown_of",
 ]
 
