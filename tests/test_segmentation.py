@@ -59,9 +59,21 @@ def test_one_click_finds_every_shell_and_no_ball() -> None:
 
 def test_with_enough_particles_there_are_probabilities_orientations_and_an_average() -> None:
     tomogram, centres, turns = scene(n_kind=14, n_other=6)
-    found = segment(tomogram, click(np.round(centres[0])))
+    stages, told = {}, []
+    found = segment(
+        tomogram,
+        click(np.round(centres[0])),
+        progress=lambda stage, done, total: stages.update({stage: (done, total)}),
+        so_far=lambda kind, points: told.append(points),
+    )
     scores = score_detections(found.points, centres[:14], 4.0)
     assert scores.f1 > 0.9
+    assert [score_detections(points, centres[:14], 4.0).recall > 0.5 for points in told] == [True, True]
+    assert {stage for stage, (done, total) in stages.items() if done == total} >= {
+        "segmenting",
+        "averaging",
+        "refining",
+    }
     assert found.average is not None
     assert found.rotations is not None
     assert len(found.rotations) == len(found.points)

@@ -65,7 +65,7 @@ def session(file: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Session]:
     def cube(point: Any) -> InstanceMask:
         return InstanceMask((8, 10, 12), np.ones((5, 5, 5), dtype=bool))
 
-    def segment(tomogram: Any, prompts: Any, config: Any, progress: Any = None) -> Segmentation:
+    def segment(tomogram: Any, prompts: Any, config: Any, progress: Any = None, **_: Any) -> Segmentation:
         points, scores, masks = np.array([POINT, [3, 4, 5]], dtype=float), np.array([0.9, 0.3]), (cube(0), cube(1))
         if progress:
             progress("segmenting", 1, 2)

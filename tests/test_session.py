@@ -96,16 +96,17 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
             provenance={"diameter_voxels": 4.5, "smoothing_voxels": 1.25},
         )
 
-    def segment(tomogram: Tomogram, prompts: PointPrompts, config: Config, progress: Any) -> Segmentation:
+    def segment(tomogram: Tomogram, prompts: PointPrompts, config: Config, progress: Any, so_far: Any) -> Segmentation:
         control.calls.append((prompts, config))
+        so_far(prompts.name, prompts.positive)
         for done in range(200):
             progress("segmenting", done, 200)
             if control.gate.wait(0.02):
                 break
         return found_by(prompts, tomogram.shape, control.scores)
 
-    def segment_kinds(tomogram: Tomogram, kinds: Any, config: Config, progress: Any) -> Segmentation:
-        return Segmentation.combine([segment(tomogram, each, config, progress) for each in kinds])
+    def segment_kinds(tomogram: Tomogram, kinds: Any, config: Config, progress: Any, so_far: Any) -> Segmentation:
+        return Segmentation.combine([segment(tomogram, each, config, progress, so_far) for each in kinds])
 
     monkeypatch.setattr(segmentation, "segment_prompts", segment_prompts)
     monkeypatch.setattr(segmentation, "segment", segment)
@@ -384,6 +385,20 @@ def test_judgements_outlive_another_search(session: Session, quick: SimpleNamesp
     assert view.candidates[2].point == (14.0, 29.0, 36.0)
     assert view.candidates[2].is_moved
     assert {by_hand} == {c.id for c in view.candidates} & {by_hand, first.id, second.id, third.id}
+
+
+def test_a_search_tells_what_it_has_so_far(session: Session, quick: SimpleNamespace) -> None:
+    told: list[tuple[str, dict[str, Any]]] = []
+    session.subscribe(lambda event, content: told.append((event, content)))
+    kinds = [session.add_kind(name, BLUE) for name in ("ribosome", "proteasome")]
+    for kind, blob in zip(kinds, BLOBS, strict=False):
+        session.add_click(0, kind, blob)
+    job = session.find(0, kinds)
+    wait(session)
+    so_far = [content for event, content in told if event == "so_far"]
+    assert so_far == [
+        {"job": job, "kind": kind, "points": [list(blob)]} for kind, blob in zip(kinds, BLOBS, strict=False)
+    ]
 
 
 def test_a_search_is_cancelled(session: Session, quick: SimpleNamespace) -> None:

@@ -93,7 +93,10 @@ def test_what_belongs_to_another_kind_does_not_count(monkeypatch):
 
 
 def test_segment_tells_it_when_asked() -> None:
-    plain, found = segment(phantom(), click(BALLS[0])), segment(phantom(), click(BALLS[0]), n_trials=2)
+    told = []
+    plain = segment(phantom(), click(BALLS[0]))
+    found = segment(phantom(), click(BALLS[0]), n_trials=2, so_far=lambda kind, points: told.append((kind, points)))
+    assert len(told) == 1  # of the user's click alone, not of the trials
     assert plain.trust is None
     np.testing.assert_array_equal(found.points, plain.points)
     assert found.trust is not None

@@ -107,22 +107,31 @@ export function drawClick(pen: Pen, click: Pick<Click, "point" | "positive">, co
   context.restore();
 }
 
+/** The circle in which a slice cuts a ball. */
+export function drawRing(pen: Pen, point: Point, colour: string, reach: number): void {
+  const { context, frame, index, unit } = pen;
+  const away = Math.abs(point[SHOWN[frame.plane].normal] - index);
+  if (away > reach) return;
+  const [x, y] = toScreen(frame, point);
+  const radius = Math.sqrt(Math.max(reach * reach - away * away, 4)) * frame.zoom;
+  context.save();
+  context.beginPath();
+  context.arc(x, y, radius, 0, 2 * Math.PI);
+  context.strokeStyle = colour;
+  context.lineWidth = 1.4 * unit;
+  context.setLineDash([4 * unit, 3 * unit]);
+  context.stroke();
+  context.restore();
+}
+
 /** A handle on the selected particle, and a ring for one that has no mask. */
 export function drawCentre(pen: Pen, candidate: Candidate, colour: string, isSelected: boolean, reach: number): void {
   const { context, frame, index, unit } = pen;
   const away = Math.abs(candidate.point[SHOWN[frame.plane].normal] - index);
   if (away > reach) return;
+  if (!isSelected || candidate.n_voxels === 0) drawRing(pen, candidate.point, colour, reach);
   const [x, y] = toScreen(frame, candidate.point);
   context.save();
-  if (!isSelected || candidate.n_voxels === 0) {
-    const radius = Math.sqrt(Math.max(reach * reach - away * away, 4)) * frame.zoom;
-    context.beginPath();
-    context.arc(x, y, radius, 0, 2 * Math.PI);
-    context.strokeStyle = colour;
-    context.lineWidth = 1.4 * unit;
-    context.setLineDash([4 * unit, 3 * unit]);
-    context.stroke();
-  }
   if (isSelected) {
     context.setLineDash([]);
     context.beginPath();

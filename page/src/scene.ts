@@ -6,7 +6,7 @@ import type { Frame, Plane, Point } from "./geometry";
 import { SHOWN } from "./geometry";
 import { greyTable, paintSlice } from "./lut";
 import type { Pen, Stroke } from "./overlay";
-import { drawCentre, drawClick, drawCrosshair, drawOutline, drawScaleBar } from "./overlay";
+import { drawCentre, drawClick, drawCrosshair, drawOutline, drawRing, drawScaleBar } from "./overlay";
 import { outlinesOf, slices, outlines, sliceNear } from "./slices";
 import * as state from "./state";
 
@@ -100,6 +100,7 @@ function strokeOf(candidate: Candidate, kind: number, colour: string, isSelected
 /** Clicks, the selected candidate's handle, and rings for what has no mask. */
 function readMarks(moved: Point | null): ((pen: Pen) => void)[] {
   const marks: ((pen: Pen) => void)[] = [];
+  const isSearched = state.job.value?.tomogram === state.tomogram.value?.id;
   for (const { id, colour } of state.session.value?.kinds ?? []) {
     if (state.hiddenKinds.value.has(id)) continue;
     const view = state.kindViews.value[String(id)];
@@ -112,6 +113,8 @@ function readMarks(moved: Point | null): ((pen: Pen) => void)[] {
       const drawn = isSelected && moved ? { ...candidate, point: moved } : candidate;
       marks.push((pen) => drawCentre(pen, drawn, colour, isSelected, reach));
     }
+    if (isSearched)
+      for (const point of state.soFar.value[id] ?? []) marks.push((pen) => drawRing(pen, point, colour, reach));
     for (const click of view?.clicks ?? []) marks.push((pen) => drawClick(pen, click, colour, false));
     for (const click of state.pendingClicks.value)
       if (click.kind === id) marks.push((pen) => drawClick(pen, click, colour, true));

@@ -12,6 +12,8 @@ export const session = signal<Session | null>(null);
 /** Candidates of the tomogram shown, by kind, best first. */
 export const candidates = signal<Readonly<Record<string, readonly Candidate[]>>>({});
 export const job = signal<Job | null>(null);
+/** Places that look like a kind while the search for it goes on, by kind. */
+export const soFar = signal<Readonly<Record<number, readonly Point[]>>>({});
 export const connection = signal<"connecting" | "open" | "lost" | "denied">("connecting");
 /** Grows when outlines, thumbnails or meshes may have changed. */
 export const contentVersion = signal(0);

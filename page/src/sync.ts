@@ -3,7 +3,8 @@
 import { batch, effect } from "@preact/signals";
 import { ApiError, getCandidates, getSession } from "./api";
 import type { Job } from "./api";
-import { candidates, connection, contentVersion, job, notify, selected, session, tomogram } from "./state";
+import type { Point } from "./geometry";
+import { candidates, connection, contentVersion, job, notify, selected, session, soFar, tomogram } from "./state";
 
 let reading: Promise<void> | null = null;
 let again = false;
@@ -34,6 +35,7 @@ async function read(): Promise<void> {
       const isSame = known && JSON.stringify(known) === JSON.stringify(next.tomograms);
       session.value = isSame ? { ...next, tomograms: known } : next;
       job.value = next.job;
+      if (!next.job) soFar.value = {};
       connection.value = "open";
     });
     if (next.revision !== before) await readCandidates();
@@ -68,6 +70,10 @@ export function followServer(): void {
     events.addEventListener("session", () => void refresh());
     events.addEventListener("job", (event) => {
       job.value = JSON.parse((event as MessageEvent<string>).data) as Job;
+    });
+    events.addEventListener("so_far", (event) => {
+      const told = JSON.parse((event as MessageEvent<string>).data) as { kind: number; points: readonly Point[] };
+      soFar.value = { ...soFar.value, [told.kind]: told.points };
     });
     events.addEventListener("done", (event) => {
       const { error } = JSON.parse((event as MessageEvent<string>).data) as { error: string | null };

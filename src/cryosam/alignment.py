@@ -6,7 +6,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 from scipy.spatial.transform import Rotation
 
-from cryosam.arrays import Points, Scores
+from cryosam.arrays import Points, Progress, Scores
 from cryosam.calibration import KindEvidence, fisher_z, kind_evidence
 from cryosam.config import AlignmentConfig
 from cryosam.masks import Average
@@ -70,6 +70,7 @@ def align(
     device: str = "cpu",
     *,
     likeness: Scores | None = None,
+    progress: Progress | None = None,
 ) -> Alignment:
     """Average the particles that are most like some of them, and compare all with the average.
 
@@ -92,6 +93,8 @@ def align(
         Where to compute.
     likeness
         ``(n,)`` in [0, 1], how like the kind each particle is in other ways; 0 rules it out. None knows of none.
+    progress
+        Called with the number of averages made.
 
     Examples
     --------
@@ -120,7 +123,9 @@ def align(
     ranking = _standardised(evidence_alone, unsettled) + np.clip(in_other_ways, -_FARTHEST, _FARTHEST)
     ranking[starts] = np.inf
     n_members = _FIRST_MEMBERS
-    for _ in range(config.n_averages):
+    for done in range(config.n_averages):
+        if progress is not None:
+            progress("averaging", done, config.n_averages)
         ranking = np.where(possible, ranking, -np.inf)
         members = np.argsort(-ranking, kind="stable")[: min(n_members, max(1, np.count_nonzero(possible)))]
         boxes = cut.cut(points[members])
@@ -136,6 +141,8 @@ def align(
         ranking = evidence.total
         n_probable = np.count_nonzero(evidence.probabilities[possible] > _EVEN_ODDS)
         n_members = int(np.clip(n_probable, _LEAST_MEMBERS, min(config.max_members, _GROWTH * len(members))))
+    if progress is not None:
+        progress("averaging", config.n_averages, config.n_averages)
     return Alignment(
         correlations=correlations,
         evidence=evidence,

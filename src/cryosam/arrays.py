@@ -21,6 +21,7 @@ __all__ = [
     "Points",
     "Progress",
     "Scores",
+    "SoFar",
     "Volume",
 ]
 
@@ -40,3 +41,6 @@ Scores = Float[np.ndarray, " n"]
 
 Progress = Callable[[str, int, int], None]
 """Called as ``progress(stage, done, total)``; core code never prints."""
+
+SoFar = Callable[[str, Points], None]
+"""Called as ``so_far(kind, points)`` with what looks like the kind before a search has ended."""

@@ -8,7 +8,7 @@ from jaxtyping import Float, Int
 from scipy.spatial.transform import Rotation
 from torch import Tensor
 
-from cryosam.arrays import Points
+from cryosam.arrays import Points, Progress
 from cryosam.config import AlignmentConfig
 from cryosam.masks import Average
 from cryosam.subtomograms import Subtomograms, merge, shifts_within, turn_back, uniform_rotations
@@ -56,6 +56,8 @@ def refine(
     diameter: float,
     config: AlignmentConfig,
     device: str = "cpu",
+    *,
+    progress: Progress | None = None,
 ) -> Refinement:
     """Find out how each particle lies, from a coarse average of them.
 
@@ -78,6 +80,8 @@ def refine(
         Rotations and tilts.
     device
         Where to compute.
+    progress
+        Called with the number of particles compared, each of them several times.
     """
     centres = points
     ways, points = _coarse_ways(tomogram, points, average, diameter, config, device)
@@ -85,13 +89,16 @@ def refine(
     cut = Subtomograms.of(tomogram, diameter, size_px=_SIZE_PX, detail=detail, max_tilt=config.max_tilt, device=device)
     frame, shifts, n = cut.frame, shifts_within(_SHIFT_PX), len(points)
     folds = np.array_split(np.random.default_rng(0).permutation(n), min(_FOLDS, n))
-    still = np.zeros((n, 3))
+    still, done, n_steps = np.zeros((n, 3)), 0, n * len(_STEPS)
     for degrees in _STEPS:
         boxes = cut.cut(points)
         spectra = frame.spectra(boxes)
         parts = turn_back(frame, boxes, Rotation.concatenate([way[:1] for way in ways]), still)
         moves, turns = np.zeros((n, 3)), [way[:1] for way in ways]
         for fold in folds:
+            if progress is not None:
+                progress("refining", done, n_steps)
+            done += len(fold)
             others = np.setdiff1d(np.arange(n), fold)
             held_out = merge(frame, *(part[others] for part in parts))
             for i in fold:
@@ -100,6 +107,8 @@ def refine(
                 turns[i] = tried[found.rotation[:1]]
                 moves[i] = cut.step * shifts[int(found.shift[0])]
         ways, points = turns, points + moves
+    if progress is not None:
+        progress("refining", n_steps, n_steps)
     rotations = Rotation.concatenate(ways)
     points = points + rotations.apply(np.median(rotations.inv().apply(centres - points), axis=0))
     has_strayed = np.linalg.norm(points - centres, axis=1) > _FARTHEST * diameter  # onto a neighbour, say

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from cryosam.arrays import Mask, Points, Progress
+from cryosam.arrays import Mask, Points, Progress, SoFar
 from cryosam.backends import PromptSegmenter, VolumeDescriptor, load_features, load_segmenter
 from cryosam.cache import FeatureCache, entry_key
 from cryosam.config import Config
@@ -34,6 +34,7 @@ class Run:
     cache: FeatureCache | None
     progress: Progress | None
     provenance: dict[str, str | float]
+    so_far: SoFar | None = None
     warnings: list[str] = field(default_factory=list)
     _field: tuple[float, str, FeatureField] | None = None
 
@@ -46,6 +47,7 @@ class Run:
         search_mask: Mask | None = None,
         cache: FeatureCache | None = None,
         progress: Progress | None = None,
+        so_far: SoFar | None = None,
     ) -> "Run":
         """Check the input and prepare the intensities; ``clicks`` lie on particles and tell the contrast."""
         config = config or Config()
@@ -58,7 +60,7 @@ class Run:
         contrast = detect_contrast(tomogram, clicks) if choice == "auto" else choice
         normalised = normalise(tomogram, contrast, config.tomogram.percentiles)
         provenance: dict[str, str | float] = {"contrast": contrast, "segmenter_digest": segmenter.digest}
-        return cls(tomogram, normalised, config, segmenter, diameter, search_mask, cache, progress, provenance)
+        return cls(tomogram, normalised, config, segmenter, diameter, search_mask, cache, progress, provenance, so_far)
 
     def for_next_kind(self) -> "Run":
         """A run on the same tomogram without what was decided and said of this kind."""

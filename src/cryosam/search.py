@@ -101,9 +101,11 @@ def search(run: Run, prompts: PointPrompts) -> Candidates:
     """
     prompted = look(run, prompts, is_search=True)
     found = _rank(run, prompts, prompted)
+    _tell(run, prompts, found)
     knows_volumes = run.config.matching.volume_tolerance is not None
     if run.config.alignment.is_on and knows_volumes and np.count_nonzero(found.scores) >= _ENOUGH_TO_AVERAGE:
         found = _compare(run, prompts.positive, found)
+        _tell(run, prompts, found)
         wider = _widen(run, found)
         found = _compare(run, prompts.positive, wider) if len(wider.points) > len(found.points) else found
         found = _divide(run, prompts, found)
@@ -125,6 +127,12 @@ def with_threshold(run: Run, found: Candidates) -> Candidates:
         share = matching.max_false_discovery
         threshold = _EVEN_ODDS if share is None else limit_false_discovery(found.scores, share)
     return replace(found, threshold=threshold)
+
+
+def _tell(run: Run, prompts: PointPrompts, found: Candidates) -> None:
+    """Show what looks like the kind before the search has ended."""
+    if run.so_far is not None:
+        run.so_far(prompts.name, found.points[found.scores >= with_threshold(run, found).threshold])
 
 
 def _rank(run: Run, prompts: PointPrompts, prompted: Prompted) -> Candidates:
@@ -248,7 +256,16 @@ def _compare(run: Run, clicks: Points, found: Candidates) -> Candidates:
     starts = clicked if len(clicked) else np.zeros(1, dtype=int)
     settings, device, possible = run.config.alignment, resolve_device(run.config.device), found.scores > 0
     with run.timed("aligning"):
-        aligned = align(run.normalised, found.points, starts, found.diameter, settings, device, likeness=found.scores)
+        aligned = align(
+            run.normalised,
+            found.points,
+            starts,
+            found.diameter,
+            settings,
+            device,
+            likeness=found.scores,
+            progress=run.progress,
+        )
     typical = found.points[int(np.argmax(np.where(possible, aligned.correlations, -1)))]
     run.provenance["most_typical"] = ",".join(f"{c:.0f}" for c in typical)
     run.provenance["separation"] = round(aligned.evidence.separation, 2)

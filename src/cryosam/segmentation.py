@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from cryosam.arrays import Mask, Points, Progress
+from cryosam.arrays import Mask, Points, Progress, SoFar
 from cryosam.backends import resolve_device
 from cryosam.cache import FeatureCache
 from cryosam.competition import compete
@@ -37,6 +37,7 @@ def segment(
     cache: FeatureCache | None = None,
     n_trials: int = 0,
     progress: Progress | None = None,
+    so_far: SoFar | None = None,
 ) -> Segmentation:
     """Segment the prompted particles, find every particle of the kind, and segment each.
 
@@ -56,6 +57,9 @@ def segment(
         Other clicks from which the kind is searched for too, to tell how much the answer depends on the click.
     progress
         Called as ``progress(stage, done, total)``.
+    so_far
+        Called as ``so_far(prompts.name, points)`` with the places that look like the kind, each time the search knows
+        more of them.
 
     Returns
     -------
@@ -83,7 +87,7 @@ def segment(
     2
     """
     prompts.validate(tomogram.shape)
-    run = Run.start(tomogram, prompts.positive, config, search_mask, cache, progress)
+    run = Run.start(tomogram, prompts.positive, config, search_mask, cache, progress, so_far)
     found = _accept(run, search(run, prompts), prompts.name)
     return _with_trust(run, prompts, found, n_trials, _points_of([])) if n_trials else found
 
@@ -97,6 +101,7 @@ def segment_kinds(
     cache: FeatureCache | None = None,
     n_trials: int = 0,
     progress: Progress | None = None,
+    so_far: SoFar | None = None,
 ) -> Segmentation:
     """Find and segment every particle of several kinds, each of which has its own clicks and a name.
 
@@ -106,7 +111,7 @@ def segment_kinds(
     ----------
     kinds
         Clicks on each kind; their names differ.
-    tomogram, config, search_mask, cache, n_trials, progress
+    tomogram, config, search_mask, cache, n_trials, progress, so_far
         As in `segment`. A diameter that the configuration gives holds for all kinds.
 
     Returns
@@ -129,7 +134,7 @@ def segment_kinds(
     for prompts in kinds:
         prompts.validate(tomogram.shape)
     clicks = np.concatenate([prompts.positive for prompts in kinds])
-    runs = [Run.start(tomogram, clicks, config, search_mask, cache, progress)]
+    runs = [Run.start(tomogram, clicks, config, search_mask, cache, progress, so_far)]
     found = [search(runs[0], kinds[0])]
     for prompts in kinds[1:]:
         runs.append(runs[-1].for_next_kind())
@@ -191,7 +196,9 @@ def _accept(run: Run, found: Candidates, kind: str) -> Segmentation:
     if average is not None and run.config.alignment.is_refined and len(points) >= _ENOUGH_TO_REFINE:
         device = resolve_device(run.config.device)
         with run.timed("refining"):
-            refined = refine(run.normalised, points, average, found.diameter, run.config.alignment, device)
+            refined = refine(
+                run.normalised, points, average, found.diameter, run.config.alignment, device, progress=run.progress
+            )
         points, average, rotations = refined.points, refined.average, refined.rotations
         run.provenance["resolution_voxels"] = round(refined.resolution, 2)
     return _result(

@@ -1,5 +1,7 @@
 """How much an answer depends on the click: the kind is searched for from other clicks, and the answers are compared."""
 
+from dataclasses import replace
+
 import numpy as np
 from jaxtyping import Float
 from scipy.sparse.csgraph import connected_components
@@ -54,7 +56,7 @@ def assess(
     answers, clicked = [found.points], _centre(prompts.positive[0], found.prompt_masks[0])
     for clicks in trials:
         with run.timed("trials"):
-            again = run.for_next_kind()
+            again = replace(run.for_next_kind(), so_far=None)
             points = np.concatenate([clicks, prompts.negative])
             candidates = search(again, PointPrompts(points, np.arange(len(points)) < len(clicks), prompts.name))
         accepted = candidates.points[candidates.scores >= candidates.threshold]

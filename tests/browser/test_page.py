@@ -121,6 +121,7 @@ def test_from_one_click_and_two_buttons_to_a_star_file(page, rings, tmp_path) ->
     assert click["has_mask"]
     np.testing.assert_allclose(click["point"], centres[CLICKED], atol=1)
     page.get_by_role("button", name="Find all").click()
+    sync_api.expect(page.get_by_test_id("so-far")).to_be_visible(timeout=PATIENCE)
     sync_api.expect(page.get_by_test_id("shown-count")).to_be_visible(timeout=PATIENCE)
     with page.expect_download() as download:
         page.get_by_role("link", name="Export STAR").click()

@@ -1,7 +1,7 @@
 import { useSignal } from "@preact/signals";
 import * as actions from "../actions";
 import { Icon } from "../icons";
-import { job, kind, kindView, kindViews, session, tomogram } from "../state";
+import { job, kind, kindView, kindViews, session, soFar, tomogram } from "../state";
 
 /** Kinds with at least one positive click in the tomogram shown. */
 function clickedKinds(): number[] {
@@ -66,6 +66,7 @@ export function Find() {
 
 function Progress() {
   const { done, total, stage, state, tomogram: where } = job.value!;
+  const n = Object.values(soFar.value).reduce((sum, points) => sum + points.length, 0);
   const share = total ? Math.min(done / total, 1) : null;
   const name = session.value?.tomograms.find((t) => t.id === where)?.name;
   const text = state === "cancelling" ? "Cancelling" : stage.charAt(0).toUpperCase() + stage.slice(1);
@@ -76,6 +77,7 @@ function Progress() {
           <strong role="status">{text}</strong>
           <span class="muted">
             {where !== tomogram.value?.id ? `in ${name}` : share === null ? "" : `${done} of ${total}`}
+            {n > 0 && <span data-testid="so-far">{`, ${n} so far`}</span>}
           </span>
         </div>
         <button class="button" disabled={state === "cancelling"} onClick={() => void actions.cancel()}>

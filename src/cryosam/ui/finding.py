@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 from scipy.spatial import cKDTree
 
-from cryosam.arrays import Progress
+from cryosam.arrays import Points, Progress
 from cryosam.config import Config
 from cryosam.masks import Segmentation
 from cryosam.prompts import PointPrompts
@@ -20,7 +20,13 @@ _UNKNOWN = 16.0  # voxels, of a kind of which no mask was made
 _SAME = 0.5  # of the diameter: an earlier candidate this near is the same particle
 
 
-def find(tomogram: Tomogram, views: Mapping[int, View], config: Config, progress: Progress) -> dict[int, Segmentation]:
+def find(
+    tomogram: Tomogram,
+    views: Mapping[int, View],
+    config: Config,
+    progress: Progress,
+    so_far: Callable[[int, Points], None],
+) -> dict[int, Segmentation]:
     """Search a tomogram for one kind, or for several that compete for each particle.
 
     Parameters
@@ -33,6 +39,8 @@ def find(tomogram: Tomogram, views: Mapping[int, View], config: Config, progress
         Settings.
     progress
         Called as ``progress(stage, done, total)``; what it raises ends the search.
+    so_far
+        Called with a kind and the places that look like it, before the search has ended.
 
     Returns
     -------
@@ -42,9 +50,15 @@ def find(tomogram: Tomogram, views: Mapping[int, View], config: Config, progress
     from cryosam import segmentation  # torch takes seconds to import
 
     prompts = [_prompts(view.clicks, f"kind-{kind}") for kind, view in views.items()]
+    numbers = {each.name: kind for each, kind in zip(prompts, views, strict=True)}
+
+    def tell(name: str, points: Points) -> None:
+        so_far(numbers[name], points)
+
     if len(prompts) == 1:
-        return {kind: segmentation.segment(tomogram, prompts[0], config, progress=progress) for kind in views}
-    found = segmentation.segment_kinds(tomogram, prompts, config, progress=progress)
+        found = segmentation.segment(tomogram, prompts[0], config, progress=progress, so_far=tell)
+        return dict.fromkeys(views, found)
+    found = segmentation.segment_kinds(tomogram, prompts, config, progress=progress, so_far=tell)
     return dict(zip(views, found.kinds, strict=True))
 
 

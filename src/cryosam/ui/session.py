@@ -185,8 +185,14 @@ class Session:
         if config.diameter_angstrom is not None:
             viewed.tomogram.voxels(config.diameter_angstrom)
 
+        job = Job(self._history.next_id(), tomogram, next(iter(views)) if len(views) == 1 else None)
+
+        def tell(kind_id: int, points: Points) -> None:
+            content = {"job": job.id, "kind": kind_id, "points": points.round(1).tolist()}
+            self._history.tell("so_far", content)
+
         def work(progress: Progress) -> None:
-            found = find(viewed.tomogram, views, config, progress)
+            found = find(viewed.tomogram, views, config, progress, tell)
             progress("finishing", 1, 1)  # the last chance to be cancelled
 
             def change(state: State) -> State:
@@ -199,7 +205,6 @@ class Session:
 
             self._history.change(change, None)
 
-        job = Job(self._history.next_id(), tomogram, next(iter(views)) if len(views) == 1 else None)
         self._worker.start(job, work)
         return job.id
 
