@@ -18,7 +18,7 @@ from cryosam.subtomograms import (
     turn_back,
     uniform_rotations,
 )
-from cryosam.tomogram import Tomogram
+from cryosam.tomogram import Voxels
 
 __all__ = ["Alignment", "align"]
 
@@ -62,7 +62,7 @@ class Alignment:
 
 
 def align(
-    tomogram: Tomogram,
+    tomogram: Voxels,
     points: Points,
     starts: Int[np.ndarray, " k"],
     diameter: float,
@@ -98,6 +98,7 @@ def align(
 
     Examples
     --------
+    >>> from cryosam.tomogram import Tomogram
     >>> rng = np.random.default_rng(0)
     >>> volume = rng.normal(0, 0.02, (40, 60, 60)).astype(np.float32)
     >>> centres = np.array([[20.0, 15, 15], [20, 15, 45], [20, 45, 15]])

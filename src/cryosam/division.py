@@ -20,7 +20,7 @@ from cryosam.subtomograms import (
     turn_back,
     uniform_rotations,
 )
-from cryosam.tomogram import Tomogram
+from cryosam.tomogram import Voxels
 
 __all__ = ["Division", "divide"]
 
@@ -60,7 +60,7 @@ class Division:
 
 
 def divide(
-    tomogram: Tomogram,
+    tomogram: Voxels,
     points: Points,
     positive: Int[np.ndarray, " p"],
     negative: Int[np.ndarray, " q"],
@@ -97,6 +97,7 @@ def divide(
 
     Examples
     --------
+    >>> from cryosam.tomogram import Tomogram
     >>> rng = np.random.default_rng(0)
     >>> volume = rng.normal(0, 0.02, (40, 80, 100)).astype(np.float32)
     >>> centres = np.array([[20.0, y, x] for y in (15, 45) for x in (15, 40, 65)])

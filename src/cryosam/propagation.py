@@ -17,7 +17,7 @@ from cryosam.config import Fusion, PropagationConfig
 from cryosam.geometry import AXIS, Window, in_plane_axes
 from cryosam.masks import InstanceMask
 from cryosam.slices import BATCH, UNSEEN, Answer, Place, ask, depth_of, window_of
-from cryosam.tomogram import Tomogram
+from cryosam.tomogram import Voxels
 
 __all__ = ["follow", "propagate"]
 
@@ -39,7 +39,7 @@ class _Walk:
 
 
 def propagate(
-    tomogram: Tomogram,
+    tomogram: Voxels,
     points: Points,
     segmenter: PromptSegmenter,
     config: PropagationConfig,
@@ -75,6 +75,7 @@ def propagate(
     Examples
     --------
     >>> from cryosam.backends.classical import ClassicalSegmenter
+    >>> from cryosam.tomogram import Tomogram
     >>> z, y, x = np.mgrid[:20, :22, :24]
     >>> ball = np.exp(-((z - 9) ** 2 + (y - 10) ** 2 + (x - 11) ** 2) / 20).astype(np.float32)
     >>> (mask,) = propagate(Tomogram(ball), np.array([[9.0, 10.0, 11.0]]), ClassicalSegmenter(), PropagationConfig())
@@ -94,7 +95,7 @@ def propagate(
 
 
 def follow(
-    tomogram: Tomogram,
+    tomogram: Voxels,
     point: Float[np.ndarray, " 3"],
     segmenter: PromptSegmenter,
     config: PropagationConfig,
@@ -146,7 +147,7 @@ def _width(walks: Sequence[_Walk]) -> float:
 
 
 def _walk_all(
-    tomogram: Tomogram,
+    tomogram: Voxels,
     points: Points,
     segmenter: PromptSegmenter,
     config: PropagationConfig,
@@ -170,7 +171,7 @@ def _walk_all(
 
 
 def _advance(
-    tomogram: Tomogram,
+    tomogram: Voxels,
     walks: Sequence[_Walk],
     segmenter: PromptSegmenter,
     limit: float,
@@ -204,7 +205,7 @@ def _advance(
 
 
 def _first_window(
-    tomogram: Tomogram, point: Float[np.ndarray, " 3"], plane: Plane, config: PropagationConfig, diameter: float | None
+    tomogram: Voxels, point: Float[np.ndarray, " 3"], plane: Plane, config: PropagationConfig, diameter: float | None
 ) -> Place:
     """Window through a point: the whole slice, or a square around the point."""
     if config.window_diameters == 0:

@@ -12,7 +12,7 @@ from cryosam.arrays import Points, Progress
 from cryosam.config import AlignmentConfig
 from cryosam.masks import Average
 from cryosam.subtomograms import Subtomograms, merge, shifts_within, turn_back, uniform_rotations
-from cryosam.tomogram import Tomogram
+from cryosam.tomogram import Voxels
 
 __all__ = ["Refinement", "refine"]
 
@@ -50,7 +50,7 @@ class Refinement:
 
 
 def refine(
-    tomogram: Tomogram,
+    tomogram: Voxels,
     points: Points,
     average: Average,
     diameter: float,
@@ -120,7 +120,7 @@ def refine(
 
 
 def _coarse_ways(
-    tomogram: Tomogram, points: Points, average: Average, diameter: float, config: AlignmentConfig, device: str
+    tomogram: Voxels, points: Points, average: Average, diameter: float, config: AlignmentConfig, device: str
 ) -> tuple[list[Rotation], Points]:
     """The rotations, best first and apart from each other, in which each particle fits the average; moved points."""
     cut = Subtomograms.coarse(tomogram, diameter, config, device)

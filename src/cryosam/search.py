@@ -70,7 +70,9 @@ def look(run: Run, prompts: PointPrompts, *, is_search: bool) -> Prompted:
     """Segment what lies under the clicks; in a search the rest of the tomogram bears the masks out."""
     settings, clicks = run.config.propagation, prompts.positive
     with run.timed("prompts"):
-        first = first_look(run.normalised, clicks, run.segmenter, settings, run.given_diameter, run.progress)
+        first = first_look(
+            run.normalised, clicks, run.segmenter, settings, run.given_diameter, run.workspace, run.progress
+        )
     if run.given_diameter is not None or settings.window_diameters == 0:  # whole slices know no size
         return first
     support = None

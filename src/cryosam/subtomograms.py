@@ -15,7 +15,7 @@ from torch.nn import functional
 
 from cryosam.arrays import Points, Scores
 from cryosam.config import AlignmentConfig
-from cryosam.tomogram import Tomogram
+from cryosam.tomogram import Voxels
 
 __all__ = [
     "Found",
@@ -46,8 +46,8 @@ class Subtomograms:
 
     Parameters
     ----------
-    volume
-        ``(z, y, x)`` of the tomogram.
+    voxels
+        Of the tomogram, normalised.
     step
         Voxels a pixel of a box.
     frame
@@ -56,14 +56,14 @@ class Subtomograms:
         ``(m, edge, edge, edge)`` boxes without regard to what is there.
     """
 
-    volume: Float[Tensor, "z y x"]
+    voxels: Voxels
     step: float
     frame: "Frame"
     background: Float[Tensor, "m e e e"]
 
     @classmethod
     def of(
-        cls, tomogram: Tomogram, diameter: float, *, size_px: int, detail: float, max_tilt: float, device: str
+        cls, tomogram: Voxels, diameter: float, *, size_px: int, detail: float, max_tilt: float, device: str
     ) -> "Subtomograms":
         """Boxes for particles of a diameter in voxels.
 
@@ -83,23 +83,22 @@ class Subtomograms:
             Where to compute.
         """
         step = max(1.0, diameter / size_px)
-        volume = torch.from_numpy(np.ascontiguousarray(tomogram.data, dtype=np.float32)).to(device)
         frame = Frame.around(diameter / step, detail / step, max_tilt, device)
         margin = np.minimum(frame.edge * step / 2, (np.array(tomogram.shape) - 1) / 2)
         random = np.random.default_rng(0)
         somewhere = random.uniform(margin, np.array(tomogram.shape) - 1 - margin, (_N_BACKGROUND, 3))
-        background = frame.masked(_boxes(volume, somewhere, frame.edge, step))
-        return cls(volume, step, frame.whitened(background), background)
+        background = frame.masked(_boxes(tomogram, somewhere, frame.edge, step, device))
+        return cls(tomogram, step, frame.whitened(background), background)
 
     @classmethod
-    def coarse(cls, tomogram: Tomogram, diameter: float, config: AlignmentConfig, device: str) -> "Subtomograms":
+    def coarse(cls, tomogram: Voxels, diameter: float, config: AlignmentConfig, device: str) -> "Subtomograms":
         """Boxes with the detail that a search over all rotations resolves; parameters as in `of`."""
         detail = max(config.resolution, _COARSE_DETAIL * diameter)
         return cls.of(tomogram, diameter, size_px=_COARSE_PX, detail=detail, max_tilt=config.max_tilt, device=device)
 
     def cut(self, points: Points) -> Float[Tensor, "n e e e"]:
         """Boxes around points ``(n, 3)`` in voxels, masked."""
-        return self.frame.masked(_boxes(self.volume, points, self.frame.edge, self.step))
+        return self.frame.masked(_boxes(self.voxels, points, self.frame.edge, self.step, str(self.frame.mask.device)))
 
     def spectra(self, points: Points) -> Complex[Tensor, "n k"]:
         """Weighted coefficients of the boxes around points."""
@@ -313,13 +312,26 @@ def _turn(volume: Float[Tensor, "e e e"], rotation: Rotation) -> Float[Tensor, "
     return _sample(volume[None], (grid @ matrix + edge // 2)[None])[0]  # each pixel is read where it was before
 
 
-def _boxes(volume: Float[Tensor, "z y x"], points: Points, edge: int, step: float) -> Float[Tensor, "n e e e"]:
-    """Boxes around points, a pixel every ``step`` voxels; beyond the faces the nearest voxel's value."""
-    pixels = step * (torch.arange(edge, device=volume.device, dtype=torch.float32) - edge // 2)
+def _boxes(voxels: Voxels, points: Points, edge: int, step: float, device: str) -> Float[Tensor, "n e e e"]:
+    """Boxes around points, a pixel every ``step`` voxels; beyond the faces the nearest voxel's value.
+
+    Only what a box covers is taken from the volume, which need not fit into memory, or onto the device.
+    """
+    pixels = step * (torch.arange(edge, device=device, dtype=torch.float32) - edge // 2)
     grid = torch.stack(torch.meshgrid(pixels, pixels, pixels, indexing="ij"), dim=-1)
-    centres = torch.from_numpy(points.astype(np.float32)).to(volume.device)
-    boxes = [_sample(volume[None], (grid + centre)[None]) for centre in centres]
-    return torch.cat(boxes) if boxes else volume.new_zeros(0, edge, edge, edge)
+    boxes = [_box(voxels, point, grid) for point in points]
+    return torch.cat(boxes) if boxes else torch.zeros(0, edge, edge, edge, device=device)
+
+
+def _box(voxels: Voxels, point: Float[np.ndarray, " 3"], offsets: Float[Tensor, "e e e 3"]) -> Float[Tensor, "1 e e e"]:
+    """Values at offsets from a point."""
+    last = np.array(voxels.shape) - 1
+    reach = [float(edge) for edge in (offsets[0, 0, 0, 0], offsets[-1, -1, -1, -1])]
+    low, high = np.clip(np.floor(point + reach[0]), 0, last), np.clip(np.ceil(point + reach[1]), 0, last)
+    z, y, x = (slice(int(a), int(b) + 1) for a, b in zip(low, high, strict=True))
+    crop = torch.from_numpy(np.ascontiguousarray(voxels.crop((z, y, x)))).to(offsets.device)
+    centre = torch.from_numpy((point - low).astype(np.float32)).to(offsets.device)
+    return _sample(crop[None], (offsets + centre)[None])
 
 
 def _sample(volumes: Float[Tensor, "c z y x"], places: Float[Tensor, "1 a b d 3"]) -> Float[Tensor, "c a b d"]:
