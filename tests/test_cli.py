@@ -571,7 +571,7 @@ def test_a_run_that_breaks_off_says_why_and_leaves_nothing(tomo, calls, tmp_path
     def fail(*_, **__):
         raise error
 
-    place = (segmentation, "segment") if when == "computing" else (results, "write_mrc")
+    place = (segmentation, "segment") if when == "computing" else (results, "write_mrc_labels")
     monkeypatch.setattr(*place, fail)
     before = contents(tmp_path)
     result = cli("segment", tomo, "--point", "8,8,9", "--out", tmp_path / "out", code=code)

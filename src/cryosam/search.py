@@ -148,6 +148,8 @@ def _rank(run: Run, prompts: PointPrompts, prompted: Prompted) -> Candidates:
         run.say("so nothing was searched for; click on a particle, or give a threshold to search all the same")
         points, scores = points[:0], scores[:0]
     points, scores = _limit(run, points, scores)
+    if run.so_far is not None:
+        run.so_far(prompts.name, points[scores >= choose_threshold(scores)])
     masks = _segment(run, prompted, points)
     diameter = prompted.diameter
     if matching.volume_tolerance is not None:
