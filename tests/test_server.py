@@ -356,18 +356,29 @@ def test_an_outdated_change_is_a_conflict(client: TestClient, kind: int) -> None
     assert "changed meanwhile" in answer.json()["detail"]
 
 
+def test_grey_values_are_asked_for_by_themselves(client: TestClient, session: Session) -> None:
+    """The session must not wait for the voxels of every tomogram."""
+    (described,) = client.get("/api/session").json()["tomograms"]
+    assert set(described) == {"id", "name", "shape", "voxel_size_angstrom"}
+    grey = client.get("/api/tomograms/0/grey").json()
+    intensities = session.tomograms[0].tomogram.data
+    assert intensities.min() < grey["low"] < -2
+    assert 2 < grey["high"] < intensities.max()
+    assert len(grey["histogram"]) == 256
+    assert client.get("/api/tomograms/1/grey").status_code == 404
+
+
 def test_thumbnails_and_meshes(client: TestClient, kind: int) -> None:
     best, worst = client.get("/api/tomograms/0/candidates").json()["kinds"][str(kind)]
     picture = Image.open(io.BytesIO(client.get(f"/api/tomograms/0/thumbnail/{kind}/{best['id']}").content))
     assert (picture.format, picture.size) == ("PNG", (96, 96))
     assert np.asarray(picture).std() > 20
-    one = client.get(f"/api/tomograms/0/mesh/{kind}/{best['id']}").content
-    n_vertices, n_faces = struct.unpack("<II", one[:8])
-    assert len(one) == 8 + 12 * (n_vertices + n_faces)
-    vertices = np.frombuffer(one, "<f4", 3 * n_vertices, 8).reshape(-1, 3)
-    np.testing.assert_allclose(vertices.mean(axis=0), (10, 12, 14), atol=0.1)
     shown = client.get(f"/api/tomograms/0/meshes/{kind}?min_score=0.5").content
-    assert shown == struct.pack("<II", 1, best["id"]) + one
+    count, number, n_vertices, n_faces = struct.unpack("<4I", shown[:16])
+    assert (count, number) == (1, best["id"])
+    assert len(shown) == 16 + 12 * (n_vertices + n_faces)
+    vertices = np.frombuffer(shown, "<f4", 3 * n_vertices, 16).reshape(-1, 3)
+    np.testing.assert_allclose(vertices.mean(axis=0), (10, 12, 14), atol=0.1)
     everything = client.get(f"/api/tomograms/0/meshes/{kind}?min_score=0").content
     assert struct.unpack("<I", everything[:4]) == (2,)
     assert struct.pack("<I", worst["id"]) in everything

@@ -202,10 +202,17 @@ def test_voxels_that_are_not_numbers_are_shown_as_something(tmp_path: Path) -> N
     volume = make_volume()
     volume[3, 4, 5] = np.nan
     write_volume(tmp_path / "t.mrc", volume, 10.0)
-    described = Session(Gallery([ViewedTomogram(tmp_path / "t.mrc")])).describe()["tomograms"][0]
-    assert described["contrast"] is None
-    assert described["grey"]["low"] < described["grey"]["high"]
-    assert len(described["grey"]["histogram"]) == 256
+    grey = ViewedTomogram(tmp_path / "t.mrc").grey
+    assert grey.low < grey.high
+    assert sum(grey.histogram) > 0
+
+
+def test_describing_a_session_reads_no_voxel(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from cryosam.ui import viewed
+
+    monkeypatch.setattr(viewed, "read_tomogram", lambda *_: pytest.fail("voxels were read"))
+    (described,) = Session(Gallery([ViewedTomogram(file)])).describe()["tomograms"]
+    assert described == {"id": 0, "name": file.name, "shape": list(SHAPE), "voxel_size_angstrom": 10.0}
 
 
 def test_a_folder_gives_its_tomograms_and_says_what_is_none(tmp_path: Path) -> None:

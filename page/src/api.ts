@@ -7,8 +7,13 @@ export interface Tomogram {
   readonly name: string;
   readonly shape: Point;
   readonly voxel_size_angstrom: number | null;
-  readonly contrast: "dark" | "bright" | null;
-  readonly grey: { readonly low: number; readonly high: number; readonly histogram: readonly number[] };
+}
+
+/** Intensities shown as 0 and 255, and how many voxels of a sample have each grey value. */
+export interface Grey {
+  readonly low: number;
+  readonly high: number;
+  readonly histogram: readonly number[];
 }
 
 export interface Kind {
@@ -144,6 +149,7 @@ async function send<T extends Changed>(method: string, path: string, body?: obje
 }
 
 export const getSession = () => getJson<Session>("/api/session");
+export const getGrey = (tomogram: number) => getJson<Grey>(`/api/tomograms/${tomogram}/grey`);
 export const getCandidates = (tomogram: number) => getJson<Candidates>(`/api/tomograms/${tomogram}/candidates`);
 
 export async function getOutlines(tomogram: number, plane: Plane, index: number): Promise<readonly Outline[]> {

@@ -16,7 +16,7 @@ from cryosam.arrays import AnyVolume, Plane
 from cryosam.errors import TomogramError, UnknownItemError
 from cryosam.geometry import AXIS
 from cryosam.io import VolumeInfo, read_info, read_tomogram, read_volume
-from cryosam.tomogram import Contrast, Tomogram, detect_contrast
+from cryosam.tomogram import Tomogram
 
 __all__ = ["Gallery", "Grey", "ViewedTomogram"]
 
@@ -25,7 +25,6 @@ Bytes = UInt8[np.ndarray, "h w"]
 _SHOWN = (0.5, 99.5)  # percentiles shown as black and white
 _CORE = (0.05, 99.95)  # percentiles that a run maps to 0 and 1, see `cryosam.config.TomogramConfig`
 _SECTIONS, _BLOCKS, _ROWS = 12, 4, 16  # of the sample: this many sections, blocks of rows in each, rows in each block
-_HINT = (24, 192, 192)  # voxels in the tomogram's middle that tell the contrast
 _BUDGET = 768 * 2**20  # bytes of all copies
 _PIECE = 65536  # bytes of a file's start, middle and end that tell it from another
 
@@ -136,15 +135,6 @@ class ViewedTomogram:
     def grey(self) -> Grey:
         """How it is shown."""
         return Grey(_sample(self.tomogram.data))
-
-    @cached_property
-    def contrast(self) -> Contrast | None:
-        """Whether protein looks dark or bright in the middle; None where it cannot be told."""
-        ranges = (slice(max(0, (n - m) // 2), (n + m) // 2) for n, m in zip(self.shape, _HINT, strict=True))
-        middle = np.asarray(self.tomogram.data[tuple(ranges)])
-        if not np.isfinite(middle).all() or np.ptp(middle) == 0:
-            return None
-        return detect_contrast(Tomogram(middle), np.zeros((0, 3)))
 
     @cached_property
     def fingerprint(self) -> str:
@@ -265,7 +255,7 @@ class Gallery:
         """Get a tomogram ready to be looked at, as far as that takes time; wait for its copy."""
         viewed = self[index]
         self._require_copy(index)
-        _ = viewed.grey, viewed.contrast
+        _ = viewed.grey
         viewed.await_copy()
 
     def pixels(self, index: int, plane: Plane, at: int, *, slab: int = 1, smooth: float = 0.0) -> Bytes:

@@ -15,7 +15,7 @@ from starlette.staticfiles import StaticFiles
 
 from cryosam.arrays import Plane
 from cryosam.errors import ConflictError, CryosamError, UnknownItemError
-from cryosam.ui.description import describe_candidates
+from cryosam.ui.description import describe_candidates, describe_grey
 from cryosam.ui.exchange import import_points, write_all, write_tables
 from cryosam.ui.server import bodies, events, images
 from cryosam.ui.server.guard import Guard
@@ -73,6 +73,10 @@ def _add_looking(app: FastAPI, session: Session) -> None:
     async def tell() -> StreamingResponse:
         return StreamingResponse(events.stream(session), media_type="text/event-stream")
 
+    @app.get("/api/tomograms/{t}/grey")
+    def grey(t: int) -> dict[str, Any]:
+        return describe_grey(session.tomograms[t].grey)
+
     @app.get("/api/tomograms/{t}/slice/{plane}/{index}")
     def pixels(t: int, plane: Plane, index: int, slab: Slab = 1, smooth: Smooth = 0.0) -> Response:
         image = session.tomograms.pixels(t, plane, index, slab=slab, smooth=smooth)
@@ -96,11 +100,6 @@ def _add_looking(app: FastAPI, session: Session) -> None:
         diameter = None if view.size is None else view.size.diameter
         picture = images.encode_thumbnail(session.tomograms, t, view.candidate(candidate).point, diameter)
         return Response(picture, media_type="image/png")
-
-    @app.get("/api/tomograms/{t}/mesh/{kind}/{candidate}")
-    def mesh(t: int, kind: int, candidate: int) -> Response:
-        mask = session.state.view(session.number(t), kind).candidate(candidate).mask
-        return Response(images.encode_mesh(mask), media_type=_BINARY)
 
     @app.get("/api/tomograms/{t}/meshes/{kind}")
     def meshes(t: int, kind: int, min_score: float = 0.0) -> Response:
