@@ -409,6 +409,19 @@ def test_imports(client: TestClient, kind: int) -> None:
     assert "unknown format" in refused.json()["detail"]
 
 
+def test_imported_particles_are_segmented(client: TestClient, kind: int, session: Session) -> None:
+    address = f"/api/tomograms/0/kinds/{kind}/segment"
+    assert client.post(address).status_code == 422  # everything has a mask
+    query = f"kind={kind}&filename=picks.csv"
+    assert client.post(f"/api/tomograms/0/import?{query}", content=b"z,y,x\n10,12,14\n").status_code == 200
+    assert client.post(address).json()["job"] > kind
+    deadline = time.monotonic() + 30
+    while client.get("/api/session").json()["job"] is not None:
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    assert all(candidate.mask.n_voxels for candidate in session.state.view(0, kind).candidates)
+
+
 def test_a_huge_upload_is_refused(client: TestClient, kind: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("cryosam.ui.server.app._MOST_UPLOADED", 10)
     answer = client.post(f"/api/tomograms/0/import?kind={kind}&filename=a.csv", content=b"z,y,x\n1,2,3\n")

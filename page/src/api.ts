@@ -70,6 +70,8 @@ export interface Candidate {
   readonly point: Point;
   readonly score: number | null;
   readonly verdict: Verdict;
+  /** Whether it is known how it lies. */
+  readonly is_oriented: boolean;
   readonly n_voxels: number;
   readonly box: readonly [Point, Point] | null;
   readonly moved?: boolean;
@@ -208,6 +210,8 @@ export const removeKind = (kind: number) => send("DELETE", `/api/kinds/${kind}`)
 
 export const findAll = (tomogram: number, kinds: readonly number[] | null, diameterAngstrom: number | null) =>
   send<Changed & { job: number }>("POST", `/api/tomograms/${tomogram}/find`, { kinds, diameter_angstrom: diameterAngstrom });
+export const segmentCandidates = (tomogram: number, kind: number) =>
+  send<Changed & { job: number }>("POST", `/api/tomograms/${tomogram}/kinds/${kind}/segment`);
 export const cancelJob = (job: number) => send("POST", `/api/jobs/${job}/cancel`);
 
 export const setThreshold = (tomogram: number, kind: number, threshold: number) =>

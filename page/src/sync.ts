@@ -93,6 +93,9 @@ export function followServer(): void {
       const told = JSON.parse((event as MessageEvent<string>).data) as { kind: number; points: readonly Point[] };
       soFar.value = { ...soFar.value, [told.kind]: told.points };
     });
+    events.addEventListener("note", (event) => {
+      notify((JSON.parse((event as MessageEvent<string>).data) as { text: string }).text);
+    });
     events.addEventListener("done", (event) => {
       const { error } = JSON.parse((event as MessageEvent<string>).data) as { error: string | null };
       if (error) notify(error, true);

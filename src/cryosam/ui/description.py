@@ -98,6 +98,7 @@ def _describe_candidate(candidate: Candidate) -> Plain:
         "point": list(candidate.point),
         "score": candidate.score,
         "verdict": candidate.verdict,
+        "is_oriented": candidate.rotation is not None,
         "n_voxels": mask.n_voxels,
         "box": [list(mask.origin), stops] if mask.data.size else None,
     }

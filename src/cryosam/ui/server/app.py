@@ -55,6 +55,7 @@ def make_app(
     _add_errors(app)
     _add_looking(app, session)
     _add_clicking(app, session)
+    _add_jobs(app, session)
     _add_judging(app, session)
     _add_exchange(app, session, command)
     if (static / "index.html").is_file():
@@ -132,15 +133,6 @@ def _add_clicking(app: FastAPI, session: Session) -> None:
         session.remove_click(t, click, expected=expected_revision)
         return _changed(session)
 
-    @app.post("/api/tomograms/{t}/find")
-    def find(t: int, body: bodies.Search) -> dict[str, int]:
-        return _changed(session, job=session.find(t, body.kinds, body.diameter_angstrom))
-
-    @app.post("/api/jobs/{job}/cancel")
-    def cancel(job: int) -> dict[str, int]:
-        session.cancel(job)
-        return _changed(session)
-
     @app.post("/api/undo")
     def undo() -> dict[str, int]:
         session.undo()
@@ -149,6 +141,21 @@ def _add_clicking(app: FastAPI, session: Session) -> None:
     @app.post("/api/redo")
     def redo() -> dict[str, int]:
         session.redo()
+        return _changed(session)
+
+
+def _add_jobs(app: FastAPI, session: Session) -> None:
+    @app.post("/api/tomograms/{t}/find")
+    def find(t: int, body: bodies.Search) -> dict[str, int]:
+        return _changed(session, job=session.find(t, body.kinds, body.diameter_angstrom))
+
+    @app.post("/api/tomograms/{t}/kinds/{kind}/segment")
+    def segment(t: int, kind: int) -> dict[str, int]:
+        return _changed(session, job=session.segment(t, kind))
+
+    @app.post("/api/jobs/{job}/cancel")
+    def cancel(job: int) -> dict[str, int]:
+        session.cancel(job)
         return _changed(session)
 
 
