@@ -28,6 +28,7 @@ from cryosam.io import read_points, read_volume, write_volume
 from cryosam.masks import Average, InstanceMask, ScoreMap, Segmentation
 from cryosam.prompts import PointPrompts
 from cryosam.tomogram import Tomogram
+from cryosam.ui.copies import DiskCopy
 from cryosam.ui.exchange import import_points, write_all, write_tables
 from cryosam.ui.filling import with_masks
 from cryosam.ui.masking import Masked
@@ -159,7 +160,7 @@ def test_slices_are_the_files_between_two_percentiles(file: Path) -> None:
     low, high = np.percentile(volume, (0.5, 99.5))
     expected = np.clip((volume - low) / (high - low) * 255 + 0.5, 0, 255).astype(np.uint8)
     direct = [viewed.pixels(plane, 7).astype(int) for plane in ("z", "y", "x")]
-    viewed.start_copy()
+    viewed.start_copy(on_disk=False)
     viewed.await_copy()
     copied = [viewed.pixels(plane, 7).astype(int) for plane in ("z", "y", "x")]
     for axis in range(3):
@@ -195,14 +196,48 @@ def test_copies_stay_within_their_budget(tmp_path: Path) -> None:
     np.testing.assert_array_equal(gallery.pixels(1, "x", 3), gallery.pixels(0, "x", 3))
 
 
-def test_a_copy_that_is_dropped_is_made_again(file: Path) -> None:
+def test_what_the_first_click_needs_is_there_before_it(session: Session, quick: SimpleNamespace) -> None:
+    session.warm_up()
+    assert session.tomograms[0]._copy is not None
+    assert [shape for shape, _ in quick.calls] == [(40, 40, 40)]
+    assert session.state.kinds == ()
+
+
+@pytest.mark.parametrize("on_disk", [False, True])
+def test_a_copy_that_is_dropped_is_made_again(file: Path, on_disk: bool) -> None:
     viewed = ViewedTomogram(file)
     for _ in range(2):
-        viewed.start_copy()
+        viewed.start_copy(on_disk=on_disk)
         viewed.await_copy()
         assert viewed._copy is not None
         viewed.drop_copy()
         assert viewed._copy is None
+
+
+def test_what_is_too_large_for_memory_is_copied_to_disk(file: Path) -> None:
+    viewed = ViewedTomogram(file)
+    n_bytes = int(np.prod(SHAPE))
+    gallery = Gallery([viewed], budget=n_bytes - 1, disk_budget=n_bytes)
+    gallery.prepare(0)
+    assert isinstance(viewed._copy, DiskCopy)
+    for plane, index in (("z", 7), ("y", 31), ("x", 49)):
+        np.testing.assert_array_equal(gallery.pixels(0, plane, index), ViewedTomogram(file).pixels(plane, index))
+    unlimited = Gallery([ViewedTomogram(file)], budget=0, disk_budget=0)
+    unlimited.prepare(0)
+    assert unlimited[0]._copy is None
+    np.testing.assert_array_equal(unlimited.pixels(0, "x", 3), gallery.pixels(0, "x", 3))
+
+
+def test_a_full_disk_makes_slices_slow_and_says_so(
+    file: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=10**6))
+    gallery = Gallery([ViewedTomogram(file)], budget=0)
+    for _ in range(2):
+        gallery.prepare(0)
+    assert caplog.text.count("slow") == 1
+    assert "TMPDIR" in caplog.text
+    np.testing.assert_array_equal(gallery.pixels(0, "x", 3), ViewedTomogram(file).pixels("x", 3))
 
 
 def test_voxels_that_are_not_numbers_are_shown_as_something(tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ from cryosam.ui.filling import fill_masks, with_masks, without_mask
 from cryosam.ui.finding import find, with_found
 from cryosam.ui.history import History, Listener
 from cryosam.ui.jobs import Job, Worker
-from cryosam.ui.masking import Masked, mask_at
+from cryosam.ui.masking import Masked, mask_at, warm_up
 from cryosam.ui.state import Candidate, Click, Kind, Point, Size, State, Verdict, View, best_first
 from cryosam.ui.storage import Store
 from cryosam.ui.viewed import Gallery
@@ -87,10 +87,11 @@ class Session:
         return self._history.subscribe(listener)
 
     def warm_up(self) -> None:
-        """Get the first tomogram ready, then import what masks need, which takes seconds, before a click needs it."""
+        """Get the first tomogram ready, then what masks need, which takes seconds, before a click needs it."""
         self.tomograms.prepare(0)
-        for name in ("cryosam.segmentation", "skimage.measure"):
-            import_module(name)
+        import_module("skimage.measure")
+        with self._masking:
+            warm_up(self.config)
 
     def close(self) -> None:
         """End what is running, and save."""

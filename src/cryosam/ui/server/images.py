@@ -8,9 +8,10 @@ import numpy as np
 from PIL import Image
 
 from cryosam.masks import InstanceMask
+from cryosam.ui.copies import Bytes
 from cryosam.ui.shapes import surface
 from cryosam.ui.state import Point
-from cryosam.ui.viewed import Bytes, Gallery
+from cryosam.ui.viewed import Gallery
 
 __all__ = ["encode_meshes", "encode_thumbnail"]
 
