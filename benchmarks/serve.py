@@ -4,8 +4,8 @@
 
     OMP_NUM_THREADS=1 python benchmarks/serve.py
 
-The tomograms, in single precision, are noise with balls of 12 voxels in it. How long the page takes in a browser, and how
-fast it scrolls there, is measured where Playwright and Chromium are installed.
+The tomograms, in single precision, are noise with balls of 12 voxels in it. How long the page takes in a browser, and
+how fast it scrolls there, is measured where Playwright and Chromium are installed.
 """
 
 import http.client
