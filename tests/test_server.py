@@ -476,7 +476,8 @@ def test_the_command_serves_tells_and_ends(file: Path, tmp_path: Path) -> None:
                     httpx.post(f"{address}/api/kinds", json={"name": "a", "colour": "#ffffff"}, headers=headers)
                     told = [line for line, _ in zip(lines, range(3), strict=False)]
                     assert json.loads(told[-1].removeprefix("data: "))["revision"] == before + 1
-                    process.send_signal(signal.SIGINT)  # with a page still open
+                    process.send_signal(signal.SIGINT)  # with a page still open, which stays so until it is told
+                    assert list(lines) == []
             assert process.wait(20) == 0
         finally:
             process.kill()

@@ -13,7 +13,7 @@ __all__ = ["History", "Listener"]
 
 Listener = Callable[[str, dict[str, Any]], None]
 """Called from any thread with an event and its content: ``session`` (its revision), ``job`` (how far it is), ``so_far``
-(places that look like a kind), ``note`` (a sentence for the user) or ``done`` (and why it failed).
+(places that look like a kind), ``note`` (a sentence for the user), ``done`` (and why it failed) or ``farewell``.
 """
 
 _MOST_UNDONE = 200

@@ -93,6 +93,10 @@ class Session:
         with self._masking:
             warm_up(self.config)
 
+    def say_farewell(self) -> None:
+        """Tell all listeners that nothing more will come, so that they do not keep the end waiting."""
+        self._history.tell("farewell", {})
+
     def close(self) -> None:
         """End what is running, and save."""
         self._worker.stop(_PATIENCE)
