@@ -100,6 +100,10 @@ class Window:
         """Square window of ``size`` voxels whose centre lies within half a voxel of ``(row, col)``."""
         return cls(round(row - (size - 1) / 2), round(col - (size - 1) / 2), size, size)
 
+    def moved(self, rows: int, cols: int) -> "Window":
+        """The window shifted by whole voxels."""
+        return Window(self.top + rows, self.left + cols, self.height, self.width)
+
     def to_window(self, rows_cols: RowsCols) -> RowsCols:
         """Slice to window coordinates, ``(n, 2)``."""
         return rows_cols - np.array([self.top, self.left], dtype=float)
