@@ -3,6 +3,7 @@
 import click
 
 from cryosam import __version__
+from cryosam.cli.convert import convert
 from cryosam.cli.demo import demo
 from cryosam.cli.evaluate import evaluate
 from cryosam.cli.info import info
@@ -41,5 +42,5 @@ def main() -> None:
     """
 
 
-for _command in (demo, serve, segment, pick, mask, evaluate, info, simulate, models):
+for _command in (demo, serve, segment, pick, mask, evaluate, convert, info, simulate, models):
     main.add_command(_command)
