@@ -5,6 +5,7 @@ import os
 import click
 
 from cryosam import __version__
+from cryosam.cli.convert import convert
 from cryosam.cli.demo import demo
 from cryosam.cli.evaluate import evaluate
 from cryosam.cli.info import info
@@ -46,5 +47,5 @@ def main() -> None:
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 
-for _command in (demo, serve, segment, pick, mask, evaluate, info, simulate, models):
+for _command in (demo, serve, segment, pick, mask, evaluate, convert, info, simulate, models):
     main.add_command(_command)

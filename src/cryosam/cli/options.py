@@ -8,7 +8,17 @@ import click
 
 from cryosam.config import PRESETS
 
-__all__ = ["OUT", "OVERWRITE", "PathType", "SearchCommand", "example", "mask_options", "parse_point", "search_options"]
+__all__ = [
+    "OUT",
+    "OVERWRITE",
+    "TILT_SERIES_PIXEL_SIZE",
+    "PathType",
+    "SearchCommand",
+    "example",
+    "mask_options",
+    "parse_point",
+    "search_options",
+]
 
 Point = tuple[float, float, float]
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -23,10 +33,22 @@ def parse_point(text: str) -> Point:
     return z, y, x
 
 
+def parse_formats(text: str) -> tuple[str, ...]:
+    """Names with commas between them."""
+    return tuple(name.strip() for name in text.split(",") if name.strip())
+
+
 PathType = click.Path(path_type=Path)
 
 OUT = click.option("--out", required=True, type=PathType, metavar="DIR", help="Folder for the results; made if needed.")
 OVERWRITE = click.option("--overwrite", is_flag=True, help="Replace the results of an earlier run in the folder.")
+
+TILT_SERIES_PIXEL_SIZE = click.option(
+    "--tilt-series-pixel-size",
+    type=click.FloatRange(min=0, min_open=True),
+    metavar="ANGSTROM",
+    help="Of the unbinned tilt series: RELION 4 counts in its pixels.",
+)
 
 _PROMPTS = (
     click.argument("tomogram", type=PathType),
@@ -39,7 +61,11 @@ _PROMPTS = (
         help="A click on a particle, in voxels; repeatable.",
     ),
     click.option(
-        "--points", "points_file", type=PathType, metavar="FILE", help="Clicks from a CSV or RELION STAR file."
+        "--points",
+        "points_file",
+        type=PathType,
+        metavar="FILE",
+        help="Clicks from a file: .csv .star .ndjson .json .mod .tbl .em, or a copick project.",
     ),
     OUT,
 )
@@ -104,6 +130,15 @@ _SEARCH = (
         help="Click N other places too, and report how much the answer depends on the click: N + 1 times as long.",
     ),
     click.option("--max-particles", type=int, metavar="N", help="Keep the best N.  [default: all above the threshold]"),
+    click.option(
+        "--export",
+        "exports",
+        type=parse_formats,
+        default="",
+        metavar="FORMAT[,FORMAT]",
+        help="Write the particles for other programs too: relion4, warp, dynamo, em, imod, ndjson, copick.",
+    ),
+    TILT_SERIES_PIXEL_SIZE,
 )
 
 
