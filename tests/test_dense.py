@@ -203,6 +203,16 @@ def test_similarity_is_one_at_the_query_and_counts_the_length() -> None:
     np.testing.assert_allclose(field.similarity_map(query, 2)[0, 0], expected, atol=2e-3)
 
 
+@pytest.mark.parametrize("stride", [2, 4])
+def test_only_the_cells_that_are_asked_for_are_compared(stride) -> None:
+    field, query = field_of(noise((4, 6, 7, 9))), np.arange(4.0)
+    whole = field.similarity_map(query, stride)
+    where = noise(whole.shape) > 0.7
+    some = field.similarity_map(query, stride, where)
+    np.testing.assert_allclose(some[where], whole[where], atol=1e-6)
+    assert np.isnan(some[~where]).all()
+
+
 def test_map_and_points_agree_at_other_strides() -> None:
     field = field_of(noise((4, 6, 7, 9)))
     query = np.arange(4.0)

@@ -6,6 +6,7 @@ import click
 
 from cryosam import __version__
 from cryosam.cli.cache import cache
+from cryosam.cli.convert import convert
 from cryosam.cli.demo import demo
 from cryosam.cli.evaluate import evaluate
 from cryosam.cli.info import info
@@ -47,5 +48,5 @@ def main() -> None:
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 
-for _command in (demo, serve, segment, pick, mask, evaluate, info, simulate, models, cache):
+for _command in (demo, serve, segment, pick, mask, evaluate, convert, info, simulate, models, cache):
     main.add_command(_command)

@@ -16,6 +16,7 @@ __all__ = [
     "NO_CACHE",
     "OUT",
     "OVERWRITE",
+    "TILT_SERIES_PIXEL_SIZE",
     "PathType",
     "SearchCommand",
     "example",
@@ -43,6 +44,11 @@ def parse_memory(text: str) -> float:
     return parse_bytes(text) / 1e9
 
 
+def parse_formats(text: str) -> tuple[str, ...]:
+    """Names with commas between them."""
+    return tuple(name.strip() for name in text.split(",") if name.strip())
+
+
 PathType = click.Path(path_type=Path)
 
 OUT = click.option("--out", required=True, type=PathType, metavar="DIR", help="Folder for the results; made if needed.")
@@ -62,6 +68,12 @@ MEMORY = click.option(
     metavar="SIZE",
     help="That a run may take, such as 8GB; what does not fit is kept in files.  [default: most of what is free]",
 )
+TILT_SERIES_PIXEL_SIZE = click.option(
+    "--tilt-series-pixel-size",
+    type=click.FloatRange(min=0, min_open=True),
+    metavar="ANGSTROM",
+    help="Of the unbinned tilt series: RELION 4 counts in its pixels.",
+)
 
 _PROMPTS = (
     click.argument("tomogram", type=PathType),
@@ -74,7 +86,11 @@ _PROMPTS = (
         help="A click on a particle, in voxels; repeatable.",
     ),
     click.option(
-        "--points", "points_file", type=PathType, metavar="FILE", help="Clicks from a CSV or RELION STAR file."
+        "--points",
+        "points_file",
+        type=PathType,
+        metavar="FILE",
+        help="Clicks from a file: .csv .star .ndjson .json .mod .tbl .em, or a copick project.",
     ),
     OUT,
 )
@@ -140,6 +156,15 @@ _SEARCH = (
         help="Click N other places too, and report how much the answer depends on the click: N + 1 times as long.",
     ),
     click.option("--max-particles", type=int, metavar="N", help="Keep the best N.  [default: all above the threshold]"),
+    click.option(
+        "--export",
+        "exports",
+        type=parse_formats,
+        default="",
+        metavar="FORMAT[,FORMAT]",
+        help="Write the particles for other programs too: relion4, warp, dynamo, em, imod, ndjson, copick.",
+    ),
+    TILT_SERIES_PIXEL_SIZE,
     CACHE,
     NO_CACHE,
 )

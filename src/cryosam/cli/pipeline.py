@@ -16,7 +16,9 @@ from cryosam.cli.progress import show_progress
 from cryosam.config import Config, read_config
 from cryosam.errors import PointsFileError, TomogramError
 from cryosam.io import read_info, read_points, read_tomogram, read_volume
+from cryosam.io.exports import check_exports
 from cryosam.io.folders import check_output
+from cryosam.io.locations import RemotePath
 from cryosam.io.results import RunInfo, write_segmentation
 from cryosam.masks import Segmentation, Trust
 from cryosam.prompts import PointPrompts
@@ -54,6 +56,8 @@ def run(steps: Literal["segment", "pick", "segment_prompts"], options: dict[str,
     info = read_info(path)
     n_voxels = tomogram.data.size
     check_output(options["out"], overwrite=options["overwrite"], n_bytes=4 * n_voxels)  # labels, mask, score map
+    exports, pixel_size = options.get("exports", ()), options.get("tilt_series_pixel_size")
+    check_exports(exports, tomogram.voxel_size_angstrom, pixel_size)
     kinds = _read_prompts(options, tomogram)
     search: dict[str, Any] = {}
     if steps != "segment_prompts":
@@ -69,7 +73,7 @@ def run(steps: Literal["segment", "pick", "segment_prompts"], options: dict[str,
             found = getattr(segmentation, steps)(tomogram, kinds[0], config, **search, progress=progress)
         information = RunInfo(
             command=command,
-            input_path=str(path.absolute()),
+            input_path=str(info.path if isinstance(info.path, RemotePath) else info.path.absolute()),
             started=started,
             seconds=round(time.perf_counter() - clock, 2),
             origin_angstrom=info.origin_angstrom,
@@ -81,6 +85,8 @@ def run(steps: Literal["segment", "pick", "segment_prompts"], options: dict[str,
             prompts=kinds if found.kinds else kinds[0],
             config=config,
             run=information,
+            exports=exports,
+            tilt_series_pixel_size_angstrom=pixel_size,
             overwrite=options["overwrite"],
         )
     report_findings(found, folder, time.perf_counter() - clock)

@@ -10,7 +10,11 @@ __all__ = ["segment"]
 
 
 @click.command(
-    cls=SearchCommand, epilog=example("cryosam segment tomogram.mrc --point 92,310,254 --diameter 250 --out results")
+    cls=SearchCommand,
+    epilog=example(
+        "cryosam segment tomogram.mrc --point 92,310,254 --diameter 250 --out results",
+        "cryosam segment tomogram.mrc --points clicks.mod --out results --export warp,copick",
+    ),
 )
 @search_options
 @click.pass_obj

@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from cryosam.arrays import Points, Scores, Volume
+from cryosam.arrays import Mask, Points, Scores, Volume
 from cryosam.geometry import level_shape, level_to_voxel, voxel_to_level
 from cryosam.memory import Workspace, release
 
@@ -76,16 +76,20 @@ class DenseField:
             found[start : start + _CHUNK] = _similarity(features @ query, lengths, query)
         return found
 
-    def similarity_map(self, query: Float[np.ndarray, " c"], stride: int) -> Volume:
-        """Similarity between the query and the feature at the centre of every cell of a level.
+    def similarity_map(self, query: Float[np.ndarray, " c"], stride: int, where: Mask | None = None) -> Volume:
+        """Similarity between the query and the feature at the centre of every cell of a level; NaN where not asked for.
 
         It is 2 q.f / (|q|^2 + |f|^2): the cosine, damped where the lengths differ. Whitened descriptors of a particle
         are long and those of a faint look-alike short: the length is evidence too.
         """
         cells, query = level_shape(self.shape, stride), query.astype(np.float32)
-        if stride != self.stride:
-            indices = np.stack(np.unravel_index(np.arange(int(np.prod(cells))), cells), axis=1)
-            return self.similarity_at(query, level_to_voxel(indices, stride, self.shape)).reshape(cells)
+        if stride != self.stride or where is not None:
+            asked, similarity = (
+                np.ones(cells, dtype=bool) if where is None else where,
+                np.full(cells, np.float32(np.nan)),
+            )
+            similarity[asked] = self.similarity_at(query, level_to_voxel(np.argwhere(asked), stride, self.shape))
+            return similarity
         weights = self._whitening.T @ query
         (finest, fine), *others = self._split(weights)
         maps = [(own // finest, np.tensordot(w, part.astype(np.float32), 1)) for own, (part, w) in others]

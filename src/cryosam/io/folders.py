@@ -71,7 +71,7 @@ def output_folder(folder: Path, names: Sequence[str], *, overwrite: bool = False
         an earlier run that this one does not have are removed; the last of ``names`` goes first and comes last, so that
         where it is, all files are of one run.
     names
-        Files that may be written. Others in ``folder`` are left alone.
+        Files and folders that may be written; looked at once all are. Others in ``folder`` are left alone.
     overwrite
         Whether ``folder`` may hold anything.
 
@@ -114,6 +114,8 @@ def _move_into(folder: Path, temporary: Path, names: Sequence[str]) -> None:
     """Put the files of ``temporary`` in the place of those of an earlier run."""
     (folder / names[-1]).unlink(missing_ok=True)
     for name in names:
+        if (folder / name).is_dir():
+            shutil.rmtree(folder / name)
         if (temporary / name).exists():
             (temporary / name).replace(folder / name)
         else:

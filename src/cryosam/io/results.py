@@ -13,11 +13,14 @@ from typing import Any
 import numpy as np
 
 from cryosam.config import Config, to_toml
+from cryosam.io.exports import EXPORT_PATTERNS, EXPORTS, write_exports
 from cryosam.io.folders import check_output, output_folder
 from cryosam.io.mrc import write_mrc, write_mrc_labels
 from cryosam.io.point_files import write_points
 from cryosam.io.points import PointTable
 from cryosam.io.report import render_report
+from cryosam.io.star_output import write_star
+from cryosam.io.tomogram_points import TomogramPoints
 from cryosam.masks import Segmentation, Trust
 from cryosam.prompts import PointPrompts
 from cryosam.tomogram import Tomogram
@@ -26,6 +29,7 @@ __all__ = [
     "OUTPUTS",
     "RunInfo",
     "describe_run",
+    "points_of",
     "write_particles",
     "write_segmentation",
 ]
@@ -83,6 +87,8 @@ def write_segmentation(
     prompts: PointPrompts | Sequence[PointPrompts],
     config: Config | None = None,
     run: RunInfo | None = None,
+    exports: Sequence[str] = (),
+    tilt_series_pixel_size_angstrom: float | None = None,
     overwrite: bool = False,
 ) -> Path:
     """Write all outputs of a run; each file appears under its name only when it is whole.
@@ -101,6 +107,8 @@ def write_segmentation(
         That it was found in, from (of each kind, where there are several) and with; the default settings if left out.
     run
         What only the caller knows.
+    exports, tilt_series_pixel_size_angstrom
+        Formats of other programs to write too, see `cryosam.io.exports.write_exports`.
     overwrite
         Whether the files of an earlier run may be replaced.
 
@@ -113,6 +121,8 @@ def write_segmentation(
     ------
     OutputExistsError
         If the folder holds anything, and ``overwrite`` is False.
+    InputError, VoxelSizeError
+        As `cryosam.io.exports.check_exports`.
     OutputError
         If there is no space or no permission.
 
@@ -133,32 +143,55 @@ def write_segmentation(
     run = run or RunInfo()
     check_output(Path(folder), overwrite=overwrite)
     description = describe_run(segmentation, tomogram=tomogram, prompts=prompts, config=config, run=run)
+    description["outputs"] |= dict(EXPORTS[name].split(": ", 1) for name in exports)
     page = render_report(segmentation, tomogram, _as_one(prompts), description)
     names = [*_left_behind(Path(folder)), *(name for part in segmentation.kinds for name in _of_kind(part)), *OUTPUTS]
     with output_folder(Path(folder), names, overwrite=overwrite) as temporary:
         _write_files(temporary, segmentation, description, page, run.origin_angstrom)
+        written = write_exports(
+            temporary,
+            exports,
+            [points_of(segmentation)],
+            tilt_series_pixel_size_angstrom=tilt_series_pixel_size_angstrom,
+            labels=lambda _: segmentation.labels() if any(mask.n_voxels for mask in segmentation.masks) else None,
+            lies_at=Path(folder),
+        )
+        names[:0] = [path.name for path in written if path.name not in names]
     return Path(folder).absolute()
+
+
+def points_of(segmentation: Segmentation) -> TomogramPoints:
+    """What was found, as the writers of points take it.
+
+    Examples
+    --------
+    >>> nothing = Segmentation((2, 3, 4), np.zeros((0, 3)), np.zeros(0), (), name="TS_01", kind="ribosome")
+    >>> points_of(nothing).kinds
+    ('ribosome',)
+    """
+    instances = np.array([i if mask.n_voxels else 0 for i, mask in enumerate(segmentation.masks, start=1)], dtype=int)
+    return TomogramPoints(
+        table=PointTable(
+            segmentation.points,
+            segmentation.scores,
+            segmentation.names or None,
+            instances,
+            segmentation.rotations,
+        ),
+        name=segmentation.name,
+        shape=segmentation.shape,
+        voxel_size_angstrom=segmentation.voxel_size_angstrom,
+        kinds=tuple(part.kind for part in segmentation.kinds) or (segmentation.kind,),
+    )
 
 
 def write_particles(folder: Path, segmentation: Segmentation) -> None:
     """Write ``particles.csv`` and ``particles.star`` into a folder that exists; `OUTPUTS` says what they hold."""
-    size = segmentation.voxel_size_angstrom
-    instances = np.array([i if mask.n_voxels else 0 for i, mask in enumerate(segmentation.masks, start=1)], dtype=int)
-    table = PointTable(segmentation.points, segmentation.scores, segmentation.names or None, instances)
-    write_points(folder / "particles.csv", table)
-    numbers = {part.kind: str(k) for k, part in enumerate(segmentation.kinds, start=1)}
-    write_points(
-        folder / "particles.star",
-        replace(
-            table,
-            instances=np.arange(1, len(table) + 1),
-            names=tuple(numbers[name] for name in segmentation.names) or None,
-            rotations=segmentation.rotations,
-        ),
-        shape=segmentation.shape,
-        voxel_size_angstrom=size,
-        tomogram_name=segmentation.name,
-        relion=4 if size is None else 5,
+    part = points_of(segmentation)
+    write_points(folder / "particles.csv", part.table)
+    numbered = replace(part, table=replace(part.table, instances=np.arange(1, len(part.table) + 1)))
+    write_star(
+        folder / "particles.star", [numbered], program="relion4" if part.voxel_size_angstrom is None else "relion5"
     )
 
 
@@ -280,8 +313,9 @@ def _of_kind(part: Segmentation) -> tuple[str, str]:
 
 
 def _left_behind(folder: Path) -> list[str]:
-    """Score maps and averages of kinds that an earlier run looked for."""
-    return sorted(path.name for stem in ("score", "average") for path in folder.glob(f"{stem}-*.mrc"))
+    """Score maps and averages of kinds that an earlier run looked for, and what it wrote for other programs."""
+    patterns = ("score-*.mrc", "average-*.mrc", *EXPORT_PATTERNS)
+    return sorted({path.name for pattern in patterns for path in folder.glob(pattern)})
 
 
 def _write_files(
