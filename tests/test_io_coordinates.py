@@ -27,7 +27,8 @@ from scipy.spatial.transform import Rotation
 from cryosam.errors import InputError, PointsFileError, VoxelSizeError
 from cryosam.io import PointTable, read_points, write_points
 from cryosam.io.copick import write_copick
-from cryosam.io.exports import check_exports, write_exports
+from cryosam.io.exports import EXPORTS, check_exports, write_exports
+from cryosam.io.point_files import POINT_FORMATS
 from cryosam.io.star_output import write_star
 from cryosam.io.tomogram_points import TomogramPoints, number_kinds
 
@@ -237,6 +238,19 @@ def test_dynamo_angles_are_those_that_eulerangles_makes_of_relions(tmp_path: Pat
     converted = eulerangles.convert_eulers(theirs, source_meta="dynamo", target_meta="relion")
     for theirs_as_ours, angles in zip(converted, ours, strict=True):
         np.testing.assert_allclose(relion_matrix(*theirs_as_ours), relion_matrix(*angles), atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["relion5", "relion4", "warp"])
+def test_the_particles_are_the_first_table_of_a_star_file(tmp_path: Path, name: str) -> None:
+    """RELION 4's import of coordinates, and Warp, read the first and no other."""
+    path = write(tmp_path, name, part(names=("ring", "barrel")))
+    assert next(line for line in path.read_text().splitlines() if line.startswith("data_")) == "data_particles"
+
+
+def test_the_page_names_every_format() -> None:
+    page = (Path(__file__).parent.parent / "docs" / "coordinates.md").read_text(encoding="utf-8")
+    assert all(f"`{ending}`" in page for ending in POINT_FORMATS)
+    assert all(name in page.lower() for name in EXPORTS)
 
 
 # --- literal files, answers worked out by hand ------------------------------------------------------------------------
@@ -519,6 +533,17 @@ def test_other_binnings_are_not_guessed(tmp_path: Path, caplog: pytest.LogCaptur
     with caplog.at_level(logging.WARNING):
         read(tmp_path / "p.mod")
     assert "taken for pixels of this tomogram" in caplog.text
+
+
+def test_warps_particles_for_relion_count_pixels_of_their_images(tmp_path: Path) -> None:
+    """Exported at 5 angstrom from a tilt series of 2.5: ``ReconstructParticleSeries`` divides by the former."""
+    optics = "data_optics\n\nloop_\n_rlnOpticsGroup\n_rlnTomoTiltSeriesPixelSize\n_rlnImagePixelSize\n1 2.5 5\n\n"
+    columns = ("TomoName", "CoordinateX", "CoordinateY", "CoordinateZ", "OpticsGroup")
+    header = "data_particles\n\nloop_\n" + "".join(f"_rln{c}\n" for c in columns)
+    for name, size in (("TS_01.tomostar", 5.0), ("TS_01", 2.5)):  # RELION's own would count those of the tilt series
+        x, y, z = PLACE[::-1] * SIZE / size
+        (tmp_path / "p.star").write_text(f"{optics}{header}{name} {x} {y} {z} 1\n")
+        np.testing.assert_allclose(read(tmp_path / "p.star").points, [PLACE])
 
 
 def test_fractions_of_warp_need_the_shape(tmp_path: Path) -> None:

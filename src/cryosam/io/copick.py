@@ -27,6 +27,7 @@ from scipy.spatial.transform import Rotation
 from cryosam.arrays import Labels
 from cryosam.errors import PointsFileError, VoxelSizeError
 from cryosam.io.atomic import atomic_path
+from cryosam.io.folders import make_folder
 from cryosam.io.ndjson import rotations_from_matrices
 from cryosam.io.points import PointTable
 from cryosam.io.tomogram_points import TomogramPoints
@@ -161,10 +162,11 @@ def write_copick(folder: Path, parts: Sequence[TomogramPoints], *, lies_at: Path
     array([[1., 2., 3.]])
     """
     sizes = [part.need_voxel_size(folder, "copick") for part in parts]
+    make_folder(folder)
     kinds = list(dict.fromkeys(copick_name(kind) for part in parts for kind in part.by_kind()))
     for part, size in zip(parts, sizes, strict=True):
         target = folder / _RUNS / part.name / _PICKS
-        target.mkdir(parents=True, exist_ok=True)
+        make_folder(target)
         for kind, table in part.by_kind().items():
             file = target / f"{_USER}_{_SESSION}_{copick_name(kind)}.json"
             _write_json(file, _describe_picks(copick_name(kind), part.name, table, size))
@@ -203,7 +205,7 @@ def write_copick_masks(folder: Path, part: TomogramPoints, labels: Labels) -> No
         mine = np.where(np.isin(labels, known), labels, 0)
         name = f"{size:.3f}_{_USER}_{_SESSION}_{copick_name(kind)}.zarr"
         for directory, data in (("Segmentations", (mine > 0).astype(np.uint8)), ("InstanceSegmentations", mine)):
-            (run / directory).mkdir(parents=True, exist_ok=True)
+            make_folder(run / directory)
             write_ome_zarr(run / directory / name, data, size)
 
 

@@ -167,7 +167,6 @@ def _write_project(
     labels: Callable[[TomogramPoints], Labels | None] | None,
     lies_at: Path,
 ) -> Path:
-    project.mkdir(exist_ok=True)
     write_copick(project, parts, lies_at=lies_at)
     for part in parts:
         volume = None if labels is None else labels(part)

@@ -9,6 +9,7 @@ from jaxtyping import Float
 
 from cryosam.errors import PointsFileError
 from cryosam.io.atomic import atomic_path
+from cryosam.io.folders import make_folder
 from cryosam.io.star import read_star_blocks
 from cryosam.io.star_output import write_star
 from cryosam.io.tomogram_names import tomogram_stem
@@ -36,7 +37,7 @@ def write_optimisation_set(folder: Path, parts: Sequence[TomogramPoints], tomogr
     Parameters
     ----------
     folder
-        Where they go; in RELION's project, since the paths in the set are as they are given here.
+        Where they go, made if needed; in RELION's project, since the paths in the set are as they are given here.
     parts
         Of each tomogram. Its name, or that of its file, must be in ``tomograms``: as ``rlnTomoName``, or as a file that
         RELION reconstructed. Coordinates are counted from the centre as RELION knows it there.
@@ -61,6 +62,7 @@ def write_optimisation_set(folder: Path, parts: Sequence[TomogramPoints], tomogr
             raise PointsFileError(f"{tomograms}: no tomogram {part.name} in this set; there are {listed}")
         renamed.append(replace(part, name=tomogram.name))
         extents[tomogram.name] = _extent(tomograms, tomogram, part).tolist()
+    make_folder(folder)
     write_star(folder / "particles.star", renamed, extents=extents)
     with atomic_path(folder / "optimisation_set.star") as temporary:
         temporary.write_text(

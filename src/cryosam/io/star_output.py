@@ -107,7 +107,7 @@ def write_star(
         frames.append(rows)
     blocks = {"particles": pd.concat(frames, ignore_index=True)}
     if groups:
-        blocks = {"optics": _optics(groups, is_relion_4=program == "relion4")} | blocks
+        blocks["optics"] = _optics(groups, is_relion_4=program == "relion4")  # RELION 4 imports the first table
     text = starfile.to_string(blocks).partition("\n")[2]  # without its first line, which holds the time
     meanings = (f"# class {number}: {star_name(kind)}\n" for kind, number in numbers.items() if kind != str(number))
     with atomic_path(path) as temporary:
