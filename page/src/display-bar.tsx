@@ -3,7 +3,7 @@
 import { Contrast } from "./contrast";
 import { Icon } from "./icons";
 import { hover } from "./slice-view";
-import { arrange, layout, look, looks, setContrast, tomogram } from "./state";
+import { arrange, grey, layout, look, looks, setContrast, tomogram } from "./state";
 
 export function DisplayBar() {
   const { inverted, slab, smooth } = looks.value;
@@ -15,7 +15,7 @@ export function DisplayBar() {
         <Contrast />
       </div>
       <div class="buttons">
-        <button class="chip" onClick={() => setContrast(...spread())} title="Set black and white from the histogram (C)">
+        <button class="chip" disabled={!grey.value} onClick={() => setContrast(...spread())} title="Set black and white from the histogram (C)">
           Auto
         </button>
         <button class="chip" aria-pressed={inverted} onClick={() => look({ inverted: !inverted })} title="Swap black and white (I)">
@@ -65,10 +65,10 @@ export function DisplayBar() {
 
 /** Of the pointer, or of the crosshair when the pointer is elsewhere. */
 function Readout() {
-  const t = tomogram.value;
   const point = hover.value?.point ?? looks.value.cursor;
-  const grey = hover.value?.grey;
-  const value = t && typeof grey === "number" ? t.grey.low + ((t.grey.high - t.grey.low) * grey) / 255 : null;
+  const shown = hover.value?.grey;
+  const range = grey.value;
+  const value = range && typeof shown === "number" ? range.low + ((range.high - range.low) * shown) / 255 : null;
   return (
     <div class="readout" title="Voxels, from 0; an integer is a voxel's centre">
       <span>
@@ -79,9 +79,9 @@ function Readout() {
   );
 }
 
-/** Grey values between which all but a few in a hundred voxels lie. */
+/** Grey values between which all but a few in a hundred voxels lie; all of them until the histogram is here. */
 export function spread(): [black: number, white: number] {
-  const counts = tomogram.value?.grey.histogram ?? [];
+  const counts = grey.value?.histogram ?? [];
   const total = counts.reduce((sum, n) => sum + n, 0);
   let [black, white] = [0, 255];
   for (let sum = counts[0] ?? 0; black < 120 && sum < 0.02 * total; ) sum += counts[++black] ?? 0;

@@ -7,7 +7,7 @@ import { exportAddress } from "./api";
 import type { IconName } from "./icons";
 import { Icon } from "./icons";
 import type { Tool } from "./state";
-import { arrange, countOf, dialog, keyOf, layout, placing, session, tomogram } from "./state";
+import { arrange, candidates, countOf, dialog, isShown, keyOf, kindViews, layout, placing, session, thresholdOf, tomogram } from "./state";
 
 export function Toolbar() {
   const s = session.value;
@@ -100,10 +100,18 @@ function Tools() {
   );
 }
 
+/** How many of what is shown, of all kinds, have an orientation; those with an average do. */
+function countOriented(): number {
+  return (session.value?.kinds ?? [])
+    .filter((k) => kindViews.value[String(k.id)]?.is_probability)
+    .flatMap((k) => (candidates.value[String(k.id)] ?? []).filter((c) => c.is_oriented && isShown(c, thresholdOf(k.id))))
+    .length;
+}
+
 const FORMATS = [
-  { format: "star", name: "STAR", what: "coordinates for RELION" },
+  { format: "star", name: "STAR", what: "coordinates and orientations for RELION" },
   { format: "csv", name: "CSV", what: "coordinates in voxels" },
-  { format: "zip", name: "Everything (ZIP)", what: "masks, coordinates, scores, settings" },
+  { format: "zip", name: "Everything (ZIP)", what: "masks, coordinates, score map, average, settings" },
 ] as const;
 
 function ExportMenu() {
@@ -122,6 +130,7 @@ function ExportMenu() {
   }, []);
   const t = tomogram.value;
   const n = (session.value?.kinds ?? []).reduce((sum, k) => sum + countOf(k.id).shown, 0);
+  const nLying = countOriented();
   if (!t) return null;
   return (
     <div
@@ -162,7 +171,12 @@ function ExportMenu() {
             </a>
           ))}
           <p class="menu-note muted">
-            {n} {n === 1 ? "particle" : "particles"} of all kinds, as shown
+            {n} {n === 1 ? "particle" : "particles"} of all kinds, as shown.{" "}
+            {nLying === n
+              ? "The STAR file says how each lies."
+              : nLying > 0
+                ? `The STAR file has no orientations: ${n - nLying} of them ${n - nLying === 1 ? "has" : "have"} none. A search finds those of what it accepts.`
+                : ""}
           </p>
         </div>
       )}

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from cryosam.arrays import Mask, Points, Progress, SoFar
-from cryosam.backends import PromptSegmenter, VolumeDescriptor, load_features, load_segmenter
+from cryosam.backends import PromptSegmenter, VolumeDescriptor, load_features, load_segmenter, resolve_device
 from cryosam.cache import FeatureCache, entry_key
 from cryosam.config import Config
 from cryosam.errors import TomogramError
@@ -16,6 +16,7 @@ from cryosam.features import FeatureField
 from cryosam.features.dense import extract_dense
 from cryosam.features.extraction import extract_triplane
 from cryosam.features.triplane import TriPlaneField
+from cryosam.orientations import OrientationSearch
 from cryosam.tomogram import Tomogram, detect_contrast, normalise
 
 __all__ = ["Run"]
@@ -37,6 +38,7 @@ class Run:
     so_far: SoFar | None = None
     warnings: list[str] = field(default_factory=list)
     _field: tuple[float, str, FeatureField] | None = None
+    _orientations: tuple[float, OrientationSearch] | None = None
 
     @classmethod
     def start(
@@ -87,6 +89,14 @@ class Run:
                 self._field = octave, *_extract(self, octave)
         _, self.provenance["features_digest"], found = self._field
         return found
+
+    def orientations(self, diameter: float) -> OrientationSearch:
+        """Compares particles of a diameter in all orientations; the last one is kept."""
+        if self._orientations is None or self._orientations[0] != diameter:
+            device = resolve_device(self.config.device)
+            found = OrientationSearch.of(self.normalised, diameter, self.config.alignment, device)
+            self._orientations = diameter, found
+        return self._orientations[1]
 
 
 def _octave(diameter: float) -> float:

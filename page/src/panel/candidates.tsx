@@ -7,7 +7,7 @@ import type { Candidate } from "../api";
 import { Icon } from "../icons";
 import { thumbnailKey, thumbnails } from "../slices";
 import type { Filter } from "../state";
-import { candidateOf, candidates, countOf, filter, job, kind, kindView, listed, looks, placing, selected, tomogram } from "../state";
+import { candidateOf, candidates, countOf, filter, isShown, job, kind, kindView, listed, looks, placing, selected, thresholdOf, tomogram } from "../state";
 
 const ROW_REM = 3.5;
 const SPARE = 3; // rows made above and below the sight
@@ -41,9 +41,27 @@ export function Candidates() {
           ))}
         </div>
       )}
+      <WithoutMask kindId={k.id} all={all} />
       {listed.value.length > 0 ? <List kindId={k.id} /> : <Empty isSearched={all.length > 0} />}
       <SelectedBar />
     </section>
+  );
+}
+
+/** Says how many of those shown have no mask, and offers to make them: imported ones come without. */
+function WithoutMask({ kindId, all }: { kindId: number; all: readonly Candidate[] }) {
+  const threshold = thresholdOf(kindId);
+  const n = all.filter((c) => c.n_voxels === 0 && isShown(c, threshold)).length;
+  if (!n || job.value) return null;
+  return (
+    <p class="without-mask">
+      <span class="muted">
+        {n} shown {n === 1 ? "has" : "have"} no mask.
+      </span>
+      <button class="chip" onClick={() => void actions.segmentCandidates(kindId)} title="Make a mask of each, in the background">
+        Segment {n === 1 ? "it" : "them"}
+      </button>
+    </p>
   );
 }
 

@@ -71,7 +71,7 @@ function Progress() {
   const name = session.value?.tomograms.find((t) => t.id === where)?.name;
   const text = state === "cancelling" ? "Cancelling" : stage.charAt(0).toUpperCase() + stage.slice(1);
   return (
-    <section class="find" aria-label="Search">
+    <section class="find" aria-label="Progress">
       <div class="find-row">
         <div class="progress-text">
           <strong role="status">{text}</strong>
@@ -84,7 +84,7 @@ function Progress() {
           Cancel
         </button>
       </div>
-      {share === null ? <progress aria-label="Progress of the search" /> : <progress aria-label="Progress of the search" value={share} max={1} />}
+      {share === null ? <progress aria-label="Progress" /> : <progress aria-label="Progress" value={share} max={1} />}
     </section>
   );
 }

@@ -66,12 +66,25 @@ def serve(
     if opens_browser:
         threading.Thread(target=webbrowser.open, args=(address,), daemon=True).start()
     try:
-        uvicorn.Server(settings).run(sockets=[listener])
+        _Server(settings, session).run(sockets=[listener])
     except KeyboardInterrupt:  # uvicorn raises it again once it has ended; it is how a server is meant to end
         return
     finally:
         session.close()
         listener.close()
+
+
+class _Server(uvicorn.Server):
+    """Ends streams of events before it waits for open connections."""
+
+    def __init__(self, config: uvicorn.Config, session: Session) -> None:
+        super().__init__(config)
+        self._session = session
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Say so to every page, then end."""
+        self._session.say_farewell()
+        await super().shutdown(sockets)
 
 
 def is_local(host: str) -> bool:
