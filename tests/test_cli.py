@@ -765,6 +765,13 @@ def test_evaluate_a_result_against_each_kind(tomo, calls, answer, tmp_path):
     assert row[:7] == ["b", "3", "1", "1", "0.333", "1.000", "0.500"]
 
 
+def test_evaluate_files_of_other_programs(tomo, calls, tmp_path):
+    cli("pick", tomo, "--point", "8,8,9", "--out", tmp_path / "out", "--export", "dynamo,em,imod,warp")
+    for name in ("particles.tbl", "particles.em", "particles-tomo.mod", "particles-warp.star"):
+        said = cli("evaluate", tmp_path / "out" / name, tmp_path / "out" / "particles.csv", "--json").stdout
+        assert json.loads(said)["detections"]["all"]["f1"] == 1
+
+
 def test_evaluate_tables_of_points(answer, tmp_path):
     (tmp_path / "picks.csv").write_text("z,y,x\n8,8,12\n14,20,12\n11,15,38\n")
     picks = (tmp_path / "picks.csv", answer / "particles.csv")

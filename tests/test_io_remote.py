@@ -10,8 +10,10 @@ from pathlib import Path
 import fsspec
 import numpy as np
 import pytest
+from click.testing import CliRunner
 
-from cryosam.errors import InputError, InputNotFoundError
+from cryosam.cli import main
+from cryosam.errors import InputError, InputNotFoundError, PointsFileError
 from cryosam.io import read_info, read_points, read_tomogram
 from cryosam.io.locations import RemotePath, as_location, storage_options
 from cryosam.io.ome_zarr import write_ome_zarr
@@ -117,6 +119,25 @@ def test_folders_of_the_data_portal_stand_for_their_tomogram(bucket: Path) -> No
         read_tomogram(tomograms.parent)
     with pytest.raises(InputError, match="a folder, not a file"):
         read_tomogram(bucket)
+
+
+def test_points_are_read_from_an_address(bucket: Path, address: str) -> None:
+    (bucket / "p.ndjson").write_text('{"location": {"x": 3, "y": 2, "z": 1}}')
+    np.testing.assert_array_equal(read_points(Path(f"{address}/p.ndjson")).points, [[1, 2, 3]])
+    (bucket / "q.ndjson").write_text("{}")
+    with pytest.raises(PointsFileError, match=rf"^{address}/q\.ndjson, line 1: no location"):
+        read_points(f"{address}/q.ndjson")
+    with pytest.raises(InputNotFoundError, match=r"absent\.star: nothing at this address"):
+        read_points(f"{address}/absent.star")
+    with pytest.raises(PointsFileError, match="unknown format of points"):
+        read_points(f"{address}/p.txt")
+
+
+def test_info_tells_the_address_to_go_on_with(address: str) -> None:
+    said = CliRunner().invoke(main, ["info", f"{address}/{PORTAL}"])
+    assert said.exit_code == 0, said.output
+    assert "3 x 5 x 70 (z, y, x)" in said.output
+    assert f"next: cryosam segment {address}/{PORTAL} --point" in said.output
 
 
 def test_the_portals_points_lie_on_its_voxels(bucket: Path) -> None:

@@ -74,6 +74,15 @@ def read_copick(
         is not a number.
     VoxelSizeError
         If the voxel size is not given.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> picks = {"pickable_object_name": "ribosome", "points": [{"location": {"x": 30, "y": 20, "z": 10}}]}
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     _ = Path(folder, "me_1_ribosome.json").write_text(json.dumps(picks))
+    ...     read_copick(Path(folder, "me_1_ribosome.json"), voxel_size_angstrom=10.0).points
+    array([[1., 2., 3.]])
     """
     files = [path] if path.is_file() and not _is_configuration(path) else find_picks(path, tomogram_name)
     tables = [_read_picks(file, voxel_size_angstrom) for file in files]
@@ -104,6 +113,15 @@ def find_picks(project: Path, run: str | None) -> list[Path]:
     ------
     PointsFileError
         If there is no such run, it has no picks, or several people or sessions picked the same object.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> part = TomogramPoints(table=PointTable(np.ones((1, 3))), name="TS_01", voxel_size_angstrom=10.0)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     write_copick(Path(folder), [part])
+    ...     [file.name for file in find_picks(Path(folder), "TS_01")]
+    ['cryosam_0_particle.json']
     """
     roots = _roots(project)
     if all((root / _PICKS).is_dir() for root in roots):
@@ -193,6 +211,16 @@ def write_copick_masks(folder: Path, part: TomogramPoints, labels: Labels) -> No
         If the points do not say which label is theirs.
     OutputError
         If there is no space or no permission.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> table = PointTable(np.ones((1, 3)), instances=np.array([1]))
+    >>> part = TomogramPoints(table=table, name="TS_01", voxel_size_angstrom=10.0)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     write_copick_masks(Path(folder), part, np.ones((3, 3, 3), dtype=np.uint8))
+    ...     sorted(path.parent.name for path in Path(folder).glob("ExperimentRuns/TS_01/*/10.000_*.zarr"))
+    ['InstanceSegmentations', 'Segmentations']
     """
     from cryosam.io.ome_zarr import write_ome_zarr  # Zarr takes its time to import
 

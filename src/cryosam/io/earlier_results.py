@@ -67,12 +67,23 @@ def read_results(folder: str | os.PathLike[str]) -> Results:
 
 
 def read_result_points(folder: str | os.PathLike[str]) -> TomogramPoints:
-    """The particles that `write_segmentation` wrote, with their orientations, and the tomogram that they are of.
+    r"""The particles that `write_segmentation` wrote, with their orientations, and the tomogram that they are of.
 
     Raises
     ------
     InputNotFoundError, InputError
         As `read_results`; InputError also if ``particles.star`` is not of the same particles.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> run = {"input": {"name": "TS_01", "shape_zyx": [9, 10, 11], "voxel_size_angstrom": 10.0}}
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     _ = Path(folder, "run.json").write_text(json.dumps(run))
+    ...     _ = Path(folder, "particles.csv").write_text("z,y,x,score\n4,5,6,0.9\n")
+    ...     part = read_result_points(folder)
+    >>> part.name, part.table.points
+    ('TS_01', array([[4., 5., 6.]]))
     """
     results = read_results(folder)
     given = results.run.get("input", {})

@@ -57,6 +57,15 @@ def read_em(path: Path, *, tomogram_name: str | None = None) -> PointTable:
     PointsFileError
         If this is not an EM file of 20 x N numbers, is shorter than its header says, holds what is not a number, or the
         tomogram cannot be told.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> part = TomogramPoints(table=PointTable(np.array([[1.0, 2.0, 3.0]]), np.array([0.5])))
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     write_em(Path(folder, "p.em"), [part])
+    ...     read_em(Path(folder, "p.em"), tomogram_name="tomogram").scores
+    array([0.5])
     """
     rows = _read_rows(path)
     rows = rows[rows_of_tomogram(path, rows[:, _TOMOGRAM].astype(int), tomogram_name)]

@@ -67,6 +67,13 @@ def make_folder(folder: Path) -> None:
     ------
     OutputError
         If it is a file, or cannot be made.
+
+    Examples
+    --------
+    >>> with tempfile.TemporaryDirectory() as parent:
+    ...     make_folder(Path(parent, "a", "b"))
+    ...     Path(parent, "a", "b").is_dir()
+    True
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)

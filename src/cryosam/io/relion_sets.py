@@ -32,7 +32,7 @@ class _KnownTomogram:
 
 
 def write_optimisation_set(folder: Path, parts: Sequence[TomogramPoints], tomograms: Path) -> None:
-    """Write ``particles.star`` and ``optimisation_set.star``, which RELION 5's "Extract subtomos" takes as it is.
+    r"""Write ``particles.star`` and ``optimisation_set.star``, which RELION 5's "Extract subtomos" takes as it is.
 
     Parameters
     ----------
@@ -52,6 +52,22 @@ def write_optimisation_set(folder: Path, parts: Sequence[TomogramPoints], tomogr
         If a voxel size is not known.
     OutputError
         If there is no space or no permission.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from cryosam.io.points import PointTable
+    >>> part = TomogramPoints(
+    ...     table=PointTable(np.array([[4.0, 5.0, 6.0]])), name="rec_TS_01", shape=(8, 10, 12), voxel_size_angstrom=10.0
+    ... )
+    >>> columns = (_NAME, _PIXEL_SIZE, *_SIZES, _FILES)
+    >>> row = "TS_01 2.5 32 40 48 Tomograms/job009/tomograms/rec_TS_01.mrc"
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     known = Path(folder, "tomograms.star")
+    ...     _ = known.write_text("data_global\nloop_\n" + "".join(f"_{c}\n" for c in columns) + row)
+    ...     write_optimisation_set(Path(folder), [part], known)
+    ...     read_star_blocks(Path(folder, "particles.star"))["particles"]["rlnTomoName"].to_list()
+    ['TS_01']
     """
     known = _read_tomograms(tomograms)
     renamed, extents = [], {}

@@ -98,6 +98,11 @@ def rows_of_tomogram(path: Path, numbers: Int[np.ndarray, " n"], tomogram_name: 
     ------
     PointsFileError
         If it cannot be told, or the ``.doc`` is damaged.
+
+    Examples
+    --------
+    >>> rows_of_tomogram(Path("picks.tbl"), np.array([1, 2, 1]), "2")
+    array([False,  True, False])
     """
     present = np.unique(numbers)
     if not len(present):
@@ -115,6 +120,14 @@ def write_tomogram_numbers(path: Path, names: Sequence[str]) -> None:
     ------
     OutputError
         If there is no space or no permission.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     write_tomogram_numbers(Path(folder, "picks.tbl"), ["TS_01", "TS_02"])
+    ...     Path(folder, "picks.doc").read_text().splitlines()
+    ['1 TS_01', '2 TS_02']
     """
     with atomic_path(path.with_suffix(".doc")) as temporary:
         lines = (f"{number} {star_name(name)}\n" for number, name in enumerate(names, 1))
