@@ -321,6 +321,10 @@ def test_convert_asks_for_what_it_needs(tomo, tmp_path):
     )
     assert "exists already" in refused("convert", tmp_path / "p.csv", tmp_path / "p.csv")
     assert "unknown format of points" in refused("convert", tomo, tmp_path / "p.tbl")
+    assert "unknown format of points" in refused("convert", tmp_path / "p.csv", tmp_path / "p.txt")  # no project
+    (tmp_path / "p.doc").write_text("a letter")
+    assert "p.doc exists already" in refused("convert", tmp_path / "p.csv", tmp_path / "p.tbl")
+    assert (tmp_path / "p.doc").read_text() == "a letter"
 
 
 # --- settings ---------------------------------------------------------------------------------------------------------

@@ -419,6 +419,31 @@ def test_numbered_tomograms_need_their_names(tmp_path: Path) -> None:
         read(path, "TS_02")
 
 
+@pytest.mark.parametrize("name", ["relion5", "warp", "dynamo", "em", "imod", "ndjson", "copick"])
+def test_tomograms_of_the_same_name_are_refused(tmp_path: Path, name: str) -> None:
+    """Two folders often have a tomo.mrc each; in one file their particles would be mixed, or one's would be lost."""
+    with pytest.raises(PointsFileError, match="two tomograms are named TS_01"):
+        write(tmp_path, name, part(), part(name="other/TS_01.mrc"))
+    with pytest.raises(PointsFileError, match="no tomogram to write"):
+        write(tmp_path, name)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_particles_without_a_number_are_numbered(tmp_path: Path) -> None:
+    """RELION tells particles by their names: several of number 0, those without a mask, would be one."""
+    path = write(tmp_path, "relion4", part(instances=np.array([0, 0])), part(name="TS_02", instances=np.array([7, 4])))
+    names = starfile.read(path)["particles"]["rlnTomoParticleName"].to_list()
+    assert names == ["TS_01/1", "TS_01/2", "TS_02/7", "TS_02/4"]
+
+
+def test_names_with_folders_do_not_leave_theirs(tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    written = write_exports(tmp_path / "out", ["imod", "copick"], [part(name="../day 2/TS_01")])
+    assert [path.name for path in written] == ["particles-_day 2_TS_01.mod", "copick"]
+    assert [path.name for path in (tmp_path / "out/copick/ExperimentRuns").iterdir()] == ["_day 2_TS_01"]
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
 def test_kinds_have_one_number_over_all_tomograms(tmp_path: Path) -> None:
     first = part(names=("ring", "ring"))
     second = part(name="TS_02", names=("barrel", "ring"))

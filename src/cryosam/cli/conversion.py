@@ -15,6 +15,7 @@ from cryosam.io.dynamo import write_dynamo
 from cryosam.io.earlier_results import read_result_points
 from cryosam.io.em import write_em
 from cryosam.io.exports import check_exports
+from cryosam.io.point_files import POINT_FORMATS
 
 if TYPE_CHECKING:
     from cryosam.io.star_output import StarProgram
@@ -39,8 +40,12 @@ def convert_points(
         raise click.UsageError(
             "several sources must all be folders of segment or pick: others do not say their tomogram"
         )
-    if out.is_file() and not overwrite:
-        raise OutputExistsError(f"{out} exists already; choose another name, or add --overwrite")
+    if out.suffix and not is_points_name(out) and not out.is_dir() and relion_tomograms is None:
+        raise InputError(f"{out}: unknown format of points; known are {' '.join(POINT_FORMATS)}, and none for a folder")
+    beside = [out, out.with_suffix(".doc")] if out.suffix.lower() in (".tbl", ".em") else [out]
+    there = next((path for path in beside if path.is_file()), None)
+    if there is not None and not overwrite:
+        raise OutputExistsError(f"{there} exists already; choose another name, or add --overwrite")
     with _naming_options():
         parts = [_read(source, tomogram, voxel_size, name) for source in sources]
         if relion_tomograms is not None:

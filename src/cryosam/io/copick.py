@@ -30,7 +30,8 @@ from cryosam.io.atomic import atomic_path
 from cryosam.io.folders import make_folder
 from cryosam.io.ndjson import rotations_from_matrices
 from cryosam.io.points import PointTable
-from cryosam.io.tomogram_points import TomogramPoints
+from cryosam.io.tomogram_names import file_name
+from cryosam.io.tomogram_points import TomogramPoints, check_distinct
 from cryosam.io.x_first import x_first_matrices
 
 __all__ = ["copick_name", "find_picks", "read_copick", "write_copick", "write_copick_masks"]
@@ -166,7 +167,7 @@ def write_copick(folder: Path, parts: Sequence[TomogramPoints], *, lies_at: Path
     VoxelSizeError
         If a voxel size is not known.
     PointsFileError
-        If the project's ``config.json`` is damaged.
+        If two tomograms have the same name, there is none, or the project's ``config.json`` is damaged.
     OutputError
         If there is no space or no permission.
 
@@ -179,15 +180,16 @@ def write_copick(folder: Path, parts: Sequence[TomogramPoints], *, lies_at: Path
     ...     read_copick(Path(folder), voxel_size_angstrom=10.0, tomogram_name="TS_01").points
     array([[1., 2., 3.]])
     """
+    check_distinct(folder, parts)
     sizes = [part.need_voxel_size(folder, "copick") for part in parts]
     make_folder(folder)
     kinds = list(dict.fromkeys(copick_name(kind) for part in parts for kind in part.by_kind()))
     for part, size in zip(parts, sizes, strict=True):
-        target = folder / _RUNS / part.name / _PICKS
+        target = folder / _RUNS / file_name(part.name) / _PICKS
         make_folder(target)
         for kind, table in part.by_kind().items():
             file = target / f"{_USER}_{_SESSION}_{copick_name(kind)}.json"
-            _write_json(file, _describe_picks(copick_name(kind), part.name, table, size))
+            _write_json(file, _describe_picks(copick_name(kind), file_name(part.name), table, size))
     _write_configuration(folder, kinds, lies_at or folder)
 
 
@@ -227,7 +229,7 @@ def write_copick_masks(folder: Path, part: TomogramPoints, labels: Labels) -> No
     size = part.need_voxel_size(folder, "copick")
     if part.table.instances is None:
         raise PointsFileError(f"{folder}: the points of {part.name} do not say which label is theirs; give instances")
-    run = folder / _RUNS / part.name
+    run = folder / _RUNS / file_name(part.name)
     for kind, table in part.by_kind().items():
         known = np.zeros(0, dtype=int) if table.instances is None else table.instances[table.instances > 0]
         mine = np.where(np.isin(labels, known), labels, 0)

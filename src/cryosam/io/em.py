@@ -28,7 +28,7 @@ from cryosam.errors import PointsFileError
 from cryosam.io.atomic import atomic_path
 from cryosam.io.points import PointTable
 from cryosam.io.tomogram_names import rows_of_tomogram, write_tomogram_numbers
-from cryosam.io.tomogram_points import TomogramPoints, number_kinds
+from cryosam.io.tomogram_points import TomogramPoints, check_distinct, number_kinds
 from cryosam.io.x_first import x_first
 
 __all__ = ["read_em", "write_em"]
@@ -91,6 +91,8 @@ def write_em(path: Path, parts: Sequence[TomogramPoints]) -> None:
 
     Raises
     ------
+    PointsFileError
+        If two tomograms have the same name, or there is none.
     OutputError
         If there is no space or no permission.
 
@@ -103,6 +105,7 @@ def write_em(path: Path, parts: Sequence[TomogramPoints]) -> None:
     ...     read_em(Path(folder, "p.em")).points
     array([[1. , 2. , 3.5]])
     """
+    check_distinct(path, parts)
     numbers = number_kinds(parts)
     rows = np.zeros((sum(len(part.table) for part in parts), _N_COLUMNS), dtype="<f4")
     rows[:, _PARTICLE] = np.arange(1, len(rows) + 1)

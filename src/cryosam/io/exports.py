@@ -12,7 +12,8 @@ from cryosam.io.dynamo import write_dynamo
 from cryosam.io.em import write_em
 from cryosam.io.imod import write_imod
 from cryosam.io.ndjson import write_ndjson
-from cryosam.io.tomogram_points import TomogramPoints
+from cryosam.io.tomogram_names import file_name
+from cryosam.io.tomogram_points import TomogramPoints, check_distinct
 
 __all__ = ["EXPORTS", "EXPORT_PATTERNS", "check_exports", "write_exports"]
 
@@ -99,7 +100,7 @@ def write_exports(
     Raises
     ------
     InputError, VoxelSizeError
-        As `check_exports`.
+        As `check_exports`, and if two tomograms have the same name.
     OutputError
         If there is no space or no permission.
 
@@ -114,6 +115,8 @@ def write_exports(
     ['particles-warp.star', 'particles-TS_01.mod']
     """
     pixel_size = tilt_series_pixel_size_angstrom
+    if formats:
+        check_distinct(folder, parts)
     for part in parts:
         check_exports(formats, part.voxel_size_angstrom, pixel_size)
     written: list[Path] = []
@@ -147,7 +150,7 @@ def _write_star(
 
 
 def _write_model(folder: Path, part: TomogramPoints) -> Path:
-    path = folder / f"particles-{part.name}.mod"
+    path = folder / f"particles-{file_name(part.name)}.mod"
     write_imod(path, part)
     return path
 
@@ -156,7 +159,7 @@ def _write_portal_files(folder: Path, part: TomogramPoints) -> list[Path]:
     """A file a kind."""
     written = []
     for kind, table in part.by_kind().items():
-        written.append(folder / f"particles-{part.name}-{copick_name(kind)}.ndjson")
+        written.append(folder / f"particles-{file_name(part.name)}-{copick_name(kind)}.ndjson")
         write_ndjson(written[-1], replace(part, table=table))
     return written
 
