@@ -338,7 +338,7 @@ def test_an_export_that_cannot_be_written_leaves_the_earlier_run(tmp_path):
 def test_a_results_points_come_back_with_their_tomogram(tmp_path):
     turned = replace(found(), rotations=Rotation.from_euler("ZYX", [[10, 20, 30], [40, 50, 60]], degrees=True))
     part = read_result_points(write(tmp_path / "out", turned))
-    assert (part.name, part.shape, part.voxel_size_angstrom, part.kinds) == ("t1", SHAPE, 8.0, ())
+    assert (part.name, part.shape, part.voxel_size_angstrom, list(part.by_kind())) == ("t1", SHAPE, 8.0, ["particle"])
     np.testing.assert_allclose(part.table.points, turned.points)
     np.testing.assert_allclose(part.table.scores, turned.scores)
     assert part.table.instances.tolist() == [1, 2]

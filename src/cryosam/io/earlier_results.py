@@ -86,7 +86,7 @@ def read_result_points(folder: str | os.PathLike[str]) -> TomogramPoints:
     ('TS_01', array([[4., 5., 6.]]))
     """
     results = read_results(folder)
-    given = results.run.get("input", {})
+    given, only = results.run.get("input", {}), tuple(str(results.run[key]) for key in ("kind",) if key in results.run)
     try:
         z, y, x = (int(n) for n in given["shape_zyx"])
         part = TomogramPoints(
@@ -94,7 +94,7 @@ def read_result_points(folder: str | os.PathLike[str]) -> TomogramPoints:
             name=str(given["name"]),
             shape=(z, y, x),
             voxel_size_angstrom=given["voxel_size_angstrom"],
-            kinds=tuple(str(kind["name"]) for kind in results.run.get("kinds", [])),
+            kinds=tuple(str(kind["name"]) for kind in results.run.get("kinds", [])) or only,
         )
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(f"{results.folder / 'run.json'} does not say what tomogram it is of ({error})") from error
