@@ -250,6 +250,9 @@ def test_what_cannot_be_exported_is_said_before_the_search(tomo, calls, tmp_path
         "segment", tmp_path / "unsized.mrc", "--point", "8,8,9", "--out", tmp_path / "out", "--export", "warp"
     )
     assert "give --voxel-size" in line
+    both = ["segment", tomo, "--class", "a b", "--point", "8,8,9", "--class", "a_b", "--point", "14,20,12"]
+    line = refused(*both, "--out", tmp_path / "out", "--export", "ndjson")
+    assert "a b and a_b would both be named a-b" in line
     assert not calls
     cli(*given, "relion4", "--tilt-series-pixel-size", "2.5")
     table = read_points(tmp_path / "out" / "particles-relion4.star", voxel_size_angstrom=10.0)

@@ -98,6 +98,15 @@ def test_masks_lie_in_folders_of_their_own(tmp_path: Path) -> None:
     np.testing.assert_array_equal(read_volume(run / "Segmentations/10.000_cryosam_0_barrel.zarr"), labels() == 2)
 
 
+def test_kinds_that_copick_could_not_tell_apart_are_refused(tmp_path: Path) -> None:
+    both = TomogramPoints(
+        table=PointTable(np.ones((2, 3)), names=("a b", "a_b")), name="TS_01", voxel_size_angstrom=10.0
+    )
+    with pytest.raises(PointsFileError, match="a b and a_b would both be named a-b"):
+        write_copick(tmp_path / "new", [both])
+    assert not (tmp_path / "new").exists()
+
+
 def test_names_are_those_that_copick_allows() -> None:
     assert copick_name("a_b c/d") == "a-b-c-d"
     assert copick_name("___") == "particle"

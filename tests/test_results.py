@@ -312,6 +312,8 @@ def test_other_programs_formats_are_written_beside_and_replaced_with_the_rest(tm
     }
     outputs = json.loads((folder / "run.json").read_text())["outputs"]
     assert "Warp and M, voxels" in outputs["particles-warp.star"]
+    assert outputs["particles-t1-particle.ndjson"] == "CryoET Data Portal"
+    assert set(outputs) == {p.name for p in folder.iterdir()} - {"particles.doc"}
     for name in ("particles-warp.star", "particles.tbl", "particles-t1.mod", "copick"):
         table = read_points(folder / name, shape=SHAPE, voxel_size_angstrom=8.0, tomogram_name="t1")
         np.testing.assert_allclose(table.points, found().points, atol=1e-3)
@@ -358,7 +360,12 @@ def test_classes_in_every_file_are_the_numbers_of_the_kinds(tmp_path):
     best = replace(found(), kind="second", scores=np.array([0.95, 0.9]))
     combined = Segmentation.combine([replace(found(), kind="first"), best])
     assert combined.names[0] == "second"
-    folder = write(tmp_path / "out", combined, exports=("dynamo", "em"))
+    folder = write(tmp_path / "out", combined, exports=("dynamo", "em", "imod", "ndjson", "copick"))
+    frame = {"shape": SHAPE, "voxel_size_angstrom": 8.0, "tomogram_name": "t1"}
+    for name in ("particles-t1.mod", "copick"):
+        table = read_points(folder / name, **frame)
+        np.testing.assert_allclose(table.select("second").points, found().points, err_msg=name)
+    np.testing.assert_allclose(read_points(folder / "particles-t1-first.ndjson").points, found().points)
     for name in ("particles.star", "particles.tbl", "particles.em"):
         table = read_points(folder / name, shape=SHAPE, voxel_size_angstrom=8.0)
         assert table.names == tuple({"first": "1", "second": "2"}[kind] for kind in combined.names)

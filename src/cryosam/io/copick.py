@@ -34,7 +34,7 @@ from cryosam.io.tomogram_names import file_name
 from cryosam.io.tomogram_points import TomogramPoints, check_distinct
 from cryosam.io.x_first import x_first_matrices
 
-__all__ = ["copick_name", "find_picks", "read_copick", "write_copick", "write_copick_masks"]
+__all__ = ["copick_name", "copick_names", "find_picks", "read_copick", "write_copick", "write_copick_masks"]
 
 _RUNS, _PICKS = "ExperimentRuns", "Picks"
 _USER, _SESSION = "cryosam", "0"  # session 0: made by a tool
@@ -51,6 +51,27 @@ def copick_name(name: str) -> str:
     '80S-ribosome-v2'
     """
     return _INVALID.sub("-", name).strip("-") or "particle"
+
+
+def copick_names(kinds: Sequence[str]) -> list[str]:
+    """Names of several kinds, of which no two may be the same: one's files would replace the other's.
+
+    Raises
+    ------
+    PointsFileError
+        If two are.
+
+    Examples
+    --------
+    >>> copick_names(["80S ribosome", "ring"])
+    ['80S-ribosome', 'ring']
+    """
+    names = [copick_name(kind) for kind in kinds]
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice is not None:
+        alike = " and ".join(kind for kind, name in zip(kinds, names, strict=True) if name == twice)
+        raise PointsFileError(f"{alike} would both be named {twice} in files; rename one of them")
+    return names
 
 
 def read_copick(
@@ -167,7 +188,8 @@ def write_copick(folder: Path, parts: Sequence[TomogramPoints], *, lies_at: Path
     VoxelSizeError
         If a voxel size is not known.
     PointsFileError
-        If two tomograms have the same name, there is none, or the project's ``config.json`` is damaged.
+        If two tomograms have the same name, or two kinds as copick names them; if there is no tomogram, or the
+        project's ``config.json`` is damaged.
     OutputError
         If there is no space or no permission.
 
@@ -182,8 +204,8 @@ def write_copick(folder: Path, parts: Sequence[TomogramPoints], *, lies_at: Path
     """
     check_distinct(folder, parts)
     sizes = [part.need_voxel_size(folder, "copick") for part in parts]
+    kinds = copick_names(list(dict.fromkeys(kind for part in parts for kind in part.by_kind())))
     make_folder(folder)
-    kinds = list(dict.fromkeys(copick_name(kind) for part in parts for kind in part.by_kind()))
     for part, size in zip(parts, sizes, strict=True):
         target = folder / _RUNS / file_name(part.name) / _PICKS
         make_folder(target)

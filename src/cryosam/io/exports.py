@@ -7,7 +7,7 @@ from typing import Literal
 
 from cryosam.arrays import Labels
 from cryosam.errors import InputError, VoxelSizeError
-from cryosam.io.copick import copick_name, write_copick, write_copick_masks
+from cryosam.io.copick import copick_name, copick_names, write_copick, write_copick_masks
 from cryosam.io.dynamo import write_dynamo
 from cryosam.io.em import write_em
 from cryosam.io.imod import write_imod
@@ -15,13 +15,13 @@ from cryosam.io.ndjson import write_ndjson
 from cryosam.io.tomogram_names import file_name
 from cryosam.io.tomogram_points import TomogramPoints, check_distinct
 
-__all__ = ["EXPORTS", "EXPORT_PATTERNS", "check_exports", "write_exports"]
+__all__ = ["EXPORTS", "EXPORT_PATTERNS", "check_exports", "describe_exports", "write_exports"]
 
 EXPORTS: Mapping[str, str] = {
     "relion4": "particles-relion4.star: RELION 3.1 and 4, pixels of the tilt series",
     "warp": "particles-warp.star: Warp and M, voxels",
     "dynamo": "particles.tbl: Dynamo; particles.doc names its tomograms",
-    "em": "particles.em: motive list of TOM, AV3, STOPGAP; particles.doc names its tomograms",
+    "em": "particles.em: motive list of TOM and AV3; particles.doc names its tomograms",
     "imod": "particles-TOMOGRAM.mod: IMOD model",
     "ndjson": "particles-TOMOGRAM-KIND.ndjson: CryoET Data Portal",
     "copick": "copick: project with picks, and masks where there are any",
@@ -31,11 +31,15 @@ EXPORTS: Mapping[str, str] = {
 EXPORT_PATTERNS = ("particles-*", "particles.tbl", "particles.doc", "particles.em", "copick")
 """Files of `write_exports`, as patterns: what an earlier run left of them is no longer true."""
 
+_NAME_KINDS = ("ndjson", "copick")
 _NEED_VOXEL_SIZE = ("relion4", "warp", "copick")
 
 
 def check_exports(
-    formats: Sequence[str], voxel_size_angstrom: float | None, tilt_series_pixel_size_angstrom: float | None = None
+    formats: Sequence[str],
+    voxel_size_angstrom: float | None,
+    tilt_series_pixel_size_angstrom: float | None = None,
+    kinds: Sequence[str] = (),
 ) -> None:
     """Make sure, before a long computation, that its result can be written in some formats.
 
@@ -45,6 +49,8 @@ def check_exports(
         If a format is not known, or RELION 4 is asked for without the pixel size of the tilt series.
     VoxelSizeError
         If one needs the voxel size, and it is not known.
+    PointsFileError
+        If two kinds would have the same name in files.
 
     Examples -------- >>> check_exports(["dynamo", "relion"], 10.0) Traceback (most recent call last): ...
     cryosam.errors.InputError: unknown format 'relion' to export; known are relion4, warp, dynamo, em, imod, ndjson,
@@ -60,6 +66,25 @@ def check_exports(
                 "RELION 4 counts in pixels of the tilt series, not of the tomogram: give their size in angstrom with "
                 "--tilt-series-pixel-size"
             )
+        if name in _NAME_KINDS:
+            copick_names(kinds)
+
+
+def describe_exports(formats: Sequence[str], part: TomogramPoints) -> dict[str, str]:
+    """What `write_exports` writes of one tomogram: the names of files, and what each holds.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from cryosam.io.points import PointTable
+    >>> describe_exports(["imod"], TomogramPoints(table=PointTable(np.ones((2, 3))), name="TS_01"))
+    {'particles-TS_01.mod': 'IMOD model'}
+    """
+    described: dict[str, str] = {}
+    for pattern, text in (EXPORTS[name].split(": ", 1) for name in formats):
+        place = pattern.replace("TOMOGRAM", file_name(part.name))
+        described |= {place.replace("KIND", copick_name(kind)): text for kind in part.by_kind()}
+    return described
 
 
 def write_exports(
@@ -118,7 +143,7 @@ def write_exports(
     if formats:
         check_distinct(folder, parts)
     for part in parts:
-        check_exports(formats, part.voxel_size_angstrom, pixel_size)
+        check_exports(formats, part.voxel_size_angstrom, pixel_size, list(part.by_kind()))
     written: list[Path] = []
     for name in dict.fromkeys(formats):
         match name:

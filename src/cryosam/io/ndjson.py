@@ -102,9 +102,10 @@ def write_ndjson(path: Path, part: TomogramPoints) -> None:
     <BLANKLINE>
     """
     table = part.table
-    if len(part.by_kind()) > 1:
+    kinds = list(dict.fromkeys(table.names or ()))
+    if len(kinds) > 1:
         raise PointsFileError(
-            f"{path}: a file of the CryoET Data Portal holds one kind, these are {', '.join(part.by_kind())}; "
+            f"{path}: a file of the CryoET Data Portal holds one kind, these are {', '.join(kinds)}; "
             "write each to a file of its own"
         )
     matrices = None if table.rotations is None else x_first_matrices(table.rotations).round(9)
