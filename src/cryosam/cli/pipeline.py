@@ -56,8 +56,8 @@ def run(steps: Literal["segment", "pick", "segment_prompts"], options: dict[str,
     n_voxels = tomogram.data.size
     check_output(options["out"], overwrite=options["overwrite"], n_bytes=4 * n_voxels)  # labels, mask, score map
     exports, pixel_size = options.get("exports", ()), options.get("tilt_series_pixel_size")
-    check_exports(exports, tomogram.voxel_size_angstrom, pixel_size)
     kinds = _read_prompts(options, tomogram)
+    check_exports(exports, tomogram.voxel_size_angstrom, pixel_size, [each.name for each in kinds])
     search: dict[str, Any] = {}
     if steps != "segment_prompts":
         search = {"search_mask": _read_search_mask(options["search_mask"], tomogram), "cache": FeatureCache()}
