@@ -2,6 +2,7 @@
 
 import errno
 import json
+import os
 import re
 import signal
 import subprocess
@@ -137,6 +138,12 @@ def test_help_imports_nothing_heavy():
     code = "import sys\nfrom cryosam.cli import main\nprint(*sys.modules)"
     loaded = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout.split()
     assert {"torch", "transformers", "scipy", "skimage", "pandas", "rich", "mrcfile"}.isdisjoint(loaded)
+
+
+def test_threads_that_wait_leave_the_cores_to_others(monkeypatch):
+    monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
+    assert CliRunner().invoke(main, ["models", "list"]).exit_code == 0
+    assert os.environ["OMP_WAIT_POLICY"] == "PASSIVE"
 
 
 def test_python_m_cryosam_is_the_command():

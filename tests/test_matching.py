@@ -39,10 +39,11 @@ class BlobField:
     def similarity_at(self, query, points):
         return self.sample(points) @ query.astype(np.float32) / np.linalg.norm(query)
 
-    def similarity_map(self, query, stride):
-        cells = np.argwhere(np.ones(level_shape(self.shape, stride), dtype=bool))
-        values = self.similarity_at(query, level_to_voxel(cells, stride, self.shape))
-        return values.reshape(level_shape(self.shape, stride)).astype(np.float32)
+    def similarity_map(self, query, stride, where=None):
+        similarity = np.full(level_shape(self.shape, stride), np.nan, dtype=np.float32)
+        where = np.ones(similarity.shape, dtype=bool) if where is None else where
+        similarity[where] = self.similarity_at(query, level_to_voxel(np.argwhere(where), stride, self.shape))
+        return similarity
 
 
 SHAPE = (25, 30, 37)

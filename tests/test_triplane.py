@@ -5,14 +5,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cryosam.arrays import PLANES
-from cryosam.errors import ConfigError
-from cryosam.features import FeatureField, extraction, triplane
+from cryosam.errors import ConfigError, OutputError
+from cryosam.features import FeatureField, extraction, lattice, triplane
 from cryosam.features.extraction import extract_triplane
 from cryosam.features.lattice import doubled_squared_norms
 from cryosam.features.triplane import PlaneTokens, TriPlaneField, cell_centres
 from cryosam.geometry import AXIS, in_plane_axes, level_to_voxel, patch_to_pixel
+from cryosam.matching import search_levels
 from cryosam.tomogram import Tomogram
-from oracles import triplane_feature, triplane_similarity
+from oracles import hierarchical_search, triplane_feature, triplane_similarity
 
 SHAPE = (7, 13, 10)
 N_TOKENS = (2, 4, 3)  # along z, y, x, in the slices
@@ -48,6 +49,14 @@ def test_squared_norms_lie_on_the_doubled_lattice():
     np.testing.assert_allclose(norms, (np.array(expected) ** 2).sum(axis=-1), rtol=1e-5)
 
 
+@pytest.mark.parametrize("n_numbers", [1, 40, 90])
+def test_squared_norms_do_not_depend_on_how_many_rows_are_measured_at_a_time(n_numbers, monkeypatch):
+    vectors = np.random.default_rng(0).normal(size=(3, 5, 4, 7)).astype(np.float16)
+    whole = doubled_squared_norms(vectors)
+    monkeypatch.setattr(lattice, "_WIDE_NUMBERS", n_numbers)
+    np.testing.assert_allclose(doubled_squared_norms(vectors), whole, rtol=1e-6)
+
+
 def test_it_is_a_feature_field():
     field = random_field()
     assert isinstance(field, FeatureField)
@@ -76,6 +85,45 @@ def test_map_agrees_with_the_oracle(stride):
     np.testing.assert_allclose(field.similarity_map(query, stride), expected, atol=1e-4)
 
 
+@pytest.mark.parametrize("share", [0.02, 0.5, 1.0])
+@pytest.mark.parametrize("stride", [2, 5])
+def test_a_map_of_some_cells_is_that_of_all_and_nan_elsewhere(stride, share):
+    field, query = random_field(), random_query(random_field())
+    whole = field.similarity_map(query, stride)
+    where = np.random.default_rng(3).random(whole.shape) < share
+    where[0, -1, 0] = True
+    part = random_field().similarity_map(query, stride, where)
+    np.testing.assert_array_equal(np.isnan(part), ~where)
+    np.testing.assert_allclose(part[where], whole[where], atol=1e-5)
+
+
+def test_tokens_that_no_cell_needs_are_not_read():
+    field, query = random_field(stride=1), random_query(random_field())
+    where = np.zeros(SHAPE, dtype=bool)
+    where[2, 3, 4] = True
+    expected = field.similarity_map(query, 1)[2, 3, 4]
+    for plane in field.planes:  # all that is not next to the cell
+        depth = where.nonzero()[AXIS[plane.plane]][0]
+        plane.tokens[np.arange(len(plane.tokens)) != depth] = np.nan
+    again = TriPlaneField(SHAPE, field.planes)
+    np.testing.assert_allclose(again.similarity_map(query, 1, where)[2, 3, 4], expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("strides", [(4, 2), (6, 3, 1)])
+@pytest.mark.parametrize("coarse_similarity", [-1.0, 0.1, 0.3])
+def test_levels_agree_with_the_definition(strides, coarse_similarity):
+    field, query = random_field(stride=strides[-1]), random_query(random_field())
+
+    def cosine(points):
+        features = np.stack([triplane_feature(plain(field), point) for point in points])
+        return features @ query / np.linalg.norm(features, axis=1) / np.linalg.norm(query)
+
+    expected = hierarchical_search(cosine, SHAPE, strides, coarse_similarity)
+    found = search_levels(field, query, strides, coarse_similarity)
+    np.testing.assert_array_equal(np.isnan(found), np.isnan(expected))
+    np.testing.assert_allclose(found, expected, atol=1e-4)
+
+
 @given(
     shape=st.tuples(*[st.integers(1, 9)] * 3),
     n_tokens=st.tuples(*[st.integers(1, 4)] * 3),
@@ -99,8 +147,9 @@ def test_map_is_the_similarity_at_the_cells_centres_however_it_is_cut(stride, mo
     points = level_to_voxel(np.argwhere(np.ones(whole.shape, dtype=bool)), stride, SHAPE)
     np.testing.assert_allclose(field.similarity_at(query, points), whole.ravel(), atol=1e-5)
     features = field.sample(points)
-    for name in ("_SLAB_CELLS", "_CHUNK_POINTS", "_CHUNK_NUMBERS"):
+    for name in ("_SLAB_CELLS", "_CHUNK_POINTS", "_CHUNK_NUMBERS", "_WIDE_NUMBERS"):
         monkeypatch.setattr(triplane, name, 7)
+    field = TriPlaneField(SHAPE, field.planes)  # remembers no dot products
     np.testing.assert_allclose(field.similarity_map(query, stride), whole, atol=1e-6)
     np.testing.assert_allclose(field.similarity_at(query, points), whole.ravel(), atol=1e-5)
     np.testing.assert_array_equal(field.sample(points), features)
@@ -251,13 +300,45 @@ def test_a_centre_between_two_slices_is_their_mean():
     assert (field.planes[0].tokens == 0.5).all()
 
 
+NOISE, MANY_TILES = (9, 17, 21), {"stride": 2, "token_voxels": 1.3, "slice_px": 24}
+
+
+def noise():
+    return Tomogram(np.random.default_rng(0).random(NOISE, dtype=np.float32))
+
+
+def test_tokens_in_a_file_are_those_in_memory(tmp_path):
+    in_memory = extract_triplane(noise(), Brightness(), **MANY_TILES)
+    n_bytes = sum(plane.tokens.nbytes for plane in in_memory.planes)
+    just_enough = extract_triplane(noise(), Brightness(), max_bytes=n_bytes, folder=tmp_path, **MANY_TILES)
+    in_files = extract_triplane(noise(), Brightness(), max_bytes=n_bytes - 1, folder=tmp_path, **MANY_TILES)
+    assert list(tmp_path.iterdir()) == []  # the files have no name: a killed run leaves none
+    for a, b, c in zip(in_memory.planes, in_files.planes, just_enough.planes, strict=True):
+        assert isinstance(b.tokens, np.memmap)
+        assert not isinstance(c.tokens, np.memmap)
+        np.testing.assert_array_equal(a.tokens, b.tokens)
+        np.testing.assert_array_equal(a.squared_norms, b.squared_norms)
+        np.testing.assert_array_equal(a.squared_norms, doubled_squared_norms(a.tokens))
+
+
+def test_no_room_for_the_file_is_one_line(tmp_path):
+    with pytest.raises(OutputError, match=r"0\.0 GB of features exceed the memory allowed.*allow more memory"):
+        extract_triplane(noise(), Brightness(), max_bytes=0, folder=tmp_path / "absent", **MANY_TILES)
+
+
 def test_batches_do_not_change_the_tokens(monkeypatch):
-    volume = np.random.default_rng(0).random((9, 17, 21), dtype=np.float32)
-    layout = {"stride": 2, "token_voxels": 1.3, "slice_px": 24}
-    many = extract_triplane(Tomogram(volume), Brightness(), **layout)
+    many = extract_triplane(noise(), Brightness(), **MANY_TILES)
     monkeypatch.setattr(extraction, "_TILES_AT_ONCE", 1)
-    one = extract_triplane(Tomogram(volume), Brightness(), **layout)
+    one = extract_triplane(noise(), Brightness(), **MANY_TILES)
     for a, b in zip(one.planes, many.planes, strict=True):
+        np.testing.assert_array_equal(a.tokens, b.tokens)
+
+
+@pytest.mark.parametrize("slice_px", [16, 20, 36, 400])
+def test_tiles_do_not_change_tokens_that_see_their_patch_alone(slice_px):
+    one_tile = extract_triplane(noise(), Brightness(), stride=2, token_voxels=1.3, slice_px=1000)
+    tiles = extract_triplane(noise(), Brightness(), stride=2, token_voxels=1.3, slice_px=slice_px)
+    for a, b in zip(one_tile.planes, tiles.planes, strict=True):
         np.testing.assert_array_equal(a.tokens, b.tokens)
 
 

@@ -18,16 +18,16 @@ from dataclasses import dataclass
 from math import ceil
 
 import numpy as np
-from jaxtyping import Float, Integer
+from jaxtyping import Bool, Float, Integer
 
-from cryosam.arrays import Plane, Points
+from cryosam.arrays import Mask, Plane, Points
 
 __all__ = [
     "AXIS",
     "Frame",
     "Window",
     "ball_diameter",
-    "child_cells",
+    "child_mask",
     "in_plane_axes",
     "level_shape",
     "level_to_voxel",
@@ -99,6 +99,10 @@ class Window:
     def around(cls, row: float, col: float, size: int) -> "Window":
         """Square window of ``size`` voxels whose centre lies within half a voxel of ``(row, col)``."""
         return cls(round(row - (size - 1) / 2), round(col - (size - 1) / 2), size, size)
+
+    def moved(self, rows: int, cols: int) -> "Window":
+        """The window shifted by whole voxels."""
+        return Window(self.top + rows, self.left + cols, self.height, self.width)
 
     def to_window(self, rows_cols: RowsCols) -> RowsCols:
         """Slice to window coordinates, ``(n, 2)``."""
@@ -210,28 +214,26 @@ def voxel_to_level(points: Points, stride: float) -> Points:
     return (points + 0.5) / stride - 0.5
 
 
-def child_cells(
-    cells: Integer[np.ndarray, "n 3"], ratio: int, child_shape: Sequence[int]
-) -> Integer[np.ndarray, "m 3"]:
-    """Cells of the next finer level that lie within ``cells``.
+def child_mask(is_kept: Mask, ratio: int, child_shape: Sequence[int]) -> Bool[np.ndarray, "cz cy cx"]:
+    """Which cells of the next finer level lie within some cells.
 
     Parameters
     ----------
-    cells
-        ``(n, 3)`` cell indices at the coarser level.
+    is_kept
+        Cells of the coarser level.
     ratio
         Coarse stride over fine stride.
     child_shape
-        Number of cells of the finer level; children beyond it are left out.
+        Number of cells of the finer level; the last cells may have fewer children.
 
     Examples
     --------
-    >>> child_cells(np.array([[0, 0, 1]]), 2, (1, 1, 3))
-    array([[0, 0, 2]])
+    >>> child_mask(np.array([[[False, True]]]), 2, (1, 1, 3))
+    array([[[False, False,  True]]])
     """
-    offsets = np.stack(np.meshgrid(*[np.arange(ratio)] * 3, indexing="ij"), axis=-1).reshape(-1, 3)
-    children = (cells[:, None, :] * ratio + offsets).reshape(-1, 3)
-    return np.asarray(children[(children < np.asarray(child_shape)).all(axis=1)])
+    for axis in range(3):
+        is_kept = np.repeat(is_kept, ratio, axis=axis)
+    return is_kept[tuple(slice(n) for n in child_shape)]
 
 
 def ball_diameter(volume: float) -> float:

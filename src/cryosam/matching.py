@@ -11,7 +11,7 @@ from scipy.spatial import cKDTree
 from cryosam.arrays import Mask, Points, Progress, Scores, Volume
 from cryosam.config import MatchingConfig
 from cryosam.features import FeatureField
-from cryosam.geometry import child_cells, level_shape, level_to_voxel
+from cryosam.geometry import child_mask, level_shape, level_to_voxel
 from cryosam.masks import InstanceMask, ScoreMap
 
 __all__ = [
@@ -109,16 +109,12 @@ def search_levels(
     similarity
         ``level_shape(field.shape, strides[-1])`` cells in [-1, 1]; NaN where a coarser level ruled a cell out.
     """
-    kept: Bool[np.ndarray, "z y x"] | None = None
+    similarity = field.similarity_map(query, strides[0])
     for level, stride in enumerate(strides):
-        shape = level_shape(field.shape, stride)
-        similarity = field.similarity_map(query, stride)
-        if kept is not None:
-            inherited = np.zeros(shape, dtype=bool)
-            children = child_cells(np.argwhere(kept), strides[level - 1] // stride, shape)
-            inherited[tuple(children.T)] = True
-            similarity = np.where(inherited, similarity, np.float32(np.nan))
-        kept = similarity > coarse_similarity  # NaN compares false
+        if level > 0:
+            is_kept = similarity > coarse_similarity  # NaN compares false
+            where = child_mask(is_kept, strides[level - 1] // stride, level_shape(field.shape, stride))
+            similarity = field.similarity_map(query, stride, where)
         if progress is not None:
             progress("matching", level + 1, len(strides))
     return similarity

@@ -4,6 +4,7 @@ Through the point run three slices, one a plane. From each of them a promptable 
 on every next slice the prompts are its own last answer. Six walks give three stacks of masks, which are fused.
 """
 
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -16,13 +17,14 @@ from cryosam.backends import PromptSegmenter
 from cryosam.config import Fusion, PropagationConfig
 from cryosam.geometry import AXIS, Window, in_plane_axes
 from cryosam.masks import InstanceMask
-from cryosam.slices import BATCH, UNSEEN, Answer, Place, ask, depth_of, window_of
+from cryosam.slices import BATCH, UNSEEN, Answer, Place, Remembering, ask, depth_of, window_of
 from cryosam.tomogram import Tomogram
 
 __all__ = ["follow", "propagate"]
 
 _LONG = 4.0  # widths: what goes on for less is no filament
 _LARGEST_WINDOW = 256  # voxels, where neither the diameter nor the window's size is given
+_HELD_VOXELS = 64_000_000  # of whole slices in which walks begin: more points are segmented in several sweeps
 
 
 @dataclass(eq=False)
@@ -36,6 +38,29 @@ class _Walk:
     depth: int
     answers: list[Answer]
     has_stopped: bool = False
+
+    @classmethod
+    def both_ways(cls, owner: int, plane: Plane, answer: Answer) -> "list[_Walk]":
+        """The two walks that begin with an answer."""
+        return [cls(owner, plane, step, answer, answer.depth, [_to_keep(answer)]) for step in (1, -1)]
+
+    def go_on(self, answer: Answer | None) -> None:
+        """Take the answer in the next slice, or stop where there is none."""
+        if answer is None:
+            self.stop()
+        else:
+            self.last = answer
+            self.answers.append(_to_keep(answer))
+
+    def stop(self) -> None:
+        """No slice follows: the last answer is needed no more than the others."""
+        self.has_stopped = True
+        self.last = self.answers[-1]
+
+
+def _to_keep(answer: Answer) -> Answer:
+    """Of whole slices the object's part: thousands of them would fill the memory."""
+    return answer if max(answer.logits.shape) <= _LARGEST_WINDOW else answer.cropped()
 
 
 def propagate(
@@ -70,7 +95,8 @@ def propagate(
 
     Notes
     -----
-    Masks of neighbouring points may overlap: see `cryosam.masks.merge_duplicates`.
+    Masks of neighbouring points may overlap: see `cryosam.masks.merge_duplicates`. Where whole slices are shown, all
+    points are walked from at once, plane by plane, so that a slice is embedded at most twice for all of them.
 
     Examples
     --------
@@ -82,12 +108,20 @@ def propagate(
     array([ 9., 10., 11.])
     """
     masks: list[InstanceMask] = []
-    n_together = max(1, BATCH // len(PLANES))
+    n_together, walk = max(1, BATCH // len(PLANES)), _walk_all
+    if config.window_diameters == 0:
+        depth, height, width = tomogram.shape
+        n_together, walk = max(1, _HELD_VOXELS // max(height * width, depth * height, depth * width)), _sweep
+        segmenter = Remembering(segmenter)
     for start in range(0, len(points), n_together):
-        walks = _walk_all(tomogram, points[start : start + n_together], segmenter, config, diameter)
-        for owner in range(min(n_together, len(points) - start)):
-            mine = [walk for walk in walks if walk.owner == owner]
-            masks.append(_fuse(mine, points[start + owner], config.fusion, config.z_weight))
+        walks = walk(tomogram, points[start : start + n_together], segmenter, config, diameter)
+        mine: dict[int, list[_Walk]] = defaultdict(list)
+        for each in walks:
+            mine[each.owner].append(each)
+        masks += [
+            _fuse(mine[owner], point, config.fusion, config.z_weight)
+            for owner, point in enumerate(points[start : start + n_together])
+        ]
         if progress is not None:
             progress("segmenting", len(masks), len(points))
     return tuple(masks)
@@ -153,8 +187,7 @@ def _walk_all(
     diameter: float | None,
 ) -> list[_Walk]:
     """All six walks of every point, one slice a round; the slices of a round are embedded together."""
-    limit = config.max_area if diameter is None else (config.max_area_diameters * diameter) ** 2
-    reach = np.inf if diameter is None else config.max_walk_diameters * diameter
+    limit, reach = _limits(config, diameter)
     pairs = [(plane, owner) for plane in PLANES for owner in range(len(points))]
     starts = [_first_window(tomogram, points[owner], plane, config, diameter) for plane, owner in pairs]
     prompts = [np.asarray(points[owner][list(in_plane_axes(plane))], dtype=float) for plane, owner in pairs]
@@ -163,10 +196,48 @@ def _walk_all(
         pairs, ask(tomogram, segmenter, starts, prompts, None, limit, config), strict=True
     ):
         if answer is not None:
-            walks += [_Walk(owner, plane, step, answer, answer.depth, [answer]) for step in (1, -1)]
+            walks += _Walk.both_ways(owner, plane, answer)
     while active := [walk for walk in walks if not walk.has_stopped]:
         _advance(tomogram, active, segmenter, limit, reach, config)
     return walks
+
+
+def _sweep(
+    tomogram: Tomogram, points: Points, segmenter: PromptSegmenter, config: PropagationConfig, diameter: float | None
+) -> list[_Walk]:
+    """All six walks of every point through whole slices, in two sweeps a plane: all that pass a slice ask of it."""
+    limit, reach = _limits(config, diameter)
+    walks: list[_Walk] = []
+    for plane in PLANES:
+        height, width = (tomogram.shape[axis] for axis in in_plane_axes(plane))
+        begins: dict[int, list[int]] = defaultdict(list)
+        for owner, point in enumerate(points):
+            begins[depth_of(tomogram, point, plane)].append(owner)
+        ways: dict[int, list[_Walk]] = {1: [], -1: []}
+        for depth in range(min(begins, default=0), tomogram.shape[AXIS[plane]]):
+            _advance(tomogram, ways[1], segmenter, limit, reach, config)
+            ways[1] = [walk for walk in ways[1] if not walk.has_stopped]
+            owners = begins[depth]
+            places = [Place(plane, depth, Window(0, 0, height, width))] * len(owners)
+            prompts = [np.asarray(points[owner][list(in_plane_axes(plane))], dtype=float) for owner in owners]
+            answers = ask(tomogram, segmenter, places, prompts, None, limit, config)
+            for owner, answer in zip(owners, answers, strict=True):
+                if answer is not None:
+                    up, down = _Walk.both_ways(owner, plane, answer)
+                    walks += [up, down]
+                    ways[1].append(up)
+                    ways[-1].append(down)
+        for depth in range(max(begins, default=0), -1, -1):
+            passing = [walk for walk in ways[-1] if walk.depth > depth and not walk.has_stopped]
+            _advance(tomogram, passing, segmenter, limit, reach, config)
+    return walks
+
+
+def _limits(config: PropagationConfig, diameter: float | None) -> tuple[float, float]:
+    """Largest mask in square voxels, and slices that a walk may go."""
+    if diameter is None:
+        return config.max_area, np.inf
+    return (config.max_area_diameters * diameter) ** 2, config.max_walk_diameters * diameter
 
 
 def _advance(
@@ -183,7 +254,7 @@ def _advance(
         walk.depth += walk.step
         is_far = abs(walk.depth - walk.answers[0].depth) > reach
         if is_far or not 0 <= walk.depth < tomogram.shape[AXIS[walk.plane]]:
-            walk.has_stopped = True
+            walk.stop()
             continue
         window = walk.last.window if config.window_diameters == 0 else _follow(walk.last)
         prior = _rewindow(walk.last.logits, walk.last.window, window)
@@ -196,11 +267,7 @@ def _advance(
         return
     answers = ask(tomogram, segmenter, places, prompts, priors, limit, config)
     for walk, answer in zip(moving, answers, strict=True):
-        if answer is None:
-            walk.has_stopped = True
-        else:
-            walk.last = answer
-            walk.answers.append(answer)
+        walk.go_on(answer)
 
 
 def _first_window(
@@ -230,7 +297,7 @@ def _rewindow(logits: Image, source: Window, target: Window) -> Image:
     if source == target:
         return logits
     moved = np.full((target.height, target.width), UNSEEN, dtype=np.float32)
-    shifted = Window(target.top - source.top, target.left - source.left, target.height, target.width)
+    shifted = target.moved(-source.top, -source.left)
     in_source, in_target = shifted.overlap(source.height, source.width)
     moved[in_target] = logits[in_source]
     return moved
@@ -272,13 +339,11 @@ def _paint(stack: Float[np.ndarray, "z y x"], low: Int[np.ndarray, " 3"], plane:
     """Write an answer's logits into its plane's stack, whose first voxel is ``low``."""
     row_axis, col_axis = in_plane_axes(plane)
     layer = np.moveaxis(stack, AXIS[plane], 0)[answer.depth - int(low[AXIS[plane]])]
-    window = Window(
-        answer.window.top - int(low[row_axis]),
-        answer.window.left - int(low[col_axis]),
-        answer.window.height,
-        answer.window.width,
-    )
-    inside, place = window.overlap(*layer.shape)
+    top, left = int(low[row_axis]), int(low[col_axis])
+    if answer.seen is not None:
+        inside, _ = answer.seen.moved(-top, -left).overlap(*layer.shape)
+        layer[inside] = UNSEEN
+    inside, place = answer.window.moved(-top, -left).overlap(*layer.shape)
     layer[inside] = answer.logits[place]
 
 

@@ -3,7 +3,7 @@
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float
@@ -14,10 +14,12 @@ from cryosam.config import PropagationConfig
 from cryosam.geometry import AXIS, Window, in_plane_axes
 from cryosam.tomogram import Tomogram
 
-__all__ = ["BATCH", "UNSEEN", "Answer", "Place", "ask", "depth_of", "window_of"]
+__all__ = ["BATCH", "UNSEEN", "Answer", "Place", "Remembering", "ask", "depth_of", "window_of"]
 
 BATCH = 32  # windows that are embedded together
 UNSEEN = -20.0  # logit outside a window: certainly not the object
+_BATCH_PX = 8_000_000  # in the answers to one batch: of large windows it has fewer
+_MARGIN = 8  # voxels around a mask in which its logits are kept
 
 
 class Place(NamedTuple):
@@ -42,17 +44,51 @@ class Answer:
         ``(h, w)`` of the window's voxels, positive in the object.
     score
         The IoU that it expects, in [0, 1].
+    seen
+        What it saw, where ``window`` is only the part of it that holds the object.
     """
 
     depth: int
     window: Window
     logits: Image
     score: float
+    seen: Window | None = None
 
     @property
     def mask(self) -> Bool[np.ndarray, "h w"]:
         """Where the object is in the window."""
         return np.asarray(self.logits > 0)
+
+    def cropped(self) -> "Answer":
+        """The same with the logits in and near the mask alone: elsewhere there is certainly no object."""
+        rows, cols = (np.flatnonzero(self.mask.any(axis=axis)) for axis in (1, 0))
+        top, left = (max(0, int(hit[0]) - _MARGIN) for hit in (rows, cols))
+        logits = self.logits[top : int(rows[-1]) + _MARGIN + 1, left : int(cols[-1]) + _MARGIN + 1].copy()
+        window = Window(self.window.top + top, self.window.left + left, *logits.shape)
+        return Answer(self.depth, window, logits, self.score, self.seen or self.window)
+
+
+class Remembering:
+    """A segmenter that embeds no images again that it was shown just before (a `PromptSegmenter`)."""
+
+    def __init__(self, segmenter: PromptSegmenter) -> None:
+        self._segmenter = segmenter
+        self._last: tuple[Images, Any] | None = None
+
+    @property
+    def digest(self) -> str:
+        """That of the segmenter."""
+        return self._segmenter.digest
+
+    def embed(self, images: Images) -> Any:
+        """The embedding of the images; see `PromptSegmenter.embed`."""
+        if self._last is None or not np.array_equal(images, self._last[0]):
+            self._last = images, self._segmenter.embed(images)
+        return self._last[1]
+
+    def segment(self, embedding: Any, prompts: SlicePrompts) -> Candidates:
+        """The segmenter's candidates."""
+        return self._segmenter.segment(embedding, prompts)
 
 
 def window_of(tomogram: Tomogram, point: Float[np.ndarray, " 3"], plane: Plane, size: int) -> Place:
@@ -110,9 +146,10 @@ def ask(
         For each the best-scored candidate within the limits, or None.
     """
     answers: list[Answer | None] = [None] * len(places)
-    for members in _same_size(places).values():
-        for start in range(0, len(members), BATCH):
-            batch = members[start : start + BATCH]
+    for (height, width), members in _same_size(places).items():
+        size = max(1, min(BATCH, _BATCH_PX // (height * width)))
+        for start in range(0, len(members), size):
+            batch = members[start : start + size]
             unique = list(dict.fromkeys(places[i] for i in batch))
             images: Images = np.stack([_cut(tomogram.slice(plane, depth), window) for plane, depth, window in unique])
             origins = np.array([[places[i].window.top, places[i].window.left] for i in batch], dtype=float)
@@ -129,8 +166,8 @@ def ask(
                 best = _best_candidate(candidates, row, prior, limit, config)
                 if best is not None:
                     _, depth, window = places[i]
-                    logits, score = candidates.logits[row, best], float(candidates.scores[row, best])
-                    answers[i] = Answer(depth, window, logits, score)
+                    logits = candidates.logits[row, best].copy()  # lest it keeps the whole batch in memory
+                    answers[i] = Answer(depth, window, logits, float(candidates.scores[row, best]))
     return answers
 
 
@@ -138,6 +175,8 @@ def _forget_outside(logits: Float[np.ndarray, "k h w"], place: Place, tomogram: 
     """No object lies where a window reaches beyond its slice, whatever a segmenter makes of the filling there."""
     row_axis, col_axis = in_plane_axes(place.plane)
     _, inside = place.window.overlap(tomogram.shape[row_axis], tomogram.shape[col_axis])
+    if logits[0][inside].shape == logits[0].shape:
+        return
     known = logits[(slice(None), *inside)].copy()
     logits[:] = UNSEEN
     logits[(slice(None), *inside)] = known
@@ -155,16 +194,11 @@ def _best_candidate(
     candidates: Candidates, row: int, prior: Image | None, limit: float, config: PropagationConfig
 ) -> int | None:
     """Index of the best-scored candidate within the limits on area, score and IoU with the slice before."""
-    best: int | None = None
-    for k, score in enumerate(candidates.scores[row]):
-        mask = candidates.logits[row, k] > 0
-        area = int(np.count_nonzero(mask))
-        if not 0 < area <= limit or score < config.min_score:
-            continue
-        if prior is not None:
-            shared = int(np.count_nonzero(mask & (prior > 0)))
-            if shared <= config.min_iou * (area + int(np.count_nonzero(prior > 0)) - shared):
-                continue
-        if best is None or score > candidates.scores[row, best]:
-            best = k
-    return best
+    masks = candidates.logits[row] > 0
+    areas = np.count_nonzero(masks, axis=(1, 2))
+    is_fit = (areas > 0) & (areas <= limit) & (candidates.scores[row] >= config.min_score)
+    if prior is not None and is_fit.any():
+        before = prior > 0
+        shared = np.count_nonzero(masks & before, axis=(1, 2))
+        is_fit &= shared > config.min_iou * (areas + np.count_nonzero(before) - shared)
+    return int(np.argmax(np.where(is_fit, candidates.scores[row], -1))) if is_fit.any() else None

@@ -116,17 +116,18 @@ class PromptableModel(ABC):
     @torch.inference_mode()
     def segment(self, embedding: Embedding, prompts: SlicePrompts) -> Candidates:
         """Candidates for every object; see `PromptSegmenter.segment`."""
-        logits = [np.empty((0, self.n_candidates, embedding.frame.height, embedding.frame.width), dtype=np.float32)]
-        scores = [np.empty((0, self.n_candidates), dtype=np.float32)]
-        for start in range(0, len(prompts.image_index), self.objects_per_batch):
+        frame, n = embedding.frame, len(prompts.image_index)
+        logits = np.empty((n, self.n_candidates, frame.height, frame.width), dtype=np.float32)
+        scores = np.empty((n, self.n_candidates), dtype=np.float32)
+        for start in range(0, n, self.objects_per_batch):
             chosen = slice(start, start + self.objects_per_batch)
             index = torch.from_numpy(prompts.image_index[chosen]).to(self.device)
             # a mask prompt belongs to an image of the batch, not to a point: repeat the image for each object
             maps = tuple(values[index] for values in embedding.maps)
-            low, quality = self._decode(maps, self._to_model(prompts, chosen, embedding.frame))
-            logits.append(out_of_frame(low, embedding.frame).cpu().numpy())
-            scores.append(quality.clamp(0, 1).cpu().numpy())
-        return Candidates(np.concatenate(logits), np.concatenate(scores))
+            low, quality = self._decode(maps, self._to_model(prompts, chosen, frame))
+            logits[chosen] = out_of_frame(low, frame).cpu().numpy()
+            scores[chosen] = quality.clamp(0, 1).cpu().numpy()
+        return Candidates(logits, scores)
 
     def _to_model(self, prompts: SlicePrompts, chosen: slice, frame: Frame) -> ModelPrompts:
         """Some of the prompts, in the model's frame and order of axes (x first)."""

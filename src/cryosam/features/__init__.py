@@ -5,7 +5,7 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 from jaxtyping import Float
 
-from cryosam.arrays import Points, Scores, Volume
+from cryosam.arrays import Mask, Points, Scores, Volume
 
 __all__ = ["FeatureField"]
 
@@ -28,7 +28,7 @@ class FeatureField(Protocol):
     def similarity_at(self, query: Float[np.ndarray, " c"], points: Points) -> Scores:
         """Cosine in [-1, 1] between the query and the feature at each point, ``(n,)``; 0 where either is zero."""
 
-    def similarity_map(self, query: Float[np.ndarray, " c"], stride: int) -> Volume:
+    def similarity_map(self, query: Float[np.ndarray, " c"], stride: int, where: Mask | None = None) -> Volume:
         """Cosine between the query and the feature at the centre of every cell of a level.
 
         Parameters
@@ -37,10 +37,12 @@ class FeatureField(Protocol):
             ``(n_channels,)``, of any length.
         stride
             Voxels a cell.
+        where
+            Cells that are needed, of the level's shape; None means all.
 
         Returns
         -------
         similarity
             float32, ``cryosam.geometry.level_shape(shape, stride)`` cells, in [-1, 1], at the centres that
-            `cryosam.geometry.level_to_voxel` gives with ``shape``.
+            `cryosam.geometry.level_to_voxel` gives with ``shape``; NaN in the cells that are not needed.
         """

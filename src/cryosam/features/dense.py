@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from jaxtyping import Float
 
-from cryosam.arrays import Points, Progress, Scores, Volume
+from cryosam.arrays import Mask, Points, Progress, Scores, Volume
 from cryosam.backends import VolumeDescriptor
 from cryosam.geometry import level_shape, level_to_voxel, voxel_to_level
 from cryosam.tomogram import Tomogram
@@ -63,9 +63,13 @@ class DenseField:
         ]
         return np.concatenate(parts) if parts else np.zeros(0, dtype=np.float32)
 
-    def similarity_map(self, query: Float[np.ndarray, " c"], stride: int) -> Volume:
-        """Similarity between the query and the feature at the centre of every cell of a level."""
+    def similarity_map(self, query: Float[np.ndarray, " c"], stride: int, where: Mask | None = None) -> Volume:
+        """Similarity between the query and the feature at the centre of every cell of a level; NaN elsewhere."""
         cells = level_shape(self.shape, stride)
+        if where is not None:
+            similarity = np.full(cells, np.nan, dtype=np.float32)
+            similarity[where] = self.similarity_at(query, level_to_voxel(np.argwhere(where), stride, self.shape))
+            return similarity
         if stride == self.stride:
             flat = self._descriptors.reshape(self.n_channels, -1)
             parts = [_similarity(query, flat[:, s : s + _CHUNK]) for s in range(0, flat.shape[1], _CHUNK)]

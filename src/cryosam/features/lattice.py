@@ -12,11 +12,15 @@ from dataclasses import dataclass
 from itertools import product
 
 import numpy as np
-from jaxtyping import Float, Int
+import torch
+from jaxtyping import Bool, Float, Int
 
 from cryosam.arrays import Volume
 
+_WIDE_NUMBERS = 1 << 20  # that are widened to float32 at a time: what fits the processor's cache is used at once
+
 __all__ = [
+    "DoubledNorms",
     "Stencil",
     "Stencils",
     "doubled_squared_norms",
@@ -24,6 +28,8 @@ __all__ = [
     "interpolate_grid",
     "linear_stencil",
     "quadratic_stencil",
+    "spread_grid",
+    "widen",
 ]
 
 
@@ -51,6 +57,15 @@ class Stencil:
         np.add.at(matrix, (np.arange(len(self.nodes))[:, None], self.nodes), self.weights)
         return matrix
 
+    @property
+    def chosen(self) -> Int[np.ndarray, " m"] | None:
+        """Node of each position, where every position is that of a node; else None."""
+        if not (self.weights.max(axis=1) == 1).all():
+            return None
+        return np.take_along_axis(self.nodes, self.weights.argmax(axis=1)[:, None], axis=1)[:, 0]
+
+
+_Numbers = Float[np.ndarray, "_ _ _"]
 
 Stencils = tuple[Stencil, Stencil, Stencil]
 """Along z, y and x."""
@@ -130,10 +145,54 @@ def interpolate_grid(values: Volume, stencils: Stencils) -> Float[np.ndarray, "m
     >>> interpolate_grid(np.arange(8.0).reshape(2, 2, 2), (halfway, halfway, halfway))
     array([[[3.5]]], dtype=float32)
     """
-    along_z, along_y, along_x = (stencil.matrix() for stencil in stencils)
-    n_z, n_y, n_x = values.shape
-    planes = along_z @ values.astype(np.float32, copy=False).reshape(n_z, n_y * n_x)
-    return along_y @ planes.reshape(len(along_z), n_y, n_x) @ along_x.T
+    # first the axes along which fewest are left: the others then have less to do
+    for axis in sorted(range(3), key=lambda axis: len(stencils[axis].nodes) / stencils[axis].n_nodes):
+        values = _along(stencils[axis], values, axis)
+    return np.ascontiguousarray(values, dtype=np.float32)
+
+
+def _along(stencil: Stencil, values: _Numbers, axis: int) -> _Numbers:
+    """Interpolate along one axis."""
+    chosen = stencil.chosen
+    if chosen is None:
+        return _multiply(stencil.matrix(), values, axis)
+    every = np.arange(stencil.n_nodes)
+    return values if np.array_equal(chosen, every) else np.take(values, chosen, axis=axis)
+
+
+def _multiply(matrix: Float[np.ndarray, "m n"], values: _Numbers, axis: int) -> _Numbers:
+    """Multiply each line of numbers along one axis by a matrix."""
+    values = np.ascontiguousarray(values, dtype=np.float32)
+    first, second, third = values.shape
+    if axis == 0:
+        return (matrix @ values.reshape(first, second * third)).reshape(len(matrix), second, third)
+    if axis == 1:
+        return np.asarray(matrix @ values)
+    return (values.reshape(first * second, third) @ matrix.T).reshape(first, second, len(matrix))
+
+
+def spread_grid(
+    is_wanted: Bool[np.ndarray, "m_z m_y m_x"], stencils: Stencils
+) -> Bool[np.ndarray, "nodes_z nodes_y nodes_x"]:
+    """Which nodes `interpolate_grid` takes for some of the combinations of positions.
+
+    Parameters
+    ----------
+    is_wanted
+        ``(m_z, m_y, m_x)``.
+    stencils
+        Of z, y and x.
+
+    Examples
+    --------
+    >>> one, other = (linear_stencil(np.arange(3.0), np.array([at])) for at in (1.0, 1.5))
+    >>> spread_grid(np.array([[[True]]]), (one, one, other))[1, 1]
+    array([False,  True,  True])
+    """
+    counts: _Numbers = is_wanted.astype(np.float32)
+    for axis, stencil in enumerate(stencils):
+        counts = _multiply((stencil.matrix() != 0).T.astype(np.float32), counts, axis)
+    return np.asarray(counts > 0)
 
 
 def interpolate_at(values: Float[np.ndarray, "z y x *c"], stencils: Stencils) -> Float[np.ndarray, "n *c"]:
@@ -166,23 +225,77 @@ def interpolate_at(values: Float[np.ndarray, "z y x *c"], stencils: Stencils) ->
     return total
 
 
-def _line_norms(vectors: Float[np.ndarray, "h w c"]) -> Float[np.ndarray, "h w2"]:
+def widen(values: Float[np.ndarray, "..."], out: Float[np.ndarray, "..."]) -> Float[np.ndarray, "..."]:
+    """Copy numbers of any precision into a float32 array of their shape, and return it.
+
+    Examples
+    --------
+    >>> widen(np.array([0.5, 2], dtype=np.float16), np.empty(2, dtype=np.float32))
+    array([0.5, 2. ], dtype=float32)
+    """
+    if values.flags.writeable:  # torch widens half precision ten times faster than NumPy, but refuses what is read-only
+        torch.from_numpy(out).copy_(torch.from_numpy(values))
+    else:
+        np.copyto(out, values)
+    return out
+
+
+class DoubledNorms:
+    """Squared norms of the vectors of a lattice and of the interpolants half-way between them, slice by slice.
+
+    Parameters
+    ----------
+    shape
+        ``(n, h, w, c)`` of the vectors: n slices of h x w vectors.
+
+    Examples
+    --------
+    >>> norms = DoubledNorms((2, 1, 1, 1))
+    >>> norms.add(np.array([[[2.0]]]))
+    >>> norms.add(np.array([[[4.0]]]))
+    >>> norms.values.ravel()
+    array([ 4.,  9., 16.], dtype=float32)
+    """
+
+    def __init__(self, shape: tuple[int, int, int, int]) -> None:
+        n, rows, cols, channels = shape
+        self.values: Volume = np.empty((2 * n - 1, 2 * rows - 1, 2 * cols - 1), dtype=np.float32)
+        self._n_added = 0
+        self._last = np.empty((rows, cols, channels), dtype=np.float16)
+        # made once, for some rows at a time: a fresh array of this size costs more than the arithmetic
+        self._n_rows = min(max(1, _WIDE_NUMBERS // (cols * channels)), rows)
+        self._wide, self._sums, self._pairs = np.empty((3, self._n_rows + 1, cols, channels), dtype=np.float32)
+
+    def add(self, vectors: Float[np.ndarray, "h w c"]) -> None:
+        """Measure the next slice, and what lies between it and the one before."""
+        k, self._n_added = self._n_added, self._n_added + 1
+        for start in range(0, len(vectors), self._n_rows):
+            rows = slice(start, start + self._n_rows + 1)  # and the first of the following ones
+            wide = widen(vectors[rows], self._wide[: len(vectors[rows])])
+            self._measure(wide, 1, start, self.values[2 * k])
+            if k > 0:
+                sums = widen(self._last[rows], self._sums[: len(wide)])
+                sums += wide
+                self._measure(sums, 4, start, self.values[2 * k - 1])
+        self._last = np.array(vectors)
+
+    def _measure(
+        self, vectors: Float[np.ndarray, "rows w c"], divisor: int, start: int, out: Float[np.ndarray, "h2 w2"]
+    ) -> None:
+        """Squared norms on the doubled lattice of some rows of a slice, whose vectors are sums yet to be divided."""
+        n_rows = min(len(vectors), self._n_rows)
+        _line_norms(vectors[:n_rows], divisor, out[2 * start : 2 * (start + n_rows) : 2])
+        n_pairs = len(vectors) - 1
+        if n_pairs > 0:
+            pairs = np.add(vectors[:-1], vectors[1:], out=self._pairs[:n_pairs])
+            _line_norms(pairs, 4 * divisor, out[2 * start + 1 : 2 * (start + n_pairs) : 2])
+
+
+def _line_norms(vectors: Float[np.ndarray, "h w c"], divisor: int, out: Float[np.ndarray, "h w2"]) -> None:
     """Squared norms of vectors along the rows, and of the means of neighbours between them."""
-    rows, cols, _ = vectors.shape
-    norms = np.empty((rows, 2 * cols - 1), dtype=np.float32)
-    norms[:, ::2] = np.vecdot(vectors, vectors)
-    neighbours = np.vecdot(vectors[:, :-1], vectors[:, 1:])
-    norms[:, 1::2] = (norms[:, :-2:2] + norms[:, 2::2] + 2 * neighbours) / 4
-    return norms
-
-
-def _image_norms(vectors: Float[np.ndarray, "h w c"]) -> Float[np.ndarray, "h2 w2"]:
-    """Squared norms on the doubled lattice of one slice."""
-    rows, cols, _ = vectors.shape
-    norms = np.empty((2 * rows - 1, 2 * cols - 1), dtype=np.float32)
-    norms[::2] = _line_norms(vectors)
-    norms[1::2] = _line_norms((vectors[:-1] + vectors[1:]) / 2)
-    return norms
+    out[:, ::2] = np.vecdot(vectors, vectors) / np.float32(divisor)
+    neighbours = np.vecdot(vectors[:, :-1], vectors[:, 1:]) / np.float32(divisor)
+    out[:, 1::2] = (out[:, :-2:2] + out[:, 2::2] + 2 * neighbours) / 4
 
 
 def doubled_squared_norms(vectors: Float[np.ndarray, "n h w c"]) -> Volume:
@@ -203,13 +316,8 @@ def doubled_squared_norms(vectors: Float[np.ndarray, "n h w c"]) -> Volume:
     >>> doubled_squared_norms(np.array([[[[0.0, 2.0], [2.0, 0.0]]]]))
     array([[[4., 2., 4.]]], dtype=float32)
     """
-    n, rows, cols, _ = vectors.shape
-    norms = np.empty((2 * n - 1, 2 * rows - 1, 2 * cols - 1), dtype=np.float32)
-    current = np.asarray(vectors[0], dtype=np.float32)
-    norms[0] = _image_norms(current)
-    for k in range(1, n):
-        following = np.asarray(vectors[k], dtype=np.float32)
-        norms[2 * k - 1] = _image_norms((current + following) / 2)
-        norms[2 * k] = _image_norms(following)
-        current = following
-    return norms
+    n, rows, cols, channels = vectors.shape
+    norms = DoubledNorms((n, rows, cols, channels))
+    for layer in vectors:
+        norms.add(layer)
+    return norms.values

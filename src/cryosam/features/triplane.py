@@ -4,13 +4,14 @@ The feature of a voxel is the concatenation of the z, y and x planes' tokens int
 the slice, linear between slices. `cryosam.features.lattice` says why comparing it with a query interpolates no vector.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import product
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 
-from cryosam.arrays import PLANES, Plane, Points, Scores, Volume
+from cryosam.arrays import PLANES, Mask, Plane, Points, Scores, Volume
 from cryosam.features.lattice import (
     Stencils,
     doubled_squared_norms,
@@ -18,6 +19,8 @@ from cryosam.features.lattice import (
     interpolate_grid,
     linear_stencil,
     quadratic_stencil,
+    spread_grid,
+    widen,
 )
 from cryosam.geometry import AXIS, level_shape, level_to_voxel
 
@@ -25,10 +28,13 @@ __all__ = ["PlaneTokens", "TriPlaneField", "cell_centres"]
 
 Positions = Float[np.ndarray, " _"]
 Lattice = Float[np.ndarray, "_ _ _"]  # each plane has a shape of its own
+Nodes = Bool[np.ndarray, "_ _ _"]
 
 _SLAB_CELLS = 4_000_000
 _CHUNK_POINTS = 100_000
 _CHUNK_NUMBERS = 16_000_000
+_WIDE_NUMBERS = 1 << 20  # that are widened to float32 at a time: what fits the processor's cache is used at once
+_SPARSE = 0.5  # share of the tokens below which they are gathered one by one
 
 
 def cell_centres(shape: Sequence[int], stride: int) -> tuple[Positions, Positions, Positions]:
@@ -79,12 +85,18 @@ class PlaneTokens:
         """Numbers or vectors ``(n, h, w, ...)`` of this plane's slices in the order of the volume's axes."""
         return np.moveaxis(values, 0, AXIS[self.plane])
 
-    def dots(self, query: Float[np.ndarray, " c"]) -> Volume:
-        """Dot product of every token with a query, in the order of the volume's axes."""
-        dots = np.empty(self.tokens.shape[:3], dtype=np.float32)
-        for k, tokens in enumerate(self.tokens):  # slice by slice: half precision is widened on the way
-            dots[k] = tokens.astype(np.float32, copy=False) @ query
-        return self.ordered(dots)
+    def add_dots(
+        self, query: Float[np.ndarray, " c"], is_wanted: Bool[np.ndarray, "n h w"], dots: Float[np.ndarray, "n h w"]
+    ) -> None:
+        """Write the dot products of the wanted tokens with a query into ``dots``; no other token is read."""
+        tokens = self.tokens.reshape(-1, self.tokens.shape[-1])
+        wide = np.empty((min(len(tokens), max(1, _WIDE_NUMBERS // len(query))), len(query)), dtype=np.float32)
+        for part in _parts(len(tokens), len(wide)):
+            chosen, out = np.flatnonzero(is_wanted.reshape(-1)[part]), dots.reshape(-1)[part]
+            if len(chosen) < _SPARSE * len(out):
+                out[chosen] = widen(tokens[part][chosen], wide[: len(chosen)]) @ query
+            else:
+                np.matmul(widen(tokens[part], wide[: len(out)]), query, out=out)
 
     def linear(self, coordinates: Sequence[Positions]) -> Stencils:
         """Stencils of tokens and dot products at coordinates along z, y and x."""
@@ -120,7 +132,8 @@ class TriPlaneField:
     def __init__(self, shape: tuple[int, int, int], planes: Sequence[PlaneTokens]) -> None:
         self.shape = shape
         self.planes = tuple(planes)
-        self._last_query: tuple[bytes, list[Lattice]] = (b"", [])
+        self._last_query = _Query(np.zeros(self.n_channels, dtype=np.float32), self.planes)
+        self._norm_maps: dict[int, Volume] = {}
 
     @property
     def n_channels(self) -> int:
@@ -140,43 +153,58 @@ class TriPlaneField:
 
     def similarity_at(self, query: Float[np.ndarray, " c"], points: Points) -> Scores:
         """Cosine between the query and the feature at each point; see `cryosam.features.FeatureField`."""
-        dots = self._dots(query)
+        asked = self._asked(query)
         similarity = np.empty(len(points), dtype=np.float32)
         for part in _parts(len(points), _CHUNK_POINTS):
-            similarity[part] = self._cosine(dots, interpolate_at, list(points[part].T))
+            coordinates = list(points[part].T)
+            dot = np.zeros(len(points[part]), dtype=np.float32)
+            squared = np.zeros_like(dot)
+            for k, plane in enumerate(self.planes):
+                stencils = plane.linear(coordinates)
+                dot += interpolate_at(asked.dots(k, _touched(stencils)), stencils)
+                squared += interpolate_at(plane.ordered(plane.squared_norms), plane.quadratic(coordinates))
+            similarity[part] = np.clip(dot / _root(squared), -1, 1)
         return similarity
 
-    def similarity_map(self, query: Float[np.ndarray, " c"], stride: int) -> Volume:
+    def similarity_map(self, query: Float[np.ndarray, " c"], stride: int, where: Mask | None = None) -> Volume:
         """Cosine between the query and every cell of a level; see `cryosam.features.FeatureField`."""
-        dots = self._dots(query)
+        asked, norms = self._asked(query), self._norms(stride)
+        where = None if where is None or where.all() else where
         z, y, x = cell_centres(self.shape, stride)
         similarity = np.empty((len(z), len(y), len(x)), dtype=np.float32)
-        for slab in _parts(len(z), _SLAB_CELLS // (len(y) * len(x))):
-            similarity[slab] = self._cosine(dots, interpolate_grid, [z[slab], y, x])
+        for slab in _slabs(similarity.shape):
+            dot = np.zeros(similarity[slab].shape, dtype=np.float32)
+            for k, plane in enumerate(self.planes):
+                stencils = plane.linear([z[slab], y, x])
+                wanted = None if where is None else spread_grid(where[slab], stencils)
+                dot += interpolate_grid(asked.dots(k, wanted), stencils)
+            np.divide(dot, norms[slab], out=dot)
+            np.clip(dot, -1, 1, out=similarity[slab])
+        if where is not None:
+            similarity[~where] = np.nan
         return similarity
 
-    def _cosine(
-        self,
-        dots: Sequence[Lattice],
-        interpolate: Callable[[Lattice, Stencils], Float[np.ndarray, "..."]],
-        coordinates: Sequence[Positions],
-    ) -> Float[np.ndarray, "..."]:
-        """Cosine of the features at coordinates with the unit query of ``dots``; 0 where a feature is zero."""
-        dot = [interpolate(d, plane.linear(coordinates)) for d, plane in zip(dots, self.planes, strict=True)]
-        squared = [interpolate(p.ordered(p.squared_norms), p.quadratic(coordinates)) for p in self.planes]
-        norm = np.sqrt(np.maximum(np.sum(squared, axis=0), np.finfo(np.float32).tiny))
-        return np.clip(np.sum(dot, axis=0) / norm, -1, 1)
+    def _norms(self, stride: int) -> Volume:
+        """Length of the feature at the centre of every cell of a level: no query changes it, so it is kept."""
+        if stride not in self._norm_maps:
+            z, y, x = cell_centres(self.shape, stride)
+            norms = np.empty((len(z), len(y), len(x)), dtype=np.float32)
+            for slab in _slabs(norms.shape):
+                squared = np.zeros(norms[slab].shape, dtype=np.float32)
+                for plane in self.planes:
+                    stencils = plane.quadratic([z[slab], y, x])
+                    squared += interpolate_grid(plane.ordered(plane.squared_norms), stencils)
+                norms[slab] = _root(squared)
+            self._norm_maps[stride] = norms
+        return self._norm_maps[stride]
 
-    def _dots(self, query: Float[np.ndarray, " c"]) -> list[Lattice]:
-        """Dot products of all tokens with the normalised query; the last query's are kept for its next level."""
-        unit = np.asarray(query, dtype=np.float32)
-        unit = unit / max(float(np.linalg.norm(unit)), float(np.finfo(np.float32).tiny))
-        key, dots = unit.tobytes(), self._last_query[1]
-        if key != self._last_query[0]:
-            parts = np.split(unit, np.cumsum([plane.tokens.shape[-1] for plane in self.planes])[:-1])
-            dots = [plane.dots(part) for plane, part in zip(self.planes, parts, strict=True)]
-            self._last_query = (key, dots)
-        return dots
+    def _asked(self, query: Float[np.ndarray, " c"]) -> "_Query":
+        """The query with its dot products; the last one's are kept, for its next level."""
+        asked = _Query(query, self.planes)
+        if np.array_equal(asked.unit, self._last_query.unit):
+            return self._last_query
+        self._last_query = asked
+        return asked
 
     def to_arrays(self) -> dict[str, np.ndarray]:
         """Everything as named arrays, to be stored."""
@@ -197,6 +225,48 @@ class TriPlaneField:
             z, y, x = (arrays[f"{plane}_positions_{axis}"] for axis in PLANES)
             planes.append(PlaneTokens(plane, arrays[f"{plane}_tokens"], (z, y, x), arrays[f"{plane}_squared_norms"]))
         return cls((depth, height, width), planes)
+
+
+class _Query:
+    """A query of unit length, and its dot products with those tokens that were needed so far."""
+
+    def __init__(self, query: Float[np.ndarray, " c"], planes: Sequence[PlaneTokens]) -> None:
+        unit = np.asarray(query, dtype=np.float32)
+        self.unit = unit / max(float(np.linalg.norm(unit)), float(np.finfo(np.float32).tiny))
+        self._planes = planes
+        self._dots: list[Lattice] = []
+        self._is_known: list[Nodes] = []
+
+    def dots(self, k: int, wanted: Nodes | None) -> Lattice:
+        """Dot products with the tokens of a plane in the order of the volume's axes; 0 where they are not wanted."""
+        if not self._dots:
+            self._dots = [np.zeros(plane.tokens.shape[:3], dtype=np.float32) for plane in self._planes]
+            self._is_known = [np.zeros(plane.tokens.shape[:3], dtype=bool) for plane in self._planes]
+        plane, dots, is_known = self._planes[k], self._dots[k], self._is_known[k]
+        missing = ~is_known if wanted is None else np.moveaxis(wanted, AXIS[plane.plane], 0) & ~is_known
+        if missing.any():
+            first = sum(other.tokens.shape[-1] for other in self._planes[:k])
+            plane.add_dots(self.unit[first : first + plane.tokens.shape[-1]], missing, dots)
+            is_known |= missing
+        return plane.ordered(dots)
+
+
+def _touched(stencils: Stencils) -> Nodes:
+    """Nodes that an interpolation at points takes, in the order of the volume's axes."""
+    touched = np.zeros([stencil.n_nodes for stencil in stencils], dtype=bool)
+    for corner in product(*(range(stencil.nodes.shape[1]) for stencil in stencils)):
+        touched[tuple(stencil.nodes[:, k] for stencil, k in zip(stencils, corner, strict=True))] = True
+    return touched
+
+
+def _root(squared: Float[np.ndarray, "..."]) -> Float[np.ndarray, "..."]:
+    """Lengths from squared lengths; never 0, so that the cosine with a zero feature is 0."""
+    return np.asarray(np.sqrt(np.maximum(squared, np.finfo(np.float32).tiny)))
+
+
+def _slabs(cells: Sequence[int]) -> Iterator[slice]:
+    """Layers of cells that are compared together."""
+    return _parts(cells[0], _SLAB_CELLS // (cells[1] * cells[2]))
 
 
 def _parts(total: int, size: int) -> Iterator[slice]:
