@@ -17,6 +17,7 @@ __all__ = [
     "example",
     "mask_options",
     "parse_point",
+    "query_options",
     "search_options",
 ]
 
@@ -67,7 +68,6 @@ _PROMPTS = (
         metavar="FILE",
         help="Clicks from a file: .csv .star .ndjson .json .mod .tbl .em, or a copick project.",
     ),
-    OUT,
 )
 _SETTINGS = (
     click.option(
@@ -91,7 +91,7 @@ _SETTINGS = (
     ),
     OVERWRITE,
 )
-_SEARCH = (
+_KINDS = (
     click.option(
         "--class",
         "classes",
@@ -122,6 +122,17 @@ _SEARCH = (
         metavar="SHARE",
         help="Share of the detections that may be false, such as 0.1, instead of a threshold.",
     ),
+)
+_SEARCH = (
+    click.option(
+        "--query",
+        "queries",
+        type=PathType,
+        metavar="FILE.npz",
+        multiple=True,
+        help="Made by cryosam query in another tomogram: its kinds, without a click here; repeatable.",
+    ),
+    *_KINDS,
     click.option(
         "--trials",
         type=click.IntRange(min=0),
@@ -140,6 +151,7 @@ _SEARCH = (
     ),
     TILT_SERIES_PIXEL_SIZE,
 )
+_QUERY_OUT = click.option("--out", required=True, type=PathType, metavar="FILE.npz", help="File for the query.")
 
 
 def example(*lines: str) -> str:
@@ -184,9 +196,14 @@ def _apply(command: Command, decorators: tuple[Callable[[Command], Command], ...
 
 def mask_options(command: Command) -> Command:
     """Options of a command that segments what was clicked."""
-    return _apply(command, _PROMPTS + _SETTINGS)
+    return _apply(command, (*_PROMPTS, OUT, *_SETTINGS))
 
 
 def search_options(command: Command) -> Command:
     """Options of a command that searches the tomogram."""
-    return _apply(command, _PROMPTS + _SEARCH + _SETTINGS)
+    return _apply(command, (*_PROMPTS, OUT, *_SEARCH, *_SETTINGS))
+
+
+def query_options(command: Command) -> Command:
+    """Options of a command that keeps what was clicked."""
+    return _apply(command, (*_PROMPTS, _QUERY_OUT, *_KINDS, *_SETTINGS))
