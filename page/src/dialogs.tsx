@@ -111,7 +111,7 @@ function Import() {
         </label>
         <fieldset>
           <legend>
-            They are, of <strong>{kind.value?.name ?? "a new kind"}</strong>,
+            As <strong>{kind.value?.name ?? "a new kind"}</strong> they are
           </legend>
           <label>
             <input type="radio" name="role" checked={role.value === "candidates"} onChange={() => (role.value = "candidates")} />

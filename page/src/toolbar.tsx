@@ -7,7 +7,7 @@ import { exportAddress } from "./api";
 import type { IconName } from "./icons";
 import { Icon } from "./icons";
 import type { Tool } from "./state";
-import { arrange, candidates, countOf, dialog, isShown, keyOf, kindViews, layout, placing, session, thresholdOf, tomogram } from "./state";
+import { arrange, candidates, countOf, dialog, isShown, job, keyOf, kindViews, layout, placing, session, thresholdOf, tomogram } from "./state";
 
 export function Toolbar() {
   const s = session.value;
@@ -100,6 +100,12 @@ function Tools() {
   );
 }
 
+/** Whether the kinds' searches are up to date, so that exporting is what comes next. */
+function isSettled(): boolean {
+  const views = Object.values(kindViews.value).filter((view) => view.clicks.length > 0 || view.n_candidates > 0);
+  return !job.value && views.every((view) => view.n_candidates > 0 && !view.stale);
+}
+
 /** How many of what is shown, of all kinds, have an orientation; those with an average do. */
 function countOriented(): number {
   return (session.value?.kinds ?? [])
@@ -144,7 +150,7 @@ function ExportMenu() {
       }}
     >
       {n ? (
-        <a class="button" href={exportAddress(t.id, "star")} download="" title={`Write the ${n} particles shown, for RELION`}>
+        <a class={isSettled() ? "button primary" : "button"} href={exportAddress(t.id, "star")} download="" title={`Write the ${n} particles shown, for RELION`}>
           <Icon name="save" /> Export STAR
         </a>
       ) : (

@@ -30,7 +30,7 @@ export function Find() {
     <section class="find" aria-label="Search">
       <div class="find-row">
         <button
-          class="button primary"
+          class={isRepeated && !view?.stale ? "button" : "button primary"}
           disabled={!canFind}
           onClick={() => startFind(value > 0 ? value : null)}
           title={canFind ? "Search the whole tomogram (F)" : "Click a particle first"}

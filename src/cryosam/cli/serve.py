@@ -9,7 +9,13 @@ from cryosam.cli.options import PathType, example
 __all__ = ["serve"]
 
 
-@click.command(epilog=example("cryosam serve tomogram.mrc", "cryosam serve tomograms --no-browser --port 8765"))
+@click.command(
+    epilog=example(
+        "cryosam serve tomogram.mrc",
+        "cryosam serve tomogram.mrc --results results",
+        "cryosam serve tomograms --no-browser --port 8765",
+    )
+)
 @click.argument("tomograms", type=PathType, nargs=-1, required=True)
 @click.option(
     "--port", type=click.IntRange(0, 65535), metavar="N", help="To listen at.  [default: from 8765, a free one]"
@@ -26,6 +32,13 @@ __all__ = ["serve"]
     "--voxel-size", type=float, metavar="ANGSTROM", help="Edge of a voxel, in the place of what the headers say."
 )
 @click.option(
+    "--results",
+    type=PathType,
+    multiple=True,
+    metavar="DIR",
+    help="Show what a run has found, too: the folder that was its --out. Repeat for several.",
+)
+@click.option(
     "--session",
     "session_folder",
     type=PathType,
@@ -40,6 +53,7 @@ def serve(
     no_browser: bool,
     host: str,
     voxel_size: float | None,
+    results: tuple[Path, ...],
     session_folder: Path | None,
 ) -> None:
     """Click once in a browser, and watch every particle of that kind light up.
@@ -53,6 +67,7 @@ def serve(
         from cryosam.ui.server.running import serve as serve_session
     except ModuleNotFoundError as error:
         raise click.ClickException(f"serve needs {error.name}: pip install 'cryosam-et[serve]'") from error
+    from cryosam.ui.earlier import add_results
     from cryosam.ui.opening import open_tomograms
     from cryosam.ui.session import Session
     from cryosam.ui.storage import Store
@@ -68,7 +83,17 @@ def serve(
             fg="yellow",
             err=True,
         )
-    store = Store.for_tomograms(viewed) if session_folder is None else Store(session_folder, viewed)
+    store = Store.for_tomograms(viewed, results=results) if session_folder is None else Store(session_folder, viewed)
+    session = Session(Gallery(viewed), store)
+    try:
+        if session.state.kinds and results:
+            text = "the session goes on where it was left; --session DIR with a new folder begins with the results"
+            click.echo(text, err=True)
+        else:
+            add_results(session, results)
+    except BaseException:
+        session.close()
+        raise
 
     def announce(address: str) -> None:
         n = len(viewed)
@@ -76,7 +101,7 @@ def serve(
         click.echo("Ctrl-C ends; what you clicked and found is kept")
 
     serve_session(
-        Session(Gallery(viewed), store),
+        session,
         host=host,
         port=port,
         opens_browser=not no_browser,
