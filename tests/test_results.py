@@ -194,7 +194,7 @@ def test_a_run_that_breaks_off_leaves_what_was_there(tmp_path, monkeypatch, exis
             path.write_bytes(b"half")
             raise error
 
-    monkeypatch.setattr(results, "write_mrc", fail)
+    monkeypatch.setattr(results, "write_mrc_labels", fail)
     with pytest.raises(OutputError if isinstance(error, OSError) else KeyboardInterrupt):
         write(folder, found(1), overwrite=True)
     assert {p.name: p.read_bytes() for p in folder.glob("*")} == before

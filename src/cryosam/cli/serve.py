@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from cryosam.cli.options import PathType, example
+from cryosam.cli.options import CACHE, MEMORY, NO_CACHE, PathType, example, open_cache
 
 __all__ = ["serve"]
 
@@ -45,6 +45,9 @@ __all__ = ["serve"]
     metavar="DIR",
     help="Keep clicks and results here.  [default: your own]",
 )
+@MEMORY
+@CACHE
+@NO_CACHE
 @click.pass_obj
 def serve(
     command: str,
@@ -55,6 +58,9 @@ def serve(
     voxel_size: float | None,
     results: tuple[Path, ...],
     session_folder: Path | None,
+    memory_gb: float | None,
+    cache: Path | None,
+    no_cache: bool,
 ) -> None:
     """Click once in a browser, and watch every particle of that kind light up.
 
@@ -67,6 +73,7 @@ def serve(
         from cryosam.ui.server.running import serve as serve_session
     except ModuleNotFoundError as error:
         raise click.ClickException(f"serve needs {error.name}: pip install 'cryosam-et[serve]'") from error
+    from cryosam.config import Config
     from cryosam.ui.earlier import add_results
     from cryosam.ui.opening import open_tomograms
     from cryosam.ui.session import Session
@@ -84,7 +91,7 @@ def serve(
             err=True,
         )
     store = Store.for_tomograms(viewed, results=results) if session_folder is None else Store(session_folder, viewed)
-    session = Session(Gallery(viewed), store)
+    session = Session(Gallery(viewed), store, Config(memory_gb=memory_gb), open_cache(cache, no_cache))
     try:
         if session.state.kinds and results:
             text = "the session goes on where it was left; --session DIR with a new folder begins with the results"

@@ -25,7 +25,7 @@ from cryosam.errors import ConfigError, OutputError
 from cryosam.features.lattice import DoubledNorms
 from cryosam.features.triplane import PlaneTokens, TriPlaneField, cell_centres
 from cryosam.geometry import AXIS, in_plane_axes, patch_to_pixel
-from cryosam.tomogram import Tomogram
+from cryosam.tomogram import Voxels
 
 __all__ = ["extract_triplane"]
 
@@ -78,7 +78,7 @@ def _spans(n_tokens: int, tile_tokens: int) -> tuple[_Span, ...]:
     )
 
 
-def _slice_at(tomogram: Tomogram, plane: Plane, depth: float) -> Image:
+def _slice_at(tomogram: Voxels, plane: Plane, depth: float) -> Image:
     """Image normal to ``plane`` at a position that may lie between two slices."""
     before = floor(depth)
     t = depth - before
@@ -103,7 +103,7 @@ def _scale(image: Image, rows: _Layout, cols: _Layout, patch_px: int) -> Float[n
 
 
 def _tiles(
-    tomogram: Tomogram, plane: Plane, depths: Sequence[float], rows: _Layout, cols: _Layout, patch_px: int
+    tomogram: Voxels, plane: Plane, depths: Sequence[float], rows: _Layout, cols: _Layout, patch_px: int
 ) -> Iterator[tuple[int, _Span, _Span, Image]]:
     """Every tile of every slice: index of the slice, tokens along rows and columns, image."""
     for k, depth in enumerate(depths):
@@ -176,7 +176,7 @@ class _Store:
 
 
 def _extract_plane(
-    tomogram: Tomogram,
+    tomogram: Voxels,
     plane: Plane,
     extractor: FeatureExtractor,
     depths: Float[np.ndarray, " n"],
@@ -205,7 +205,7 @@ def _extract_plane(
 
 
 def extract_triplane(
-    tomogram: Tomogram,
+    tomogram: Voxels,
     extractor: FeatureExtractor,
     *,
     stride: int,
@@ -259,6 +259,7 @@ def extract_triplane(
     ...         return torch.from_numpy(images)[:, None]
     >>> volume = np.zeros((8, 8, 8), dtype=np.float32)
     >>> volume[2, 5, 6] = 1
+    >>> from cryosam.tomogram import Tomogram
     >>> field = extract_triplane(Tomogram(volume), Brightness(), stride=1, token_voxels=1, slice_px=16)
     >>> field.sample(np.array([[2.0, 5.0, 6.0], [2.0, 5.0, 4.0]]))
     array([[1., 1., 1.],

@@ -15,7 +15,7 @@ import numpy as np
 from cryosam.config import Config, to_toml
 from cryosam.io.exports import EXPORT_PATTERNS, check_exports, describe_exports, write_exports
 from cryosam.io.folders import check_output, output_folder
-from cryosam.io.mrc import write_mrc
+from cryosam.io.mrc import write_mrc, write_mrc_labels
 from cryosam.io.point_files import write_points
 from cryosam.io.points import PointTable
 from cryosam.io.report import render_report
@@ -359,8 +359,8 @@ def _write_files(
         candidates = PointTable(segmentation.candidate_points, segmentation.candidate_scores, of_candidates)
         write_points(folder / "candidates.csv", candidates)
     if "instances.mrc" in names:
-        write_mrc(folder / "instances.mrc", segmentation.labels(), size, origin)
-        write_mrc(folder / "semantic.mrc", segmentation.semantic(), size, origin)
+        for name, parts in (("instances", segmentation.painted()), ("semantic", segmentation.painted(kinds=True))):
+            write_mrc_labels(folder / f"{name}.mrc", segmentation.shape, parts, size, origin)
     if not segmentation.kinds:
         _write_maps(folder, ("score.mrc", "average.mrc"), segmentation, origin)
     for part in segmentation.kinds:
