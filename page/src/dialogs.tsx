@@ -107,7 +107,7 @@ function Import() {
       >
         <label class="file">
           <span>CSV (columns z, y, x in voxels) or RELION STAR</span>
-          <input type="file" accept=".csv,.star" onChange={(event) => (file.value = event.currentTarget.files?.[0] ?? null)} />
+          <input type="file" accept=".csv,.star,.ndjson,.json,.mod,.tbl,.em" onChange={(event) => (file.value = event.currentTarget.files?.[0] ?? null)} />
         </label>
         <fieldset>
           <legend>

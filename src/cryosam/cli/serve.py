@@ -58,7 +58,7 @@ def serve(
 ) -> None:
     """Click once in a browser, and watch every particle of that kind light up.
 
-    TOMOGRAMS are MRC, TIFF or OME-Zarr files, or folders of them. The page needs the token in the address that is
+    TOMOGRAMS are MRC, TIFF, HDF5 or OME-Zarr files, or folders of them. The page needs the token in the address that is
     printed. What you click and find is kept, and is there again the next time. For tomograms on another machine, run it
     there with --port N, forward that port (ssh -L N:127.0.0.1:N), and open the address here.
     """
