@@ -29,7 +29,7 @@ export function Toolbar() {
           <Icon name="redo" />
         </button>
       </div>
-      <button class="button" disabled={!s} onClick={() => (dialog.value = "import")} title="Read points from a CSV or STAR file">
+      <button class="button" disabled={!s} onClick={() => (dialog.value = "import")} title="Read points from a file">
         <Icon name="open" /> Import
       </button>
       <ExportMenu />
