@@ -292,6 +292,17 @@ def test_convert_merges_results_of_several_tomograms(tomo, calls, tmp_path):
     )
 
 
+def test_convert_gives_copick_the_masks_too(tomo, calls, tmp_path):
+    cli("segment", tomo, "--point", "8,8,9", "--out", tmp_path / "out")
+    cli("convert", tmp_path / "out", tmp_path / "project", "--name", "TS_01")
+    write_volume(tmp_path / "other.mrc", np.zeros((3, 4, 5), dtype=np.float32), 10.0)
+    assert "of a tomogram of (24, 30, 42) voxels" in refused(
+        "convert", tmp_path / "out", tmp_path / "p.tbl", "--tomogram", tmp_path / "other.mrc"
+    )
+    masks = tmp_path / "project/ExperimentRuns/TS_01/InstanceSegmentations/10.000_cryosam_0_particle.zarr"
+    np.testing.assert_array_equal(read_volume(masks), planted())
+
+
 def test_convert_makes_what_relion_5_goes_on_from(tomo, calls, tmp_path):
     cli("pick", tomo, "--point", "8,8,9", "--out", tmp_path / "out")
     depth, height, width = SHAPE

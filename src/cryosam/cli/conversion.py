@@ -10,12 +10,13 @@ import click
 
 from cryosam.errors import InputError, OutputExistsError, PointsFileError, VoxelSizeError
 from cryosam.io import TomogramPoints, is_points_name, read_info, read_points, write_points
-from cryosam.io.copick import write_copick
+from cryosam.io.copick import write_copick, write_copick_masks
 from cryosam.io.dynamo import write_dynamo
-from cryosam.io.earlier_results import read_result_points
+from cryosam.io.earlier_results import read_result_points, read_results
 from cryosam.io.em import write_em
 from cryosam.io.exports import check_exports
 from cryosam.io.point_files import POINT_FORMATS
+from cryosam.io.tomogram_names import file_name
 
 if TYPE_CHECKING:
     from cryosam.io.star_output import StarProgram
@@ -51,7 +52,7 @@ def convert_points(
         if relion_tomograms is not None:
             _write_relion(out, parts, relion_tomograms, overwrite=overwrite)
         elif not is_points_name(out):
-            _write_project(out, parts, overwrite=overwrite)
+            _write_project(out, sources, parts, overwrite=overwrite)
         else:
             _write_file(out, parts, star, tilt_series_pixel_size)
     n = sum(len(part.table) for part in parts)
@@ -73,18 +74,20 @@ def _naming_options() -> Iterator[None]:
 
 
 def _read(source: Path, tomogram: Path | None, voxel_size: float | None, name: str | None) -> TomogramPoints:
-    """Points of a result, or of a file with what the options say of its tomogram."""
+    """Points of a result, or of a file, with what the options say of their tomogram."""
+    info = None if tomogram is None else read_info(tomogram)
+    if info is not None:
+        name = name or info.name
+        voxel_size = info.voxel_size_angstrom if voxel_size is None else voxel_size
     if _is_result(source):
         part = read_result_points(source)
+        if info is not None and info.shape != part.shape:
+            raise InputError(f"{source}: of a tomogram of {part.shape} voxels (z, y, x), {tomogram} has {info.shape}")
         size = part.voxel_size_angstrom if voxel_size is None else voxel_size
         return replace(part, name=name or part.name, voxel_size_angstrom=size)
-    shape, known_name = None, name
-    if tomogram is not None:
-        info = read_info(tomogram)
-        shape, known_name = info.shape, name or info.name
-        voxel_size = info.voxel_size_angstrom if voxel_size is None else voxel_size
-    table = read_points(source, shape=shape, voxel_size_angstrom=voxel_size, tomogram_name=known_name)
-    return TomogramPoints(table=table, name=known_name or source.stem, shape=shape, voxel_size_angstrom=voxel_size)
+    shape = None if info is None else info.shape
+    table = read_points(source, shape=shape, voxel_size_angstrom=voxel_size, tomogram_name=name)
+    return TomogramPoints(table=table, name=name or source.stem, shape=shape, voxel_size_angstrom=voxel_size)
 
 
 def _is_result(source: Path) -> bool:
@@ -120,8 +123,12 @@ def _write_relion(out: Path, parts: Sequence[TomogramPoints], tomograms: Path, *
     write_optimisation_set(out, parts, tomograms)
 
 
-def _write_project(out: Path, parts: Sequence[TomogramPoints], *, overwrite: bool) -> None:
-    there = [part.name for part in parts if (out / "ExperimentRuns" / part.name / "Picks").is_dir()]
+def _write_project(out: Path, sources: Sequence[Path], parts: Sequence[TomogramPoints], *, overwrite: bool) -> None:
+    """Picks of all, and the masks of results that have them."""
+    there = [part.name for part in parts if (out / "ExperimentRuns" / file_name(part.name) / "Picks").is_dir()]
     if there and not overwrite:
         raise OutputExistsError(f"{out} has picks of {there[0]} already; choose another project, or add --overwrite")
     write_copick(out, parts)
+    for source, part in zip(sources, parts, strict=True):
+        if _is_result(source) and (results := read_results(source)).has_instances:
+            write_copick_masks(out, part, results.read_instances())
