@@ -106,7 +106,7 @@ function Import() {
         }}
       >
         <label class="file">
-          <span>CSV (columns z, y, x in voxels) or RELION STAR</span>
+          <span>CSV (columns z, y, x in voxels), RELION STAR, CryoET Data Portal, copick, IMOD or Dynamo</span>
           <input type="file" accept=".csv,.star,.ndjson,.json,.mod,.tbl,.em" onChange={(event) => (file.value = event.currentTarget.files?.[0] ?? null)} />
         </label>
         <fieldset>

@@ -29,7 +29,7 @@ export function Toolbar() {
           <Icon name="redo" />
         </button>
       </div>
-      <button class="button" disabled={!s} onClick={() => (dialog.value = "import")} title="Read points from a CSV or STAR file">
+      <button class="button" disabled={!s} onClick={() => (dialog.value = "import")} title="Read points from a file">
         <Icon name="open" /> Import
       </button>
       <ExportMenu />
@@ -115,7 +115,7 @@ function countOriented(): number {
 }
 
 const FORMATS = [
-  { format: "star", name: "STAR", what: "coordinates and orientations for RELION" },
+  { format: "star", name: "STAR", what: "coordinates for RELION" },
   { format: "csv", name: "CSV", what: "coordinates in voxels" },
   { format: "zip", name: "Everything (ZIP)", what: "masks, coordinates, score map, average, settings" },
 ] as const;
@@ -173,7 +173,7 @@ function ExportMenu() {
           {FORMATS.map(({ format, name, what }) => (
             <a key={format} class="menu-item" href={exportAddress(t.id, format)} download="" onClick={() => (isOpen.value = false)}>
               <strong>{name}</strong>
-              <span class="muted">{what}</span>
+              <span class="muted">{format === "star" && nLying === n ? "coordinates and orientations for RELION" : what}</span>
             </a>
           ))}
           <p class="menu-note muted">

@@ -141,6 +141,18 @@ def test_scrolling_changes_the_slice(page) -> None:
     sync_api.expect(number).not_to_have_text(before)
 
 
+def test_a_position_that_is_typed_in_is_gone_to(page) -> None:
+    field = page.get_by_test_id("position")
+    field.fill("12, 90, 33")
+    field.press("Enter")
+    sync_api.expect(page.get_by_test_id("slice-z")).to_contain_text("12 /")
+    sync_api.expect(page.get_by_test_id("slice-x")).to_contain_text("33 /")
+    field.fill("12, 90, 300")
+    field.press("Enter")
+    sync_api.expect(page.get_by_role("alert")).to_contain_text("outside")
+    sync_api.expect(page.get_by_test_id("slice-x")).to_contain_text("33 /")
+
+
 def test_what_was_done_is_there_after_a_reload_and_can_be_changed(found, rings) -> None:
     """The slider, a verdict, undo, a negative click, a search that is cancelled."""
     page = found

@@ -69,7 +69,7 @@ def demo(command: str, out: Path, seed: int, overwrite: bool) -> None:
     report_findings(found, folder, seconds)
     program, tomogram = _program(), shlex.quote(str(truth / "tomo.mrc"))
     click.echo(f"see it in a browser: {program} serve {tomogram} --results {shlex.quote(str(out))}")
-    click.echo(f"click there yourself: {program} serve {tomogram}")
+    click.echo(f"click there yourself, at {text}: {program} serve {tomogram}")
     click.echo(f"the same without a browser: {program} segment {tomogram} --point {text} --out results")
 
 
