@@ -12,7 +12,7 @@ straightforward method, which interpolates the feature of every cell and then ta
 
 The whole method is measured with the default preset, from a click in a simulated tomogram to all files; tomograms of
 more than 30 million voxels are eight simulated ones side by side. It is asked twice, for two kinds, with a cache that
-is empty at first. Noted of each stage are the seconds on the processors, which other programs do not change much, and the
+is empty at first. Noted of each stage are the seconds on the processors, which others hardly change, and the
 most memory that the process held during it: resident in all, which counts the pages of files that are mapped, and
 without these, which the system cannot take back.
 """

@@ -14,6 +14,7 @@ import pytest
 from scipy.spatial.transform import Rotation
 
 from cryosam import segmentation
+from cryosam.arrays import Plane
 from cryosam.cache import FeatureCache
 from cryosam.config import Config
 from cryosam.errors import (
@@ -181,6 +182,16 @@ def test_a_slab_is_the_mean_of_its_slices_cut_at_the_face(file: Path) -> None:
 def test_denoising_lessens_differences(file: Path) -> None:
     viewed = ViewedTomogram(file)
     assert viewed.pixels("z", 3, smooth=2.0).std() < 0.5 * viewed.pixels("z", 3).std()
+
+
+@pytest.mark.parametrize(("plane", "index"), [("z", 29), ("y", 31), ("x", 0)])
+def test_slices_do_not_wait_for_the_copy(file: Path, monkeypatch: pytest.MonkeyPatch, plane: Plane, index: int) -> None:
+    monkeypatch.setattr("cryosam.ui.viewed._MAPPED", 7)  # the depth of 30 is read in five pieces
+    viewed = ViewedTomogram(file)
+    at_once = viewed.pixels(plane, index)
+    viewed.start_copy(on_disk=False)
+    viewed.await_copy()
+    np.testing.assert_array_equal(viewed.pixels(plane, index), at_once)
 
 
 def test_there_is_no_slice_beyond_the_face(file: Path) -> None:

@@ -23,6 +23,7 @@ __all__ = [
     "mask_options",
     "open_cache",
     "parse_point",
+    "query_options",
     "search_options",
 ]
 
@@ -92,7 +93,6 @@ _PROMPTS = (
         metavar="FILE",
         help="Clicks from a file: .csv .star .ndjson .json .mod .tbl .em, or a copick project.",
     ),
-    OUT,
 )
 _SETTINGS = (
     click.option(
@@ -117,7 +117,7 @@ _SETTINGS = (
     ),
     OVERWRITE,
 )
-_SEARCH = (
+_KINDS = (
     click.option(
         "--class",
         "classes",
@@ -148,6 +148,19 @@ _SEARCH = (
         metavar="SHARE",
         help="Share of the detections that may be false, such as 0.1, instead of a threshold.",
     ),
+    CACHE,
+    NO_CACHE,
+)
+_SEARCH = (
+    click.option(
+        "--query",
+        "queries",
+        type=PathType,
+        metavar="FILE.npz",
+        multiple=True,
+        help="Made by cryosam query in another tomogram: its kinds, without a click here; repeatable.",
+    ),
+    *_KINDS,
     click.option(
         "--trials",
         type=click.IntRange(min=0),
@@ -165,9 +178,8 @@ _SEARCH = (
         help="Write the particles for other programs too: relion4, warp, dynamo, em, imod, ndjson, copick.",
     ),
     TILT_SERIES_PIXEL_SIZE,
-    CACHE,
-    NO_CACHE,
 )
+_QUERY_OUT = click.option("--out", required=True, type=PathType, metavar="FILE.npz", help="File for the query.")
 
 
 def open_cache(folder: Path | None, no_cache: bool) -> FeatureCache | None:
@@ -219,9 +231,14 @@ def _apply(command: Command, decorators: tuple[Callable[[Command], Command], ...
 
 def mask_options(command: Command) -> Command:
     """Options of a command that segments what was clicked."""
-    return _apply(command, _PROMPTS + _SETTINGS)
+    return _apply(command, (*_PROMPTS, OUT, *_SETTINGS))
 
 
 def search_options(command: Command) -> Command:
     """Options of a command that searches the tomogram."""
-    return _apply(command, _PROMPTS + _SEARCH + _SETTINGS)
+    return _apply(command, (*_PROMPTS, OUT, *_SEARCH, *_SETTINGS))
+
+
+def query_options(command: Command) -> Command:
+    """Options of a command that keeps what was clicked."""
+    return _apply(command, (*_PROMPTS, _QUERY_OUT, *_KINDS, *_SETTINGS))

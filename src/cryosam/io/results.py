@@ -5,7 +5,7 @@ import os
 import platform
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from cryosam.config import Config, to_toml
-from cryosam.io.exports import EXPORT_PATTERNS, EXPORTS, write_exports
+from cryosam.io.exports import EXPORT_PATTERNS, check_exports, describe_exports, write_exports
 from cryosam.io.folders import check_output, output_folder
 from cryosam.io.mrc import write_mrc, write_mrc_labels
 from cryosam.io.point_files import write_points
@@ -23,6 +23,7 @@ from cryosam.io.star_output import write_star
 from cryosam.io.tomogram_points import TomogramPoints
 from cryosam.masks import Segmentation, Trust
 from cryosam.prompts import PointPrompts
+from cryosam.queries import SavedQuery
 from cryosam.tomogram import Tomogram
 
 __all__ = [
@@ -51,6 +52,8 @@ Where there are several kinds, each has a score map and an average of its own, `
 ``average-NAME.mrc``.
 """
 
+Prompts = PointPrompts | SavedQuery
+
 _PACKAGES = ("numpy", "scipy", "torch", "scikit-image", "transformers", "mrcfile")
 
 
@@ -70,6 +73,8 @@ class RunInfo:
         Wall time of the whole run up to writing.
     origin_angstrom
         Of the tomogram's header, along z, y, x; the volumes that are written carry it on.
+    job
+        Of a batch: what tells later whether the result is still that of its settings and files.
     """
 
     command: str = ""
@@ -77,6 +82,7 @@ class RunInfo:
     started: str = ""
     seconds: float | None = None
     origin_angstrom: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    job: Mapping[str, Any] = field(default_factory=dict)
 
 
 def write_segmentation(
@@ -84,7 +90,7 @@ def write_segmentation(
     segmentation: Segmentation,
     *,
     tomogram: Tomogram,
-    prompts: PointPrompts | Sequence[PointPrompts],
+    prompts: Prompts | Sequence[Prompts],
     config: Config | None = None,
     run: RunInfo | None = None,
     exports: Sequence[str] = (),
@@ -104,7 +110,8 @@ def write_segmentation(
         What was found. Volumes of masks are written if any instance has a mask, or none was found; the score map and
         the candidates, if there are any.
     tomogram, prompts, config
-        That it was found in, from (of each kind, where there are several) and with; the default settings if left out.
+        That it was found in, from (clicks or a query; of each kind, where there are several) and with; the default
+        settings if left out.
     run
         What only the caller knows.
     exports, tilt_series_pixel_size_angstrom
@@ -143,15 +150,17 @@ def write_segmentation(
     run = run or RunInfo()
     check_output(Path(folder), overwrite=overwrite)
     description = describe_run(segmentation, tomogram=tomogram, prompts=prompts, config=config, run=run)
-    description["outputs"] |= dict(EXPORTS[name].split(": ", 1) for name in exports)
-    page = render_report(segmentation, tomogram, _as_one(prompts), description)
+    part = points_of(segmentation)
+    check_exports(exports, part.voxel_size_angstrom, tilt_series_pixel_size_angstrom, list(part.by_kind()))
+    description["outputs"] |= describe_exports(exports, part)
+    page = render_report(segmentation, tomogram, _clicks(prompts), description)
     names = [*_left_behind(Path(folder)), *(name for part in segmentation.kinds for name in _of_kind(part)), *OUTPUTS]
     with output_folder(Path(folder), names, overwrite=overwrite) as temporary:
         _write_files(temporary, segmentation, description, page, run.origin_angstrom)
         written = write_exports(
             temporary,
             exports,
-            [points_of(segmentation)],
+            [part],
             tilt_series_pixel_size_angstrom=tilt_series_pixel_size_angstrom,
             labels=lambda _: segmentation.labels() if any(mask.n_voxels for mask in segmentation.masks) else None,
             lies_at=Path(folder),
@@ -199,7 +208,7 @@ def describe_run(
     segmentation: Segmentation,
     *,
     tomogram: Tomogram,
-    prompts: PointPrompts | Sequence[PointPrompts],
+    prompts: Prompts | Sequence[Prompts],
     config: Config | None = None,
     run: RunInfo | None = None,
 ) -> dict[str, Any]:
@@ -213,8 +222,8 @@ def describe_run(
     0
     """
     config, run = config or Config(), run or RunInfo()
-    kinds = [prompts] if isinstance(prompts, PointPrompts) else list(prompts)
-    return {
+    kinds = [prompts] if isinstance(prompts, Prompts) else list(prompts)
+    told = {
         "command": run.command,
         "started": run.started,
         "seconds": run.seconds,
@@ -230,9 +239,22 @@ def describe_run(
         "prompts": [
             {"zyx": point, "is_positive": is_positive} | ({"kind": each.name} if segmentation.kinds else {})
             for each in kinds
+            if isinstance(each, PointPrompts)
             for is_positive in (True, False)
             for point in (each.positive if is_positive else each.negative).tolist()
         ],
+        "queries": [
+            {
+                "kind": each.name,
+                "digest": each.digest(),
+                "n_particles": each.n_particles,
+                "source": each.source,
+                "source_sha256": each.source_digest,
+            }
+            for each in kinds
+            if isinstance(each, SavedQuery)
+        ],
+        "kind": segmentation.kind,
         "n_particles": len(segmentation.points),
         "n_candidates": len(segmentation.candidate_points),
         "threshold": segmentation.threshold,
@@ -263,6 +285,7 @@ def describe_run(
             if base in _names(part)
         },
     }
+    return told | ({"job": dict(run.job)} if run.job else {})
 
 
 def _describe_trust(trust: Trust | None) -> dict[str, Any] | None:
@@ -300,11 +323,13 @@ def _names(segmentation: Segmentation) -> list[str]:
     return names
 
 
-def _as_one(prompts: PointPrompts | Sequence[PointPrompts]) -> PointPrompts:
-    """The clicks of all kinds; what one kind is not may be another."""
+def _clicks(prompts: Prompts | Sequence[Prompts]) -> PointPrompts | None:
+    """The clicks of all kinds, None where there are queries only; what one kind is not may be another."""
     if isinstance(prompts, PointPrompts):
         return prompts
-    return PointPrompts(np.concatenate([each.positive for each in prompts]))
+    kinds = [] if isinstance(prompts, SavedQuery) else prompts
+    clicks = [each.positive for each in kinds if isinstance(each, PointPrompts)]
+    return PointPrompts(np.concatenate(clicks)) if clicks else None
 
 
 def _of_kind(part: Segmentation) -> tuple[str, str]:

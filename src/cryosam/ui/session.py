@@ -13,7 +13,7 @@ from cryosam.arrays import Points, Progress
 from cryosam.cache import FeatureCache
 from cryosam.config import Config
 from cryosam.errors import InputError, PromptError, UnknownItemError
-from cryosam.masks import InstanceMask
+from cryosam.masks import InstanceMask, Segmentation
 from cryosam.prompts import PointPrompts
 from cryosam.ui import description
 from cryosam.ui.filling import fill_masks, with_masks, without_mask
@@ -223,6 +223,17 @@ class Session:
 
         self._worker.start(job, work)
         return job.id
+
+    def add_found(self, tomogram: int, kind_id: int, prompts: PointPrompts, found: Segmentation) -> None:
+        """Take what was found elsewhere, from these clicks, as if a search of the session had found it."""
+        masks = iter(found.prompt_masks)
+        clicks = tuple(
+            Click(self._history.next_id(), (z, y, x), bool(positive), next(masks) if positive else InstanceMask.empty())
+            for (z, y, x), positive in zip(prompts.points.tolist(), np.asarray(prompts.is_positive), strict=True)
+        )
+        used = View(clicks=clicks)
+        settled = with_found(used, used, found, self._history.next_id)
+        self._change_view(tomogram, kind_id, lambda _: settled, None)
 
     def segment(self, tomogram: int, kind_id: int) -> int:
         """Begin to make the masks of what is shown of a kind and has none; the number of the job.
