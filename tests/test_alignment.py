@@ -2,11 +2,13 @@
 
 import numpy as np
 import pytest
+import torch
 from scipy.spatial.transform import Rotation
 
 from cryosam.alignment import Alignment, align
 from cryosam.config import AlignmentConfig
-from cryosam.subtomograms import uniform_rotations
+from cryosam.orientations import OrientationSearch, Turner, uniform_rotations
+from cryosam.subtomograms import Frame
 from cryosam.tomogram import Tomogram
 
 BLOBS = np.array(
@@ -36,11 +38,15 @@ def scene(
     return Tomogram(volume.astype(np.float32)), centres, turns
 
 
+def search_for(tomogram: Tomogram, diameter: float = 14.0) -> OrientationSearch:
+    return OrientationSearch.of(tomogram, diameter, AlignmentConfig())
+
+
 @pytest.fixture(scope="module")
 def found() -> tuple[Alignment, np.ndarray, Rotation]:
     tomogram, centres, turns = scene()
     off = np.random.default_rng(3).uniform(-1.2, 1.2, centres.shape)
-    return align(tomogram, centres + off, np.array([0]), 14.0, AlignmentConfig()), centres, turns
+    return align(search_for(tomogram), centres + off, np.array([0]), AlignmentConfig()), centres, turns
 
 
 def test_the_kind_is_told_from_another(found) -> None:
@@ -56,7 +62,9 @@ def test_the_kind_is_told_from_another(found) -> None:
 def test_what_is_not_of_the_kind_is_not_averaged() -> None:
     tomogram, centres, _ = scene()
     is_possible = np.arange(18) % 2 == 0
-    found = align(tomogram, centres, np.array([0, 2]), 14.0, AlignmentConfig(), likeness=is_possible.astype(float))
+    found = align(
+        search_for(tomogram), centres, np.array([0, 2]), AlignmentConfig(), likeness=is_possible.astype(float)
+    )
     assert is_possible[found.members].all()
 
 
@@ -64,7 +72,7 @@ def test_members_are_compared_with_an_average_that_they_are_no_part_of() -> None
     """Noise that is averaged resembles itself: without held-out averages the members would stand out."""
     noise = Tomogram(np.random.default_rng(0).standard_normal((50, 90, 90)).astype(np.float32))
     points = np.array([(25.0, y, x) for y in range(12, 90, 12) for x in range(12, 90, 12)])
-    found = align(noise, points, np.array([0]), 10.0, AlignmentConfig(n_averages=1))
+    found = align(search_for(noise, 10.0), points, np.array([0]), AlignmentConfig(n_averages=1))
     others = np.setdiff1d(np.arange(len(points)), found.members)
     spread = found.correlations[others].std()
     assert found.correlations[found.members].mean() < found.correlations[others].mean() + 1.5 * spread
@@ -96,5 +104,14 @@ def test_rotations_cover_all_orientations() -> None:
 def test_what_lies_at_a_face_is_compared_too() -> None:
     tomogram, centres, _ = scene(n_kind=10, n_other=2, noise=0.05)
     edge = np.array([[0.0, 0, 0]])
-    found = align(tomogram, np.vstack([centres, edge]), np.array([0]), 14.0, AlignmentConfig(n_averages=2))
+    found = align(search_for(tomogram), np.vstack([centres, edge]), np.array([0]), AlignmentConfig(n_averages=2))
     assert np.isfinite(found.correlations).all()
+
+
+def test_turning_many_averages_at_once_gives_the_same_coefficients() -> None:
+    frame = Frame.around(9.0, 3.0, 60.0, "cpu")
+    averages = torch.from_numpy(np.random.default_rng(0).standard_normal((3, *(frame.edge,) * 3)).astype(np.float32))
+    rotations = uniform_rotations(50)
+    one_by_one = torch.stack([frame.turned(average, rotations) for average in averages])
+    together = Turner(frame, rotations).turned(averages)
+    assert float((together - one_by_one).abs().max()) < 1e-4 * float(one_by_one.abs().max())

@@ -2,6 +2,7 @@
 
 import errno
 import json
+import os
 import re
 import signal
 import subprocess
@@ -16,6 +17,7 @@ from scipy import ndimage
 
 import cryosam
 from cryosam import segmentation
+from cryosam.cache import FeatureCache
 from cryosam.cli import main
 from cryosam.cli import progress as progress_module
 from cryosam.config import Config
@@ -53,6 +55,7 @@ def calls(monkeypatch):
 
     def find(tomogram, prompts, config=None, *, search_mask=None, progress=None, cache=None, n_trials=0):
         made.append({"tomogram": tomogram, "prompts": prompts, "config": config, "search_mask": search_mask})
+        made[-1]["cache"] = cache
         prompts.validate(tomogram.shape)
         return Segmentation(
             shape=tomogram.shape,
@@ -105,7 +108,7 @@ def all_commands():
 
 
 def test_the_commands_are_those_of_the_contract():
-    names = ["demo", "serve", "segment", "pick", "mask", "evaluate", "info", "simulate", "models"]
+    names = ["demo", "serve", "segment", "pick", "mask", "evaluate", "info", "simulate", "models", "cache"]
     assert list(main.commands) == names
     assert list(main.commands["models"].commands) == ["list", "fetch", "import"]
 
@@ -137,6 +140,12 @@ def test_help_imports_nothing_heavy():
     code = "import sys\nfrom cryosam.cli import main\nprint(*sys.modules)"
     loaded = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout.split()
     assert {"torch", "transformers", "scipy", "skimage", "pandas", "rich", "mrcfile"}.isdisjoint(loaded)
+
+
+def test_threads_that_wait_leave_the_cores_to_others(monkeypatch):
+    monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
+    assert CliRunner().invoke(main, ["models", "list"]).exit_code == 0
+    assert os.environ["OMP_WAIT_POLICY"] == "PASSIVE"
 
 
 def test_python_m_cryosam_is_the_command():
@@ -262,6 +271,19 @@ def test_the_voxel_size_of_the_line_goes_into_every_output(tomo, calls, tmp_path
     cli("segment", tomo, "--point", "8,8,9", "--out", tmp_path / "out", "--voxel-size", "7.5")
     assert calls[0]["tomogram"].voxel_size_angstrom == 7.5
     assert cryosam.read_tomogram(tmp_path / "out" / "instances.mrc").voxel_size_angstrom == 7.5
+
+
+def test_memory_and_cache(tomo, calls, tmp_path):
+    base = ("segment", tomo, "--point", "8,8,9", "--overwrite", "--out", tmp_path / "out")
+    cli(*base)
+    cli(*base, "--memory", "500MB", "--cache", tmp_path / "kept")
+    cli(*base, "--no-cache")
+    assert [call["config"].memory_gb for call in calls] == [None, 0.5, None]
+    assert str(calls[0]["cache"].folder) == os.environ["CRYOSAM_CACHE"]
+    assert calls[1]["cache"].folder == tmp_path / "kept"
+    assert calls[2]["cache"] is None
+    assert "8GB" in refused(*base, "--memory", "much")
+    assert "give one of them" in refused(*base, "--no-cache", "--cache", tmp_path / "kept")
 
 
 def test_the_search_mask_is_where_its_file_is_not_zero(tomo, calls, tmp_path):
@@ -788,6 +810,16 @@ def test_simulate_with_the_user_s_own_maps(tmp_path):
 def test_simulate_refuses(tmp_path, words, expected):
     assert expected in refused("simulate", "--out", tmp_path / "out", *words)
     assert not (tmp_path / "out").exists()
+
+
+def test_the_cache_is_told_of_and_cleared(tmp_path):
+    kept = FeatureCache(tmp_path / "kept")
+    kept.get_or_compute("0123456789abcdef", lambda: {"a": np.zeros(2_500_000)})
+    told = cli("cache", "info", "--cache", kept.folder).output.splitlines()
+    assert told[0] == f"{kept.folder}: 1 of 0.02 GB; beyond 50 GB the oldest go"
+    assert re.fullmatch(r"0123456789ab +0\.02 GB  used \d{4}-\d\d-\d\d \d\d:\d\d", told[1])
+    assert cli("cache", "clear", "--cache", kept.folder).output == f"{kept.folder}: 0.02 GB deleted\n"
+    assert cli("cache", "info", "--cache", kept.folder).output.startswith(f"{kept.folder}: 0 of 0.00 GB")
 
 
 def test_models_list_says_what_is_ready():

@@ -3,10 +3,9 @@
 import numpy as np
 import pytest
 
-from cryosam.config import AlignmentConfig
 from cryosam.division import divide
 from cryosam.tomogram import Tomogram
-from test_alignment import ONE_ARM_ELSEWHERE, scene
+from test_alignment import ONE_ARM_ELSEWHERE, scene, search_for
 
 N_KIND, N_OTHER = 11, 9
 
@@ -20,7 +19,7 @@ def two_kinds() -> tuple[Tomogram, np.ndarray]:
 def test_kinds_that_differ_by_one_arm_are_told_apart(two_kinds) -> None:
     tomogram, points = two_kinds
     positive, negative = 3, N_KIND + 3
-    division = divide(tomogram, points, np.array([positive]), np.array([negative]), 14.0, AlignmentConfig())
+    division = divide(search_for(tomogram), points, np.array([positive]), np.array([negative]))
     assert division is not None
     assert np.array_equal(division.probabilities > 0.5, np.arange(N_KIND + N_OTHER) < N_KIND)
     assert division.probabilities[[positive, negative]].tolist() == [1, 0]
@@ -31,4 +30,4 @@ def test_what_is_alone_divides_nothing(two_kinds) -> None:
     """The kind must not be cut in two because one other particle was clicked."""
     tomogram, points = two_kinds
     kind_and_one = points[: N_KIND + 1]
-    assert divide(tomogram, kind_and_one, np.array([0]), np.array([N_KIND]), 14.0, AlignmentConfig()) is None
+    assert divide(search_for(tomogram), kind_and_one, np.array([0]), np.array([N_KIND])) is None

@@ -7,7 +7,7 @@ from scipy.spatial.transform import Rotation
 from cryosam.alignment import align
 from cryosam.config import AlignmentConfig
 from cryosam.refinement import Refinement, refine
-from test_alignment import scene
+from test_alignment import scene, search_for
 
 N = 12
 OFF = np.random.default_rng(3).uniform(-1.2, 1.2, (N, 3))  # voxels that the given centres are wrong by
@@ -17,8 +17,9 @@ OFF = np.random.default_rng(3).uniform(-1.2, 1.2, (N, 3))  # voxels that the giv
 def found() -> tuple[Refinement, np.ndarray, Rotation]:
     tomogram, centres, turns = scene()
     points = centres[:N] + OFF
-    coarse = align(tomogram, points, np.array([0]), 14.0, AlignmentConfig())
-    return refine(tomogram, points, coarse.average, 14.0, AlignmentConfig()), centres[:N], turns[:N]
+    search = search_for(tomogram)
+    coarse = align(search, points, np.array([0]), AlignmentConfig())
+    return refine(tomogram, search, points, coarse.average, 14.0, AlignmentConfig()), centres[:N], turns[:N]
 
 
 def test_planted_rotations_are_recovered_within_the_step(found) -> None:
@@ -65,6 +66,7 @@ def test_a_particle_is_its_average_turned(found) -> None:
 def test_noise_resolves_less_than_particles(found) -> None:
     refined, _, _ = found
     tomogram, centres, _ = scene(noise=1.5)
-    coarse = align(tomogram, centres, np.array([0]), 14.0, AlignmentConfig())
-    noisy = refine(tomogram, centres[:N], coarse.average, 14.0, AlignmentConfig())
+    search = search_for(tomogram)
+    coarse = align(search, centres, np.array([0]), AlignmentConfig())
+    noisy = refine(tomogram, search, centres[:N], coarse.average, 14.0, AlignmentConfig())
     assert 2 <= refined.resolution < noisy.resolution

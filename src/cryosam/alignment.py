@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from jaxtyping import Bool, Float, Int
 from scipy.spatial.transform import Rotation
 
@@ -10,19 +11,11 @@ from cryosam.arrays import Points, Progress, Scores
 from cryosam.calibration import KindEvidence, fisher_z, kind_evidence
 from cryosam.config import AlignmentConfig
 from cryosam.masks import Average
-from cryosam.subtomograms import (
-    Subtomograms,
-    compare_held_out,
-    merge,
-    shifts_within,
-    turn_back,
-    uniform_rotations,
-)
-from cryosam.tomogram import Tomogram
+from cryosam.orientations import OrientationSearch
+from cryosam.subtomograms import merge
 
 __all__ = ["Alignment", "align"]
 
-_SHIFT_PX = 2.0  # that a particle may lie off its centre
 _FIRST_MEMBERS, _LEAST_MEMBERS = 8, 5  # of an average
 _GROWTH = 2  # of the members from one average to the next, at most
 _EVEN_ODDS = 0.5
@@ -62,12 +55,10 @@ class Alignment:
 
 
 def align(
-    tomogram: Tomogram,
+    search: OrientationSearch,
     points: Points,
     starts: Int[np.ndarray, " k"],
-    diameter: float,
     config: AlignmentConfig,
-    device: str = "cpu",
     *,
     likeness: Scores | None = None,
     progress: Progress | None = None,
@@ -79,18 +70,14 @@ def align(
 
     Parameters
     ----------
-    tomogram
-        Normalised: protein bright.
+    search
+        Compares particles of the kind's diameter.
     points
         ``(n, 3)`` centres z, y, x in voxels.
     starts
         Indices of particles that are of the kind, at least one.
-    diameter
-        Of the kind, in voxels.
     config
-        Rotations, band and tilts.
-    device
-        Where to compute.
+        Numbers of averages and members.
     likeness
         ``(n,)`` in [0, 1], how like the kind each particle is in other ways; 0 rules it out. None knows of none.
     progress
@@ -98,24 +85,25 @@ def align(
 
     Examples
     --------
+    >>> from cryosam.tomogram import Tomogram
     >>> rng = np.random.default_rng(0)
     >>> volume = rng.normal(0, 0.02, (40, 60, 60)).astype(np.float32)
     >>> centres = np.array([[20.0, 15, 15], [20, 15, 45], [20, 45, 15]])
     >>> for z, y, x in centres.astype(int):
     ...     volume[z - 2 : z + 3, y - 2 : y + 3, x - 5 : x + 6] += 1
     >>> points = np.vstack([centres, [[20.0, 45, 45]]])
-    >>> found = align(Tomogram(volume), points, np.array([0]), 8.0, AlignmentConfig())
+    >>> search = OrientationSearch.of(Tomogram(volume), 8.0, AlignmentConfig())
+    >>> found = align(search, points, np.array([0]), AlignmentConfig())
     >>> bool(found.correlations[:3].min() > found.correlations[3])
     True
     """
-    cut = Subtomograms.coarse(tomogram, diameter, config, device)
-    frame, spectra = cut.frame, cut.spectra(points)
-    rotations, shifts = uniform_rotations(config.n_rotations), shifts_within(_SHIFT_PX)
+    cut, frame = search.cut, search.cut.frame
+    spectra = cut.spectra(points)
     random = np.random.default_rng(0)
     somewhere = frame.spectra(cut.background[:_N_BY_CHANCE])
     likeness = np.ones(len(points)) if likeness is None else likeness
     possible = likeness > 0
-    alone = [frame.search(frame.turned(box, rotations), spectra, shifts) for box in cut.cut(points[starts])]
+    alone = [search.find(box, spectra) for box in cut.cut(points[starts])]
     found = alone[0]
     unsettled = possible & ~np.isin(np.arange(len(points)), starts)
     evidence_alone = np.mean([fisher_z(each.correlations) for each in alone], axis=0)
@@ -128,15 +116,12 @@ def align(
             progress("averaging", done, config.n_averages)
         ranking = np.where(possible, ranking, -np.inf)
         members = np.argsort(-ranking, kind="stable")[: min(n_members, max(1, np.count_nonzero(possible)))]
-        boxes = cut.cut(points[members])
-        parts = turn_back(frame, boxes, rotations[found.rotation[members]], shifts[found.shift[members]])
+        parts = search.turn_back(cut.cut(points[members]), found, members)
         average = merge(frame, *parts)
-        templates = frame.turned(average, rotations)
-        found = frame.search(templates, spectra, shifts)
-        correlations = found.correlations.copy()
+        found = search.find(average, torch.cat([spectra, somewhere]))
+        correlations, by_chance = np.split(found.correlations, [len(points)])
         if len(members) > 1:
-            correlations[members] = compare_held_out(frame, parts, spectra[members], rotations, shifts, random)
-        by_chance = frame.search(templates, somewhere, shifts).correlations
+            correlations[members] = search.compare_held_out(parts, spectra[members], random)
         evidence = kind_evidence(correlations, members, by_chance, likeness)
         ranking = evidence.total
         n_probable = np.count_nonzero(evidence.probabilities[possible] > _EVEN_ODDS)
@@ -146,8 +131,8 @@ def align(
     return Alignment(
         correlations=correlations,
         evidence=evidence,
-        rotations=rotations[found.rotation],
-        points=points + cut.step * shifts[found.shift],
+        rotations=search.turner.rotations[found.rotation[: len(points)]],
+        points=points + cut.step * search.shifts[found.shift[: len(points)]],
         background=by_chance,
         average=Average(average.cpu().numpy(), cut.step),
         members=members,

@@ -5,26 +5,15 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
-from torch import Tensor
 
 from cryosam.arrays import Points, Scores
 from cryosam.calibration import fisher_z, two_groups
-from cryosam.config import AlignmentConfig
 from cryosam.masks import Average
-from cryosam.subtomograms import (
-    Found,
-    Subtomograms,
-    compare_held_out,
-    merge,
-    shifts_within,
-    turn_back,
-    uniform_rotations,
-)
-from cryosam.tomogram import Tomogram
+from cryosam.orientations import OrientationSearch
+from cryosam.subtomograms import merge
 
 __all__ = ["Division", "divide"]
 
-_SHIFT_PX = 2.0  # that a particle may lie off its centre
 _FIRST_MEMBERS = (2, 4, 8)  # of either average at first: each is tried
 _LEAST_MEMBERS = 3  # of a group that is more than what was clicked
 _ROUNDS = 4
@@ -60,13 +49,10 @@ class Division:
 
 
 def divide(
-    tomogram: Tomogram,
+    search: OrientationSearch,
     points: Points,
     positive: Int[np.ndarray, " p"],
     negative: Int[np.ndarray, " q"],
-    diameter: float,
-    config: AlignmentConfig,
-    device: str = "cpu",
 ) -> Division | None:
     """Divide particles between two kinds, of each of which some are known.
 
@@ -77,18 +63,12 @@ def divide(
 
     Parameters
     ----------
-    tomogram
-        Normalised: protein bright.
+    search
+        Compares particles of the kinds' diameter.
     points
         ``(n, 3)`` centres z, y, x in voxels.
     positive, negative
         Indices of particles that are known to be of the first and the second kind, at least one of each.
-    diameter
-        Of the particles, in voxels.
-    config
-        Rotations, band and tilts.
-    device
-        Where to compute.
 
     Returns
     -------
@@ -97,18 +77,20 @@ def divide(
 
     Examples
     --------
+    >>> from cryosam.config import AlignmentConfig
+    >>> from cryosam.tomogram import Tomogram
     >>> rng = np.random.default_rng(0)
     >>> volume = rng.normal(0, 0.02, (40, 80, 100)).astype(np.float32)
     >>> centres = np.array([[20.0, y, x] for y in (15, 45) for x in (15, 40, 65)])
     >>> for i, (z, y, x) in enumerate(centres.astype(int)):
     ...     reach = (2, 2, 5) if i < 3 else (3, 3, 3)
     ...     volume[tuple(slice(c - r, c + r + 1) for c, r in zip((z, y, x), reach))] += 1
-    >>> found = divide(Tomogram(volume), centres, np.array([0]), np.array([3]), 8.0, AlignmentConfig())
+    >>> search = OrientationSearch.of(Tomogram(volume), 8.0, AlignmentConfig())
+    >>> found = divide(search, centres, np.array([0]), np.array([3]))
     >>> None if found is None else found.probabilities.round()
     array([1., 1., 1., 0., 0., 0.])
     """
-    cut = Subtomograms.coarse(tomogram, diameter, config, device)
-    sides = _Side(cut, points, positive, config), _Side(cut, points, negative, config)
+    sides = _Side(search, points, positive), _Side(search, points, negative)
     is_known = np.isin(np.arange(len(points)), np.concatenate([positive, negative]))
     alone = sides[0].alone() - sides[1].alone()
     divisions = []
@@ -120,7 +102,7 @@ def divide(
             share, separation = two_groups(difference, np.clip(share, 1 - _SURE, _SURE), len(points))
         share[positive], share[negative] = 1, 0
         if min(side.n_members for side in sides) >= _LEAST_MEMBERS:
-            average = Average(sides[0].average.cpu().numpy(), cut.step)
+            average = Average(sides[0].average.cpu().numpy(), search.cut.step)
             divisions.append(Division(share, separation, _likeness(*sides), average))
     different = [division for division in divisions if division.likeness < _ONE_KIND]
     return max(different, key=lambda division: division.separation, default=None)
@@ -143,12 +125,11 @@ def _likeness(first: "_Side", second: "_Side") -> float:
 class _Side:
     """One of the two kinds: its average, and how the particles lie in it."""
 
-    def __init__(self, cut: Subtomograms, points: Points, known: Int[np.ndarray, " k"], config: AlignmentConfig):
-        self._frame = cut.frame
-        self._boxes = cut.cut(points)
-        self._spectra = cut.frame.spectra(self._boxes)
-        self._rotations, self._shifts = uniform_rotations(config.n_rotations), shifts_within(_SHIFT_PX)
-        self._alone = [self._search(box) for box in self._boxes[known]]
+    def __init__(self, search: OrientationSearch, points: Points, known: Int[np.ndarray, " k"]):
+        self._search = search
+        self._boxes = search.cut.cut(points)
+        self._spectra = search.cut.frame.spectra(self._boxes)
+        self._alone = [search.find(box, self._spectra) for box in self._boxes[known]]
         self._found = self._alone[0]
         self.average = self._boxes[known[0]]
         self._parts = self._boxes[:0], self._boxes[:0]
@@ -165,39 +146,27 @@ class _Side:
     def compare(self, is_member: Bool[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:
         """Fisher's z of each particle with the members' average, or with one that it is no part of."""
         members = np.flatnonzero(is_member)
-        rotations, shifts = self._rotations[self._found.rotation[members]], self._shifts[self._found.shift[members]]
-        self._parts = turn_back(self._frame, self._boxes[members], rotations, shifts)
-        self.average = merge(self._frame, *self._parts)
-        self._found = self._search(self.average)
+        self._parts = self._search.turn_back(self._boxes[members], self._found, members)
+        self.average = merge(self._search.cut.frame, *self._parts)
+        self._found = self._search.find(self.average, self._spectra)
         correlations = self._found.correlations.copy()
         if len(members) > 1:
-            correlations[members] = compare_held_out(
-                self._frame,
-                self._parts,
-                self._spectra[members],
-                self._rotations,
-                self._shifts,
-                np.random.default_rng(0),
-            )
+            random = np.random.default_rng(0)
+            correlations[members] = self._search.compare_held_out(self._parts, self._spectra[members], random)
         return fisher_z(correlations)
 
     def likeness_to(self, other: "_Side") -> float:
         """Correlation of the averages in their best orientation."""
-        templates = self._frame.turned(self.average, self._rotations)
-        found = self._frame.search(templates, self._frame.spectra(other.average[None]), self._shifts)
-        return float(found.correlations[0])
+        spectra = self._search.cut.frame.spectra(other.average[None])
+        return float(self._search.find(self.average, spectra).correlations[0])
 
     def reliability(self) -> float:
         """Expected correlation of the average with another one of as many particles, from those of halves."""
-        found, random = [], np.random.default_rng(0)
+        frame, found, random = self._search.cut.frame, [], np.random.default_rng(0)
         for _ in range(_HALVINGS):
             order = random.permutation(self.n_members)
-            halves = (merge(self._frame, *(part[order[k::2]] for part in self._parts)) for k in range(2))
-            first, second = self._frame.spectra(torch.stack(list(halves)))
+            halves = (merge(frame, *(part[order[k::2]] for part in self._parts)) for k in range(2))
+            first, second = frame.spectra(torch.stack(list(halves)))
             found.append(float((first.conj() * second).sum().real / (first.norm() * second.norm())))
         half = max(float(np.mean(found)), _LEAST_RELIABILITY)
         return 2 * half / (1 + half)
-
-    def _search(self, template: Float[Tensor, "e e e"]) -> Found:
-        """All particles with a template in all orientations."""
-        return self._frame.search(self._frame.turned(template, self._rotations), self._spectra, self._shifts)

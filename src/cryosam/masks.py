@@ -333,9 +333,11 @@ def merge_duplicates(masks: Sequence[InstanceMask], max_overlap: float = 0.5) ->
     >>> merge_duplicates([a, a, b])
     array([0, 2])
     """
-    kept: list[int] = []
+    low = np.array([mask.origin for mask in masks]).reshape(-1, 3)
+    high = low + np.array([mask.data.shape for mask in masks]).reshape(-1, 3)
+    sizes = [mask.n_voxels for mask in masks]
+    is_kept = np.zeros(len(masks), dtype=bool)
     for index, mask in enumerate(masks):
-        size = mask.n_voxels
-        if all(mask.overlap(masks[k]) <= max_overlap * min(size, masks[k].n_voxels) for k in kept):
-            kept.append(index)
-    return np.asarray(kept, dtype=np.int64)
+        near = np.flatnonzero(is_kept & ((low < high[index]) & (low[index] < high)).all(axis=1))  # their boxes overlap
+        is_kept[index] = all(mask.overlap(masks[k]) <= max_overlap * min(sizes[index], sizes[k]) for k in near.tolist())
+    return np.flatnonzero(is_kept)

@@ -11,8 +11,9 @@ from torch import Tensor
 from cryosam.arrays import Points, Progress
 from cryosam.config import AlignmentConfig
 from cryosam.masks import Average
-from cryosam.subtomograms import Subtomograms, merge, shifts_within, turn_back, uniform_rotations
-from cryosam.tomogram import Tomogram
+from cryosam.orientations import OrientationSearch
+from cryosam.subtomograms import Subtomograms, merge, shifts_within, turn_back
+from cryosam.tomogram import Voxels
 
 __all__ = ["Refinement", "refine"]
 
@@ -50,7 +51,8 @@ class Refinement:
 
 
 def refine(
-    tomogram: Tomogram,
+    tomogram: Voxels,
+    search: OrientationSearch,
     points: Points,
     average: Average,
     diameter: float,
@@ -70,6 +72,8 @@ def refine(
     ----------
     tomogram
         Normalised: protein bright.
+    search
+        Compares particles of the kind's diameter.
     points
         ``(n, 3)`` centres z, y, x in voxels, n at least 2.
     average
@@ -84,7 +88,7 @@ def refine(
         Called with the number of particles compared, each of them several times.
     """
     centres = points
-    ways, points = _coarse_ways(tomogram, points, average, diameter, config, device)
+    ways, points = _coarse_ways(search, points, average)
     detail = max(_LEAST_DETAIL, _DETAIL * diameter)
     cut = Subtomograms.of(tomogram, diameter, size_px=_SIZE_PX, detail=detail, max_tilt=config.max_tilt, device=device)
     frame, shifts, n = cut.frame, shifts_within(_SHIFT_PX), len(points)
@@ -119,16 +123,13 @@ def refine(
     return Refinement(rotations, points, refined, _resolution(halves[0], halves[1]) * cut.step)
 
 
-def _coarse_ways(
-    tomogram: Tomogram, points: Points, average: Average, diameter: float, config: AlignmentConfig, device: str
-) -> tuple[list[Rotation], Points]:
+def _coarse_ways(search: OrientationSearch, points: Points, average: Average) -> tuple[list[Rotation], Points]:
     """The rotations, best first and apart from each other, in which each particle fits the average; moved points."""
-    cut = Subtomograms.coarse(tomogram, diameter, config, device)
-    rotations, shifts = uniform_rotations(config.n_rotations), shifts_within(_SHIFT_PX)
-    template = torch.from_numpy(np.ascontiguousarray(average.data, dtype=np.float32)).to(device)
-    found = cut.frame.search(cut.frame.turned(template, rotations), cut.spectra(points), shifts, n_best=200)
+    template = torch.from_numpy(np.ascontiguousarray(average.data, dtype=np.float32)).to(search.cut.frame.mask.device)
+    found = search.find(template, search.cut.spectra(points), n_best=200)
+    rotations = search.turner.rotations
     ways = [rotations[_apart(rotations, best)] for best in found.best]
-    return ways, points + cut.step * shifts[found.shift]
+    return ways, points + search.cut.step * search.shifts[found.shift]
 
 
 def _apart(rotations: Rotation, order: Int[np.ndarray, " b"]) -> list[int]:

@@ -9,7 +9,6 @@ from scipy.spatial import cKDTree
 
 from cryosam.alignment import align
 from cryosam.arrays import Points, Scores
-from cryosam.backends import resolve_device
 from cryosam.calibration import choose_threshold, limit_false_discovery
 from cryosam.division import divide
 from cryosam.features import FeatureField
@@ -70,7 +69,9 @@ def look(run: Run, prompts: PointPrompts, *, is_search: bool) -> Prompted:
     """Segment what lies under the clicks; in a search the rest of the tomogram bears the masks out."""
     settings, clicks = run.config.propagation, prompts.positive
     with run.timed("prompts"):
-        first = first_look(run.normalised, clicks, run.segmenter, settings, run.given_diameter, run.progress)
+        first = first_look(
+            run.normalised, clicks, run.segmenter, settings, run.given_diameter, run.workspace, run.progress
+        )
     if run.given_diameter is not None or settings.window_diameters == 0:  # whole slices know no size
         return first
     support = None
@@ -235,9 +236,8 @@ def _divide(run: Run, prompts: PointPrompts, found: Candidates) -> Candidates:
     scores[negative] = 0
     chosen = np.union1d(np.flatnonzero(found.scores >= _PLAUSIBLE), np.concatenate([positive, negative]))
     sides = np.searchsorted(chosen, positive), np.searchsorted(chosen, negative)
-    settings, device = run.config.alignment, resolve_device(run.config.device)
     with run.timed("aligning"):
-        division = divide(run.normalised, found.points[chosen], *sides, found.diameter, settings, device)
+        division = divide(run.orientations(found.diameter), found.points[chosen], *sides)
     if division is None:
         run.say("no other detection could be told to be like the negative clicks: only what they lie on was left out")
         return found.ranked(scores)
@@ -254,15 +254,13 @@ def _compare(run: Run, clicks: Points, found: Candidates) -> Candidates:
     """
     clicked = _clicked(clicks, found)
     starts = clicked if len(clicked) else np.zeros(1, dtype=int)
-    settings, device, possible = run.config.alignment, resolve_device(run.config.device), found.scores > 0
+    possible = found.scores > 0
     with run.timed("aligning"):
         aligned = align(
-            run.normalised,
+            run.orientations(found.diameter),
             found.points,
             starts,
-            found.diameter,
-            settings,
-            device,
+            run.config.alignment,
             likeness=found.scores,
             progress=run.progress,
         )

@@ -197,7 +197,14 @@ def _accept(run: Run, found: Candidates, kind: str) -> Segmentation:
         device = resolve_device(run.config.device)
         with run.timed("refining"):
             refined = refine(
-                run.normalised, points, average, found.diameter, run.config.alignment, device, progress=run.progress
+                run.normalised,
+                run.orientations(found.diameter),
+                points,
+                average,
+                found.diameter,
+                run.config.alignment,
+                device,
+                progress=run.progress,
             )
         points, average, rotations = refined.points, refined.average, refined.rotations
         run.provenance["resolution_voxels"] = round(refined.resolution, 2)

@@ -14,22 +14,18 @@ from torch import Tensor
 from torch.nn import functional
 
 from cryosam.arrays import Points, Scores
-from cryosam.config import AlignmentConfig
-from cryosam.tomogram import Tomogram
+from cryosam.tomogram import Voxels
 
 __all__ = [
     "Found",
     "Frame",
     "Subtomograms",
-    "compare_held_out",
+    "in_parts",
     "merge",
     "shifts_within",
     "turn_back",
-    "uniform_rotations",
 ]
 
-_COARSE_PX = 12  # pixels a diameter at most: larger particles are sampled more coarsely
-_COARSE_DETAIL = 0.3  # of a diameter, the finest that is compared in all orientations
 _RADIUS = 0.725  # of the mask, in diameters
 _EDGE_PX = 3.0  # over which the mask falls to 0
 _BOXES_PX = (20, 64)  # least and largest edge of a box
@@ -37,7 +33,6 @@ _FILLING = 0.2  # of full sampling: added to the density of samples that the ave
 _N_BACKGROUND = 200  # boxes that tell the spectrum of the background
 _TOGETHER = 2000  # shifted particles in one product of matrices
 _TOGETHER_BOXES = 64
-_FOLDS = 4  # of averaged boxes: each is compared with an average of the other folds
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,8 +41,8 @@ class Subtomograms:
 
     Parameters
     ----------
-    volume
-        ``(z, y, x)`` of the tomogram.
+    voxels
+        Of the tomogram, normalised.
     step
         Voxels a pixel of a box.
     frame
@@ -56,14 +51,14 @@ class Subtomograms:
         ``(m, edge, edge, edge)`` boxes without regard to what is there.
     """
 
-    volume: Float[Tensor, "z y x"]
+    voxels: Voxels
     step: float
     frame: "Frame"
     background: Float[Tensor, "m e e e"]
 
     @classmethod
     def of(
-        cls, tomogram: Tomogram, diameter: float, *, size_px: int, detail: float, max_tilt: float, device: str
+        cls, tomogram: Voxels, diameter: float, *, size_px: int, detail: float, max_tilt: float, device: str
     ) -> "Subtomograms":
         """Boxes for particles of a diameter in voxels.
 
@@ -83,45 +78,21 @@ class Subtomograms:
             Where to compute.
         """
         step = max(1.0, diameter / size_px)
-        volume = torch.from_numpy(np.ascontiguousarray(tomogram.data, dtype=np.float32)).to(device)
         frame = Frame.around(diameter / step, detail / step, max_tilt, device)
         margin = np.minimum(frame.edge * step / 2, (np.array(tomogram.shape) - 1) / 2)
         random = np.random.default_rng(0)
         somewhere = random.uniform(margin, np.array(tomogram.shape) - 1 - margin, (_N_BACKGROUND, 3))
-        background = frame.masked(_boxes(volume, somewhere, frame.edge, step))
-        return cls(volume, step, frame.whitened(background), background)
-
-    @classmethod
-    def coarse(cls, tomogram: Tomogram, diameter: float, config: AlignmentConfig, device: str) -> "Subtomograms":
-        """Boxes with the detail that a search over all rotations resolves; parameters as in `of`."""
-        detail = max(config.resolution, _COARSE_DETAIL * diameter)
-        return cls.of(tomogram, diameter, size_px=_COARSE_PX, detail=detail, max_tilt=config.max_tilt, device=device)
+        background = frame.masked(_boxes(tomogram, somewhere, frame.edge, step, device))
+        return cls(tomogram, step, frame.whitened(background), background)
 
     def cut(self, points: Points) -> Float[Tensor, "n e e e"]:
         """Boxes around points ``(n, 3)`` in voxels, masked."""
-        return self.frame.masked(_boxes(self.volume, points, self.frame.edge, self.step))
+        return self.frame.masked(_boxes(self.voxels, points, self.frame.edge, self.step, str(self.frame.mask.device)))
 
     def spectra(self, points: Points) -> Complex[Tensor, "n k"]:
         """Weighted coefficients of the boxes around points."""
         parts = (points[start : start + _TOGETHER_BOXES] for start in range(0, len(points), _TOGETHER_BOXES))
         return torch.cat([self.frame.spectra(self.cut(part)) for part in parts])
-
-
-def uniform_rotations(n: int) -> Rotation:
-    """Rotations that cover all orientations evenly: super-Fibonacci spirals (Alexa, CVPR 2022).
-
-    Neighbours are about ``(8 pi^2 / n)^(1/3)`` radians apart.
-
-    Examples
-    --------
-    >>> len(uniform_rotations(600))
-    600
-    """
-    s = np.arange(n) + 0.5
-    phi, psi = np.sqrt(2), 1.533751168755204288118041
-    inner, outer, alpha, beta = np.sqrt(s / n), np.sqrt(1 - s / n), 2 * np.pi * s / phi, 2 * np.pi * s / psi
-    circles = [inner * np.sin(alpha), inner * np.cos(alpha), outer * np.sin(beta), outer * np.cos(beta)]
-    return Rotation.from_quat(np.stack(circles, axis=1))
 
 
 @dataclass(frozen=True, eq=False)
@@ -210,21 +181,28 @@ class Frame:
         return Frame(self.edge, self.mask, self.tilted, self.band, self.frequencies, weights)
 
     def turned(self, average: Float[Tensor, "e e e"], rotations: Rotation) -> Complex[Tensor, "r k"]:
-        """Coefficients of the average, turned in many ways: read where each rotation takes them from.
-
-        The spectrum is that of the average in a box twice as large, in which linear interpolation is good enough.
-        """
-        half = self.edge // 2
-        padded = functional.pad(average * self.mask, (half,) * 6)
-        spectrum = torch.fft.fftshift(torch.fft.fftn(torch.fft.ifftshift(padded)))
-        parts = torch.view_as_real(spectrum).permute(3, 0, 1, 2).contiguous()
-        matrices = torch.from_numpy(rotations.as_matrix().astype(np.float32)).to(average.device)
+        """Coefficients of the average, turned in many ways: read where each rotation takes them from."""
+        spectrum = self.padded_spectra(average[None])
         turned = []
-        for some in torch.split(matrices, _TOGETHER):
-            source = 2 * torch.einsum("rji,kj->rki", some, self.frequencies) + self.edge
-            values = _sample(parts, source[None, None])[:, 0]
+        for some in in_parts(rotations):
+            values = _sample(spectrum.permute(3, 0, 1, 2), self.sources(some)[None, None])[:, 0]
             turned.append(torch.complex(values[0], values[1]) * self.weights)
         return torch.cat(turned)
+
+    def padded_spectra(self, averages: Float[Tensor, "a e e e"]) -> Float[Tensor, "e2 e2 e2 c"]:
+        """Real and imaginary parts of averages in boxes twice as large, in which linear interpolation is good enough.
+
+        Frequency 0 is in the middle; ``c`` is twice the number of averages.
+        """
+        padded = functional.pad(averages * self.mask, (self.edge // 2,) * 6)
+        axes = (1, 2, 3)
+        spectra = torch.fft.fftshift(torch.fft.fftn(torch.fft.ifftshift(padded, dim=axes), dim=axes), dim=axes)
+        return torch.view_as_real(spectra).permute(1, 2, 3, 0, 4).flatten(3)
+
+    def sources(self, rotations: Rotation) -> Float[Tensor, "r k 3"]:
+        """Places in a padded spectrum from which each rotation takes the coefficients."""
+        matrices = torch.from_numpy(rotations.as_matrix().astype(np.float32)).to(self.frequencies.device)
+        return 2 * torch.einsum("rji,kj->rki", matrices, self.frequencies) + self.edge
 
     def moved(self, spectra: Complex[Tensor, "n k"], shifts: Float[np.ndarray, "m 3"]) -> Complex[Tensor, "n m k"]:
         """Coefficients of the boxes as they would be around their centres plus the shifts."""
@@ -239,8 +217,8 @@ class Frame:
         n_best: int = 1,
     ) -> "Found":
         """The templates with the highest normalised correlation with each particle, each at its best shift."""
-        templates = templates / templates.norm(dim=1, keepdim=True).clamp(min=1e-12)
-        flat = torch.view_as_real(templates).flatten(1).T
+        flat = torch.view_as_real(templates).flatten(1)
+        flat = (flat / flat.norm(dim=1, keepdim=True).clamp(min=1e-12)).T
         found: list[tuple[Tensor, Tensor, Tensor]] = []
         for some in torch.split(spectra, max(1, _TOGETHER // len(shifts))):
             unit = some / some.norm(dim=1, keepdim=True).clamp(min=1e-12)
@@ -271,39 +249,6 @@ def merge(frame: Frame, turned: Float[Tensor, "n e e e"], samples: Float[Tensor,
     return average - (average * frame.mask).sum() / frame.mask.sum()
 
 
-def compare_held_out(
-    frame: Frame,
-    parts: tuple[Float[Tensor, "n e e e"], Float[Tensor, "n e e e"]],
-    spectra: Complex[Tensor, "n k"],
-    rotations: Rotation,
-    shifts: Float[np.ndarray, "m 3"],
-    random: np.random.Generator,
-) -> Scores:
-    """Correlation of each of n > 1 boxes, in its best orientation, with an average of others.
-
-    Noise that is averaged resembles itself: with an average that they are a part of, all boxes would correlate.
-
-    Parameters
-    ----------
-    frame
-        What of a box is compared.
-    parts
-        Of `turn_back`.
-    spectra
-        Of the boxes as they lie.
-    rotations, shifts
-        That are tried.
-    random
-        Divides the boxes into folds.
-    """
-    correlations = np.zeros(len(spectra))
-    for fold in np.array_split(random.permutation(len(spectra)), min(_FOLDS, len(spectra))):
-        others = np.setdiff1d(np.arange(len(spectra)), fold)
-        held_out = frame.turned(merge(frame, *(part[others] for part in parts)), rotations)
-        correlations[fold] = frame.search(held_out, spectra[fold], shifts).correlations
-    return correlations
-
-
 def _turn(volume: Float[Tensor, "e e e"], rotation: Rotation) -> Float[Tensor, "e e e"]:
     """The volume turned about its middle pixel."""
     edge = len(volume)
@@ -313,13 +258,31 @@ def _turn(volume: Float[Tensor, "e e e"], rotation: Rotation) -> Float[Tensor, "
     return _sample(volume[None], (grid @ matrix + edge // 2)[None])[0]  # each pixel is read where it was before
 
 
-def _boxes(volume: Float[Tensor, "z y x"], points: Points, edge: int, step: float) -> Float[Tensor, "n e e e"]:
-    """Boxes around points, a pixel every ``step`` voxels; beyond the faces the nearest voxel's value."""
-    pixels = step * (torch.arange(edge, device=volume.device, dtype=torch.float32) - edge // 2)
+def _boxes(voxels: Voxels, points: Points, edge: int, step: float, device: str) -> Float[Tensor, "n e e e"]:
+    """Boxes around points, a pixel every ``step`` voxels; beyond the faces the nearest voxel's value.
+
+    Only what a box covers is taken from the volume, which need not fit into memory, or onto the device.
+    """
+    pixels = step * (torch.arange(edge, device=device, dtype=torch.float32) - edge // 2)
     grid = torch.stack(torch.meshgrid(pixels, pixels, pixels, indexing="ij"), dim=-1)
-    centres = torch.from_numpy(points.astype(np.float32)).to(volume.device)
-    boxes = [_sample(volume[None], (grid + centre)[None]) for centre in centres]
-    return torch.cat(boxes) if boxes else volume.new_zeros(0, edge, edge, edge)
+    boxes = [_box(voxels, point, grid) for point in points]
+    return torch.cat(boxes) if boxes else torch.zeros(0, edge, edge, edge, device=device)
+
+
+def _box(voxels: Voxels, point: Float[np.ndarray, " 3"], offsets: Float[Tensor, "e e e 3"]) -> Float[Tensor, "1 e e e"]:
+    """Values at offsets from a point."""
+    last = np.array(voxels.shape) - 1
+    reach = [float(edge) for edge in (offsets[0, 0, 0, 0], offsets[-1, -1, -1, -1])]
+    low, high = np.clip(np.floor(point + reach[0]), 0, last), np.clip(np.ceil(point + reach[1]), 0, last)
+    z, y, x = (slice(int(a), int(b) + 1) for a, b in zip(low, high, strict=True))
+    crop = torch.from_numpy(np.ascontiguousarray(voxels.crop((z, y, x)))).to(offsets.device)
+    centre = torch.from_numpy((point - low).astype(np.float32)).to(offsets.device)
+    return _sample(crop[None], (offsets + centre)[None])
+
+
+def in_parts(rotations: Rotation) -> list[Rotation]:
+    """Rotations in parts that are worked on at a time."""
+    return [rotations[start : start + _TOGETHER] for start in range(0, len(rotations), _TOGETHER)]
 
 
 def _sample(volumes: Float[Tensor, "c z y x"], places: Float[Tensor, "1 a b d 3"]) -> Float[Tensor, "c a b d"]:

@@ -1,8 +1,11 @@
 """The ``cryosam`` command, one file a subcommand; each imports what it needs when it runs, so ``--help`` is instant."""
 
+import os
+
 import click
 
 from cryosam import __version__
+from cryosam.cli.cache import cache
 from cryosam.cli.demo import demo
 from cryosam.cli.evaluate import evaluate
 from cryosam.cli.info import info
@@ -39,7 +42,10 @@ def main() -> None:
 
     Coordinates are voxels z,y,x, counted from 0; a whole number is the centre of a voxel.
     """
+    # Read when a command imports torch. Threads that wait for each other would else keep other programs from the cores,
+    # and where these are busy, for most of a minute a mask.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 
-for _command in (demo, serve, segment, pick, mask, evaluate, info, simulate, models):
+for _command in (demo, serve, segment, pick, mask, evaluate, info, simulate, models, cache):
     main.add_command(_command)

@@ -6,9 +6,24 @@ from typing import Any, TypeVar
 
 import click
 
+from cryosam.cache import FeatureCache
 from cryosam.config import PRESETS
+from cryosam.memory import parse_bytes
 
-__all__ = ["OUT", "OVERWRITE", "PathType", "SearchCommand", "example", "mask_options", "parse_point", "search_options"]
+__all__ = [
+    "CACHE",
+    "MEMORY",
+    "NO_CACHE",
+    "OUT",
+    "OVERWRITE",
+    "PathType",
+    "SearchCommand",
+    "example",
+    "mask_options",
+    "open_cache",
+    "parse_point",
+    "search_options",
+]
 
 Point = tuple[float, float, float]
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -23,10 +38,30 @@ def parse_point(text: str) -> Point:
     return z, y, x
 
 
+def parse_memory(text: str) -> float:
+    """A size with a unit, in gigabytes."""
+    return parse_bytes(text) / 1e9
+
+
 PathType = click.Path(path_type=Path)
 
 OUT = click.option("--out", required=True, type=PathType, metavar="DIR", help="Folder for the results; made if needed.")
 OVERWRITE = click.option("--overwrite", is_flag=True, help="Replace the results of an earlier run in the folder.")
+
+CACHE = click.option(
+    "--cache",
+    type=PathType,
+    metavar="DIR",
+    help="Where features are kept for the next run on the same tomogram.  [default: $CRYOSAM_CACHE, or your own]",
+)
+NO_CACHE = click.option("--no-cache", is_flag=True, help="Compute features anew, and do not keep them.")
+MEMORY = click.option(
+    "--memory",
+    "memory_gb",
+    type=parse_memory,
+    metavar="SIZE",
+    help="That a run may take, such as 8GB; what does not fit is kept in files.  [default: most of what is free]",
+)
 
 _PROMPTS = (
     click.argument("tomogram", type=PathType),
@@ -60,6 +95,7 @@ _SETTINGS = (
         help="Whether protein is dark or bright in the file.  [default: auto]",
     ),
     click.option("--device", metavar="NAME", help="auto, cpu, cuda or mps.  [default: auto]"),
+    MEMORY,
     click.option(
         "--config", "config_file", type=PathType, metavar="FILE.toml", help="Any setting; options win over it."
     ),
@@ -104,7 +140,16 @@ _SEARCH = (
         help="Click N other places too, and report how much the answer depends on the click: N + 1 times as long.",
     ),
     click.option("--max-particles", type=int, metavar="N", help="Keep the best N.  [default: all above the threshold]"),
+    CACHE,
+    NO_CACHE,
 )
+
+
+def open_cache(folder: Path | None, no_cache: bool) -> FeatureCache | None:
+    """What the two options ask for."""
+    if no_cache and folder is not None:
+        raise click.UsageError("--cache DIR keeps features and --no-cache does not: give one of them")
+    return None if no_cache else FeatureCache(folder)
 
 
 def example(*lines: str) -> str:

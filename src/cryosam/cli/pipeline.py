@@ -11,7 +11,7 @@ import numpy as np
 from cryosam import segmentation
 from cryosam.arrays import Mask
 from cryosam.backends.weights import MODELS, locate
-from cryosam.cache import FeatureCache
+from cryosam.cli.options import open_cache
 from cryosam.cli.progress import show_progress
 from cryosam.config import Config, read_config
 from cryosam.errors import PointsFileError, TomogramError
@@ -34,6 +34,7 @@ _SETTINGS = {
     "max_false_discovery": "matching__max_false_discovery",
     "max_particles": "matching__max_particles",
     "device": "device",
+    "memory_gb": "memory_gb",
 }
 
 
@@ -56,8 +57,8 @@ def run(steps: Literal["segment", "pick", "segment_prompts"], options: dict[str,
     kinds = _read_prompts(options, tomogram)
     search: dict[str, Any] = {}
     if steps != "segment_prompts":
-        search = {"search_mask": _read_search_mask(options["search_mask"], tomogram), "cache": FeatureCache()}
-        search["n_trials"] = options["trials"]
+        search = {"search_mask": _read_search_mask(options["search_mask"], tomogram), "n_trials": options["trials"]}
+        search["cache"] = open_cache(options["cache"], options["no_cache"])
     _require_models(config, steps)
 
     with show_progress() as progress:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from cryosam.cli.options import PathType, example
+from cryosam.cli.options import CACHE, MEMORY, NO_CACHE, PathType, example, open_cache
 
 __all__ = ["serve"]
 
@@ -32,6 +32,9 @@ __all__ = ["serve"]
     metavar="DIR",
     help="Keep clicks and results here.  [default: your own]",
 )
+@MEMORY
+@CACHE
+@NO_CACHE
 @click.pass_obj
 def serve(
     command: str,
@@ -41,6 +44,9 @@ def serve(
     host: str,
     voxel_size: float | None,
     session_folder: Path | None,
+    memory_gb: float | None,
+    cache: Path | None,
+    no_cache: bool,
 ) -> None:
     """Click once in a browser, and watch every particle of that kind light up.
 
@@ -53,6 +59,7 @@ def serve(
         from cryosam.ui.server.running import serve as serve_session
     except ModuleNotFoundError as error:
         raise click.ClickException(f"serve needs {error.name}: pip install 'cryosam-et[serve]'") from error
+    from cryosam.config import Config
     from cryosam.ui.opening import open_tomograms
     from cryosam.ui.session import Session
     from cryosam.ui.storage import Store
@@ -76,7 +83,7 @@ def serve(
         click.echo("Ctrl-C ends; what you clicked and found is kept")
 
     serve_session(
-        Session(Gallery(viewed), store),
+        Session(Gallery(viewed), store, Config(memory_gb=memory_gb), open_cache(cache, no_cache)),
         host=host,
         port=port,
         opens_browser=not no_browser,

@@ -10,6 +10,7 @@ import numpy as np
 
 from cryosam import __version__
 from cryosam.arrays import Points, Progress
+from cryosam.cache import FeatureCache
 from cryosam.config import Config
 from cryosam.errors import InputError, PromptError, UnknownItemError
 from cryosam.masks import InstanceMask
@@ -41,11 +42,20 @@ class Session:
         Keeps the session; without it, it is forgotten.
     config
         Settings of searches and masks; the default preset if left out.
+    cache
+        Keeps a tomogram's features, so that only the first search has to make them.
     """
 
-    def __init__(self, tomograms: Gallery, store: Store | None = None, config: Config | None = None) -> None:
+    def __init__(
+        self,
+        tomograms: Gallery,
+        store: Store | None = None,
+        config: Config | None = None,
+        cache: FeatureCache | None = None,
+    ) -> None:
         self.tomograms = tomograms
         self.config = config or Config()
+        self._cache = cache
         self._history = History(store)
         self._masking = threading.Lock()  # one mask at a time: two would take as long as one after the other
         self._worker = Worker(lambda job: self._history.tell("job", description.describe_job(job)), self._end_job)
@@ -192,7 +202,7 @@ class Session:
             self._history.tell("so_far", content)
 
         def work(progress: Progress) -> None:
-            found = find(viewed.tomogram, views, config, progress, tell)
+            found = find(viewed.tomogram, views, config, progress, tell, self._cache)
             progress("finishing", 1, 1)  # the last chance to be cancelled
 
             def change(state: State) -> State:
