@@ -20,11 +20,11 @@ SPACING = 32
 
 
 def scene(
-    n_kind: int = 12, n_other: int = 6, noise: float = 0.2, other: np.ndarray = OTHER
+    n_kind: int = 12, n_other: int = 6, noise: float = 0.2, other: np.ndarray = OTHER, seed: int = 1
 ) -> tuple[Tomogram, np.ndarray, Rotation]:
     """Particles of two kinds on a lattice, each turned at random; the first ``n_kind`` are of one kind."""
-    random = np.random.default_rng(1)
-    turns = Rotation.random(n_kind + n_other, random_state=2)
+    random = np.random.default_rng(seed)
+    turns = Rotation.random(n_kind + n_other, random_state=seed + 1)
     lattice = np.array([(20.0, 20 + SPACING * row, 20 + SPACING * col) for row in range(4) for col in range(5)])
     centres = lattice[: n_kind + n_other]
     shape = (40, 40 + SPACING * 3, 40 + SPACING * 4)

@@ -69,7 +69,7 @@ def test_a_constant_volume_has_no_structure() -> None:
 
 
 def test_large_scales_are_described_on_coarser_grids() -> None:
-    descriptor = Invariants(scales=(1.5, 5.5, 5.7, 9.0, 11.5))
+    descriptor = Invariants(scales=(1.5, 7.9, 8.1, 12.0, 16.5))
     assert isinstance(descriptor, VolumeDescriptor)
     parts = descriptor.parts(2)
     assert all(isinstance(part, DescriptorPart) for part in parts)
@@ -83,7 +83,7 @@ def test_a_coarser_grid_gives_nearly_the_same_similarity() -> None:
     z, y, x = np.mgrid[:48, :56, :64]
     for centre in ((12, 14, 16), (30, 40, 20), (24, 20, 50)):
         volume += np.exp(-((z - centre[0]) ** 2 + (y - centre[1]) ** 2 + (x - centre[2]) ** 2) / 50).astype(np.float32)
-    scales = (1.5, 2.4, 3.7, 5.8)
+    scales = (1.5, 2.4, 3.7, 5.8, 9.0)
     coarse = extract(volume, scales)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("cryosam.backends.invariants._CELLS", 100.0)
@@ -104,10 +104,10 @@ def similarities(field):
 def test_blocks_do_not_show(monkeypatch) -> None:
     """Products of matrices of other sizes differ in the last digit, which half precision may round either way."""
     volume = noise((30, 37, 41))
-    whole = extract(volume, (1.5, 6.0))
+    whole = extract(volume, (1.5, 8.5))
     monkeypatch.setattr(dense, "_BLOCK", 6)
     monkeypatch.setattr(dense_field, "_CHUNK", 500)
-    blocks = extract(volume, (1.5, 6.0))
+    blocks = extract(volume, (1.5, 8.5))
     for name, array in whole.to_arrays().items():
         np.testing.assert_allclose(blocks.to_arrays()[name].astype(float), array.astype(float), rtol=2e-3, atol=1e-4)
     np.testing.assert_allclose(similarities(blocks), similarities(whole), atol=1e-3)
@@ -115,8 +115,8 @@ def test_blocks_do_not_show(monkeypatch) -> None:
 
 def test_the_budget_changes_nothing() -> None:
     volume = noise((90, 101, 110))
-    reference = extract(volume, (1.5, 6.0)).to_arrays()
-    field = extract(volume, (1.5, 6.0), workspace=Workspace(limit=1.0))
+    reference = extract(volume, (1.5, 8.5)).to_arrays()
+    field = extract(volume, (1.5, 8.5), workspace=Workspace(limit=1.0))
     found = field.to_arrays()
     assert isinstance(found["channels_2"], np.memmap)
     for name, array in reference.items():
@@ -127,18 +127,18 @@ def test_the_budget_changes_nothing() -> None:
 def test_the_number_of_threads_changes_the_last_digit_at_most() -> None:
     """Threads share a product of matrices in parts of other sizes."""
     volume = noise((90, 101, 110))
-    reference = extract(volume, (1.5, 6.0))
+    reference = extract(volume, (1.5, 8.5))
     before = torch.get_num_threads()
     torch.set_num_threads(before + 1)
     try:
-        found = extract(volume, (1.5, 6.0))
+        found = extract(volume, (1.5, 8.5))
     finally:
         torch.set_num_threads(before)
     np.testing.assert_allclose(similarities(found), similarities(reference), atol=1e-4)
 
 
 def test_background_is_whitened() -> None:
-    field = extract(noise((40, 44, 48)), (1.5, 6.0))
+    field = extract(noise((40, 44, 48)), (1.5, 8.5))
     cells = np.argwhere(np.ones((20, 22, 24), dtype=bool))
     features = field.sample(level_to_voxel(cells, 2)).astype(float)
     np.testing.assert_allclose(features.mean(axis=0), 0, atol=0.01)
@@ -158,19 +158,26 @@ def test_dense_field_is_a_feature_field() -> None:
     assert isinstance(field_of(noise((3, 4, 5, 6))), FeatureField)
 
 
-def test_sampling_is_trilinear_between_cell_centres() -> None:
-    z, y, x = np.mgrid[:4, :5, :6]
-    field = field_of(np.stack([z, y, x]))
-    points = np.array([[0.5, 0.5, 0.5], [2.5, 4.5, 8.5], [1.5, 3.0, 9.25]])
+def test_what_varies_linearly_is_sampled_exactly_between_cell_centres() -> None:
+    field = field_of(np.stack(np.mgrid[:4, :5, :6]))
+    points = np.array([[3.5, 2.5, 2.5], [2.5, 4.5, 8.5], [3.0, 5.25, 7.75]])
     np.testing.assert_allclose(field.sample(points), (points + 0.5) / 2 - 0.5, atol=1e-3)
 
 
+def test_at_a_cells_centre_there_is_its_value_and_beyond_the_outermost_theirs() -> None:
+    channels = noise((3, 4, 5, 6))
+    field = field_of(channels)
+    cells = np.array([[0, 0, 0], [3, 4, 5], [1, 2, 5]])
+    values = channels.astype(np.float16)[:, cells[:, 0], cells[:, 1], cells[:, 2]].T
+    np.testing.assert_allclose(field.sample(level_to_voxel(cells, 2)), values, atol=1e-6)
+    np.testing.assert_allclose(field.sample(np.array([[0.0, 0, 0], [7, 9, 11]])), values[:2], atol=1e-6)
+
+
 def test_channels_of_a_coarser_grid_are_interpolated() -> None:
-    z, y, x = np.mgrid[:4, :6, :8]
-    fine, coarse = np.stack([z, y, x]), np.stack(np.mgrid[:2, :3, :4])
+    fine, coarse = np.stack(np.mgrid[:8, :10, :12]), np.stack(np.mgrid[:4, :5, :6])
     field = field_of(fine, _4=coarse)
-    points = np.array([[2.5, 4.5, 8.5], [3.5, 6.25, 9.25], [0.0, 0.0, 15.0]])
-    expected = np.clip([(points + 0.5) / 2 - 0.5, (points + 0.5) / 4 - 0.5], 0, [[[3, 5, 7]], [[1, 2, 3]]])
+    points = np.array([[5.5, 7.5, 9.5], [6.5, 6.25, 10.25], [8.0, 9.0, 15.0]])
+    expected = [(points + 0.5) / 2 - 0.5, (points + 0.5) / 4 - 0.5]
     np.testing.assert_allclose(field.sample(points), np.concatenate(expected, axis=1), atol=1e-3)
 
 
@@ -194,6 +201,16 @@ def test_similarity_is_one_at_the_query_and_counts_the_length() -> None:
     query = np.array([3.0, 4.0])
     expected = [1.0, 2 * 25 / 3 / (25 + 25 / 9), 2 * -20 / (25 + 25)]
     np.testing.assert_allclose(field.similarity_map(query, 2)[0, 0], expected, atol=2e-3)
+
+
+@pytest.mark.parametrize("stride", [2, 4])
+def test_only_the_cells_that_are_asked_for_are_compared(stride) -> None:
+    field, query = field_of(noise((4, 6, 7, 9))), np.arange(4.0)
+    whole = field.similarity_map(query, stride)
+    where = noise(whole.shape) > 0.7
+    some = field.similarity_map(query, stride, where)
+    np.testing.assert_allclose(some[where], whole[where], atol=1e-6)
+    assert np.isnan(some[~where]).all()
 
 
 def test_map_and_points_agree_at_other_strides() -> None:

@@ -82,8 +82,9 @@ def test_commands_have_these_options(page: Path) -> None:
 
 @each(page for page in PAGES if blocks(page, "python"))
 def test_examples_run(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The page's Python, top to bottom, in a folder that holds a small ``tomogram.mrc``."""
+    """The page's Python, top to bottom, in a folder that holds a small ``tomogram.mrc``, and an ``other.mrc``."""
     write_tomogram(tmp_path / "tomogram.mrc")
+    write_tomogram(tmp_path / "other.mrc")
     monkeypatch.chdir(tmp_path)
     exec(compile("\n".join(blocks(page, "python")), str(page), "exec"), {"__name__": "__main__"})
 

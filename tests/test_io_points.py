@@ -521,7 +521,7 @@ def test_absent_files_folders_and_unknown_formats(tmp_path: Path) -> None:
     (tmp_path / "folder.csv").mkdir()
     with pytest.raises(PointsFileError, match="cannot be read"):
         read_points(tmp_path / "folder.csv")
-    with pytest.raises(PointsFileError, match=r"unknown format.*\.csv and \.star"):
+    with pytest.raises(PointsFileError, match=r"unknown format.*\.csv, \.star.* and \.em"):
         read_points(tmp_path / "picks.txt")
     with pytest.raises(PointsFileError, match="unknown format"):
         write_points(tmp_path / "picks.txt", PointTable(np.zeros((0, 3))))

@@ -176,7 +176,7 @@ def test_a_tomogram_in_memory_needs_no_file(viewer: ViewerModel) -> None:
     assert not viewed.path.exists()
     assert viewed.name == "in memory"
     np.testing.assert_array_equal(viewed.pixels("x", 7), viewed.grey.to_bytes(make_volume()[:, :, 7]))
-    viewed.start_copy()
+    viewed.start_copy(on_disk=False)
     viewed.await_copy()
     np.testing.assert_array_equal(viewed.pixels("x", 7), viewed.grey.to_bytes(make_volume()[:, :, 7]))
 

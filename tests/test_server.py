@@ -279,7 +279,8 @@ def test_a_slice_is_bytes_in_rows(client: TestClient, session: Session, plane: P
         ("/api/tomograms/0/slice/z/0?smooth=nan", 422),
         ("/api/tomograms/7/candidates", 404),
         ("/api/tomograms/7/outlines/z/0", 404),
-        ("/api/tomograms/0/thumbnail/1/1", 404),
+        ("/api/tomograms/0/thumbnail/1?z=1&y=2&x=3", 404),
+        ("/api/tomograms/0/thumbnail/1?z=nan&y=2&x=3", 422),
         ("/api/tomograms/0/meshes/1", 404),
         ("/api/tomograms/0/export?format=exe", 422),
         ("/api/tomograms/0/export", 422),
@@ -356,18 +357,31 @@ def test_an_outdated_change_is_a_conflict(client: TestClient, kind: int) -> None
     assert "changed meanwhile" in answer.json()["detail"]
 
 
+def test_grey_values_are_asked_for_by_themselves(client: TestClient, session: Session) -> None:
+    """The session must not wait for the voxels of every tomogram."""
+    (described,) = client.get("/api/session").json()["tomograms"]
+    assert set(described) == {"id", "name", "shape", "voxel_size_angstrom"}
+    grey = client.get("/api/tomograms/0/grey").json()
+    intensities = session.tomograms[0].tomogram.data
+    assert intensities.min() < grey["low"] < -2
+    assert 2 < grey["high"] < intensities.max()
+    assert len(grey["histogram"]) == 256
+    assert client.get("/api/tomograms/1/grey").status_code == 404
+
+
 def test_thumbnails_and_meshes(client: TestClient, kind: int) -> None:
     best, worst = client.get("/api/tomograms/0/candidates").json()["kinds"][str(kind)]
-    picture = Image.open(io.BytesIO(client.get(f"/api/tomograms/0/thumbnail/{kind}/{best['id']}").content))
+    z, y, x = best["point"]
+    place = f"/api/tomograms/0/thumbnail/{kind}?z={z}&y={y}&x={x}"
+    picture = Image.open(io.BytesIO(client.get(place).content))
     assert (picture.format, picture.size) == ("PNG", (96, 96))
     assert np.asarray(picture).std() > 20
-    one = client.get(f"/api/tomograms/0/mesh/{kind}/{best['id']}").content
-    n_vertices, n_faces = struct.unpack("<II", one[:8])
-    assert len(one) == 8 + 12 * (n_vertices + n_faces)
-    vertices = np.frombuffer(one, "<f4", 3 * n_vertices, 8).reshape(-1, 3)
-    np.testing.assert_allclose(vertices.mean(axis=0), (10, 12, 14), atol=0.1)
     shown = client.get(f"/api/tomograms/0/meshes/{kind}?min_score=0.5").content
-    assert shown == struct.pack("<II", 1, best["id"]) + one
+    count, number, n_vertices, n_faces = struct.unpack("<4I", shown[:16])
+    assert (count, number) == (1, best["id"])
+    assert len(shown) == 16 + 12 * (n_vertices + n_faces)
+    vertices = np.frombuffer(shown, "<f4", 3 * n_vertices, 16).reshape(-1, 3)
+    np.testing.assert_allclose(vertices.mean(axis=0), (10, 12, 14), atol=0.1)
     everything = client.get(f"/api/tomograms/0/meshes/{kind}?min_score=0").content
     assert struct.unpack("<I", everything[:4]) == (2,)
     assert struct.pack("<I", worst["id"]) in everything
@@ -396,6 +410,19 @@ def test_imports(client: TestClient, kind: int) -> None:
     refused = client.post(address + "/etc/passwd", content=b"z,y,x\n1,2,3\n")
     assert refused.status_code == 422
     assert "unknown format" in refused.json()["detail"]
+
+
+def test_imported_particles_are_segmented(client: TestClient, kind: int, session: Session) -> None:
+    address = f"/api/tomograms/0/kinds/{kind}/segment"
+    assert client.post(address).status_code == 422  # everything has a mask
+    query = f"kind={kind}&filename=picks.csv"
+    assert client.post(f"/api/tomograms/0/import?{query}", content=b"z,y,x\n10,12,14\n").status_code == 200
+    assert client.post(address).json()["job"] > kind
+    deadline = time.monotonic() + 30
+    while client.get("/api/session").json()["job"] is not None:
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    assert all(candidate.mask.n_voxels for candidate in session.state.view(0, kind).candidates)
 
 
 def test_a_huge_upload_is_refused(client: TestClient, kind: int, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -452,7 +479,8 @@ def test_the_command_serves_tells_and_ends(file: Path, tmp_path: Path) -> None:
                     httpx.post(f"{address}/api/kinds", json={"name": "a", "colour": "#ffffff"}, headers=headers)
                     told = [line for line, _ in zip(lines, range(3), strict=False)]
                     assert json.loads(told[-1].removeprefix("data: "))["revision"] == before + 1
-                    process.send_signal(signal.SIGINT)  # with a page still open
+                    process.send_signal(signal.SIGINT)  # with a page still open, which stays so until it is told
+                    assert list(lines) == []
             assert process.wait(20) == 0
         finally:
             process.kill()

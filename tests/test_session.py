@@ -11,8 +11,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+from scipy.spatial.transform import Rotation
 
 from cryosam import segmentation
+from cryosam.arrays import Plane
 from cryosam.cache import FeatureCache
 from cryosam.config import Config
 from cryosam.errors import (
@@ -25,18 +27,23 @@ from cryosam.errors import (
     VoxelSizeError,
 )
 from cryosam.io import read_points, read_volume, write_volume
-from cryosam.masks import Average, InstanceMask, Segmentation
+from cryosam.masks import Average, InstanceMask, ScoreMap, Segmentation
 from cryosam.prompts import PointPrompts
 from cryosam.tomogram import Tomogram
+from cryosam.ui.copies import DiskCopy
 from cryosam.ui.exchange import import_points, write_all, write_tables
+from cryosam.ui.filling import with_masks
+from cryosam.ui.masking import Masked
 from cryosam.ui.opening import open_tomograms
 from cryosam.ui.session import Session
 from cryosam.ui.shapes import contours, outlines, surface
+from cryosam.ui.state import Size
 from cryosam.ui.storage import Store
 from cryosam.ui.viewed import Gallery, ViewedTomogram
 
 SHAPE = (30, 40, 50)
 BLOBS = ((15.0, 12.0, 14.0), (14.0, 28.0, 36.0), (8.0, 30.0, 12.0))
+TURNS = Rotation.from_euler("ZYZ", [[10, 20, 30], [40, 50, 60], [70, 80, 90]], degrees=True)
 BLUE, RED = "#4cc9f0", "#ff0000"
 
 
@@ -63,6 +70,8 @@ def found_by(prompts: PointPrompts, shape: tuple[int, int, int], scores: tuple[f
         points=points[:n],
         scores=np.array(scores[:n]),
         masks=masks[:n],
+        rotations=TURNS[:n],
+        score_map=ScoreMap(np.full((4, 5, 7), np.nan, dtype=np.float32), 8),
         candidate_points=points,
         candidate_scores=np.array(scores),
         candidate_masks=masks,
@@ -156,7 +165,7 @@ def test_slices_are_the_files_between_two_percentiles(file: Path) -> None:
     low, high = np.percentile(volume, (0.5, 99.5))
     expected = np.clip((volume - low) / (high - low) * 255 + 0.5, 0, 255).astype(np.uint8)
     direct = [viewed.pixels(plane, 7).astype(int) for plane in ("z", "y", "x")]
-    viewed.start_copy()
+    viewed.start_copy(on_disk=False)
     viewed.await_copy()
     copied = [viewed.pixels(plane, 7).astype(int) for plane in ("z", "y", "x")]
     for axis in range(3):
@@ -173,6 +182,16 @@ def test_a_slab_is_the_mean_of_its_slices_cut_at_the_face(file: Path) -> None:
 def test_denoising_lessens_differences(file: Path) -> None:
     viewed = ViewedTomogram(file)
     assert viewed.pixels("z", 3, smooth=2.0).std() < 0.5 * viewed.pixels("z", 3).std()
+
+
+@pytest.mark.parametrize(("plane", "index"), [("z", 29), ("y", 31), ("x", 0)])
+def test_slices_do_not_wait_for_the_copy(file: Path, monkeypatch: pytest.MonkeyPatch, plane: Plane, index: int) -> None:
+    monkeypatch.setattr("cryosam.ui.viewed._MAPPED", 7)  # the depth of 30 is read in five pieces
+    viewed = ViewedTomogram(file)
+    at_once = viewed.pixels(plane, index)
+    viewed.start_copy(on_disk=False)
+    viewed.await_copy()
+    np.testing.assert_array_equal(viewed.pixels(plane, index), at_once)
 
 
 def test_there_is_no_slice_beyond_the_face(file: Path) -> None:
@@ -192,24 +211,65 @@ def test_copies_stay_within_their_budget(tmp_path: Path) -> None:
     np.testing.assert_array_equal(gallery.pixels(1, "x", 3), gallery.pixels(0, "x", 3))
 
 
-def test_a_copy_that_is_dropped_is_made_again(file: Path) -> None:
+def test_what_the_first_click_needs_is_there_before_it(session: Session, quick: SimpleNamespace) -> None:
+    session.warm_up()
+    assert session.tomograms[0]._copy is not None
+    assert [shape for shape, _ in quick.calls] == [(40, 40, 40)]
+    assert session.state.kinds == ()
+
+
+@pytest.mark.parametrize("on_disk", [False, True])
+def test_a_copy_that_is_dropped_is_made_again(file: Path, on_disk: bool) -> None:
     viewed = ViewedTomogram(file)
     for _ in range(2):
-        viewed.start_copy()
+        viewed.start_copy(on_disk=on_disk)
         viewed.await_copy()
         assert viewed._copy is not None
         viewed.drop_copy()
         assert viewed._copy is None
 
 
+def test_what_is_too_large_for_memory_is_copied_to_disk(file: Path) -> None:
+    viewed = ViewedTomogram(file)
+    n_bytes = int(np.prod(SHAPE))
+    gallery = Gallery([viewed], budget=n_bytes - 1, disk_budget=n_bytes)
+    gallery.prepare(0)
+    assert isinstance(viewed._copy, DiskCopy)
+    for plane, index in (("z", 7), ("y", 31), ("x", 49)):
+        np.testing.assert_array_equal(gallery.pixels(0, plane, index), ViewedTomogram(file).pixels(plane, index))
+    unlimited = Gallery([ViewedTomogram(file)], budget=0, disk_budget=0)
+    unlimited.prepare(0)
+    assert unlimited[0]._copy is None
+    np.testing.assert_array_equal(unlimited.pixels(0, "x", 3), gallery.pixels(0, "x", 3))
+
+
+def test_a_full_disk_makes_slices_slow_and_says_so(
+    file: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=10**6))
+    gallery = Gallery([ViewedTomogram(file)], budget=0)
+    for _ in range(2):
+        gallery.prepare(0)
+    assert caplog.text.count("slow") == 1
+    assert "TMPDIR" in caplog.text
+    np.testing.assert_array_equal(gallery.pixels(0, "x", 3), ViewedTomogram(file).pixels("x", 3))
+
+
 def test_voxels_that_are_not_numbers_are_shown_as_something(tmp_path: Path) -> None:
     volume = make_volume()
     volume[3, 4, 5] = np.nan
     write_volume(tmp_path / "t.mrc", volume, 10.0)
-    described = Session(Gallery([ViewedTomogram(tmp_path / "t.mrc")])).describe()["tomograms"][0]
-    assert described["contrast"] is None
-    assert described["grey"]["low"] < described["grey"]["high"]
-    assert len(described["grey"]["histogram"]) == 256
+    grey = ViewedTomogram(tmp_path / "t.mrc").grey
+    assert grey.low < grey.high
+    assert sum(grey.histogram) > 0
+
+
+def test_describing_a_session_reads_no_voxel(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from cryosam.ui import viewed
+
+    monkeypatch.setattr(viewed, "read_tomogram", lambda *_: pytest.fail("voxels were read"))
+    (described,) = Session(Gallery([ViewedTomogram(file)])).describe()["tomograms"]
+    assert described == {"id": 0, "name": file.name, "shape": list(SHAPE), "voxel_size_angstrom": 10.0}
 
 
 def test_a_folder_gives_its_tomograms_and_says_what_is_none(tmp_path: Path) -> None:
@@ -425,7 +485,7 @@ def test_a_search_is_cancelled(session: Session, quick: SimpleNamespace) -> None
     session.add_click(0, kind, BLOBS[0])
     quick.gate.clear()
     job = session.find(0, [kind])
-    with pytest.raises(ConflictError, match="running"):
+    with pytest.raises(ConflictError, match="under way"):
         session.find(0, [kind])
     session.cancel(job)
     wait(session)
@@ -675,16 +735,37 @@ def test_a_session_is_there_again(file: Path, tmp_path: Path, quick: SimpleNames
     assert after["views"] == before["views"]
     assert after["kinds"] == before["kinds"]
     for old, new in zip(candidates, again.state.view(0, kind).candidates, strict=True):
-        assert (new.id, new.point, new.score, new.verdict, new.is_moved) == (
-            old.id,
-            old.point,
-            old.score,
-            old.verdict,
-            old.is_moved,
-        )
+        assert replace(new, mask=old.mask).__dict__ == old.__dict__
         assert new.mask.iou(old.mask) == 1
+    score_map = again.state.view(0, kind).score_map
+    assert score_map is not None
+    assert (score_map.data.shape, score_map.stride) == ((4, 5, 7), 8)
+    assert np.isnan(score_map.data).all()
     assert again.add_kind("new", BLUE) not in {kind, *(c.id for c in candidates)}
     again.close()
+
+
+def test_a_score_map_is_written_once_and_deleted_with_its_search(
+    file: Path, tmp_path: Path, quick: SimpleNamespace, caplog: pytest.LogCaptureFixture
+) -> None:
+    tomograms, folder = [ViewedTomogram(file)], tmp_path / "state"
+    session = Session(Gallery(tomograms), Store(folder, tomograms))
+    kind = searched(session)
+    session.close()
+    (path,) = folder.glob("score-*.npz")
+    written = path.stat().st_mtime_ns
+    session = Session(Gallery(tomograms), Store(folder, tomograms))
+    session.set_threshold(0, kind, 0.1)
+    session.close()
+    assert path.stat().st_mtime_ns == written
+    path.write_bytes(b"spoilt")
+    session = Session(Gallery(tomograms), Store(folder, tomograms))
+    assert session.state.view(0, kind).score_map is None
+    assert len(session.state.view(0, kind).candidates) == 3
+    assert "score map cannot be read" in caplog.text
+    session.remove_kind(kind)
+    session.close()
+    assert not list(folder.glob("score-*.npz"))
 
 
 @pytest.mark.parametrize("damage", ["cut", "zeros", "pickle", "other"])
@@ -750,7 +831,32 @@ def test_export_writes_what_the_command_line_writes(session: Session, quick: Sim
     assert labels[14, 28, 36] == 2
     assert np.count_nonzero(labels) == 54
     names = {path.name for path in (tmp_path / "out").iterdir()}
-    assert names >= {"semantic.mrc", "candidates.csv", "average.mrc", "run.json", "report.html"}
+    assert names >= {"semantic.mrc", "candidates.csv", "average.mrc", "score.mrc", "run.json", "report.html"}
+
+
+def test_orientations_are_exported_where_all_have_one(session: Session, quick: SimpleNamespace, tmp_path: Path) -> None:
+    kind = searched(session)
+    _, second, third = session.state.view(0, kind).candidates
+    write_tables(session, 0, tmp_path)
+    rotations = read_points(tmp_path / "particles.star", shape=SHAPE, voxel_size_angstrom=10.0).rotations
+    assert rotations is not None
+    assert (rotations * TURNS[:2].inv()).magnitude().max() < 1e-4
+    session.judge(0, kind, third.id, "accepted")  # below the search's threshold
+    write_all(session, 0, tmp_path / "out")
+    assert read_points(tmp_path / "out" / "particles.star", shape=SHAPE, voxel_size_angstrom=10.0).rotations is None
+    assert "1 of 3 have none" in (tmp_path / "out" / "run.json").read_text()
+    session.undo()
+    near, far = np.add(second.point, 1), np.array(BLOBS[2])
+    session.move_candidate(0, kind, second.id, tuple(near))
+    assert session.state.view(0, kind).candidate(second.id).rotation == second.rotation
+    session.move_candidate(0, kind, second.id, tuple(far))
+    assert session.state.view(0, kind).candidate(second.id).rotation is None
+
+
+def test_the_score_map_is_exported(session: Session, quick: SimpleNamespace, tmp_path: Path) -> None:
+    searched(session)
+    write_all(session, 0, tmp_path / "out")
+    np.testing.assert_array_equal(read_volume(tmp_path / "out" / "score.mrc"), np.full((4, 5, 7), -1))
 
 
 def test_several_kinds_are_exported_together(session: Session, quick: SimpleNamespace, tmp_path: Path) -> None:
@@ -805,3 +911,76 @@ def test_points_that_cannot_be_used_are_refused(session: Session, filename: str,
     with pytest.raises((PointsFileError, PromptError), match=said):
         import_points(session, 0, kind, filename, content, are_clicks=True)
     assert session.state.view(0, kind).clicks == ()
+
+
+# ---------------------------------------------------------------------------------------------------------- segmenting
+
+
+def test_imported_points_get_masks(session: Session, quick: SimpleNamespace) -> None:
+    kind = session.add_kind("ribosome", BLUE)
+    nowhere = (25.0, 5.0, 45.0)
+    session.add_points(0, kind, np.array([*BLOBS, nowhere]), are_clicks=False)
+    told: list[str] = []
+    session.subscribe(lambda event, content: told.append(content["text"]) if event == "note" else None)
+    session.segment(0, kind)
+    wait(session)
+    view = session.state.view(0, kind)
+    assert [candidate.mask.n_voxels for candidate in view.candidates] == [27, 27, 27, 0]
+    assert [candidate.verdict for candidate in view.candidates] == ["accepted"] * 4
+    assert view.size is not None
+    assert view.size.diameter == 4.5
+    assert told == ["Nothing was segmented at 1 of 4 points."]
+    assert {config.tomogram.contrast for _, config in quick.calls} == {"bright"}
+    session.undo()
+    assert all(candidate.mask.n_voxels == 0 for candidate in session.state.view(0, kind).candidates)
+
+
+def test_points_of_a_known_kind_are_segmented_at_its_size(session: Session, quick: SimpleNamespace) -> None:
+    kind = session.add_kind("ribosome", BLUE)
+    session.add_click(0, kind, BLOBS[0])
+    session.add_points(0, kind, np.array(BLOBS[1:]), are_clicks=False)
+    quick.calls.clear()
+    session.segment(0, kind)
+    wait(session)
+    assert [config.diameter_angstrom for _, config in quick.calls] == [4.5, 4.5]
+
+
+def test_masks_that_were_made_outlive_a_cancel(
+    session: Session, quick: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kind = session.add_kind("ribosome", BLUE)
+    session.add_points(0, kind, np.array(BLOBS), are_clicks=False)
+    look, second = session._mask, threading.Event()
+
+    def slow(tomogram: int, point: Any, size: Any, config: Any = None) -> Any:
+        if point == BLOBS[1]:
+            second.set()
+            assert quick.gate.wait(60)
+        return look(tomogram, point, size, config)
+
+    monkeypatch.setattr(session, "_mask", slow)
+    quick.gate.clear()
+    job = session.segment(0, kind)
+    assert second.wait(60)
+    session.cancel(job)
+    quick.gate.set()
+    wait(session)
+    assert [candidate.mask.n_voxels for candidate in session.state.view(0, kind).candidates] == [27, 27, 0]
+
+
+def test_what_changed_while_masks_were_made_stays(session: Session, quick: SimpleNamespace) -> None:
+    kind = session.add_kind("ribosome", BLUE)
+    session.add_points(0, kind, np.array(BLOBS), are_clicks=False)
+    view = session.state.view(0, kind)
+    first, second, third = view.candidates
+    masked = Masked(cube(BLOBS[0]), None, Size(4.5, 1.25))
+    moved = replace(view, candidates=(replace(first, point=(9.0, 9.0, 9.0)), replace(second, mask=cube(BLOBS[1], 5))))
+    kept = with_masks(moved, [(candidate, masked) for candidate in view.candidates])
+    assert [candidate.mask.n_voxels for candidate in kept.candidates] == [0, 125]
+    assert third.id not in {candidate.id for candidate in kept.candidates}
+
+
+def test_where_all_have_masks_there_is_nothing_to_segment(session: Session, quick: SimpleNamespace) -> None:
+    kind = searched(session)
+    with pytest.raises(InputError, match="has a mask already"):
+        session.segment(0, kind)

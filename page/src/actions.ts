@@ -77,6 +77,12 @@ export async function findAll(kinds: readonly number[] | null, diameterAngstrom:
   await change(() => api.findAll(t.id, kinds, diameterAngstrom));
 }
 
+/** Makes the masks of what is shown of a kind and has none. */
+export async function segmentCandidates(kindId: number): Promise<void> {
+  const t = tomogram.value;
+  if (t && !state.job.value) await change(() => api.segmentCandidates(t.id, kindId));
+}
+
 export async function cancel(): Promise<void> {
   const running = state.job.value;
   if (!running) return;
@@ -165,11 +171,13 @@ export async function redo(): Promise<void> {
 
 // ---------------------------------------------------------------------------------------------------------------- files
 
-export async function importPoints(file: File, role: "candidates" | "clicks"): Promise<boolean> {
+export async function importPoints(file: File, role: "candidates" | "clicks", segments: boolean): Promise<boolean> {
   const t = tomogram.value;
   const kindId = kind.value?.id ?? (await addKind());
   if (!t || kindId === null) return false;
   const answer = await change(() => api.importPoints(t.id, kindId, role, file));
-  if (answer) notify(`Imported ${answer.n_points} points from ${file.name}.`);
-  return answer !== null;
+  if (!answer) return false;
+  notify(`Imported ${answer.n_points} ${answer.n_points === 1 ? "point" : "points"} from ${file.name}.`);
+  if (segments && role === "candidates") await segmentCandidates(kindId);
+  return true;
 }

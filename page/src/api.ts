@@ -7,8 +7,13 @@ export interface Tomogram {
   readonly name: string;
   readonly shape: Point;
   readonly voxel_size_angstrom: number | null;
-  readonly contrast: "dark" | "bright" | null;
-  readonly grey: { readonly low: number; readonly high: number; readonly histogram: readonly number[] };
+}
+
+/** Intensities shown as 0 and 255, and how many voxels of a sample have each grey value. */
+export interface Grey {
+  readonly low: number;
+  readonly high: number;
+  readonly histogram: readonly number[];
 }
 
 export interface Kind {
@@ -65,6 +70,8 @@ export interface Candidate {
   readonly point: Point;
   readonly score: number | null;
   readonly verdict: Verdict;
+  /** Whether it is known how it lies. */
+  readonly is_oriented: boolean;
   readonly n_voxels: number;
   readonly box: readonly [Point, Point] | null;
   readonly moved?: boolean;
@@ -144,6 +151,7 @@ async function send<T extends Changed>(method: string, path: string, body?: obje
 }
 
 export const getSession = () => getJson<Session>("/api/session");
+export const getGrey = (tomogram: number) => getJson<Grey>(`/api/tomograms/${tomogram}/grey`);
 export const getCandidates = (tomogram: number) => getJson<Candidates>(`/api/tomograms/${tomogram}/candidates`);
 
 export async function getOutlines(tomogram: number, plane: Plane, index: number): Promise<readonly Outline[]> {
@@ -165,8 +173,8 @@ export async function getSlice(
   return { rows, cols, pixels };
 }
 
-export async function getThumbnail(tomogram: number, kind: number, candidate: number): Promise<ImageBitmap> {
-  const response = await request(`/api/tomograms/${tomogram}/thumbnail/${kind}/${candidate}`);
+export async function getThumbnail(tomogram: number, kind: number, [z, y, x]: Point): Promise<ImageBitmap> {
+  const response = await request(`/api/tomograms/${tomogram}/thumbnail/${kind}?z=${z}&y=${y}&x=${x}`);
   return createImageBitmap(await response.blob());
 }
 
@@ -202,6 +210,8 @@ export const removeKind = (kind: number) => send("DELETE", `/api/kinds/${kind}`)
 
 export const findAll = (tomogram: number, kinds: readonly number[] | null, diameterAngstrom: number | null) =>
   send<Changed & { job: number }>("POST", `/api/tomograms/${tomogram}/find`, { kinds, diameter_angstrom: diameterAngstrom });
+export const segmentCandidates = (tomogram: number, kind: number) =>
+  send<Changed & { job: number }>("POST", `/api/tomograms/${tomogram}/kinds/${kind}/segment`);
 export const cancelJob = (job: number) => send("POST", `/api/jobs/${job}/cancel`);
 
 export const setThreshold = (tomogram: number, kind: number, threshold: number) =>

@@ -2,15 +2,16 @@
 
 import { useEffect, useRef } from "preact/hooks";
 import { clamp } from "./geometry";
-import { setContrast, looks, tomogram } from "./state";
+import { grey, looks, setContrast } from "./state";
 
 const LEAST_SPAN = 4;
+const NONE: readonly number[] = []; // always the same, so that nothing is drawn anew for it
 
 export function Contrast() {
   const host = useRef<HTMLDivElement>(null);
   const canvas = useRef<HTMLCanvasElement>(null);
   const { black, white } = looks.value;
-  const histogram = tomogram.value?.grey.histogram ?? [];
+  const histogram = grey.value?.histogram ?? NONE;
 
   useEffect(() => {
     const draw = () => drawHistogram(canvas.current!, histogram, black, white);

@@ -6,7 +6,7 @@ import { useSignal } from "@preact/signals";
 import * as actions from "./actions";
 import { Icon } from "./icons";
 import { POINTER, SHORTCUTS } from "./shortcuts";
-import { dialog, kind, session } from "./state";
+import { dialog, job, kind, session } from "./state";
 
 export function Dialogs() {
   if (dialog.value === "help") return <Help />;
@@ -87,11 +87,12 @@ function Help() {
 function Import() {
   const file = useSignal<File | null>(null);
   const role = useSignal<"candidates" | "clicks">("candidates");
+  const segments = useSignal(true);
   const isBusy = useSignal(false);
   async function send() {
     if (!file.value) return;
     isBusy.value = true;
-    const isDone = await actions.importPoints(file.value, role.value);
+    const isDone = await actions.importPoints(file.value, role.value, segments.value);
     isBusy.value = false;
     if (isDone) dialog.value = null;
   }
@@ -105,12 +106,12 @@ function Import() {
         }}
       >
         <label class="file">
-          <span>CSV (columns z, y, x in voxels) or RELION STAR</span>
-          <input type="file" accept=".csv,.star" onChange={(event) => (file.value = event.currentTarget.files?.[0] ?? null)} />
+          <span>CSV (columns z, y, x in voxels), RELION STAR, CryoET Data Portal, copick, IMOD or Dynamo</span>
+          <input type="file" accept=".csv,.star,.ndjson,.json,.mod,.tbl,.em" onChange={(event) => (file.value = event.currentTarget.files?.[0] ?? null)} />
         </label>
         <fieldset>
           <legend>
-            They are, of <strong>{kind.value?.name ?? "a new kind"}</strong>,
+            As <strong>{kind.value?.name ?? "a new kind"}</strong> they are
           </legend>
           <label>
             <input type="radio" name="role" checked={role.value === "candidates"} onChange={() => (role.value = "candidates")} />
@@ -121,6 +122,15 @@ function Import() {
             clicks, to find more like them
           </label>
         </fieldset>
+        <label title={job.value ? "Other work is under way; the list of candidates offers it afterwards" : undefined}>
+          <input
+            type="checkbox"
+            checked={segments.value && role.value === "candidates" && !job.value}
+            disabled={role.value !== "candidates" || !!job.value}
+            onChange={(event) => (segments.value = event.currentTarget.checked)}
+          />
+          Segment them: make a mask of each, in the background
+        </label>
         <div class="form-end">
           <button class="button primary" type="submit" disabled={!file.value || isBusy.value}>
             {isBusy.value ? "Reading" : "Import"}

@@ -1,9 +1,12 @@
 /** Beneath the views: how they are shown, and what is under the pointer. */
 
+import { useSignal } from "@preact/signals";
 import { Contrast } from "./contrast";
+import type { Point } from "./geometry";
+import { isInside } from "./geometry";
 import { Icon } from "./icons";
 import { hover } from "./slice-view";
-import { arrange, layout, look, looks, setContrast, tomogram } from "./state";
+import { arrange, goTo, grey, layout, look, looks, notify, setContrast, tomogram } from "./state";
 
 export function DisplayBar() {
   const { inverted, slab, smooth } = looks.value;
@@ -15,7 +18,7 @@ export function DisplayBar() {
         <Contrast />
       </div>
       <div class="buttons">
-        <button class="chip" onClick={() => setContrast(...spread())} title="Set black and white from the histogram (C)">
+        <button class="chip" disabled={!grey.value} onClick={() => setContrast(...spread())} title="Set black and white from the histogram (C)">
           Auto
         </button>
         <button class="chip" aria-pressed={inverted} onClick={() => look({ inverted: !inverted })} title="Swap black and white (I)">
@@ -63,25 +66,53 @@ export function DisplayBar() {
   );
 }
 
-/** Of the pointer, or of the crosshair when the pointer is elsewhere. */
+/** Of the pointer, or of the crosshair when the pointer is elsewhere; and where to go, when it is typed in. */
 function Readout() {
-  const t = tomogram.value;
+  const typed = useSignal<string | null>(null);
   const point = hover.value?.point ?? looks.value.cursor;
-  const grey = hover.value?.grey;
-  const value = t && typeof grey === "number" ? t.grey.low + ((t.grey.high - t.grey.low) * grey) / 255 : null;
+  const shown = hover.value?.grey;
+  const range = grey.value;
+  const value = range && typeof shown === "number" ? range.low + ((range.high - range.low) * shown) / 255 : null;
+  function go(field: HTMLInputElement): void {
+    const numbers = (typed.value ?? "").split(/[\s,;]+/).filter(Boolean).map(Number);
+    const shape = tomogram.value?.shape;
+    if (numbers.length !== 3 || !numbers.every(Number.isFinite)) notify("Three numbers z, y, x say where to go, such as 43, 127, 127.", true);
+    else if (shape && !isInside(numbers as unknown as Point, shape)) notify(`That is outside: the tomogram has ${shape.join(" × ")} voxels, counted from 0.`, true);
+    else {
+      goTo(numbers as unknown as Point);
+      field.blur();
+    }
+  }
   return (
-    <div class="readout" title="Voxels, from 0; an integer is a voxel's centre">
-      <span>
-        <b>z</b> {point[0]} <b>y</b> {point[1]} <b>x</b> {point[2]}
-      </span>
+    <div class="readout">
+      <label title="Voxels z, y, x from 0; an integer is a voxel's centre. Type three numbers and Enter to go there.">
+        <b>z, y, x</b>
+        <input
+          aria-label="Position z, y, x; Enter goes there"
+          data-testid="position"
+          value={typed.value ?? point.join(", ")}
+          spellcheck={false}
+          onFocus={(event) => {
+            typed.value = looks.value.cursor.join(", ");
+            const field = event.currentTarget;
+            requestAnimationFrame(() => field.select());
+          }}
+          onInput={(event) => (typed.value = event.currentTarget.value)}
+          onBlur={() => (typed.value = null)}
+          onKeyDown={(event) => {
+            if (event.key === "Enter") go(event.currentTarget);
+            else if (event.key === "Escape") event.currentTarget.blur();
+          }}
+        />
+      </label>
       <span class="muted">{value === null ? "crosshair" : `grey ${value.toPrecision(3)}`}</span>
     </div>
   );
 }
 
-/** Grey values between which all but a few in a hundred voxels lie. */
+/** Grey values between which all but a few in a hundred voxels lie; all of them until the histogram is here. */
 export function spread(): [black: number, white: number] {
-  const counts = tomogram.value?.grey.histogram ?? [];
+  const counts = grey.value?.histogram ?? [];
   const total = counts.reduce((sum, n) => sum + n, 0);
   let [black, white] = [0, 255];
   for (let sum = counts[0] ?? 0; black < 120 && sum < 0.02 * total; ) sum += counts[++black] ?? 0;

@@ -1,7 +1,7 @@
 /** Everything the page shows, as signals: what the server said, and where the user looks. */
 
 import { batch, computed, effect, signal } from "@preact/signals";
-import type { Candidate, Job, Kind, KindView, Session, Tomogram } from "./api";
+import type { Candidate, Grey, Job, Kind, KindView, Session, Tomogram } from "./api";
 import type { Plane, Point } from "./geometry";
 import { clampPoint, fitZoom } from "./geometry";
 import { recall, remember } from "./storage";
@@ -9,6 +9,8 @@ import { recall, remember } from "./storage";
 // ------------------------------------------------------------------------------------------------ what the server said
 
 export const session = signal<Session | null>(null);
+/** Of the tomogram shown; null until it is known. */
+export const grey = signal<Grey | null>(null);
 /** Candidates of the tomogram shown, by kind, best first. */
 export const candidates = signal<Readonly<Record<string, readonly Candidate[]>>>({});
 export const job = signal<Job | null>(null);
@@ -199,6 +201,7 @@ export function followLooks(): void {
       placing.value = null;
       filter.value = "shown";
       candidates.value = {};
+      grey.value = null;
       pendingClicks.value = [];
     });
   });

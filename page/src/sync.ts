@@ -1,10 +1,10 @@
 /** Keeps the page in step with the session: reads it at the start and whenever the server says that it changed. */
 
 import { batch, effect } from "@preact/signals";
-import { ApiError, getCandidates, getSession } from "./api";
+import { ApiError, getCandidates, getGrey, getSession } from "./api";
 import type { Job } from "./api";
 import type { Point } from "./geometry";
-import { candidates, connection, contentVersion, job, notify, selected, session, soFar, tomogram } from "./state";
+import { candidates, connection, contentVersion, grey, job, notify, selected, session, soFar, tomogram } from "./state";
 
 let reading: Promise<void> | null = null;
 let again = false;
@@ -38,6 +38,7 @@ async function read(): Promise<void> {
       if (!next.job) soFar.value = {};
       connection.value = "open";
     });
+    void readGrey();
     if (next.revision !== before) await readCandidates();
   } catch (error) {
     connection.value = error instanceof ApiError && error.status === 401 ? "denied" : "lost";
@@ -55,6 +56,23 @@ async function readCandidates(): Promise<void> {
     const choice = selected.value;
     if (choice && !found.kinds[String(choice.kind)]?.some((c) => c.id === choice.candidate)) selected.value = null;
   });
+}
+
+let askedFor: number | null = null;
+
+/** Reads how the tomogram shown is shown, unless that is known; the slices do not wait for it. */
+async function readGrey(): Promise<void> {
+  const id = tomogram.value?.id;
+  if (id === undefined || grey.value || askedFor === id) return;
+  askedFor = id;
+  try {
+    const found = await getGrey(id);
+    if (id === tomogram.value?.id) grey.value = found;
+  } catch {
+    // The next reading of the session asks again; what the server has to say is said there.
+  } finally {
+    if (askedFor === id) askedFor = null;
+  }
 }
 
 /** Listens to the server's events while the page is visible: a browser allows six connections to one server, for all tabs. */
@@ -75,6 +93,9 @@ export function followServer(): void {
       const told = JSON.parse((event as MessageEvent<string>).data) as { kind: number; points: readonly Point[] };
       soFar.value = { ...soFar.value, [told.kind]: told.points };
     });
+    events.addEventListener("note", (event) => {
+      notify((JSON.parse((event as MessageEvent<string>).data) as { text: string }).text);
+    });
     events.addEventListener("done", (event) => {
       const { error } = JSON.parse((event as MessageEvent<string>).data) as { error: string | null };
       if (error) notify(error, true);
@@ -92,6 +113,9 @@ export function followServer(): void {
     else void refresh();
   }, 2000);
 
+  effect(() => {
+    if (tomogram.value && !grey.value) void readGrey();
+  });
   let shown = tomogram.value?.id;
   effect(() => {
     const id = tomogram.value?.id;

@@ -3,6 +3,7 @@
 import { effect, signal } from "@preact/signals";
 import { useEffect, useRef } from "preact/hooks";
 import * as actions from "./actions";
+import type { Slice } from "./api";
 import { getMeshes } from "./api";
 import { EnlargeButton } from "./enlarge";
 import { Icon } from "./icons";
@@ -11,6 +12,8 @@ import { table } from "./scene";
 import { slices, sliceNear } from "./slices";
 import * as state from "./state";
 import type { Body, Dot, VolumeView } from "./volume-view";
+
+const REST = 120; // ms
 
 const trouble = signal<string | null>(null);
 
@@ -95,7 +98,9 @@ export function VolumePane() {
 function follow(view: VolumeView): () => void {
   const loaded = signal(0);
   const picture = document.createElement("canvas");
+  let painted: { slice: Slice; table: Uint32Array } | null = null;
   let wait = 0;
+  let rest = 0;
   const stops = [
     effect(() => {
       const t = state.tomogram.value;
@@ -104,9 +109,15 @@ function follow(view: VolumeView): () => void {
     effect(() => {
       void slices.arrivals.value;
       const near = sliceNear("z", state.looks.value.cursor[0]);
-      if (!near) return;
-      paintSlice(picture, near.slice, table.value, false);
-      view.setSlice(picture, near.index);
+      const colours = table.value;
+      if (!near || (painted?.slice === near.slice && painted.table === colours)) return;
+      // Once the scrolling rests: a texture for every slice on the way would slow all views down.
+      clearTimeout(rest);
+      rest = window.setTimeout(() => {
+        painted = { slice: near.slice, table: colours };
+        paintSlice(picture, near.slice, colours, false);
+        view.setSlice(picture, near.index);
+      }, REST);
     }),
     effect(() => {
       void loaded.value;
@@ -122,6 +133,7 @@ function follow(view: VolumeView): () => void {
   ];
   return () => {
     clearTimeout(wait);
+    clearTimeout(rest);
     stops.forEach((stop) => stop());
   };
 }
@@ -163,6 +175,8 @@ function readBodies(view: VolumeView): [Body[], Dot[]] {
       if (view.has(key)) bodies.push({ key, colour, isSelected: choice?.kind === id && choice.candidate === candidate.id });
       else dots.push({ point: candidate.point, colour, radius: 2 * radius });
     }
+    if (state.job.value?.tomogram === state.tomogram.value?.id)
+      for (const point of state.soFar.value[id] ?? []) dots.push({ point, colour, radius: 2 * radius });
     for (const click of kindView?.clicks ?? []) dots.push({ point: click.point, colour: click.positive ? colour : "#e0566f", radius });
   }
   return [bodies, dots];

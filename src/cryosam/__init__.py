@@ -9,9 +9,11 @@ if TYPE_CHECKING:
     from cryosam.config import Config
     from cryosam.errors import CryosamError
     from cryosam.io import read_points, read_tomogram
+    from cryosam.io.queries import read_queries, write_queries
     from cryosam.masks import InstanceMask, Segmentation
     from cryosam.prompts import PointPrompts
-    from cryosam.segmentation import pick, segment, segment_kinds, segment_prompts
+    from cryosam.queries import SavedQuery
+    from cryosam.segmentation import make_queries, pick, segment, segment_kinds, segment_prompts
     from cryosam.tomogram import Tomogram
 
 __all__ = [
@@ -19,16 +21,20 @@ __all__ = [
     "CryosamError",
     "InstanceMask",
     "PointPrompts",
+    "SavedQuery",
     "Segmentation",
     "Tomogram",
     "load_features",
     "load_segmenter",
+    "make_queries",
     "pick",
     "read_points",
+    "read_queries",
     "read_tomogram",
     "segment",
     "segment_kinds",
     "segment_prompts",
+    "write_queries",
 ]
 
 __version__ = version("cryosam-et")
@@ -38,16 +44,20 @@ _HOMES = {
     "CryosamError": "errors",
     "InstanceMask": "masks",
     "PointPrompts": "prompts",
+    "SavedQuery": "queries",
     "Segmentation": "masks",
     "Tomogram": "tomogram",
     "load_features": "backends",
     "load_segmenter": "backends",
+    "make_queries": "segmentation",
     "pick": "segmentation",
     "read_points": "io",
+    "read_queries": "io.queries",
     "read_tomogram": "io",
     "segment": "segmentation",
     "segment_kinds": "segmentation",
     "segment_prompts": "segmentation",
+    "write_queries": "io.queries",
 }
 
 

@@ -11,10 +11,11 @@ from cryosam.arrays import Points, Progress, Scores
 from cryosam.calibration import KindEvidence, fisher_z, kind_evidence
 from cryosam.config import AlignmentConfig
 from cryosam.masks import Average
-from cryosam.orientations import OrientationSearch
+from cryosam.orientations import OrientationSearch, Prior
+from cryosam.queries import Witnesses
 from cryosam.subtomograms import merge
 
-__all__ = ["Alignment", "align"]
+__all__ = ["Alignment", "Known", "align"]
 
 _FIRST_MEMBERS, _LEAST_MEMBERS = 8, 5  # of an average
 _GROWTH = 2  # of the members from one average to the next, at most
@@ -54,6 +55,25 @@ class Alignment:
     members: Int[np.ndarray, " k"]
 
 
+@dataclass(frozen=True, eq=False)
+class Known:
+    """What another tomogram tells of the kind.
+
+    Parameters
+    ----------
+    average
+        Of its particles.
+    weight
+        So many particles the average counts for.
+    witnesses
+        Candidates there; None knows of none.
+    """
+
+    average: Average
+    weight: float
+    witnesses: Witnesses | None = None
+
+
 def align(
     search: OrientationSearch,
     points: Points,
@@ -61,6 +81,7 @@ def align(
     config: AlignmentConfig,
     *,
     likeness: Scores | None = None,
+    known: Known | None = None,
     progress: Progress | None = None,
 ) -> Alignment:
     """Average the particles that are most like some of them, and compare all with the average.
@@ -75,11 +96,13 @@ def align(
     points
         ``(n, 3)`` centres z, y, x in voxels.
     starts
-        Indices of particles that are of the kind, at least one.
+        Indices of particles that are of the kind; at least one where nothing is known from elsewhere.
     config
         Numbers of averages and members.
     likeness
         ``(n,)`` in [0, 1], how like the kind each particle is in other ways; 0 rules it out. None knows of none.
+    known
+        The kind from another tomogram; all averages then lie as that one does.
     progress
         Called with the number of averages made.
 
@@ -103,7 +126,9 @@ def align(
     somewhere = frame.spectra(cut.background[:_N_BY_CHANCE])
     likeness = np.ones(len(points)) if likeness is None else likeness
     possible = likeness > 0
-    alone = [search.find(box, spectra) for box in cut.cut(points[starts])]
+    prior = None if known is None else Prior(cut.resample(known.average), known.weight)
+    likest = [*cut.cut(points[starts]), *([] if prior is None else [prior.box])]
+    alone = [search.find(box, spectra) for box in likest]
     found = alone[0]
     unsettled = possible & ~np.isin(np.arange(len(points)), starts)
     evidence_alone = np.mean([fisher_z(each.correlations) for each in alone], axis=0)
@@ -118,11 +143,12 @@ def align(
         members = np.argsort(-ranking, kind="stable")[: min(n_members, max(1, np.count_nonzero(possible)))]
         parts = search.turn_back(cut.cut(points[members]), found, members)
         average = merge(frame, *parts)
+        average = average if prior is None else prior.blend(frame, average, len(members))
         found = search.find(average, torch.cat([spectra, somewhere]))
         correlations, by_chance = np.split(found.correlations, [len(points)])
         if len(members) > 1:
-            correlations[members] = search.compare_held_out(parts, spectra[members], random)
-        evidence = kind_evidence(correlations, members, by_chance, likeness)
+            correlations[members] = search.compare_held_out(parts, spectra[members], random, prior)
+        evidence = kind_evidence(correlations, members, by_chance, likeness, known.witnesses if known else None)
         ranking = evidence.total
         n_probable = np.count_nonzero(evidence.probabilities[possible] > _EVEN_ODDS)
         n_members = int(np.clip(n_probable, _LEAST_MEMBERS, min(config.max_members, _GROWTH * len(members))))

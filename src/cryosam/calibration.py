@@ -7,6 +7,7 @@ from jaxtyping import Bool, Float, Int
 from skimage.filters import threshold_otsu
 
 from cryosam.arrays import Scores
+from cryosam.queries import Witnesses
 
 __all__ = ["KindEvidence", "choose_threshold", "fisher_z", "kind_evidence", "limit_false_discovery", "two_groups"]
 
@@ -43,6 +44,7 @@ def kind_evidence(
     averaged: Int[np.ndarray, " k"],
     background: Float[np.ndarray, " m"],
     likeness: Scores | None = None,
+    witnesses: Witnesses | None = None,
 ) -> KindEvidence:
     """Tell the candidates of the kind from everything else.
 
@@ -52,7 +54,8 @@ def kind_evidence(
     distributed; means, variances and the share of the kind are found by expectation maximisation. All starts from the
     candidates that were averaged. Candidates of the least likeness tell nothing of what else resembles the kind and
     have no part in this; their probability is that of others with the same sum. Where hardly anything else is left,
-    places of the background may stand for it: that division is taken in which the groups are farther apart.
+    places of the background may stand for it: that division is taken in which the groups are farther apart. Witnesses
+    from another tomogram are known to be of one or the other group, so that none, or few, of the kind can be told too.
     Probabilities never fall where the sum rises.
 
     Parameters
@@ -65,6 +68,8 @@ def kind_evidence(
         ``(m,)`` correlations of places without regard to what is there.
     likeness
         ``(n,)`` in [0, 1], how like the kind each candidate is in other ways; None knows of none.
+    witnesses
+        From the tomogram in which the kind was clicked.
 
     Examples
     --------
@@ -73,13 +78,16 @@ def kind_evidence(
     array([1., 1., 1., 0., 0., 0.])
     """
     n = len(correlations)
-    alike = np.log(np.maximum(np.ones(n) if likeness is None else likeness, _LEAST_LIKENESS))
-    evidence = np.stack([fisher_z(correlations), alike], axis=1)
+    evidence = _as_evidence(correlations, np.ones(n) if likeness is None else likeness)
+    alike = evidence[:, 1]
     start = np.full(n, 0.02)
     start[averaged] = 0.95
     is_telling = alike > np.log(_LEAST_LIKENESS)
     is_telling[averaged] = True
     rest = np.setdiff1d(np.flatnonzero(is_telling), averaged)
+    if witnesses is not None:
+        known = _as_evidence(witnesses.correlations, witnesses.likeness)
+        return _divide(evidence, start, is_telling, known, witnesses.is_kind)
     divisions = [_divide(evidence, start, is_telling)] if len(rest) else []
     if (n_others := _LEAST_OTHERS - len(rest)) > 0:
         others = fisher_z(np.quantile(background, np.linspace(0.5, 0.95, n_others)))
@@ -89,16 +97,23 @@ def kind_evidence(
     return max(divisions, key=lambda division: division.separation)
 
 
+def _as_evidence(correlations: Scores, likeness: Scores) -> Float[np.ndarray, "n 2"]:
+    """Both kinds of evidence, on scales where their errors are alike."""
+    return np.stack([fisher_z(correlations), np.log(np.maximum(likeness, _LEAST_LIKENESS))], axis=1)
+
+
 def _divide(
     evidence: Float[np.ndarray, "n e"],
     start: Scores,
     is_telling: Bool[np.ndarray, " n"],
-    others: Float[np.ndarray, "m e"] | None = None,
+    known: Float[np.ndarray, "m e"] | None = None,
+    is_kind: Bool[np.ndarray, " m"] | None = None,
 ) -> KindEvidence:
-    """Two groups of those candidates that tell, from a first guess; ``others`` are known not to be of the kind."""
+    """Two groups of those candidates that tell, from a first guess; of others it is known which group they are of."""
     n, told, start = int(is_telling.sum()), evidence[is_telling], start[is_telling]
-    if others is not None:
-        told, start = np.concatenate([told, others]), np.append(start, np.zeros(len(others)))
+    if known is not None:
+        group = np.zeros(len(known)) if is_kind is None else is_kind.astype(float)
+        told, start = np.concatenate([told, known]), np.append(start, group)
     share = start
     for _ in range(_WEIGHINGS):
         weights = _discriminant(told, np.clip(share, 1e-3, 1 - 1e-3))
@@ -144,7 +159,7 @@ def two_groups(z: Float[np.ndarray, " n"], start: Scores, n_candidates: int) -> 
     start
         ``(n,)`` first guess of each value's probability of the upper group.
     n_candidates
-        So many of the values are to be told; those after them are known to be of the lower group.
+        So many of the values are to be told; of those after them ``start`` is known and stays.
 
     Returns
     -------
@@ -173,7 +188,7 @@ def two_groups(z: Float[np.ndarray, " n"], start: Scores, n_candidates: int) -> 
         distances = (seen - np.array([[low], [high]])) ** 2 / variances[:, None]
         evidence = (distances[0] - distances[1] + np.log(variances[0] / variances[1])) / 2 + np.log(odds / (1 - odds))
         share = 1 / (1 + np.exp(-np.clip(evidence, -500, 30)))
-        share[n:] = 0
+        share[n:] = start[n:]
     within = (np.stack([1 - share, share]) * squares).sum() / len(z)
     return share, float((high - low) / np.sqrt(within + 1e-12))
 

@@ -7,7 +7,8 @@
     |  |- TomogramError                    not a tomogram: truncated, 2D, constant, NaN
     |  |- VoxelSizeError                   absent, unequal or nonsensical voxel size
     |  |- PromptError                      a point outside, or not three numbers
-    |  '- PointsFileError                  a points file without usable coordinates
+    |  |- PointsFileError                  a points file without usable coordinates
+    |  '- QueryError                       a saved query that is damaged, or made in another way
     |- ConfigError (ValueError)            an unknown key or preset, or a value out of range
     |- UnknownBackendError (LookupError)   no such feature extractor or segmenter
     |- InputNotFoundError (FileNotFoundError)
@@ -31,13 +32,17 @@ __all__ = [
     "OutputExistsError",
     "PointsFileError",
     "PromptError",
+    "QueryError",
     "TomogramError",
     "UnknownBackendError",
     "UnknownItemError",
     "VoxelSizeError",
     "WeightsError",
     "WeightsNotFoundError",
+    "explain",
 ]
+
+_TORCH_OUT_OF_MEMORY = ("out of memory", "can't allocate memory")  # torch raises RuntimeError for it
 
 
 class CryosamError(Exception):
@@ -62,6 +67,10 @@ class PromptError(InputError):
 
 class PointsFileError(InputError):
     """A points file holds no usable coordinates."""
+
+
+class QueryError(InputError):
+    """A saved query is damaged, or was made with other models than those of the run."""
 
 
 class ConfigError(CryosamError, ValueError):
@@ -98,3 +107,24 @@ class UnknownItemError(CryosamError, LookupError):
 
 class ConflictError(CryosamError, RuntimeError):
     """What a change was based on has changed meanwhile, or the session is busy."""
+
+
+def explain(error: BaseException) -> str | None:
+    """What to tell the user in a line, or None if it is a fault of the program.
+
+    Examples
+    --------
+    >>> explain(PromptError("a point is three finite numbers"))
+    'a point is three finite numbers'
+    >>> explain(KeyError("z")) is None
+    True
+    """
+    if isinstance(error, CryosamError):
+        return str(error)
+    is_torch = isinstance(error, RuntimeError) and any(said in str(error) for said in _TORCH_OUT_OF_MEMORY)
+    if isinstance(error, MemoryError) or is_torch:
+        reason = str(error).splitlines()[0] if str(error) else "allocation failed"
+        return f"not enough memory ({reason}); bin or crop the tomogram: cryosam info says how much it needs"
+    if isinstance(error, OSError):
+        return f"{error.filename or 'input or output'}: {error.strerror or error}"
+    return None

@@ -29,7 +29,7 @@ __all__ = [
 ]
 
 _CHUNK = 1 << 20  # cells that are looked at together
-_WITNESSES, _WITNESSES_ALONE = 3, 7  # similar candidates that tell the kind's volume, with and without a prompt's mask
+_WITNESSES, _WITNESSES_ALONE = 3, 7  # similar candidates that tell the volume, where one is known and where none is
 
 Query = Float[np.ndarray, " c"]
 
@@ -293,30 +293,29 @@ def kind_volume(
     query: Query,
     scores: Scores,
     masks: Sequence[InstanceMask],
-    prompt_masks: Sequence[InstanceMask],
+    known: Sequence[float],
 ) -> float:
     """Volume of the kind's masks, in voxels.
 
-    It is the median over the prompted instances and the three most similar candidates, so that one mask that leaked, or
-    fell short, does not decide alone; without a mask of a prompt it is the median over the seven most similar ones.
+    It is the median over those that are known and the three most similar candidates, so that one mask that leaked, or
+    fell short, does not decide alone; where none is known it is the median over the seven most similar ones.
 
     Parameters
     ----------
     field, query, scores, masks
         As in `agreement`.
-    prompt_masks
-        Of the prompted instances; empty ones do not count.
+    known
+        Volumes in voxels of the prompted instances, or of a saved query.
 
     Returns
     -------
     volume
         In voxels; 1 where no mask holds anything.
     """
-    prompted = [mask.n_voxels for mask in prompt_masks if mask.n_voxels]
     similarity = _similarity_in_mask(field, query, scores, masks)
-    n_witnesses = _WITNESSES if prompted else _WITNESSES_ALONE
+    n_witnesses = _WITNESSES if known else _WITNESSES_ALONE
     witnesses = [i for i in np.argsort(-similarity, kind="stable") if masks[i].n_voxels][:n_witnesses]
-    volumes = [*prompted, *(masks[i].n_voxels for i in witnesses)]
+    volumes = [*known, *(masks[i].n_voxels for i in witnesses)]
     return float(np.exp(np.median(np.log(volumes)))) if volumes else 1.0
 
 

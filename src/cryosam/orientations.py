@@ -15,7 +15,7 @@ from cryosam.config import AlignmentConfig
 from cryosam.subtomograms import Found, Frame, Subtomograms, in_parts, merge, shifts_within, turn_back
 from cryosam.tomogram import Voxels
 
-__all__ = ["OrientationSearch", "Parts", "Turner", "uniform_rotations"]
+__all__ = ["OrientationSearch", "Parts", "Prior", "Turner", "uniform_rotations"]
 
 _SIZE_PX = 12  # pixels a diameter at most: larger particles are sampled more coarsely
 _DETAIL = 0.3  # of a diameter, the finest that is compared
@@ -63,7 +63,13 @@ class OrientationSearch:
         rotations, shifts = self.turner.rotations[found.rotation[chosen]], self.shifts[found.shift[chosen]]
         return turn_back(self.cut.frame, boxes, rotations, shifts)
 
-    def compare_held_out(self, parts: Parts, spectra: Complex[Tensor, "n k"], random: np.random.Generator) -> Scores:
+    def compare_held_out(
+        self,
+        parts: Parts,
+        spectra: Complex[Tensor, "n k"],
+        random: np.random.Generator,
+        prior: "Prior | None" = None,
+    ) -> Scores:
         """Correlation of each of n > 1 boxes, in its best orientation, with an average of others.
 
         Noise that is averaged resembles itself: with an average that they are a part of, all boxes would correlate.
@@ -76,15 +82,41 @@ class OrientationSearch:
             Of the boxes as they lie.
         random
             Divides the boxes into folds.
+        prior
+            A part of every average.
         """
         frame, n = self.cut.frame, len(spectra)
         folds = np.array_split(random.permutation(n), min(_FOLDS, n))
         others = [np.setdiff1d(np.arange(n), fold) for fold in folds]
         averages = torch.stack([merge(frame, *(part[rest] for part in parts)) for rest in others])
+        if prior is not None:
+            blended = [prior.blend(frame, average, len(rest)) for average, rest in zip(averages, others, strict=True)]
+            averages = torch.stack(blended)
         correlations = np.zeros(n)
         for fold, templates in zip(folds, self.turner.turned(averages), strict=True):
             correlations[fold] = frame.search(templates, spectra[fold], self.shifts).correlations
         return correlations
+
+
+@dataclass(frozen=True, eq=False)
+class Prior:
+    """An average of other particles of the kind, from elsewhere.
+
+    Parameters
+    ----------
+    box
+        The average.
+    weight
+        So many particles it counts for.
+    """
+
+    box: Float[Tensor, "e e e"]
+    weight: float
+
+    def blend(self, frame: Frame, average: Float[Tensor, "e e e"], n: int) -> Float[Tensor, "e e e"]:
+        """An average of n boxes and of those behind this one, in whatever units the two are."""
+        size, other = (frame.spectra(box[None]).norm().clamp(min=1e-12) for box in (average, self.box))
+        return (n * average + self.weight * size / other * self.box) / (n + self.weight)
 
 
 class Turner:

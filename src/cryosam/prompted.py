@@ -113,7 +113,7 @@ def first_look(
     sigma = config.smoothing
     if sigma is None:
         sigma = float(np.median([view.smoothing for view in views]))
-    smoothed = Smoothed(normalised, sigma, workspace)
+    smoothed = Smoothed(normalised, sigma, workspace) if sigma > 0 else normalised
     if knows_size:
         masks = propagate(smoothed, points, segmenter, config, diameter, progress)
     else:

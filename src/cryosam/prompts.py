@@ -1,5 +1,6 @@
 """What the user points at."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -9,7 +10,7 @@ from jaxtyping import Bool, Float, Integer
 from cryosam.arrays import Points
 from cryosam.errors import PromptError
 
-__all__ = ["PointPrompts"]
+__all__ = ["PointPrompts", "require_kind_names"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,3 +79,21 @@ class PointPrompts:
                     f"point {z},{y},{x} lies outside the tomogram: z,y,x go from 0,0,0 to "
                     f"{','.join(str(int(n)) for n in limits)} (voxels, in that order)"
                 )
+
+
+def require_kind_names(names: Sequence[str]) -> None:
+    """Make sure that kinds can be told apart and that their names can be in those of files.
+
+    Raises
+    ------
+    PromptError
+        If there is no kind, two have one name, or a name has other characters than letters, digits and ``_.+-``.
+
+    Examples
+    --------
+    >>> require_kind_names(["ribosome", "thermosome-2"])
+    """
+    if len(set(names)) < len(names) or not names:
+        raise PromptError(f"every kind needs a name of its own, got {', '.join(names) or 'none'}")
+    if odd := [name for name in names if not re.fullmatch(r"[\w.+-]+", name)]:
+        raise PromptError(f"a kind's name becomes a part of file names: letters, digits and _.+- only, got {odd[0]!r}")

@@ -10,7 +10,7 @@ import numpy as np
 from cryosam.arrays import Mask, Points, Progress, SoFar
 from cryosam.backends import PromptSegmenter, VolumeDescriptor, load_features, load_segmenter, resolve_device
 from cryosam.cache import FeatureCache, entry_key
-from cryosam.config import Config
+from cryosam.config import AlignmentConfig, Config, FeatureConfig
 from cryosam.errors import TomogramError
 from cryosam.features import FeatureField
 from cryosam.features.dense import extract_dense
@@ -21,7 +21,7 @@ from cryosam.memory import Workspace
 from cryosam.orientations import OrientationSearch
 from cryosam.tomogram import Normalised, Tomogram, detect_contrast, normalise
 
-__all__ = ["Run"]
+__all__ = ["Run", "octave"]
 
 
 @dataclass(eq=False)
@@ -40,8 +40,8 @@ class Run:
     provenance: dict[str, str | float]
     so_far: SoFar | None = None
     warnings: list[str] = field(default_factory=list)
-    _field: tuple[float, str, FeatureField] | None = None
-    _orientations: tuple[float, OrientationSearch] | None = None
+    _field: tuple[tuple[float, FeatureConfig], str, FeatureField] | None = None
+    _orientations: tuple[tuple[float, AlignmentConfig], OrientationSearch] | None = None
 
     @classmethod
     def start(
@@ -98,25 +98,32 @@ class Run:
 
     def describe(self, diameter: float) -> FeatureField:
         """Feature field of the tomogram whose scales, or tokens, fit particles of a diameter; the last one is kept."""
-        octave = _octave(diameter)
-        if self._field is None or self._field[0] != octave:
+        key = octave(diameter), self.config.features
+        if self._field is None or self._field[0] != key:
             self._field = None  # before the next one is made: one may fill half the memory
             with self.timed("features"):
-                self._field = octave, *_extract(self, octave)
+                self._field = key, *_extract(self, key[0])
         _, self.provenance["features_digest"], found = self._field
         return found
 
     def orientations(self, diameter: float) -> OrientationSearch:
         """Compares particles of a diameter in all orientations; the last one is kept."""
-        if self._orientations is None or self._orientations[0] != diameter:
+        key = diameter, self.config.alignment
+        if self._orientations is None or self._orientations[0] != key:
             device = resolve_device(self.config.device)
             found = OrientationSearch.of(self.normalised, diameter, self.config.alignment, device)
-            self._orientations = diameter, found
+            self._orientations = key, found
         return self._orientations[1]
 
 
-def _octave(diameter: float) -> float:
-    """The nearest power of the square root of two: particles of about one size share their features."""
+def octave(diameter: float) -> float:
+    """The nearest power of the square root of two: particles of about one size share their features.
+
+    Examples
+    --------
+    >>> octave(17.0), octave(15.0)
+    (16.0, 16.0)
+    """
     return float(2 ** (round(2 * np.log2(diameter)) / 2))
 
 

@@ -18,6 +18,8 @@ from cryosam.matching import Matches, Query, agreement, build_query, is_allowed,
 from cryosam.prompted import Prompted, first_look, second_look, support_from, visibility
 from cryosam.prompts import PointPrompts
 from cryosam.propagation import propagate
+from cryosam.queried import known, recall, require_same_features
+from cryosam.queries import SavedQuery
 from cryosam.run import Run
 
 __all__ = ["Candidates", "centres", "is_visible", "look", "search", "with_threshold"]
@@ -47,6 +49,8 @@ class Candidates:
         Least score of what is accepted.
     average
         Of those most like the clicked one, or None where there are too few; with it the scores are probabilities.
+    evidence
+        With the average: correlation with one that the candidate is no part of, and likeness in other ways.
     """
 
     points: Points
@@ -57,12 +61,14 @@ class Candidates:
     score_map: ScoreMap
     threshold: float
     average: Average | None = None
+    evidence: Float[np.ndarray, "n 2"] | None = None
 
     def ranked(self, scores: Scores) -> "Candidates":
         """The same with other scores, in their order."""
         order = np.argsort(-scores, kind="stable")
         masks = tuple(self.masks[i] for i in order)
-        return replace(self, points=self.points[order], scores=scores[order], masks=masks)
+        evidence = None if self.evidence is None else self.evidence[order]
+        return replace(self, points=self.points[order], scores=scores[order], masks=masks, evidence=evidence)
 
 
 def look(run: Run, prompts: PointPrompts, *, is_search: bool) -> Prompted:
@@ -91,8 +97,8 @@ def is_visible(run: Run, prompts: PointPrompts, prompted: Prompted) -> bool:
     return any(are_visible)
 
 
-def search(run: Run, prompts: PointPrompts) -> Candidates:
-    """Everything that may be of the kind under the clicks.
+def search(run: Run, prompts: PointPrompts | SavedQuery) -> Candidates:
+    """Everything that may be of the kind under the clicks, or of the kind of a query that was made elsewhere.
 
     Candidates are the places with similar features. The volumes of their masks make a first ranking. Where there are
     enough of them, they are compared with an average of those most like the clicked one, and the scores become
@@ -100,19 +106,24 @@ def search(run: Run, prompts: PointPrompts) -> Candidates:
     more than one particle's does. Candidates that are like a negative click are ruled out: by their features, or where
     there is an average of the kind, by an average of theirs.
     """
-    prompted = look(run, prompts, is_search=True)
+    if isinstance(prompts, SavedQuery):
+        prompted, enough = recall(run, prompts), 1
+    else:
+        prompted, enough = look(run, prompts, is_search=True), _ENOUGH_TO_AVERAGE
     found = _rank(run, prompts, prompted)
     _tell(run, prompts, found)
     knows_volumes = run.config.matching.volume_tolerance is not None
-    if run.config.alignment.is_on and knows_volumes and np.count_nonzero(found.scores) >= _ENOUGH_TO_AVERAGE:
-        found = _compare(run, prompts.positive, found)
+    if run.config.alignment.is_on and knows_volumes and np.count_nonzero(found.scores) >= enough:
+        found = _compare(run, prompts, found)
         _tell(run, prompts, found)
         wider = _widen(run, found)
-        found = _compare(run, prompts.positive, wider) if len(wider.points) > len(found.points) else found
-        found = _divide(run, prompts, found)
-        _warn(run)
+        found = _compare(run, prompts, wider) if len(wider.points) > len(found.points) else found
+        if isinstance(prompts, PointPrompts):
+            found = _divide(run, prompts, found)
+        _warn(run, prompts)
     else:
-        found = _unlike_negatives(run, prompts, found)
+        if isinstance(prompts, PointPrompts):
+            found = _unlike_negatives(run, prompts, found)
         if run.config.matching.max_false_discovery is not None:
             run.say("the share of false detections cannot be told without an average of at least ten candidates")
     # a smoothed copy of the tomogram has done its work, and several kinds would keep one each
@@ -130,28 +141,36 @@ def with_threshold(run: Run, found: Candidates) -> Candidates:
     return replace(found, threshold=threshold)
 
 
-def _tell(run: Run, prompts: PointPrompts, found: Candidates) -> None:
+def _tell(run: Run, prompts: PointPrompts | SavedQuery, found: Candidates) -> None:
     """Show what looks like the kind before the search has ended."""
     if run.so_far is not None:
         run.so_far(prompts.name, found.points[found.scores >= with_threshold(run, found).threshold])
 
 
-def _rank(run: Run, prompts: PointPrompts, prompted: Prompted) -> Candidates:
+def _rank(run: Run, prompts: PointPrompts | SavedQuery, prompted: Prompted) -> Candidates:
     """Candidates with their masks, ranked by features and volume."""
     matching = run.config.matching
     field = run.describe(prompted.diameter)
     with run.timed("matching"):
-        query = build_query(field, prompts.positive, prompted.trusted_masks, matching.query)
+        if isinstance(prompts, SavedQuery):
+            require_same_features(run, prompts, field)
+            query, volumes = prompts.feature, [prompts.volume_angstrom3 * run.tomogram.voxels(1.0) ** 3]
+        else:
+            query = build_query(field, prompts.positive, prompted.trusted_masks, matching.query)
+            volumes = [float(mask.n_voxels) for mask in prompted.trusted_masks if mask.n_voxels]
         matches = _match(run, field, query, prompted.diameter)
     points, scores = matches.points, matches.scores
-    if not is_visible(run, prompts, prompted) and matching.threshold is None:
+    is_there = isinstance(prompts, SavedQuery) or is_visible(run, prompts, prompted)
+    if not is_there and matching.threshold is None:
         run.say("so nothing was searched for; click on a particle, or give a threshold to search all the same")
         points, scores = points[:0], scores[:0]
     points, scores = _limit(run, points, scores)
+    if run.so_far is not None:
+        run.so_far(prompts.name, points[scores >= choose_threshold(scores)])
     masks = _segment(run, prompted, points)
     diameter = prompted.diameter
     if matching.volume_tolerance is not None:
-        volume = kind_volume(field, query, scores, masks, prompted.trusted_masks)
+        volume = kind_volume(field, query, scores, masks, volumes)
         scores = agreement(field, query, scores, masks, volume, matching.volume_tolerance)
         diameter = ball_diameter(volume)
         points = centres(points, masks)
@@ -186,7 +205,7 @@ def _widen(run: Run, found: Candidates) -> Candidates:
     similarity = np.clip(field.similarity_at(query, points), 0, 1)
     likeness = agreement(field, query, similarity, masks, volume, tolerance)
     is_ruled_out = np.append(found.scores == 0, np.zeros(len(chosen), dtype=bool))[kept]
-    return replace(found, points=points, masks=masks, scores=np.where(is_ruled_out, 0, likeness))
+    return replace(found, points=points, masks=masks, scores=np.where(is_ruled_out, 0, likeness), evidence=None)
 
 
 def _match(run: Run, field: FeatureField, query: Query, diameter: float) -> Matches:
@@ -247,13 +266,17 @@ def _divide(run: Run, prompts: PointPrompts, found: Candidates) -> Candidates:
     return replace(found.ranked(scores), average=division.average)
 
 
-def _compare(run: Run, clicks: Points, found: Candidates) -> Candidates:
+def _compare(run: Run, prompts: PointPrompts | SavedQuery, found: Candidates) -> Candidates:
     """The candidates with probabilities, from the comparison with an average of those most like the clicked ones.
 
     Those with score 0 are ruled out and stay so.
     """
-    clicked = _clicked(clicks, found)
-    starts = clicked if len(clicked) else np.zeros(1, dtype=int)
+    starts, elsewhere = np.zeros(0, dtype=int), None
+    if isinstance(prompts, SavedQuery):
+        elsewhere = known(run, prompts)
+    else:
+        clicked = _clicked(prompts.positive, found)
+        starts = clicked if len(clicked) else np.zeros(1, dtype=int)
     possible = found.scores > 0
     with run.timed("aligning"):
         aligned = align(
@@ -262,13 +285,17 @@ def _compare(run: Run, clicks: Points, found: Candidates) -> Candidates:
             starts,
             run.config.alignment,
             likeness=found.scores,
+            known=elsewhere,
             progress=run.progress,
         )
     typical = found.points[int(np.argmax(np.where(possible, aligned.correlations, -1)))]
     run.provenance["most_typical"] = ",".join(f"{c:.0f}" for c in typical)
     run.provenance["separation"] = round(aligned.evidence.separation, 2)
-    run.provenance["click_probability"] = round(float(aligned.evidence.probabilities[starts].max()), 3)
-    return replace(found.ranked(np.where(possible, aligned.evidence.probabilities, 0)), average=aligned.average)
+    if len(starts):
+        run.provenance["click_probability"] = round(float(aligned.evidence.probabilities[starts].max()), 3)
+    evidence = np.stack([aligned.correlations, found.scores], axis=1)
+    found = replace(found, average=aligned.average, evidence=evidence)
+    return found.ranked(np.where(possible, aligned.evidence.probabilities, 0))
 
 
 def _clicked(clicks: Points, found: Candidates) -> Int[np.ndarray, " k"]:
@@ -277,17 +304,19 @@ def _clicked(clicks: Points, found: Candidates) -> Int[np.ndarray, " k"]:
     return np.unique(distances.argmin(axis=0)[distances.min(axis=0) <= found.diameter])
 
 
-def _warn(run: Run) -> None:
+def _warn(run: Run, prompts: PointPrompts | SavedQuery) -> None:
     """Say where the average may be of something else."""
-    if float(run.provenance["click_probability"]) < _EVEN_ODDS:
+    is_saved = isinstance(prompts, SavedQuery)
+    if not is_saved and float(run.provenance["click_probability"]) < _EVEN_ODDS:
         run.say(
             "the clicked particle is not like the average of those found, which may be of another kind; a better click "
             f"may be {run.provenance['most_typical']}"
         )
     if float(run.provenance["separation"]) < _DOUBTFUL:
+        advice = "or click in this tomogram" if is_saved else "click several particles, or give the diameter"
         run.say(
             "particles of this kind hardly stand apart from others, so that probabilities and counts are in doubt; "
-            "look at the detections, click several particles, or give the diameter"
+            f"look at the detections, {advice}"
         )
 
 

@@ -1,7 +1,6 @@
 """The whole method: one click, every particle of that kind."""
 
-import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -11,18 +10,20 @@ from cryosam.arrays import Mask, Points, Progress, SoFar
 from cryosam.backends import resolve_device
 from cryosam.cache import FeatureCache
 from cryosam.competition import compete
-from cryosam.config import Config
-from cryosam.errors import PromptError
+from cryosam.config import Config, TomogramConfig
+from cryosam.errors import ConfigError, PromptError
 from cryosam.masks import InstanceMask, Segmentation
 from cryosam.prompted import Prompted
-from cryosam.prompts import PointPrompts
+from cryosam.prompts import PointPrompts, require_kind_names
+from cryosam.queried import fit_run, save_query
+from cryosam.queries import SavedQuery
 from cryosam.refinement import refine
 from cryosam.run import Run
 from cryosam.search import Candidates, centres, is_visible, look, search, with_threshold
 from cryosam.tomogram import Tomogram
 from cryosam.trust import assess
 
-__all__ = ["pick", "segment", "segment_kinds", "segment_prompts"]
+__all__ = ["make_queries", "pick", "segment", "segment_kinds", "segment_prompts"]
 
 _ENOUGH_TO_REFINE = 5  # particles
 _DOUBTFUL_AGREEMENT = 0.7  # F1 with what other clicks find
@@ -30,7 +31,7 @@ _DOUBTFUL_AGREEMENT = 0.7  # F1 with what other clicks find
 
 def segment(
     tomogram: Tomogram,
-    prompts: PointPrompts,
+    prompts: PointPrompts | SavedQuery,
     config: Config | None = None,
     *,
     search_mask: Mask | None = None,
@@ -46,7 +47,7 @@ def segment(
     tomogram
         As read from a file.
     prompts
-        At least one positive point.
+        At least one positive point, or a query that was made in another tomogram.
     config
         Settings; the default preset if left out.
     search_mask
@@ -54,7 +55,8 @@ def segment(
     cache
         Keeps the features of 2D models between runs.
     n_trials
-        Other clicks from which the kind is searched for too, to tell how much the answer depends on the click.
+        Other clicks from which the kind is searched for too, to tell how much the answer depends on the click; a saved
+        query has none.
     progress
         Called as ``progress(stage, done, total)``.
     so_far
@@ -69,11 +71,13 @@ def segment(
     Raises
     ------
     PromptError
-        If a point lies outside the tomogram.
+        If a point lies outside the tomogram, or trials are asked for without a click.
+    QueryError
+        If the query was made with other models, or voxels of a very different size.
     TomogramError
         If the tomogram holds NaN, is constant, or has another shape than the search mask.
     VoxelSizeError
-        If a diameter was given in angstrom and the voxel size is not known.
+        If a diameter was given in angstrom, or a query, and the voxel size is not known.
 
     Examples
     --------
@@ -86,33 +90,37 @@ def segment(
     >>> len(found.points)
     2
     """
-    prompts.validate(tomogram.shape)
-    run = Run.start(tomogram, prompts.positive, config, search_mask, cache, progress, so_far)
+    run = _start(tomogram, [prompts], config or Config(), search_mask, cache, progress, so_far)
+    run = _of_kind(run, prompts, run.config, run.config)
     found = _accept(run, search(run, prompts), prompts.name)
-    return _with_trust(run, prompts, found, n_trials, _points_of([])) if n_trials else found
+    return _with_trust(run, _require_clicks(prompts), found, n_trials, _points_of([])) if n_trials else found
 
 
 def segment_kinds(
     tomogram: Tomogram,
-    kinds: Sequence[PointPrompts],
+    kinds: Sequence[PointPrompts | SavedQuery],
     config: Config | None = None,
     *,
+    configs: Mapping[str, Config] | None = None,
     search_mask: Mask | None = None,
     cache: FeatureCache | None = None,
     n_trials: int = 0,
     progress: Progress | None = None,
     so_far: SoFar | None = None,
 ) -> Segmentation:
-    """Find and segment every particle of several kinds, each of which has its own clicks and a name.
+    """Find and segment every particle of several kinds, each of which has its own clicks, or a query, and a name.
 
     A particle is of one kind: where several claim it, the most probable one gets it.
 
     Parameters
     ----------
     kinds
-        Clicks on each kind; their names differ.
+        Clicks on each kind, or a query; their names differ.
     tomogram, config, search_mask, cache, n_trials, progress, so_far
         As in `segment`. A diameter that the configuration gives holds for all kinds.
+    configs
+        Settings of some kinds, by name, in the place of ``config``; how intensities are prepared, the segmenter and the
+        device are the same for all.
 
     Returns
     -------
@@ -126,34 +134,88 @@ def segment_kinds(
     TomogramError, VoxelSizeError
         As `segment`.
     """
-    names = [prompts.name for prompts in kinds]
-    if len(set(names)) < len(names) or not names:
-        raise PromptError(f"every kind needs a name of its own, got {', '.join(names) or 'none'}")
-    if odd := [name for name in names if not re.fullmatch(r"[\w.+-]+", name)]:
-        raise PromptError(f"a kind's name becomes a part of file names: letters, digits and _.+- only, got {odd[0]!r}")
-    for prompts in kinds:
-        prompts.validate(tomogram.shape)
-    clicks = np.concatenate([prompts.positive for prompts in kinds])
-    runs = [Run.start(tomogram, clicks, config, search_mask, cache, progress, so_far)]
-    found = [search(runs[0], kinds[0])]
-    for prompts in kinds[1:]:
-        runs.append(runs[-1].for_next_kind())
-        found.append(search(runs[-1], prompts))
-    settled = compete(found)
-    parts = [
-        _accept(run, with_threshold(run, each), name) for run, each, name in zip(runs, settled, names, strict=True)
-    ]
+    config = config or Config()
+    run = _start(tomogram, kinds, config, search_mask, cache, progress, so_far)
+    runs, settled = _search_kinds(run, kinds, config, configs or {})
+    parts = [_accept(each, found, prompts.name) for each, found, prompts in zip(runs, settled, kinds, strict=True)]
     if n_trials:
         parts = [
-            _with_trust(run, prompts, part, n_trials, _points_of(other for other in parts if other is not part))
-            for run, prompts, part in zip(runs, kinds, parts, strict=True)
+            _with_trust(
+                each,
+                _require_clicks(prompts),
+                part,
+                n_trials,
+                _points_of(other.points for other in parts if other is not part),
+            )
+            for each, prompts, part in zip(runs, kinds, parts, strict=True)
         ]
     return Segmentation.combine(parts)
 
 
+def make_queries(
+    tomogram: Tomogram,
+    kinds: Sequence[PointPrompts],
+    config: Config | None = None,
+    *,
+    configs: Mapping[str, Config] | None = None,
+    search_mask: Mask | None = None,
+    cache: FeatureCache | None = None,
+    progress: Progress | None = None,
+) -> tuple[tuple[SavedQuery, ...], Segmentation]:
+    """Find some kinds by clicks, and keep what it takes to find them in other tomograms.
+
+    Parameters
+    ----------
+    tomogram, config, search_mask, cache, progress
+        As in `segment`. Take a tomogram with a dozen particles of each kind or more.
+    kinds, configs
+        As in `segment_kinds`; clicks only.
+
+    Returns
+    -------
+    queries
+        One a kind, in order. `segment` and `segment_kinds` take them in the place of clicks, and
+        `cryosam.io.queries.write_queries` keeps them in a file.
+    found
+        What they were made of: look whether it is what was meant.
+
+    Raises
+    ------
+    PromptError, TomogramError, ConfigError
+        As `segment_kinds`.
+    QueryError
+        If nothing of a kind was found.
+    VoxelSizeError
+        If the voxel size is not known.
+
+    Examples
+    --------
+    >>> z, y, x = np.mgrid[:32, :40, :48]
+    >>> rng = np.random.default_rng(0)
+    >>> here, there = rng.normal(0, 0.05, (2, 32, 40, 48)).astype(np.float32)
+    >>> for centre in ((16, 12, 12), (15, 28, 34)):
+    ...     here += np.exp(-((z - centre[0]) ** 2 + (y - centre[1]) ** 2 + (x - centre[2]) ** 2) / 18)
+    ...     there += np.exp(-((z - centre[0]) ** 2 + (y - centre[1]) ** 2 + (x - 2 - centre[2]) ** 2) / 18)
+    >>> clicks = PointPrompts(np.array([[16.0, 12.0, 12.0]]), name="blob")
+    >>> (query,), _ = make_queries(Tomogram(here, 10.0), [clicks])
+    >>> segment(Tomogram(there, 10.0), query).points.round().tolist()
+    [[16.0, 12.0, 14.0], [15.0, 28.0, 36.0]]
+    """
+    config = config or Config()
+    tomogram.voxels(1.0)
+    run = _start(tomogram, kinds, config, search_mask, cache, progress, None)
+    runs, settled = _search_kinds(run, kinds, config, configs or {})
+    parts = [_accept(each, found, prompts.name) for each, found, prompts in zip(runs, settled, kinds, strict=True)]
+    queries = tuple(
+        save_query(each, part, found.prompted, found.evidence)
+        for each, part, found in zip(runs, parts, settled, strict=True)
+    )
+    return queries, parts[0] if len(parts) == 1 else Segmentation.combine(parts)
+
+
 def pick(
     tomogram: Tomogram,
-    prompts: PointPrompts,
+    prompts: PointPrompts | SavedQuery,
     config: Config | None = None,
     *,
     search_mask: Mask | None = None,
@@ -182,6 +244,68 @@ def segment_prompts(
     is_visible(run, prompts, prompted)
     points, scores = centres(prompts.positive, prompted.masks), np.ones(len(prompted.masks))
     return _result(run, prompted, points=points, scores=scores, masks=prompted.masks, kind=prompts.name)
+
+
+def _start(
+    tomogram: Tomogram,
+    kinds: Sequence[PointPrompts | SavedQuery],
+    config: Config,
+    search_mask: Mask | None,
+    cache: FeatureCache | None,
+    progress: Progress | None,
+    so_far: SoFar | None,
+) -> Run:
+    """Check the clicks, and begin; clicks tell the contrast, and where there is none a query does."""
+    clicks = [prompts for prompts in kinds if isinstance(prompts, PointPrompts)]
+    for prompts in clicks:
+        prompts.validate(tomogram.shape)
+    queries = [prompts for prompts in kinds if isinstance(prompts, SavedQuery)]
+    if not clicks and queries and config.tomogram.contrast == "auto":
+        config = config.override(tomogram__contrast=queries[0].contrast)
+    points = _points_of(prompts.positive for prompts in clicks)
+    return Run.start(tomogram, points, config, search_mask, cache, progress, so_far)
+
+
+def _of_kind(run: Run, prompts: PointPrompts | SavedQuery, config: Config, base: Config) -> Run:
+    """The run with the settings of one kind."""
+    if _shared(config) != _shared(base):
+        raise ConfigError(
+            f"class {prompts.name!r}: how intensities are prepared, the segmenter and the device are those of the run, "
+            "and cannot be set for one class"
+        )
+    given = config.diameter_angstrom
+    run = replace(run, config=config, given_diameter=None if given is None else run.tomogram.voxels(given))
+    return fit_run(run, prompts) if isinstance(prompts, SavedQuery) else run
+
+
+def _shared(config: Config) -> tuple[TomogramConfig, str, str]:
+    """Settings that are the same for all kinds of a run."""
+    return config.tomogram, config.propagation.segmenter, config.device
+
+
+def _search_kinds(
+    run: Run, kinds: Sequence[PointPrompts | SavedQuery], config: Config, configs: Mapping[str, Config]
+) -> tuple[list[Run], list[Candidates]]:
+    """Search for each kind; where there are several, they compete."""
+    require_kind_names([prompts.name for prompts in kinds])
+    runs: list[Run] = []
+    found: list[Candidates] = []
+    for prompts in kinds:
+        run = _of_kind(
+            run if not runs else runs[-1].for_next_kind(), prompts, configs.get(prompts.name, config), config
+        )
+        runs.append(run)
+        found.append(search(run, prompts))
+    if len(found) > 1:
+        found = [with_threshold(each, one) for each, one in zip(runs, compete(found), strict=True)]
+    return runs, found
+
+
+def _require_clicks(prompts: PointPrompts | SavedQuery) -> PointPrompts:
+    """Prompts that other clicks can be compared with."""
+    if isinstance(prompts, SavedQuery):
+        raise PromptError(f"query {prompts.name!r} has no click in this tomogram with which others could be compared")
+    return prompts
 
 
 def _accept(run: Run, found: Candidates, kind: str) -> Segmentation:
@@ -239,9 +363,9 @@ def _with_trust(run: Run, prompts: PointPrompts, found: Segmentation, n_trials: 
     return replace(found, trust=trust, warnings=tuple(run.warnings), provenance={**found.provenance, **run.provenance})
 
 
-def _points_of(parts: Iterable[Segmentation]) -> Points:
-    """All particles of some kinds."""
-    return np.concatenate([np.zeros((0, 3)), *(part.points for part in parts)])
+def _points_of(parts: Iterable[Points]) -> Points:
+    """All points of several sets."""
+    return np.concatenate([np.zeros((0, 3)), *parts])
 
 
 def _comment(run: Run, n_above: int, n_candidates: int, masks: Sequence[InstanceMask]) -> None:

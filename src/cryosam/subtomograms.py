@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from cryosam.arrays import Points, Scores
+from cryosam.masks import Average
 from cryosam.tomogram import Voxels
 
 __all__ = [
@@ -88,6 +89,16 @@ class Subtomograms:
     def cut(self, points: Points) -> Float[Tensor, "n e e e"]:
         """Boxes around points ``(n, 3)`` in voxels, masked."""
         return self.frame.masked(_boxes(self.voxels, points, self.frame.edge, self.step, str(self.frame.mask.device)))
+
+    def resample(self, average: Average) -> Float[Tensor, "e e e"]:
+        """An average as a box of this frame."""
+        edge, device = len(average.data), self.frame.mask.device
+        pixels = torch.arange(self.frame.edge, device=device, dtype=torch.float32) - self.frame.edge // 2
+        grid = torch.stack(torch.meshgrid(pixels, pixels, pixels, indexing="ij"), dim=-1)
+        data = torch.from_numpy(np.ascontiguousarray(average.data, dtype=np.float32)).to(device)
+        places = (self.step / average.step) * grid + edge // 2
+        is_inside = ((places >= 0) & (places <= edge - 1)).all(dim=-1)
+        return self.frame.masked((_sample(data[None], places[None])[0] * is_inside)[None])[0]
 
     def spectra(self, points: Points) -> Complex[Tensor, "n k"]:
         """Weighted coefficients of the boxes around points."""

@@ -5,7 +5,9 @@ import os
 import click
 
 from cryosam import __version__
+from cryosam.cli.batch import batch
 from cryosam.cli.cache import cache
+from cryosam.cli.convert import convert
 from cryosam.cli.demo import demo
 from cryosam.cli.evaluate import evaluate
 from cryosam.cli.info import info
@@ -14,6 +16,7 @@ from cryosam.cli.models import models
 from cryosam.cli.one_line_errors import OneLineErrors
 from cryosam.cli.options import example
 from cryosam.cli.pick import pick
+from cryosam.cli.query import query
 from cryosam.cli.segment import segment
 from cryosam.cli.serve import serve
 from cryosam.cli.simulate import simulate
@@ -47,5 +50,5 @@ def main() -> None:
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 
-for _command in (demo, serve, segment, pick, mask, evaluate, info, simulate, models, cache):
+for _command in (demo, serve, segment, pick, mask, query, batch, evaluate, convert, info, simulate, models, cache):
     main.add_command(_command)

@@ -10,13 +10,12 @@ from typing import Any
 
 import click
 
-from cryosam.errors import CryosamError
+from cryosam.errors import explain
 
 __all__ = ["OneLineErrors"]
 
 _USAGE = 2
 _INTERRUPTED = 130
-_TORCH_OUT_OF_MEMORY = ("out of memory", "can't allocate memory")  # torch raises RuntimeError for it
 
 
 class OneLineErrors(click.Group):
@@ -44,28 +43,20 @@ class OneLineErrors(click.Group):
             _say("interrupted; no half-written file is left")
             sys.exit(_INTERRUPTED)
         except Exception as error:
-            message = _explain(error)
+            message = _explain_any(error)
             if message is None:
                 raise
             _say(f"error: {message}")
             sys.exit(_USAGE)
 
 
-def _explain(error: Exception) -> str | None:
+def _explain_any(error: Exception) -> str | None:
     """What to tell the user, or None if it is a fault of the program."""
     if isinstance(error, click.UsageError):
         return f"{error.format_message()} (see {error.ctx.command_path if error.ctx else 'cryosam'} --help)"
     if isinstance(error, click.ClickException):
         return error.format_message()
-    if isinstance(error, CryosamError):
-        return str(error)
-    is_torch = isinstance(error, RuntimeError) and any(said in str(error) for said in _TORCH_OUT_OF_MEMORY)
-    if isinstance(error, MemoryError) or is_torch:
-        reason = str(error).splitlines()[0] if str(error) else "allocation failed"
-        return f"not enough memory ({reason}); bin or crop the tomogram: cryosam info says how much it needs"
-    if isinstance(error, OSError):
-        return f"{error.filename or 'input or output'}: {error.strerror or error}"
-    return None
+    return explain(error)
 
 
 def _say(message: str) -> None:

@@ -16,12 +16,14 @@ __all__ = [
     "NO_CACHE",
     "OUT",
     "OVERWRITE",
+    "TILT_SERIES_PIXEL_SIZE",
     "PathType",
     "SearchCommand",
     "example",
     "mask_options",
     "open_cache",
     "parse_point",
+    "query_options",
     "search_options",
 ]
 
@@ -43,6 +45,11 @@ def parse_memory(text: str) -> float:
     return parse_bytes(text) / 1e9
 
 
+def parse_formats(text: str) -> tuple[str, ...]:
+    """Names with commas between them."""
+    return tuple(name.strip() for name in text.split(",") if name.strip())
+
+
 PathType = click.Path(path_type=Path)
 
 OUT = click.option("--out", required=True, type=PathType, metavar="DIR", help="Folder for the results; made if needed.")
@@ -62,6 +69,12 @@ MEMORY = click.option(
     metavar="SIZE",
     help="That a run may take, such as 8GB; what does not fit is kept in files.  [default: most of what is free]",
 )
+TILT_SERIES_PIXEL_SIZE = click.option(
+    "--tilt-series-pixel-size",
+    type=click.FloatRange(min=0, min_open=True),
+    metavar="ANGSTROM",
+    help="Of the unbinned tilt series: RELION 4 counts in its pixels.",
+)
 
 _PROMPTS = (
     click.argument("tomogram", type=PathType),
@@ -74,9 +87,12 @@ _PROMPTS = (
         help="A click on a particle, in voxels; repeatable.",
     ),
     click.option(
-        "--points", "points_file", type=PathType, metavar="FILE", help="Clicks from a CSV or RELION STAR file."
+        "--points",
+        "points_file",
+        type=PathType,
+        metavar="FILE",
+        help="Clicks from a file: .csv .star .ndjson .json .mod .tbl .em, or a copick project.",
     ),
-    OUT,
 )
 _SETTINGS = (
     click.option(
@@ -101,7 +117,7 @@ _SETTINGS = (
     ),
     OVERWRITE,
 )
-_SEARCH = (
+_KINDS = (
     click.option(
         "--class",
         "classes",
@@ -132,6 +148,19 @@ _SEARCH = (
         metavar="SHARE",
         help="Share of the detections that may be false, such as 0.1, instead of a threshold.",
     ),
+    CACHE,
+    NO_CACHE,
+)
+_SEARCH = (
+    click.option(
+        "--query",
+        "queries",
+        type=PathType,
+        metavar="FILE.npz",
+        multiple=True,
+        help="Made by cryosam query in another tomogram: its kinds, without a click here; repeatable.",
+    ),
+    *_KINDS,
     click.option(
         "--trials",
         type=click.IntRange(min=0),
@@ -140,9 +169,17 @@ _SEARCH = (
         help="Click N other places too, and report how much the answer depends on the click: N + 1 times as long.",
     ),
     click.option("--max-particles", type=int, metavar="N", help="Keep the best N.  [default: all above the threshold]"),
-    CACHE,
-    NO_CACHE,
+    click.option(
+        "--export",
+        "exports",
+        type=parse_formats,
+        default="",
+        metavar="FORMAT[,FORMAT]",
+        help="Write the particles for other programs too: relion4, warp, dynamo, em, imod, ndjson, copick.",
+    ),
+    TILT_SERIES_PIXEL_SIZE,
 )
+_QUERY_OUT = click.option("--out", required=True, type=PathType, metavar="FILE.npz", help="File for the query.")
 
 
 def open_cache(folder: Path | None, no_cache: bool) -> FeatureCache | None:
@@ -194,9 +231,14 @@ def _apply(command: Command, decorators: tuple[Callable[[Command], Command], ...
 
 def mask_options(command: Command) -> Command:
     """Options of a command that segments what was clicked."""
-    return _apply(command, _PROMPTS + _SETTINGS)
+    return _apply(command, (*_PROMPTS, OUT, *_SETTINGS))
 
 
 def search_options(command: Command) -> Command:
     """Options of a command that searches the tomogram."""
-    return _apply(command, _PROMPTS + _SEARCH + _SETTINGS)
+    return _apply(command, (*_PROMPTS, OUT, *_SEARCH, *_SETTINGS))
+
+
+def query_options(command: Command) -> Command:
+    """Options of a command that keeps what was clicked."""
+    return _apply(command, (*_PROMPTS, _QUERY_OUT, *_KINDS, *_SETTINGS))

@@ -14,12 +14,16 @@ from cryosam.backends.weights import MODELS, locate
 from cryosam.cli.options import open_cache
 from cryosam.cli.progress import show_progress
 from cryosam.config import Config, read_config
-from cryosam.errors import PointsFileError, TomogramError
+from cryosam.errors import OutputExistsError, PointsFileError, TomogramError
 from cryosam.io import read_info, read_points, read_tomogram, read_volume
+from cryosam.io.exports import check_exports
 from cryosam.io.folders import check_output
+from cryosam.io.locations import RemotePath
+from cryosam.io.queries import read_queries, write_queries
 from cryosam.io.results import RunInfo, write_segmentation
 from cryosam.masks import Segmentation, Trust
 from cryosam.prompts import PointPrompts
+from cryosam.queries import SavedQuery
 from cryosam.tomogram import Tomogram
 
 __all__ = ["build_config", "report_findings", "run"]
@@ -45,16 +49,20 @@ def run(steps: Literal["segment", "pick", "segment_prompts"], options: dict[str,
     """Run a function of `cryosam.segmentation` on what the options say; what can fail early does."""
     started, clock = datetime.now(UTC).isoformat(timespec="seconds"), time.perf_counter()
     config = build_config(options)
-    if not options["points"] and options["points_file"] is None:
-        raise click.UsageError("where is a particle? give --point Z,Y,X or --points FILE")
-
+    queries = [query for file in options.get("queries", ()) for query in read_queries(file)]
+    _require_prompts(options, has_queries=bool(queries))
     check_output(options["out"], overwrite=options["overwrite"])
     path: Path = options["tomogram"]
     tomogram = read_tomogram(path, options["voxel_size"])
     info = read_info(path)
     n_voxels = tomogram.data.size
     check_output(options["out"], overwrite=options["overwrite"], n_bytes=4 * n_voxels)  # labels, mask, score map
-    kinds = _read_prompts(options, tomogram)
+    exports, pixel_size = options.get("exports", ()), options.get("tilt_series_pixel_size")
+    kinds: list[PointPrompts | SavedQuery] = [
+        *(_read_prompts(options, tomogram) if _has_points(options) else ()),
+        *queries,
+    ]
+    check_exports(exports, tomogram.voxel_size_angstrom, pixel_size, [each.name for each in kinds])
     search: dict[str, Any] = {}
     if steps != "segment_prompts":
         search = {"search_mask": _read_search_mask(options["search_mask"], tomogram), "n_trials": options["trials"]}
@@ -69,7 +77,7 @@ def run(steps: Literal["segment", "pick", "segment_prompts"], options: dict[str,
             found = getattr(segmentation, steps)(tomogram, kinds[0], config, **search, progress=progress)
         information = RunInfo(
             command=command,
-            input_path=str(path.absolute()),
+            input_path=str(info.path if isinstance(info.path, RemotePath) else info.path.absolute()),
             started=started,
             seconds=round(time.perf_counter() - clock, 2),
             origin_angstrom=info.origin_angstrom,
@@ -81,9 +89,38 @@ def run(steps: Literal["segment", "pick", "segment_prompts"], options: dict[str,
             prompts=kinds if found.kinds else kinds[0],
             config=config,
             run=information,
+            exports=exports,
+            tilt_series_pixel_size_angstrom=pixel_size,
             overwrite=options["overwrite"],
         )
     report_findings(found, folder, time.perf_counter() - clock)
+
+
+def make_query(options: dict[str, Any]) -> None:
+    """Search for what the options say, and keep what it takes to find it elsewhere."""
+    config, out = build_config(options), options["out"]
+    _require_prompts(options, has_queries=False)
+    if out.suffix != ".npz":
+        raise click.UsageError(f"the name of a query's file ends in .npz, got {out}")
+    if out.exists() and not options["overwrite"]:
+        raise OutputExistsError(f"{out} exists; choose another name, or add --overwrite")
+    check_output(out.absolute().parent, overwrite=True)
+    tomogram = read_tomogram(options["tomogram"], options["voxel_size"])
+    kinds = _read_prompts(options, tomogram)
+    mask = _read_search_mask(options["search_mask"], tomogram)
+    _require_models(config, "query")
+    cache = open_cache(options["cache"], options["no_cache"])
+    with show_progress() as progress:
+        queries, found = segmentation.make_queries(
+            tomogram, kinds, config, search_mask=mask, cache=cache, progress=progress
+        )
+    write_queries(out, queries)
+    for warning in found.warnings:
+        click.secho(f"cryosam: warning: {warning}", fg="yellow", err=True)
+    for query, part in zip(queries, found.kinds or (found,), strict=True):
+        n = query.n_particles
+        click.echo(f"{query.name}: {n} particle{'' if n == 1 else 's'}{_details(part)}")
+    click.echo(f"the query is in {out}: cryosam segment OTHER.mrc --query {out} --out results")
 
 
 def build_config(options: dict[str, Any]) -> Config:
@@ -127,6 +164,20 @@ def _say_trust(kind: str, trust: Trust) -> str:
     if trust.better_click is None:
         return agreement
     return agreement + f"; a better click would be {','.join(f'{c:.0f}' for c in trust.better_click)}"
+
+
+def _require_prompts(options: dict[str, Any], *, has_queries: bool) -> None:
+    """Make sure that it is said what to look for."""
+    if not _has_points(options) and not has_queries:
+        also = " or --query FILE.npz" if "queries" in options else ""
+        raise click.UsageError(f"where is a particle? give --point Z,Y,X or --points FILE{also}")
+    if has_queries and options.get("trials"):
+        raise click.UsageError("--trials compares with other clicks, and a query has no click here; leave one out")
+
+
+def _has_points(options: dict[str, Any]) -> bool:
+    """Whether something was clicked in this tomogram."""
+    return bool(options["points"]) or options["points_file"] is not None
 
 
 def _read_prompts(options: dict[str, Any], tomogram: Tomogram) -> list[PointPrompts]:

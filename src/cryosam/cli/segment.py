@@ -10,14 +10,18 @@ __all__ = ["segment"]
 
 
 @click.command(
-    cls=SearchCommand, epilog=example("cryosam segment tomogram.mrc --point 92,310,254 --diameter 250 --out results")
+    cls=SearchCommand,
+    epilog=example(
+        "cryosam segment tomogram.mrc --point 92,310,254 --diameter 250 --out results",
+        "cryosam segment tomogram.mrc --points clicks.mod --out results --export warp,copick",
+    ),
 )
 @search_options
 @click.pass_obj
 def segment(command: str, /, **options: Any) -> None:
     """Find every particle of the kind that was clicked, and segment each.
 
-    TOMOGRAM is an MRC, TIFF or OME-Zarr file. A point is three numbers z,y,x: voxels, counted from 0.
+    TOMOGRAM is an MRC, TIFF, HDF5 or OME-Zarr file. A point is three numbers z,y,x: voxels, counted from 0.
     """
     from cryosam.cli.pipeline import run
 

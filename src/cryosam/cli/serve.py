@@ -9,7 +9,13 @@ from cryosam.cli.options import CACHE, MEMORY, NO_CACHE, PathType, example, open
 __all__ = ["serve"]
 
 
-@click.command(epilog=example("cryosam serve tomogram.mrc", "cryosam serve tomograms --no-browser --port 8765"))
+@click.command(
+    epilog=example(
+        "cryosam serve tomogram.mrc",
+        "cryosam serve tomogram.mrc --results results",
+        "cryosam serve tomograms --no-browser --port 8765",
+    )
+)
 @click.argument("tomograms", type=PathType, nargs=-1, required=True)
 @click.option(
     "--port", type=click.IntRange(0, 65535), metavar="N", help="To listen at.  [default: from 8765, a free one]"
@@ -24,6 +30,13 @@ __all__ = ["serve"]
 )
 @click.option(
     "--voxel-size", type=float, metavar="ANGSTROM", help="Edge of a voxel, in the place of what the headers say."
+)
+@click.option(
+    "--results",
+    type=PathType,
+    multiple=True,
+    metavar="DIR",
+    help="Show what a run has found, too: the folder that was its --out. Repeat for several.",
 )
 @click.option(
     "--session",
@@ -43,6 +56,7 @@ def serve(
     no_browser: bool,
     host: str,
     voxel_size: float | None,
+    results: tuple[Path, ...],
     session_folder: Path | None,
     memory_gb: float | None,
     cache: Path | None,
@@ -50,7 +64,7 @@ def serve(
 ) -> None:
     """Click once in a browser, and watch every particle of that kind light up.
 
-    TOMOGRAMS are MRC, TIFF or OME-Zarr files, or folders of them. The page needs the token in the address that is
+    TOMOGRAMS are MRC, TIFF, HDF5 or OME-Zarr files, or folders of them. The page needs the token in the address that is
     printed. What you click and find is kept, and is there again the next time. For tomograms on another machine, run it
     there with --port N, forward that port (ssh -L N:127.0.0.1:N), and open the address here.
     """
@@ -60,6 +74,7 @@ def serve(
     except ModuleNotFoundError as error:
         raise click.ClickException(f"serve needs {error.name}: pip install 'cryosam-et[serve]'") from error
     from cryosam.config import Config
+    from cryosam.ui.earlier import add_results
     from cryosam.ui.opening import open_tomograms
     from cryosam.ui.session import Session
     from cryosam.ui.storage import Store
@@ -75,7 +90,17 @@ def serve(
             fg="yellow",
             err=True,
         )
-    store = Store.for_tomograms(viewed) if session_folder is None else Store(session_folder, viewed)
+    store = Store.for_tomograms(viewed, results=results) if session_folder is None else Store(session_folder, viewed)
+    session = Session(Gallery(viewed), store, Config(memory_gb=memory_gb), open_cache(cache, no_cache))
+    try:
+        if session.state.kinds and results:
+            text = "the session goes on where it was left; --session DIR with a new folder begins with the results"
+            click.echo(text, err=True)
+        else:
+            add_results(session, results)
+    except BaseException:
+        session.close()
+        raise
 
     def announce(address: str) -> None:
         n = len(viewed)
@@ -83,7 +108,7 @@ def serve(
         click.echo("Ctrl-C ends; what you clicked and found is kept")
 
     serve_session(
-        Session(Gallery(viewed), store, Config(memory_gb=memory_gb), open_cache(cache, no_cache)),
+        session,
         host=host,
         port=port,
         opens_browser=not no_browser,

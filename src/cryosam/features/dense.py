@@ -19,7 +19,7 @@ from cryosam.tomogram import Box, Voxels
 __all__ = ["extract_dense"]
 
 _BLOCK = 96  # cells of a block along each axis at most, without its halo
-_SAMPLE = 1 << 18  # cells at most that the covariance is measured on
+_SAMPLE = 1 << 16  # cells at most that the covariance is measured on
 _SHRINKAGE = 0.1  # of the covariance towards a multiple of the identity
 
 

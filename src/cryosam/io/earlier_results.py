@@ -3,7 +3,7 @@
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +13,10 @@ from cryosam.arrays import Labels
 from cryosam.errors import InputError, InputNotFoundError
 from cryosam.io.point_files import read_points
 from cryosam.io.points import PointTable
+from cryosam.io.tomogram_points import TomogramPoints
 from cryosam.io.volumes import read_volume
 
-__all__ = ["Results", "read_labels", "read_results"]
+__all__ = ["Results", "read_labels", "read_result_points", "read_results"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,6 +64,47 @@ def read_results(folder: str | os.PathLike[str]) -> Results:
     except ValueError as error:
         raise InputError(f"{target / 'run.json'} is damaged: {error}") from error
     return Results(target, read_points(target / "particles.csv"), run)
+
+
+def read_result_points(folder: str | os.PathLike[str]) -> TomogramPoints:
+    r"""The particles that `write_segmentation` wrote, with their orientations, and the tomogram that they are of.
+
+    Raises
+    ------
+    InputNotFoundError, InputError
+        As `read_results`; InputError also if ``particles.star`` is not of the same particles.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> run = {"input": {"name": "TS_01", "shape_zyx": [9, 10, 11], "voxel_size_angstrom": 10.0}}
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     _ = Path(folder, "run.json").write_text(json.dumps(run))
+    ...     _ = Path(folder, "particles.csv").write_text("z,y,x,score\n4,5,6,0.9\n")
+    ...     part = read_result_points(folder)
+    >>> part.name, part.table.points
+    ('TS_01', array([[4., 5., 6.]]))
+    """
+    results = read_results(folder)
+    given, only = results.run.get("input", {}), tuple(str(results.run[key]) for key in ("kind",) if key in results.run)
+    try:
+        z, y, x = (int(n) for n in given["shape_zyx"])
+        part = TomogramPoints(
+            table=results.particles,
+            name=str(given["name"]),
+            shape=(z, y, x),
+            voxel_size_angstrom=given["voxel_size_angstrom"],
+            kinds=tuple(str(kind["name"]) for kind in results.run.get("kinds", [])) or only,
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputError(f"{results.folder / 'run.json'} does not say what tomogram it is of ({error})") from error
+    star = results.folder / "particles.star"
+    if star.is_file():
+        oriented = read_points(star, shape=part.shape, voxel_size_angstrom=part.voxel_size_angstrom)
+        if len(oriented) != len(part.table):
+            raise InputError(f"{star} has {len(oriented)} particles, particles.csv {len(part.table)}; run it again")
+        part = replace(part, table=replace(part.table, rotations=oriented.rotations))
+    return part
 
 
 def read_labels(path: str | os.PathLike[str]) -> Labels:

@@ -10,7 +10,7 @@ from pathlib import Path
 from cryosam.errors import CryosamError, OutputError, OutputExistsError
 from cryosam.io.atomic import atomic_path
 
-__all__ = ["check_output", "output_folder"]
+__all__ = ["check_output", "make_folder", "output_folder"]
 
 
 def check_output(folder: Path, *, overwrite: bool = False, n_bytes: int = 0) -> None:
@@ -60,6 +60,27 @@ def check_output(folder: Path, *, overwrite: bool = False, n_bytes: int = 0) -> 
         )
 
 
+def make_folder(folder: Path) -> None:
+    """Make a folder, and those above it, where they are not there.
+
+    Raises
+    ------
+    OutputError
+        If it is a file, or cannot be made.
+
+    Examples
+    --------
+    >>> with tempfile.TemporaryDirectory() as parent:
+    ...     make_folder(Path(parent, "a", "b"))
+    ...     Path(parent, "a", "b").is_dir()
+    True
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"cannot make the folder {folder}: {error.strerror or error}") from error
+
+
 @contextmanager
 def output_folder(folder: Path, names: Sequence[str], *, overwrite: bool = False) -> Iterator[Path]:
     """Give an empty folder to write files in; on success they appear in ``folder``, on any exception nothing does.
@@ -71,7 +92,7 @@ def output_folder(folder: Path, names: Sequence[str], *, overwrite: bool = False
         an earlier run that this one does not have are removed; the last of ``names`` goes first and comes last, so that
         where it is, all files are of one run.
     names
-        Files that may be written. Others in ``folder`` are left alone.
+        Files and folders that may be written; looked at once all are. Others in ``folder`` are left alone.
     overwrite
         Whether ``folder`` may hold anything.
 
@@ -114,6 +135,8 @@ def _move_into(folder: Path, temporary: Path, names: Sequence[str]) -> None:
     """Put the files of ``temporary`` in the place of those of an earlier run."""
     (folder / names[-1]).unlink(missing_ok=True)
     for name in names:
+        if (folder / name).is_dir():
+            shutil.rmtree(folder / name)
         if (temporary / name).exists():
             (temporary / name).replace(folder / name)
         else:

@@ -3,6 +3,7 @@
 Source: the OME-NGFF specification, sections "multiscales", "axes" and "coordinateTransformations" of 0.4 and 0.5.
 """
 
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal
 
@@ -10,12 +11,15 @@ import numpy as np
 import zarr
 
 from cryosam.arrays import AnyVolume, Mask
-from cryosam.errors import TomogramError
+from cryosam.errors import InputError, InputNotFoundError, TomogramError
 from cryosam.io.atomic import atomic_path
+from cryosam.io.locations import NEEDS_EXTRA, RemotePath, storage_options
 from cryosam.io.volume_info import VolumeInfo
 from cryosam.io.voxel_types import as_storable
 
 __all__ = ["read_ome_zarr", "read_ome_zarr_info", "write_ome_zarr"]
+
+AnyLocation = Path | RemotePath
 
 _ANGSTROM_PER_UNIT = {"angstrom": 1.0, "nanometer": 10.0, "micrometer": 1e4, "picometer": 0.01, "millimeter": 1e7}
 _INTEGERS = ("uint8", "int8", "uint16", "int16", "uint32", "int32", "uint64", "int64")
@@ -23,13 +27,13 @@ _CHUNK = 64  # voxels an edge: a chunk of float32 is 1 MiB
 _LIST_FIELDS = ("axes", "datasets")
 
 
-def read_ome_zarr_info(path: Path) -> VolumeInfo:
+def read_ome_zarr_info(path: AnyLocation) -> VolumeInfo:
     """What the metadata say; the voxels are not read.
 
     Parameters
     ----------
     path
-        The image's folder ``x.zarr`` (its first, finest level), or a level's, ``x.zarr/1``.
+        The image's folder ``x.zarr`` (its first, finest level), or a level's, ``x.zarr/1``; or their address.
 
     Raises
     ------
@@ -52,7 +56,7 @@ def read_ome_zarr_info(path: Path) -> VolumeInfo:
     )
 
 
-def read_ome_zarr(path: Path) -> AnyVolume:
+def read_ome_zarr(path: AnyLocation) -> AnyVolume:
     """Voxels ``(z, y, x)`` of one level, in memory.
 
     Raises
@@ -120,23 +124,23 @@ def write_ome_zarr(
         level[...] = stored
 
 
-def _open_level(path: Path) -> tuple[zarr.Array, dict[str, Any], dict[str, Any]]:
+def _open_level(path: AnyLocation) -> tuple[zarr.Array, dict[str, Any], dict[str, Any]]:
     """The array, and the image and the dataset that describe it; both are empty for an array outside an image."""
     node = _open(path)
     if isinstance(node, zarr.Group):
         image = _image(node, path)
         if not image:
-            members = ", ".join(sorted(node.keys())) or "nothing"
+            members = _members(node)
             raise TomogramError(f"{path}: no OME-Zarr image (no multiscales); it holds {members}: give one of them")
         dataset = image["datasets"][0]
         level = _open(path / dataset["path"])
         if isinstance(level, zarr.Group):
             raise TomogramError(f"{path}: its level {dataset['path']} is no array")
         return level, image, dataset
-    for parent in list(path.parents)[:2]:  # a level may lie one folder deeper, as in x.zarr/scale0/image
+    for parent in (path.parent, path.parent.parent):  # a level may lie one folder deeper, as in x.zarr/scale0/image
         try:
             group = _open(parent)
-        except TomogramError:
+        except (InputError, InputNotFoundError):
             continue
         image = _image(group, parent) if isinstance(group, zarr.Group) else {}
         for dataset in image.get("datasets", []):
@@ -145,7 +149,16 @@ def _open_level(path: Path) -> tuple[zarr.Array, dict[str, Any], dict[str, Any]]
     return node, {}, {}
 
 
-def _open(path: Path) -> zarr.Array | zarr.Group:
+def _members(group: zarr.Group) -> str:
+    """What a group holds; not every address can be listed."""
+    with suppress(Exception):
+        return ", ".join(sorted(group.keys())) or "nothing"
+    return "what cannot be listed"
+
+
+def _open(path: AnyLocation) -> zarr.Array | zarr.Group:
+    if isinstance(path, RemotePath):
+        return _open_remote(path)
     try:
         return zarr.open(path, mode="r")
     except OSError as error:
@@ -156,7 +169,19 @@ def _open(path: Path) -> zarr.Array | zarr.Group:
         raise TomogramError(f"{path}: broken Zarr metadata ({error})") from error
 
 
-def _image(group: zarr.Group, path: Path) -> dict[str, Any]:
+def _open_remote(path: RemotePath) -> zarr.Array | zarr.Group:
+    try:
+        return zarr.open(str(path), mode="r", storage_options=storage_options(path))
+    except ImportError as error:
+        raise InputError(f"{path}: {NEEDS_EXTRA}") from error
+    except FileNotFoundError as error:
+        raise InputNotFoundError(f"{path}: no Zarr array or group at this address; check it") from error
+    except Exception as error:  # each kind of address has its own exceptions
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise InputError(f"{path}: cannot be opened ({reason})") from error
+
+
+def _image(group: zarr.Group, path: AnyLocation) -> dict[str, Any]:
     """The first multiscale image that the group describes, with its version; empty where there is none."""
     attributes: dict[str, Any] = dict(group.attrs)
     described = attributes.get("ome", attributes)
@@ -171,7 +196,7 @@ def _image(group: zarr.Group, path: Path) -> dict[str, Any]:
     return image
 
 
-def _axes(image: dict[str, Any], array: zarr.Array, path: Path) -> list[dict[str, str]]:
+def _axes(image: dict[str, Any], array: zarr.Array, path: AnyLocation) -> list[dict[str, str]]:
     """Name and unit of each axis; an array outside an image is taken as it lies."""
     if not image:
         return [{"name": name} for name in ["t", "c", "z", "y", "x"][-array.ndim :]]
@@ -180,7 +205,7 @@ def _axes(image: dict[str, Any], array: zarr.Array, path: Path) -> list[dict[str
     return [{"name": axis} if isinstance(axis, str) else axis for axis in image["axes"]]
 
 
-def _spatial_order(axes: list[dict[str, str]], shape: tuple[int, ...], path: Path) -> tuple[int, int, int]:
+def _spatial_order(axes: list[dict[str, str]], shape: tuple[int, ...], path: AnyLocation) -> tuple[int, int, int]:
     """Where in the array the axes z, y, x stand; every other axis must have one element."""
     names = [axis.get("name", "?").lower() for axis in axes]
     more = [f"{name} ({n})" for name, n in zip(names, shape, strict=False) if name not in "zyx" and n > 1]
@@ -196,7 +221,7 @@ def _spacing(
     order: tuple[int, int, int],
     image: dict[str, Any],
     dataset: dict[str, Any],
-    path: Path,
+    path: AnyLocation,
 ) -> tuple[float, float, float] | None:
     """Edges of a voxel along z, y, x, or None where an axis has no unit of length.
 

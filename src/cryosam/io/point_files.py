@@ -1,17 +1,49 @@
 """One door to every format of points; the name's ending says which."""
 
 import os
+import tempfile
 from collections.abc import Sequence
-from pathlib import Path
-from typing import Literal
+from importlib import import_module
+from pathlib import Path, PurePath
+from typing import Any, Literal, NamedTuple
 
-from cryosam.errors import InputNotFoundError, PointsFileError
-from cryosam.io.csv_points import read_csv, write_csv
+from cryosam.errors import InputError, InputNotFoundError, PointsFileError
+from cryosam.io.locations import RemotePath, as_location, fetch
 from cryosam.io.points import PointTable
+from cryosam.io.tomogram_points import TomogramPoints
 
-__all__ = ["read_points", "write_points"]
+__all__ = ["POINT_FORMATS", "is_points_name", "read_points", "write_points"]
 
 AnyPath = str | os.PathLike[str]
+
+
+class _Format(NamedTuple):
+    module: str
+    needs: tuple[str, ...]  # keyword arguments of its reader
+    description: str
+
+
+POINT_FORMATS: dict[str, _Format] = {
+    ".csv": _Format("csv_points", (), "comma-separated values: z,y,x in voxels from 0"),
+    ".star": _Format("star", ("shape", "voxel_size_angstrom", "tomogram_name"), "RELION 3.1, 4 and 5, Warp and M"),
+    ".ndjson": _Format("ndjson", (), "CryoET Data Portal"),
+    ".json": _Format("copick", ("voxel_size_angstrom", "tomogram_name"), "copick: picks, or a project"),
+    ".mod": _Format("imod", ("shape", "voxel_size_angstrom"), "IMOD"),
+    ".tbl": _Format("dynamo", ("voxel_size_angstrom", "tomogram_name"), "Dynamo"),
+    ".em": _Format("em", ("tomogram_name",), "motive list of TOM and AV3"),
+}
+"""By the name's ending."""
+
+
+def is_points_name(path: AnyPath) -> bool:
+    """Whether a name is that of a file of points, by its ending.
+
+    Examples
+    --------
+    >>> is_points_name("a/b.star"), is_points_name("a/b.mrc")
+    (True, False)
+    """
+    return Path(path).suffix.lower() in POINT_FORMATS
 
 
 def read_points(
@@ -26,13 +58,16 @@ def read_points(
     Parameters
     ----------
     path
-        ``.csv`` (`cryosam.io.csv_points.read_csv`) or ``.star`` (`cryosam.io.star.read_star`).
+        ``.csv`` (`cryosam.io.csv_points`), ``.star`` (`cryosam.io.star`), ``.ndjson`` (`cryosam.io.ndjson`), ``.json``
+        or the folder of a copick project (`cryosam.io.copick`), ``.mod`` (`cryosam.io.imod`), ``.tbl``
+        (`cryosam.io.dynamo`) or ``.em`` (`cryosam.io.em`); or the address of such a file, ``https://`` or ``s3://``,
+        which needs ``cryosam-et[remote]``.
     shape
         Of the tomogram, z, y, x in voxels; RELION 5 counts from its centre.
     voxel_size_angstrom
-        Of the tomogram; RELION 5 counts in angstrom, RELION 4 in the pixels of the tilt series.
+        Of the tomogram; RELION 5 and copick count in angstrom, RELION 4 in the pixels of the tilt series.
     tomogram_name
-        The tomogram whose points to take from a STAR file that holds several.
+        The tomogram whose points to take from a file that holds several.
 
     Raises
     ------
@@ -51,18 +86,19 @@ def read_points(
     ...     read_points(f"{folder}/picks.csv").points
     array([[10., 20., 30.]])
     """
-    file = Path(path)
-    kind = _format(file)
+    location = as_location(path)
+    if isinstance(location, RemotePath):
+        return _read_remote(location, shape, voxel_size_angstrom, tomogram_name)
+    file = location
+    kind = POINT_FORMATS[".json"] if file.is_dir() and not is_points_name(file) else _format(file)
     if not file.exists():
         raise InputNotFoundError(f"{file}: no such file; check the path")
+    given = {"shape": shape, "voxel_size_angstrom": voxel_size_angstrom, "tomogram_name": tomogram_name}
     try:
-        if kind == "csv":
-            return read_csv(file)
-        from cryosam.io.star import read_star  # pandas takes its time to import
-
-        return read_star(file, shape=shape, voxel_size_angstrom=voxel_size_angstrom, tomogram_name=tomogram_name)
+        table: PointTable = _function("read", kind)(file, **{name: given[name] for name in kind.needs})
     except OSError as error:
         raise PointsFileError(f"{file}: cannot be read: {error.strerror or error}") from error
+    return table
 
 
 def write_points(
@@ -80,11 +116,14 @@ def write_points(
     Parameters
     ----------
     path
-        ``.csv`` (`cryosam.io.csv_points.write_csv`) or ``.star`` (`cryosam.io.star.write_star`).
+        A name as for `read_points`, except ``.json``: a copick project is written by `cryosam.io.copick.write_copick`,
+        and a STAR file of Warp, or of several tomograms, by `cryosam.io.star_output.write_star`.
     table
         In voxels of the tomogram.
-    shape, voxel_size_angstrom, tomogram_name, relion, tilt_series_pixel_size_angstrom
-        For STAR files only, see `cryosam.io.star.write_star`.
+    shape, voxel_size_angstrom, tomogram_name
+        Of the tomogram, where the format says where its points are by them.
+    relion, tilt_series_pixel_size_angstrom
+        For STAR files only, see `cryosam.io.star_output.write_star`.
 
     Raises
     ------
@@ -105,27 +144,54 @@ def write_points(
     (array([[4., 5., 6.]]), array([0.75]))
     """
     file = Path(path)
-    if _format(file) == "csv":
-        write_csv(file, table)
-        return
-    from cryosam.io.star import write_star
-
-    write_star(
-        file,
-        table,
-        shape=shape,
+    kind = _format(file)
+    z, y, x = shape or (0, 0, 0)
+    part = TomogramPoints(
+        table=table,
+        name=tomogram_name,
+        shape=None if shape is None else (z, y, x),
         voxel_size_angstrom=voxel_size_angstrom,
-        tomogram_name=tomogram_name,
-        relion=relion,
-        tilt_series_pixel_size_angstrom=tilt_series_pixel_size_angstrom,
     )
-
-
-def _format(path: Path) -> Literal["csv", "star"]:
-    match path.suffix.lower():
+    match file.suffix.lower():
         case ".csv":
-            return "csv"
+            _function("write", kind)(file, table)
         case ".star":
-            return "star"
+            from cryosam.io.star_output import write_star
+
+            write_star(
+                file,
+                [part],
+                program="relion4" if relion == 4 else "relion5",
+                tilt_series_pixel_size_angstrom=tilt_series_pixel_size_angstrom,
+            )
+        case ".tbl" | ".em":
+            _function("write", kind)(file, [part])
+        case ".json":
+            raise PointsFileError(f"{file}: copick's picks are written as a project; give a folder")
         case _:
-            raise PointsFileError(f"{path}: unknown format of points; known are .csv and .star")
+            _function("write", kind)(file, part)
+
+
+def _read_remote(
+    address: RemotePath, shape: Sequence[int] | None, voxel_size_angstrom: float | None, tomogram_name: str | None
+) -> PointTable:
+    """Read a file at an address, under which messages speak of it."""
+    _format(address)
+    with tempfile.TemporaryDirectory(prefix="cryosam-") as folder:
+        file = fetch(address, Path(folder))
+        try:
+            return read_points(file, shape=shape, voxel_size_angstrom=voxel_size_angstrom, tomogram_name=tomogram_name)
+        except InputError as error:
+            raise type(error)(str(error).replace(str(file), str(address))) from error
+
+
+def _function(verb: Literal["read", "write"], kind: _Format) -> Any:
+    """Imported when it is needed: pandas and others take their time."""
+    return getattr(import_module(f"cryosam.io.{kind.module}"), f"{verb}_{kind.module.removesuffix('_points')}")
+
+
+def _format(path: PurePath) -> _Format:
+    if not is_points_name(path):
+        *others, last = POINT_FORMATS
+        raise PointsFileError(f"{path}: unknown format of points; known are {', '.join(others)} and {last}")
+    return POINT_FORMATS[path.suffix.lower()]

@@ -8,11 +8,22 @@ from jaxtyping import Float
 from scipy.spatial.transform import Rotation
 
 from cryosam.arrays import Points
+from cryosam.io.x_first import x_first
 
-__all__ = ["angles_to_rotations", "centred_to_voxels", "rotations_to_angles", "voxels_to_centred"]
+__all__ = [
+    "SAME_SIZE",
+    "angles_to_rotations",
+    "centred_to_voxels",
+    "one_if_same",
+    "rotations_to_angles",
+    "voxels_to_centred",
+]
+
+SAME_SIZE = 0.01
+"""Relative difference up to which two pixel sizes are one: headers hold rounded sizes."""
 
 
-def centred_to_voxels(centred_angstrom: Points, shape: Sequence[int], voxel_size_angstrom: float) -> Points:
+def centred_to_voxels(centred_angstrom: Points, shape: Sequence[float], voxel_size_angstrom: float) -> Points:
     """RELION 5's angstrom from the centre, ``(n, 3)`` z, y, x, to voxels.
 
     Examples
@@ -23,7 +34,7 @@ def centred_to_voxels(centred_angstrom: Points, shape: Sequence[int], voxel_size
     return centred_angstrom / voxel_size_angstrom + np.asarray(shape, dtype=float) / 2
 
 
-def voxels_to_centred(points: Points, shape: Sequence[int], voxel_size_angstrom: float) -> Points:
+def voxels_to_centred(points: Points, shape: Sequence[float], voxel_size_angstrom: float) -> Points:
     """Inverse of `centred_to_voxels`.
 
     Examples
@@ -51,7 +62,7 @@ def rotations_to_angles(rotations: Rotation) -> Float[np.ndarray, "n 3"]:
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # at tilt 0 only the sum of rot and psi is determined
-        return np.asarray(_x_first(rotations).inv().as_euler("ZYZ", degrees=True))
+        return np.asarray(x_first(rotations).inv().as_euler("ZYZ", degrees=True))
 
 
 def angles_to_rotations(angles: Float[np.ndarray, "n 3"]) -> Rotation:
@@ -62,9 +73,15 @@ def angles_to_rotations(angles: Float[np.ndarray, "n 3"]) -> Rotation:
     >>> angles_to_rotations(np.array([[0.0, 90.0, 0.0]])).apply([1.0, 0.0, 0.0]).round()  # z, y, x: from z to -x
     array([[ 0.,  0., -1.]])
     """
-    return _x_first(Rotation.from_euler("ZYZ", angles, degrees=True).inv())
+    return x_first(Rotation.from_euler("ZYZ", angles, degrees=True).inv())
 
 
-def _x_first(rotations: Rotation) -> Rotation:
-    """Rotations of z, y, x as those of x, y, z, and back."""
-    return Rotation.from_matrix(rotations.as_matrix()[:, ::-1, ::-1])
+def one_if_same(ratios: Float[np.ndarray, "..."]) -> Float[np.ndarray, "..."]:
+    """Ratios of two pixel sizes, 1 where they differ by rounding only.
+
+    Examples
+    --------
+    >>> one_if_same(np.array([1.004, 4.0]))
+    array([1., 4.])
+    """
+    return np.where(np.abs(ratios - 1) <= SAME_SIZE, 1.0, ratios)

@@ -22,7 +22,9 @@ _TILES = ("Particles", "Scores, best to worst", "Threshold on the score", "Diame
 _MAX_ROWS = 2000  # of the particle table: browsers become slow beyond
 
 
-def render_report(segmentation: Segmentation, tomogram: Tomogram, prompts: PointPrompts, run: Mapping[str, Any]) -> str:
+def render_report(
+    segmentation: Segmentation, tomogram: Tomogram, prompts: PointPrompts | None, run: Mapping[str, Any]
+) -> str:
     """The page as HTML; it needs no network and no script.
 
     Parameters
@@ -32,7 +34,7 @@ def render_report(segmentation: Segmentation, tomogram: Tomogram, prompts: Point
     tomogram
         As read; the pictures show its intensities as they are.
     prompts
-        What the user pointed at.
+        What the user pointed at; None where only saved queries were asked for.
     run
         The content of ``run.json``, see `cryosam.io.results.describe_run`; it may be empty.
 
@@ -58,7 +60,8 @@ def render_report(segmentation: Segmentation, tomogram: Tomogram, prompts: Point
         s=segmentation,
         verb="found" if is_search else "segmented",
         run=run,
-        prompts=prompts,
+        clicks=[] if prompts is None else prompts.positive,
+        against=[] if prompts is None else prompts.negative,
         decisions=_decisions(segmentation.provenance),
         facts=_facts(segmentation, scene.diameter),
         views=[scene.view(title, point) for title, point in scene.viewpoints()],
@@ -139,7 +142,7 @@ class _Card:
 class _Scene:
     """What every picture needs."""
 
-    def __init__(self, segmentation: Segmentation, tomogram: Tomogram, prompts: PointPrompts) -> None:
+    def __init__(self, segmentation: Segmentation, tomogram: Tomogram, prompts: PointPrompts | None) -> None:
         self.segmentation = segmentation
         self.data = tomogram.data
         self.prompts = prompts
@@ -154,6 +157,10 @@ class _Scene:
 
     def viewpoints(self) -> list[tuple[str, Sequence[float]]]:
         """The first prompt, and the best detection that is not the prompted particle again."""
+        if self.prompts is None:
+            middle = (np.array(self.segmentation.shape) - 1) / 2
+            found = [("Through the best detection", point.tolist()) for point in self.segmentation.points[:1]]
+            return found or [("Through the middle", middle.tolist())]
         prompt = self.prompts.positive[0]
         points = [("Through the prompt", prompt.tolist())]
         for row, point in enumerate(self.segmentation.points):
@@ -186,7 +193,7 @@ class _Scene:
 
     def _draw(self, view: SliceView, cross: Sequence[float] | None, row: int | None = None) -> _Picture:
         marks = [] if cross is None else [(*view.to_picture(cross), "cross")]
-        if row is None:
+        if row is None and self.prompts is not None:
             for kind, points in (("positive", self.prompts.positive), ("negative", self.prompts.negative)):
                 near = points[np.abs(points[:, AXIS[view.plane]] - view.index) <= 1]
                 marks += [(*view.to_picture(p), kind) for p in near.tolist()]

@@ -5,7 +5,7 @@ import os
 import platform
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -13,19 +13,24 @@ from typing import Any
 import numpy as np
 
 from cryosam.config import Config, to_toml
+from cryosam.io.exports import EXPORT_PATTERNS, check_exports, describe_exports, write_exports
 from cryosam.io.folders import check_output, output_folder
-from cryosam.io.mrc import write_mrc
+from cryosam.io.mrc import write_mrc, write_mrc_labels
 from cryosam.io.point_files import write_points
 from cryosam.io.points import PointTable
 from cryosam.io.report import render_report
+from cryosam.io.star_output import write_star
+from cryosam.io.tomogram_points import TomogramPoints
 from cryosam.masks import Segmentation, Trust
 from cryosam.prompts import PointPrompts
+from cryosam.queries import SavedQuery
 from cryosam.tomogram import Tomogram
 
 __all__ = [
     "OUTPUTS",
     "RunInfo",
     "describe_run",
+    "points_of",
     "write_particles",
     "write_segmentation",
 ]
@@ -47,6 +52,8 @@ Where there are several kinds, each has a score map and an average of its own, `
 ``average-NAME.mrc``.
 """
 
+Prompts = PointPrompts | SavedQuery
+
 _PACKAGES = ("numpy", "scipy", "torch", "scikit-image", "transformers", "mrcfile")
 
 
@@ -66,6 +73,8 @@ class RunInfo:
         Wall time of the whole run up to writing.
     origin_angstrom
         Of the tomogram's header, along z, y, x; the volumes that are written carry it on.
+    job
+        Of a batch: what tells later whether the result is still that of its settings and files.
     """
 
     command: str = ""
@@ -73,6 +82,7 @@ class RunInfo:
     started: str = ""
     seconds: float | None = None
     origin_angstrom: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    job: Mapping[str, Any] = field(default_factory=dict)
 
 
 def write_segmentation(
@@ -80,9 +90,11 @@ def write_segmentation(
     segmentation: Segmentation,
     *,
     tomogram: Tomogram,
-    prompts: PointPrompts | Sequence[PointPrompts],
+    prompts: Prompts | Sequence[Prompts],
     config: Config | None = None,
     run: RunInfo | None = None,
+    exports: Sequence[str] = (),
+    tilt_series_pixel_size_angstrom: float | None = None,
     overwrite: bool = False,
 ) -> Path:
     """Write all outputs of a run; each file appears under its name only when it is whole.
@@ -98,9 +110,12 @@ def write_segmentation(
         What was found. Volumes of masks are written if any instance has a mask, or none was found; the score map and
         the candidates, if there are any.
     tomogram, prompts, config
-        That it was found in, from (of each kind, where there are several) and with; the default settings if left out.
+        That it was found in, from (clicks or a query; of each kind, where there are several) and with; the default
+        settings if left out.
     run
         What only the caller knows.
+    exports, tilt_series_pixel_size_angstrom
+        Formats of other programs to write too, see `cryosam.io.exports.write_exports`.
     overwrite
         Whether the files of an earlier run may be replaced.
 
@@ -113,6 +128,8 @@ def write_segmentation(
     ------
     OutputExistsError
         If the folder holds anything, and ``overwrite`` is False.
+    InputError, VoxelSizeError
+        As `cryosam.io.exports.check_exports`.
     OutputError
         If there is no space or no permission.
 
@@ -133,32 +150,57 @@ def write_segmentation(
     run = run or RunInfo()
     check_output(Path(folder), overwrite=overwrite)
     description = describe_run(segmentation, tomogram=tomogram, prompts=prompts, config=config, run=run)
-    page = render_report(segmentation, tomogram, _as_one(prompts), description)
+    part = points_of(segmentation)
+    check_exports(exports, part.voxel_size_angstrom, tilt_series_pixel_size_angstrom, list(part.by_kind()))
+    description["outputs"] |= describe_exports(exports, part)
+    page = render_report(segmentation, tomogram, _clicks(prompts), description)
     names = [*_left_behind(Path(folder)), *(name for part in segmentation.kinds for name in _of_kind(part)), *OUTPUTS]
     with output_folder(Path(folder), names, overwrite=overwrite) as temporary:
         _write_files(temporary, segmentation, description, page, run.origin_angstrom)
+        written = write_exports(
+            temporary,
+            exports,
+            [part],
+            tilt_series_pixel_size_angstrom=tilt_series_pixel_size_angstrom,
+            labels=lambda _: segmentation.labels() if any(mask.n_voxels for mask in segmentation.masks) else None,
+            lies_at=Path(folder),
+        )
+        names[:0] = [path.name for path in written if path.name not in names]
     return Path(folder).absolute()
+
+
+def points_of(segmentation: Segmentation) -> TomogramPoints:
+    """What was found, as the writers of points take it.
+
+    Examples
+    --------
+    >>> nothing = Segmentation((2, 3, 4), np.zeros((0, 3)), np.zeros(0), (), name="TS_01", kind="ribosome")
+    >>> points_of(nothing).kinds
+    ('ribosome',)
+    """
+    instances = np.array([i if mask.n_voxels else 0 for i, mask in enumerate(segmentation.masks, start=1)], dtype=int)
+    return TomogramPoints(
+        table=PointTable(
+            segmentation.points,
+            segmentation.scores,
+            segmentation.names or None,
+            instances,
+            segmentation.rotations,
+        ),
+        name=segmentation.name,
+        shape=segmentation.shape,
+        voxel_size_angstrom=segmentation.voxel_size_angstrom,
+        kinds=tuple(part.kind for part in segmentation.kinds) or (segmentation.kind,),
+    )
 
 
 def write_particles(folder: Path, segmentation: Segmentation) -> None:
     """Write ``particles.csv`` and ``particles.star`` into a folder that exists; `OUTPUTS` says what they hold."""
-    size = segmentation.voxel_size_angstrom
-    instances = np.array([i if mask.n_voxels else 0 for i, mask in enumerate(segmentation.masks, start=1)], dtype=int)
-    table = PointTable(segmentation.points, segmentation.scores, segmentation.names or None, instances)
-    write_points(folder / "particles.csv", table)
-    numbers = {part.kind: str(k) for k, part in enumerate(segmentation.kinds, start=1)}
-    write_points(
-        folder / "particles.star",
-        replace(
-            table,
-            instances=np.arange(1, len(table) + 1),
-            names=tuple(numbers[name] for name in segmentation.names) or None,
-            rotations=segmentation.rotations,
-        ),
-        shape=segmentation.shape,
-        voxel_size_angstrom=size,
-        tomogram_name=segmentation.name,
-        relion=4 if size is None else 5,
+    part = points_of(segmentation)
+    write_points(folder / "particles.csv", part.table)
+    numbered = replace(part, table=replace(part.table, instances=np.arange(1, len(part.table) + 1)))
+    write_star(
+        folder / "particles.star", [numbered], program="relion4" if part.voxel_size_angstrom is None else "relion5"
     )
 
 
@@ -166,7 +208,7 @@ def describe_run(
     segmentation: Segmentation,
     *,
     tomogram: Tomogram,
-    prompts: PointPrompts | Sequence[PointPrompts],
+    prompts: Prompts | Sequence[Prompts],
     config: Config | None = None,
     run: RunInfo | None = None,
 ) -> dict[str, Any]:
@@ -180,8 +222,8 @@ def describe_run(
     0
     """
     config, run = config or Config(), run or RunInfo()
-    kinds = [prompts] if isinstance(prompts, PointPrompts) else list(prompts)
-    return {
+    kinds = [prompts] if isinstance(prompts, Prompts) else list(prompts)
+    told = {
         "command": run.command,
         "started": run.started,
         "seconds": run.seconds,
@@ -197,9 +239,22 @@ def describe_run(
         "prompts": [
             {"zyx": point, "is_positive": is_positive} | ({"kind": each.name} if segmentation.kinds else {})
             for each in kinds
+            if isinstance(each, PointPrompts)
             for is_positive in (True, False)
             for point in (each.positive if is_positive else each.negative).tolist()
         ],
+        "queries": [
+            {
+                "kind": each.name,
+                "digest": each.digest(),
+                "n_particles": each.n_particles,
+                "source": each.source,
+                "source_sha256": each.source_digest,
+            }
+            for each in kinds
+            if isinstance(each, SavedQuery)
+        ],
+        "kind": segmentation.kind,
         "n_particles": len(segmentation.points),
         "n_candidates": len(segmentation.candidate_points),
         "threshold": segmentation.threshold,
@@ -230,6 +285,7 @@ def describe_run(
             if base in _names(part)
         },
     }
+    return told | ({"job": dict(run.job)} if run.job else {})
 
 
 def _describe_trust(trust: Trust | None) -> dict[str, Any] | None:
@@ -267,11 +323,13 @@ def _names(segmentation: Segmentation) -> list[str]:
     return names
 
 
-def _as_one(prompts: PointPrompts | Sequence[PointPrompts]) -> PointPrompts:
-    """The clicks of all kinds; what one kind is not may be another."""
+def _clicks(prompts: Prompts | Sequence[Prompts]) -> PointPrompts | None:
+    """The clicks of all kinds, None where there are queries only; what one kind is not may be another."""
     if isinstance(prompts, PointPrompts):
         return prompts
-    return PointPrompts(np.concatenate([each.positive for each in prompts]))
+    kinds = [] if isinstance(prompts, SavedQuery) else prompts
+    clicks = [each.positive for each in kinds if isinstance(each, PointPrompts)]
+    return PointPrompts(np.concatenate(clicks)) if clicks else None
 
 
 def _of_kind(part: Segmentation) -> tuple[str, str]:
@@ -280,8 +338,9 @@ def _of_kind(part: Segmentation) -> tuple[str, str]:
 
 
 def _left_behind(folder: Path) -> list[str]:
-    """Score maps and averages of kinds that an earlier run looked for."""
-    return sorted(path.name for stem in ("score", "average") for path in folder.glob(f"{stem}-*.mrc"))
+    """Score maps and averages of kinds that an earlier run looked for, and what it wrote for other programs."""
+    patterns = ("score-*.mrc", "average-*.mrc", *EXPORT_PATTERNS)
+    return sorted({path.name for pattern in patterns for path in folder.glob(pattern)})
 
 
 def _write_files(
@@ -300,8 +359,8 @@ def _write_files(
         candidates = PointTable(segmentation.candidate_points, segmentation.candidate_scores, of_candidates)
         write_points(folder / "candidates.csv", candidates)
     if "instances.mrc" in names:
-        write_mrc(folder / "instances.mrc", segmentation.labels(), size, origin)
-        write_mrc(folder / "semantic.mrc", segmentation.semantic(), size, origin)
+        for name, parts in (("instances", segmentation.painted()), ("semantic", segmentation.painted(kinds=True))):
+            write_mrc_labels(folder / f"{name}.mrc", segmentation.shape, parts, size, origin)
     if not segmentation.kinds:
         _write_maps(folder, ("score.mrc", "average.mrc"), segmentation, origin)
     for part in segmentation.kinds:

@@ -12,19 +12,25 @@ RELION 5, ``rlnCenteredCoordinateX/Y/ZAngst``: angstrom from the tomogram's cent
     own; where its unbinned size is not a multiple of the binning, that is off by less than half a voxel. RELION's own
     pickers subtract N / 2 - 1 unbinned pixels instead (3dem/relion issue 1137), so their picks lie one unbinned pixel
     off.
+Warp and M, ``rlnCoordinateX/Y/Z`` of tomograms with the ending ``.tomostar``: pixels of a tomogram
+    Counted from 0 at the centre of the first, of the size ``rlnDetectorPixelSize`` (times 10000 over
+    ``rlnMagnification``), ``rlnPixelSize`` or ``rlnImagePixelSize``, in this order, as M reads them; what
+    ``ts_export_particles`` writes for RELION names the tilt series' pixel size too, but does not count in it. Warp's
+    template matching names no size and writes fractions of the tomogram's, for ``--normalized_coords``: without a size,
+    coordinates that are all from 0 to 1 are read as such.
 Refined shifts
     The particle is at coordinate - A origin: ``rlnOriginX/Y/ZAngst`` in angstrom, and A the rotation by
-    ``rlnTomoSubtomogramRot/Tilt/Psi`` where these columns are (``ParticleSet::getPosition``).
+    ``rlnTomoSubtomogramRot/Tilt/Psi`` where these columns are (``ParticleSet::getPosition``). The particle's own
+    rotation comes before it: A of the subtomogram times A of the particle (``ParticleSet::getMatrix3x3``).
 
-The functions named are in ``src/jaz/tomography`` of github.com/3dem/relion.
+The functions named are in ``src/jaz/tomography`` of github.com/3dem/relion; Warp's format is described in its
+"Tomogram Particle File Reference".
 """
 
 import logging
-import re
 import warnings
 from collections.abc import Sequence
-from pathlib import Path, PurePosixPath
-from typing import Literal
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -34,11 +40,11 @@ from scipy.spatial.transform import Rotation
 
 from cryosam.arrays import Points, Scores
 from cryosam.errors import PointsFileError, VoxelSizeError
-from cryosam.io.atomic import atomic_path
 from cryosam.io.points import PointTable
-from cryosam.io.relion import angles_to_rotations, centred_to_voxels, rotations_to_angles, voxels_to_centred
+from cryosam.io.relion import SAME_SIZE, angles_to_rotations, centred_to_voxels, one_if_same
+from cryosam.io.tomogram_names import choose_tomogram
 
-__all__ = ["read_star", "write_star"]
+__all__ = ["read_star", "read_star_blocks"]
 
 _log = logging.getLogger(__name__)
 
@@ -49,11 +55,16 @@ _OLD_ORIGINS = ["rlnOriginZ", "rlnOriginY", "rlnOriginX"]
 _ANGLES = ["rlnAngleRot", "rlnAngleTilt", "rlnAnglePsi"]
 _SUBTOMOGRAM_ANGLES = ["rlnTomoSubtomogramRot", "rlnTomoSubtomogramTilt", "rlnTomoSubtomogramPsi"]
 _TOMOGRAMS = ["rlnTomoName", "rlnMicrographName"]
-_COORDINATE_PIXEL_SIZES = ["rlnTomoTiltSeriesPixelSize", "rlnMicrographPixelSize", "rlnDetectorPixelSize"]
+_COORDINATE_PIXEL_SIZES = [
+    "rlnTomoTiltSeriesPixelSize",
+    "rlnMicrographPixelSize",
+    "rlnDetectorPixelSize",
+    "rlnPixelSize",
+]
+_WARP_PIXEL_SIZES = ["rlnDetectorPixelSize", "rlnPixelSize", "rlnImagePixelSize"]
+_PARTICLES_FILE = "rlnTomoParticlesFile"
+_SAME_MAGNIFICATION = 1e4  # at which the detector's pixel size is that of the image in angstrom
 _SCORE, _CLASS = "rlnAutopickFigureOfMerit", "rlnClassNumber"
-_SAME_SIZE = 0.01  # relative; headers hold rounded sizes
-_SHOWN = 8  # names listed in a message
-_ENDINGS = re.compile(r"(\.(mrcs?|rec|map|st|tomostar|star|tiff?|zarr|ome|gz))+$", re.IGNORECASE)
 
 
 def read_star(
@@ -63,20 +74,20 @@ def read_star(
     voxel_size_angstrom: float | None = None,
     tomogram_name: str | None = None,
 ) -> PointTable:
-    r"""Read points from a STAR file of RELION 3.1, 4 or 5.
+    r"""Read points from a STAR file of RELION 3.1, 4 or 5, of Warp or of M.
 
     Parameters
     ----------
     path
-        A particles file. ``rlnAutopickFigureOfMerit`` becomes the scores, ``rlnClassNumber`` the names,
-        ``rlnAngleRot``, ``rlnAngleTilt``, ``rlnAnglePsi`` the rotations, unless there is ``rlnTomoSubtomogramRot`` too.
+        A particles file, or RELION's ``optimisation_set.star`` that names one. ``rlnAutopickFigureOfMerit`` becomes the
+        scores, ``rlnClassNumber`` the names, ``rlnAngleRot``, ``rlnAngleTilt``, ``rlnAnglePsi`` the rotations.
     shape
-        Of the tomogram, z, y, x in voxels; needed for RELION 5.
+        Of the tomogram, z, y, x in voxels; needed for RELION 5, and for fractions of Warp.
     voxel_size_angstrom
-        Of the tomogram; needed for RELION 5. For RELION 4, where the pixel size of the coordinates
-        (``rlnTomoTiltSeriesPixelSize``, ``rlnMicrographPixelSize`` or ``rlnDetectorPixelSize``) differs from it by more
-        than 1 %, the coordinates are scaled and the ratio is logged. Without it they are divided by
-        ``rlnTomoTomogramBinning`` where that is given, and otherwise taken as they are.
+        Of the tomogram; needed for RELION 5. For RELION 4 and Warp, where the pixel size of the coordinates
+        (``rlnTomoTiltSeriesPixelSize``, ``rlnMicrographPixelSize``, ``rlnDetectorPixelSize`` or ``rlnPixelSize``)
+        differs from it by more than 1 %, the coordinates are scaled and the ratio is logged. Without it they are
+        divided by ``rlnTomoTomogramBinning`` where that is given, and otherwise taken as they are.
     tomogram_name
         The tomogram whose points to take: as in ``rlnTomoName`` (or ``rlnMicrographName``), or that name without folder
         and ending. Points of a file that names one tomogram only are taken in any case; another name is logged.
@@ -98,12 +109,15 @@ def read_star(
     ...     read_star(Path(folder, "picks.star")).points
     array([[10., 20., 30.]])
     """
-    blocks = _read_blocks(path)
+    blocks = read_star_blocks(path)
+    if any(_PARTICLES_FILE in block for block in blocks.values()):
+        path = _named_file(path, next(str(b[_PARTICLES_FILE].iloc[0]) for b in blocks.values() if _PARTICLES_FILE in b))
+        blocks = read_star_blocks(path)
     rows = _of_tomogram(path, _particles(path, blocks), tomogram_name)
     if set(_CENTRED) <= set(rows):  # first, as RELION 5 does
         points = _from_centred(path, rows, shape, voxel_size_angstrom)
     else:
-        points = _from_pixels(path, rows, blocks.get("optics", pd.DataFrame()), voxel_size_angstrom)
+        points = _from_pixels(path, rows, blocks.get("optics", pd.DataFrame()), shape, voxel_size_angstrom)
     return PointTable(
         points,
         _numbers(path, rows, [_SCORE])[:, 0] if _SCORE in rows else None,
@@ -112,92 +126,34 @@ def read_star(
     )
 
 
-def write_star(
-    path: Path,
-    table: PointTable,
-    *,
-    shape: Sequence[int] | None = None,
-    voxel_size_angstrom: float | None = None,
-    tomogram_name: str = "tomogram",
-    relion: Literal[4, 5] = 5,
-    tilt_series_pixel_size_angstrom: float | None = None,
-) -> None:
-    """Write points as a particles file of RELION.
+def _rotations(path: Path, rows: pd.DataFrame) -> Rotation | None:
+    """Orientations; None where there are no angles."""
+    turns = [
+        angles_to_rotations(_numbers(path, rows, columns))
+        for columns in (_SUBTOMOGRAM_ANGLES, _ANGLES)
+        if set(columns) <= set(rows)
+    ]
+    if not turns or not len(rows):
+        return None
+    return turns[0] * turns[1] if len(turns) == 2 else turns[0]
 
-    Parameters
-    ----------
-    path
-        The file to make.
-    table
-        Scores become ``rlnAutopickFigureOfMerit``, rotations ``rlnAngleRot``, ``rlnAngleTilt``, ``rlnAnglePsi``. Names
-        become ``rlnClassNumber``: themselves if all are positive whole numbers, and otherwise their rank in the order
-        of first appearance, from 1. Instances become the number at the end of ``rlnTomoParticleName``.
-    shape
-        Of the tomogram, z, y, x in voxels; needed for RELION 5.
-    voxel_size_angstrom
-        Of the tomogram; needed for RELION 5.
-    tomogram_name
-        As in RELION's tomograms file. A space, a quotation mark and ``#``, which STAR cannot hold, become ``_``.
-    relion
-        5 writes angstrom from the tomogram's centre, 4 (also for 3.1) pixels.
-    tilt_series_pixel_size_angstrom
-        Of the unbinned tilt series. RELION 4 expects pixels of that size; if left out, pixels are voxels of this
-        tomogram and the file says so. RELION 5 takes it from its own tomograms file if left out.
+
+def _named_file(path: Path, name: str) -> Path:
+    """A file that another names: as it is, or from one of the folders above, one of which is RELION's project."""
+    found = next((p for p in (Path(name), *(folder / name for folder in path.parents)) if p.is_file()), None)
+    if found is None:
+        raise PointsFileError(f"{path}: it names {name}, which is not there; run this from RELION's project folder")
+    return found
+
+
+def read_star_blocks(path: Path) -> dict[str, pd.DataFrame]:
+    """The tables of a STAR file by name; a list is a table of one row.
 
     Raises
     ------
-    PointsFileError, VoxelSizeError
-        If RELION 5 is asked for without shape or voxel size, or a pixel size is given without the voxel size.
-    OutputError
-        If there is no space or no permission.
-
-    Examples
-    --------
-    >>> import tempfile
-    >>> with tempfile.TemporaryDirectory() as folder:
-    ...     write_star(Path(folder, "p.star"), PointTable(np.array([[1.0, 2.0, 3.0]])), relion=4)
-    ...     read_star(Path(folder, "p.star")).points
-    array([[1., 2., 3.]])
+    PointsFileError
+        If this is not a STAR file, or it is damaged.
     """
-    pixel_size = tilt_series_pixel_size_angstrom
-    if relion == 5:
-        columns, positions = _CENTRED, voxels_to_centred(table.points, *_frame(path, shape, voxel_size_angstrom))
-    elif pixel_size is None:
-        columns, positions, pixel_size = _PIXELS, table.points, voxel_size_angstrom
-    elif voxel_size_angstrom is None:
-        raise VoxelSizeError(f"{path}: pixels of the tilt series cannot be told without the voxel size; give it")
-    else:
-        columns, positions = _PIXELS, table.points * _unless_same(np.array(voxel_size_angstrom / pixel_size))
-
-    # coordinates stand first: a line that starts with a name such as data_1 would begin a new block
-    particles = pd.DataFrame({column: positions[:, i] for i, column in reversed(list(enumerate(columns)))})
-    name = re.sub(r"[\s\"'#]", "_", tomogram_name) or "tomogram"
-    particles["rlnTomoName"] = name
-    if table.instances is not None:
-        particles["rlnTomoParticleName"] = [f"{name}/{i}" for i in table.instances]
-    if table.rotations is not None:
-        particles[_ANGLES] = rotations_to_angles(table.rotations)
-    if table.scores is not None:
-        particles[_SCORE] = table.scores
-    if table.names is not None:
-        particles[_CLASS] = _class_numbers(table.names)
-    blocks = {"particles": particles}
-    if relion == 4 or pixel_size is not None:
-        particles["rlnOpticsGroup"] = 1
-        blocks = {"optics": _optics(pixel_size, is_relion_4=relion == 4), "particles": particles}
-    text = starfile.to_string(blocks).partition("\n")[2]  # without its first line, which holds the time
-    with atomic_path(path) as temporary:
-        temporary.write_text(f"# version {30001 if relion == 4 else 50001}\n{text}", encoding="utf-8")
-
-
-def _rotations(path: Path, rows: pd.DataFrame) -> Rotation | None:
-    """Orientations; None where there are no angles, or angles of a subtomogram that turn them further."""
-    if not set(_ANGLES) <= set(rows) or set(_SUBTOMOGRAM_ANGLES) & set(rows):
-        return None
-    return angles_to_rotations(_numbers(path, rows, _ANGLES))
-
-
-def _read_blocks(path: Path) -> dict[str, pd.DataFrame]:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -231,19 +187,8 @@ def _of_tomogram(path: Path, rows: pd.DataFrame, tomogram_name: str | None) -> p
     column = next((c for c in _TOMOGRAMS if c in rows), None)
     if column is None or rows.empty:
         return rows
-    names = sorted(rows[column].map(str).unique())
-    if tomogram_name is None:
-        found = names
-    else:
-        found = [n for n in names if n == tomogram_name] or [n for n in names if _stem(n) == _stem(tomogram_name)]
-        if not found and len(names) == 1:
-            _log.warning("%s: all points are of tomogram %s; they are used for %s", path, names[0], tomogram_name)
-            return rows
-    if len(found) == 1:
-        return rows[rows[column].map(str) == found[0]]
-    listed = ", ".join(names[:_SHOWN]) + (f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else "")
-    asked = "it is not said which to take" if tomogram_name is None else f"{len(found)} of them match {tomogram_name!r}"
-    raise PointsFileError(f"{path}: points of {len(names)} tomograms ({listed}), and {asked}; name one of them")
+    names = rows[column].map(str)
+    return rows[names == choose_tomogram(path, sorted(names.unique()), tomogram_name)]
 
 
 def _frame(path: Path, shape: Sequence[int] | None, voxel_size_angstrom: float | None) -> tuple[Sequence[int], float]:
@@ -263,9 +208,20 @@ def _from_centred(
     return centred_to_voxels(_numbers(path, rows, _CENTRED) - _origins_angstrom(path, rows), *frame)
 
 
-def _from_pixels(path: Path, rows: pd.DataFrame, optics: pd.DataFrame, voxel_size_angstrom: float | None) -> Points:
-    """Voxels from RELION 3.1's and 4's columns."""
+def _from_pixels(
+    path: Path,
+    rows: pd.DataFrame,
+    optics: pd.DataFrame,
+    shape: Sequence[int] | None,
+    voxel_size_angstrom: float | None,
+) -> Points:
+    """Voxels from RELION 3.1's and 4's columns, and Warp's."""
     pixels, origins = _numbers(path, rows, _PIXELS), _origins_angstrom(path, rows)
+    if _are_fractions(path, rows, optics, pixels):
+        if shape is None:
+            raise PointsFileError(f"{path}: coordinates from 0 to 1, Warp's fractions of the tomogram; give its shape")
+        _log.warning("%s: coordinates from 0 to 1 are taken for Warp's fractions of the tomogram's size", path)
+        return pixels * np.asarray(shape, dtype=float)
     pixel_sizes = _pixel_sizes(path, rows, optics, voxel_size_angstrom)
     if origins.any():
         if pixel_sizes is None:
@@ -274,18 +230,34 @@ def _from_pixels(path: Path, rows: pd.DataFrame, optics: pd.DataFrame, voxel_siz
     return pixels / _pixels_a_voxel(path, rows, optics, pixel_sizes, voxel_size_angstrom)[:, None]
 
 
+def _is_warp(rows: pd.DataFrame) -> bool:
+    """Whether the tomograms have the names that Warp and M give them."""
+    column = next((c for c in _TOMOGRAMS if c in rows), None)
+    return column is not None and len(rows) > 0 and bool(rows[column].map(str).str.endswith(".tomostar").all())
+
+
+def _are_fractions(path: Path, rows: pd.DataFrame, optics: pd.DataFrame, pixels: Points) -> bool:
+    """Whether this is what Warp's template matching writes."""
+    if not _is_warp(rows) or any(_per_row(path, rows, optics, c) is not None for c in _WARP_PIXEL_SIZES):
+        return False
+    return bool((pixels >= 0).all() and (pixels <= 1).all() and (pixels % 1).any())
+
+
 def _pixel_sizes(
     path: Path, rows: pd.DataFrame, optics: pd.DataFrame, voxel_size_angstrom: float | None
 ) -> Scores | None:
     """Angstrom a pixel of ``rlnCoordinate``, for each row; None if nothing tells."""
-    for column in _COORDINATE_PIXEL_SIZES:
+    for column in _WARP_PIXEL_SIZES if _is_warp(rows) else _COORDINATE_PIXEL_SIZES:
         sizes = _per_row(path, rows, optics, column)
         if sizes is not None:
+            magnifications = _per_row(path, rows, optics, "rlnMagnification")
+            if column == "rlnDetectorPixelSize" and magnifications is not None:
+                return sizes * _SAME_MAGNIFICATION / magnifications
             return sizes
     images = _per_row(path, rows, optics, "rlnImagePixelSize")
     if voxel_size_angstrom is None:
         return images
-    if images is not None and (np.abs(images / voxel_size_angstrom - 1) > _SAME_SIZE).any():
+    if images is not None and (np.abs(images / voxel_size_angstrom - 1) > SAME_SIZE).any():
         # images of particles may be binned in another way than the tomogram in which they were picked
         raise PointsFileError(
             f"{path}: rlnImagePixelSize is {images[0]:g} angstrom and a voxel {voxel_size_angstrom:g}; in which of "
@@ -308,15 +280,10 @@ def _pixels_a_voxel(
         ratios = ratios if binning is None else binning
     elif pixel_sizes is not None:
         ratios = voxel_size_angstrom / pixel_sizes
-    ratios = _unless_same(ratios)
+    ratios = one_if_same(ratios)
     for ratio in np.unique(ratios[ratios != 1]):
         _log.warning("%s: coordinates are in pixels of the tilt series, divided by %.6g to be voxels", path, ratio)
     return ratios
-
-
-def _unless_same(ratios: Float[np.ndarray, "..."]) -> Float[np.ndarray, "..."]:
-    """Ratios of two sizes, 1 where they differ by rounding only."""
-    return np.where(np.abs(ratios - 1) <= _SAME_SIZE, 1.0, ratios)
 
 
 def _origins_angstrom(path: Path, rows: pd.DataFrame) -> Points:
@@ -362,25 +329,3 @@ def _numbers(path: Path, rows: pd.DataFrame, columns: Sequence[str]) -> Float[np
             row = int(rows.index[bad[0]]) + 1
             raise PointsFileError(f"{path}, row {row}: {column} is {str(rows[column].iloc[bad[0]])!r}, not a number")
     return numbers
-
-
-def _optics(pixel_size_angstrom: float | None, *, is_relion_4: bool) -> pd.DataFrame:
-    """The one row of the optics block."""
-    optics = pd.DataFrame({"rlnOpticsGroup": [1], "rlnOpticsGroupName": ["opticsGroup1"]})
-    if pixel_size_angstrom is not None:
-        optics["rlnTomoTiltSeriesPixelSize"] = float(pixel_size_angstrom)
-        if is_relion_4:
-            optics["rlnImagePixelSize"] = float(pixel_size_angstrom)
-    return optics
-
-
-def _class_numbers(names: Sequence[str]) -> list[int]:
-    if all(re.fullmatch(r"[1-9][0-9]*", name) for name in names):
-        return [int(name) for name in names]
-    ranks = {name: rank for rank, name in enumerate(dict.fromkeys(names), 1)}
-    return [ranks[name] for name in names]
-
-
-def _stem(name: str) -> str:
-    """A tomogram's name without folder and endings, as it stands in a STAR file."""
-    return _ENDINGS.sub("", re.sub(r"[\s\"'#]", "_", PurePosixPath(name).name))

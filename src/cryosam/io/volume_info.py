@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from cryosam.errors import VoxelSizeError
+from cryosam.io.locations import RemotePath, tomogram_name
 
 __all__ = ["VolumeInfo"]
 
@@ -19,9 +20,9 @@ class VolumeInfo:
     Parameters
     ----------
     path
-        The file or folder.
+        The file, folder or address.
     format
-        "MRC", "TIFF" or "OME-Zarr 0.4", ...
+        "MRC", "TIFF", "HDF5" or "OME-Zarr 0.4", ...
     shape
         Voxels along z, y, x.
     dtype
@@ -34,7 +35,7 @@ class VolumeInfo:
         Where the header puts voxel (0, 0, 0), along z, y, x. It does not enter coordinates, which count voxels.
     """
 
-    path: Path
+    path: Path | RemotePath
     format: str
     shape: tuple[int, int, int]
     dtype: np.dtype
@@ -42,6 +43,11 @@ class VolumeInfo:
     minimum: float | None = None
     maximum: float | None = None
     origin_angstrom: tuple[float, float, float] = (0.0, 0.0, 0.0)
+
+    @property
+    def name(self) -> str:
+        """Name of the tomogram, see `cryosam.io.locations.tomogram_name`."""
+        return tomogram_name(self.path)
 
     @property
     def voxel_size_angstrom(self) -> float | None:

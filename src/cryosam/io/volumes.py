@@ -3,18 +3,19 @@
 import math
 import os
 from importlib import import_module
-from pathlib import Path
+from pathlib import Path, PurePath
 from types import ModuleType
 from typing import Literal
 
 from cryosam.arrays import AnyVolume, Mask
 from cryosam.errors import InputError, InputNotFoundError, TomogramError, VoxelSizeError
+from cryosam.io.locations import RemotePath, as_location, find_volume, split_hdf5
 from cryosam.io.volume_info import VolumeInfo
 from cryosam.tomogram import Tomogram
 
 __all__ = ["is_volume_name", "read_info", "read_tomogram", "read_volume", "write_volume"]
 
-Format = Literal["mrc", "tiff", "ome_zarr"]
+Format = Literal["mrc", "tiff", "ome_zarr", "hdf5"]
 AnyPath = str | os.PathLike[str]
 
 _SUFFIXES: dict[str, Format] = {
@@ -26,6 +27,9 @@ _SUFFIXES: dict[str, Format] = {
     ".tif": "tiff",
     ".tiff": "tiff",
     ".zarr": "ome_zarr",
+    ".h5": "hdf5",
+    ".hdf5": "hdf5",
+    ".hdf": "hdf5",
 }
 
 
@@ -50,8 +54,10 @@ def read_tomogram(path: AnyPath, voxel_size_angstrom: float | None = None) -> To
     Parameters
     ----------
     path
-        MRC family (``.mrc .mrcs .rec .map .st``, also with ``.gz``), TIFF (``.tif .tiff``) or OME-Zarr (``x.zarr``, or
-        ``x.zarr/1`` for another level).
+        MRC family (``.mrc .mrcs .rec .map .st``, also with ``.gz``), TIFF (``.tif .tiff``), HDF5 (``.h5 .hdf5 .hdf``,
+        or ``x.h5:/dataset`` of several) or OME-Zarr (``x.zarr``, or ``x.zarr/1`` for another level; also at an address
+        ``https://`` or ``s3://``, which needs ``cryosam-et[remote]``). A folder in the layout of copick or of the
+        CryoET Data Portal that holds one tomogram stands for it.
     voxel_size_angstrom
         Edge of a voxel; it takes the place of what the header says.
 
@@ -83,7 +89,7 @@ def read_tomogram(path: AnyPath, voxel_size_angstrom: float | None = None) -> To
             f"{info.path}: a 2D image, {z} x {y} x {x} voxels (z, y, x); a tomogram has three dimensions"
         )
     size = info.voxel_size_angstrom if voxel_size_angstrom is None else voxel_size_angstrom
-    return Tomogram(read_volume(path), size, _name(info.path))
+    return Tomogram(read_volume(info.path), size, info.name)
 
 
 def read_volume(path: AnyPath) -> AnyVolume:
@@ -112,6 +118,8 @@ def read_volume(path: AnyPath) -> AnyVolume:
     kind = _format(existing)
     try:
         volume: AnyVolume = getattr(_module(kind), f"read_{kind}")(existing)
+    except InputNotFoundError:  # an OSError too
+        raise
     except OSError as error:
         raise _unreadable(existing, error) from error
     return volume
@@ -144,6 +152,8 @@ def read_info(path: AnyPath) -> VolumeInfo:
     kind = _format(existing)
     try:
         info: VolumeInfo = getattr(_module(kind), f"read_{kind}_info")(existing)
+    except InputNotFoundError:  # an OSError too
+        raise
     except OSError as error:
         raise _unreadable(existing, error) from error
     return info
@@ -182,6 +192,8 @@ def write_volume(path: AnyPath, data: AnyVolume | Mask, voxel_size_angstrom: flo
     dtype('int8')
     """
     kind = _format(Path(path))
+    if kind == "hdf5":
+        raise InputError(f"{path}: HDF5 is read, not written; give a name that ends in .mrc, .tif or .zarr")
     if data.ndim != 3 or not data.size:
         raise TomogramError(f"{path}: only a volume with the axes z, y, x can be written, this is {data.shape}")
     if voxel_size_angstrom is not None and not (math.isfinite(voxel_size_angstrom) and voxel_size_angstrom > 0):
@@ -196,10 +208,12 @@ def _module(kind: Format) -> ModuleType:
     return import_module(f"cryosam.io.{kind}")
 
 
-def _format(path: Path) -> Format:
+def _format(path: PurePath) -> Format:
     suffixes = [s.lower() for s in path.suffixes]
     if suffixes and suffixes[-1] == ".gz" and _SUFFIXES.get("".join(suffixes[-2:-1])) == "mrc":
         return "mrc"
+    if split_hdf5(path) is not None:
+        return "hdf5"
     if suffixes and suffixes[-1] in _SUFFIXES:
         return _SUFFIXES[suffixes[-1]]
     if any(part.lower().endswith(".zarr") for part in path.parts):  # a level: x.zarr/1
@@ -209,28 +223,26 @@ def _format(path: Path) -> Format:
     )
 
 
-def _existing(path: AnyPath) -> Path:
-    existing = Path(path)
+def _existing(path: AnyPath) -> Path | RemotePath:
+    location = as_location(path)
+    if isinstance(location, RemotePath):
+        if _format(location) != "ome_zarr":
+            raise InputError(f"{location}: only OME-Zarr is read over the network; download the file")
+        return location
+    in_hdf5 = split_hdf5(location)
+    file = location if in_hdf5 is None else in_hdf5[0]
     try:
-        is_there, is_folder = existing.exists(), existing.is_dir()
+        is_there, is_folder = file.exists(), file.is_dir()
     except OSError as error:  # a folder above it may not be entered, or the name is too long
-        raise _unreadable(existing, error) from error
+        raise _unreadable(file, error) from error
     if not is_there:
-        raise InputNotFoundError(f"{existing}: no such file; check the path")
-    if is_folder and _format(existing) != "ome_zarr":
-        raise InputError(f"{existing}: a folder, not a file; give the volume's file")
-    return existing
+        raise InputNotFoundError(f"{file}: no such file; check the path")
+    if is_folder and not any(part.lower().endswith(".zarr") for part in file.parts):
+        return find_volume(file)
+    if is_folder and _format(file) != "ome_zarr":
+        raise InputError(f"{file}: a folder, not a file; give the volume's file")
+    return location
 
 
-def _unreadable(path: Path, error: OSError) -> InputError:
+def _unreadable(path: PurePath, error: OSError) -> InputError:
     return InputError(f"{path}: cannot be read: {error.strerror or error}")
-
-
-def _name(path: Path) -> str:
-    """The file's name without its endings; of a level, the name of its Zarr folder."""
-    for part in reversed(path.parts):
-        lower = part.lower()
-        for suffix in (".ome.zarr", *(f"{s}.gz" for s in _SUFFIXES), *_SUFFIXES):
-            if lower.endswith(suffix) and len(part) > len(suffix):
-                return part[: -len(suffix)]
-    return path.stem

@@ -4,24 +4,33 @@ from typing import Any
 
 from cryosam.ui.jobs import Job
 from cryosam.ui.state import Candidate, Click, State, View
-from cryosam.ui.viewed import ViewedTomogram
+from cryosam.ui.viewed import Grey, ViewedTomogram
 
-__all__ = ["describe_candidates", "describe_job", "describe_kinds", "describe_tomogram", "describe_views"]
+__all__ = [
+    "describe_candidates",
+    "describe_grey",
+    "describe_job",
+    "describe_kinds",
+    "describe_tomogram",
+    "describe_views",
+]
 
 Plain = dict[str, Any]
 
 
 def describe_tomogram(index: int, viewed: ViewedTomogram) -> Plain:
-    """What does not change while a tomogram is looked at."""
-    grey = viewed.grey
+    """What its header says; nothing of the voxels is read."""
     return {
         "id": index,
         "name": viewed.name,
         "shape": list(viewed.shape),
         "voxel_size_angstrom": viewed.voxel_size_angstrom,
-        "contrast": viewed.contrast,
-        "grey": {"low": grey.low, "high": grey.high, "histogram": grey.histogram},
     }
+
+
+def describe_grey(grey: Grey) -> Plain:
+    """How intensities become grey values."""
+    return {"low": grey.low, "high": grey.high, "histogram": grey.histogram}
 
 
 def describe_kinds(state: State) -> list[Plain]:
@@ -89,6 +98,7 @@ def _describe_candidate(candidate: Candidate) -> Plain:
         "point": list(candidate.point),
         "score": candidate.score,
         "verdict": candidate.verdict,
+        "is_oriented": candidate.rotation is not None,
         "n_voxels": mask.n_voxels,
         "box": [list(mask.origin), stops] if mask.data.size else None,
     }

@@ -4,12 +4,14 @@ import re
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
 
 import numpy as np
+from scipy.spatial.transform import Rotation
 
 from cryosam.errors import InputError, PointsFileError
 from cryosam.io import read_points
+from cryosam.io.point_files import POINT_FORMATS
 from cryosam.io.results import RunInfo, write_particles, write_segmentation
 from cryosam.masks import Segmentation
 from cryosam.prompts import PointPrompts
@@ -59,7 +61,7 @@ def write_tables(session: Session, tomogram: int, folder: Path) -> None:
 def import_points(
     session: Session, tomogram: int, kind_id: int, filename: str, content: bytes, *, are_clicks: bool
 ) -> int:
-    """Points of a CSV or STAR file as clicks, or as accepted particles, of a kind; their number.
+    """Points of a file of any format that is read, as clicks, or as accepted particles, of a kind; their number.
 
     Where the file names several kinds and one has this kind's name, only its points are taken.
 
@@ -82,9 +84,9 @@ def import_points(
         If one lies outside the tomogram.
     """
     viewed, kind = session.tomograms[tomogram], session.state.kind(kind_id)
-    ending = ".star" if filename.lower().endswith(".star") else ".csv" if filename.lower().endswith(".csv") else None
-    if ending is None:
-        raise PointsFileError(f"{filename}: unknown format of points; known are .csv and .star")
+    ending = PurePath(filename).suffix.lower()
+    if ending not in POINT_FORMATS:
+        raise PointsFileError(f"{filename}: unknown format of points; known are {' '.join(POINT_FORMATS)}")
     with tempfile.TemporaryDirectory(prefix="cryosam-") as folder:
         file = Path(folder, f"points{ending}")
         file.write_bytes(content)
@@ -126,7 +128,10 @@ def _shown(session: Session, tomogram: int) -> _Shown:
 
 
 def _segmentation(viewed: ViewedTomogram, view: View, name: str) -> Segmentation:
-    """What is shown of one kind; what was added or accepted by hand is certain."""
+    """What is shown of one kind; what was added by hand is certain.
+
+    Orientations are those of all, or left out: RELION has no sign for a particle without one.
+    """
     scored = [(1.0 if c.score is None else c.score, c) for c in view.shown]
     scored.sort(key=lambda pair: -pair[0])
     looked_at = [c for c in view.candidates if c.score is not None]
@@ -134,18 +139,26 @@ def _segmentation(viewed: ViewedTomogram, view: View, name: str) -> Segmentation
     if view.average is not None:
         doubtful = [1 - c.score for c in view.shown if c.verdict is None and c.score is not None]
         provenance["expected_false"] = round(float(sum(doubtful)), 2)
+    oriented = [c.rotation for _, c in scored if c.rotation is not None]
+    rotations, warnings = None, view.warnings
+    if view.average is not None and len(oriented) == len(scored):
+        rotations = Rotation.from_quat(oriented)
+    elif view.average is not None:
+        warnings += (f"no orientations were written, because {len(scored) - len(oriented)} of {len(scored)} have none",)
     return Segmentation(
         shape=viewed.shape,
         points=_points([c.point for _, c in scored]),
         scores=np.array([score for score, _ in scored], dtype=float),
         masks=tuple(c.mask for _, c in scored),
+        rotations=rotations,
+        score_map=view.score_map,
         candidate_points=_points([c.point for c in looked_at]),
         candidate_scores=np.array([c.score for c in looked_at], dtype=float),
         candidate_masks=tuple(c.mask for c in looked_at),
         threshold=view.threshold,
         average=view.average,
         prompt_masks=tuple(click.mask for click in view.clicks if click.is_positive),
-        warnings=view.warnings,
+        warnings=warnings,
         voxel_size_angstrom=viewed.voxel_size_angstrom,
         name=viewed.tomogram.name,
         provenance=provenance,

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 from scipy.spatial import cKDTree
+from scipy.spatial.transform import Rotation
 
 from cryosam.arrays import Points, Progress
 from cryosam.cache import FeatureCache
@@ -13,7 +14,7 @@ from cryosam.masks import Segmentation
 from cryosam.prompts import PointPrompts
 from cryosam.tomogram import Tomogram
 from cryosam.ui.masking import size_of
-from cryosam.ui.state import Candidate, Click, View, best_first
+from cryosam.ui.state import Candidate, Click, Quaternion, View, best_first
 
 __all__ = ["find", "with_found"]
 
@@ -96,6 +97,7 @@ def with_found(view: View, used: View, found: Segmentation, next_id: Callable[[]
         threshold=threshold,
         default_threshold=threshold,
         average=found.average,
+        score_map=found.score_map,
         searched=tuple(click.id for click in used.clicks),
         warnings=found.warnings,
         size=size,
@@ -110,8 +112,19 @@ def _prompts(clicks: tuple[Click, ...], name: str) -> PointPrompts:
 def _candidates(found: Segmentation, next_id: Callable[[], int]) -> list[Candidate]:
     """Everything that was looked at; the centres of what was accepted are the refined ones."""
     points = np.concatenate([found.points, found.candidate_points[len(found.points) :]])
-    rows = zip(points.tolist(), found.candidate_scores.tolist(), found.candidate_masks, strict=True)
-    return [Candidate(next_id(), (z, y, x), score, mask) for (z, y, x), score, mask in rows]
+    rotations: list[Quaternion | None] = (
+        [] if found.rotations is None else [_quaternion(each) for each in found.rotations]
+    )
+    rotations += [None] * (len(points) - len(rotations))
+    rows = zip(points.tolist(), found.candidate_scores.tolist(), found.candidate_masks, rotations, strict=True)
+    return [
+        Candidate(next_id(), (z, y, x), score, mask, rotation=rotation) for (z, y, x), score, mask, rotation in rows
+    ]
+
+
+def _quaternion(rotation: Rotation) -> Quaternion:
+    a, b, c, d = rotation.as_quat().tolist()
+    return a, b, c, d
 
 
 def _take_over(new: list[Candidate], old: Candidate, distance: float) -> None:
@@ -122,8 +135,8 @@ def _take_over(new: list[Candidate], old: Candidate, distance: float) -> None:
         if apart <= distance:
             i = free[int(nearest)]
             if old.is_moved:
-                new[i] = replace(new[i], point=old.point, mask=old.mask, is_moved=True)
+                new[i] = replace(new[i], point=old.point, mask=old.mask, is_moved=True)  # it lies as the new one does
             new[i] = replace(new[i], verdict=old.verdict)
             return
     if old.verdict == "accepted":
-        new.append(replace(old, score=None))
+        new.append(replace(old, score=None, rotation=None))  # that was to another average

@@ -12,7 +12,9 @@ from cryosam.ui.storage import Saved, Store
 __all__ = ["History", "Listener"]
 
 Listener = Callable[[str, dict[str, Any]], None]
-"""Called from any thread with ``session`` (its revision), ``job`` (how far it is) or ``done`` (and why it failed)."""
+"""Called from any thread with an event and its content: ``session`` (its revision), ``job`` (how far it is), ``so_far``
+(places that look like a kind), ``note`` (a sentence for the user), ``done`` (and why it failed) or ``farewell``.
+"""
 
 _MOST_UNDONE = 200
 

@@ -78,7 +78,7 @@ class Worker:
         """
         with self._lock:
             if self._job is not None:
-                raise ConflictError("a search is running: wait for its end, or cancel it")
+                raise ConflictError("other work is under way: wait for its end, or cancel it")
             self._job = job
             self._thread = threading.Thread(target=self._run, args=(work,), daemon=True, name="job")
         self._on_progress(job)
@@ -94,7 +94,7 @@ class Worker:
         """
         with self._lock:
             if self._job is None or self._job.id != job_id:
-                raise UnknownItemError("this search has ended already")
+                raise UnknownItemError("this has ended already")
             self._job = replace(self._job, state="cancelling")
             job = self._job
         self._on_progress(job)
@@ -115,12 +115,12 @@ class Worker:
         except _Cancelled:
             pass
         except MemoryError:
-            error = "There was not enough memory for the search; bin or crop the tomogram."
+            error = "There was not enough memory; bin or crop the tomogram."
         except CryosamError as failure:
             error = str(failure)
         except Exception as failure:  # the page must hear of every end
-            _log.exception("the search failed")
-            error = f"The search failed: {str(failure) or type(failure).__name__}. The server's window says more."
+            _log.exception("a job failed")
+            error = f"It failed: {str(failure) or type(failure).__name__}. The server's window says more."
         with self._lock:
             job, self._job = self._job, None
         if job is not None:

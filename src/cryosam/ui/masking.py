@@ -9,12 +9,14 @@ import numpy as np
 from cryosam.config import Config
 from cryosam.masks import InstanceMask, Segmentation
 from cryosam.prompts import PointPrompts
+from cryosam.tomogram import Tomogram
 from cryosam.ui.state import Point, Size
 from cryosam.ui.viewed import ViewedTomogram
 
-__all__ = ["Masked", "mask_at", "size_of"]
+__all__ = ["Masked", "mask_at", "size_of", "warm_up"]
 
 _HALF = 64  # voxels around a click that are looked at
+_REHEARSED = 40  # voxels, edge of the volume of a rehearsal
 _ELONGATED = 2.5  # diameters: a mask that reaches farther is no ball, and its volume does not bound another's
 
 
@@ -57,7 +59,7 @@ def mask_at(viewed: ViewedTomogram, point: Point, config: Config, size: Size | N
     at = np.array([point])
     PointPrompts(at).validate(viewed.shape)
     start = [max(0, round(c) - _HALF) for c in point]
-    crop = viewed.tomogram.data[tuple(slice(s, round(c) + _HALF + 1) for s, c in zip(start, point, strict=True))]
+    crop = viewed.read()[tuple(slice(s, round(c) + _HALF + 1) for s, c in zip(start, point, strict=True))]
     low, high = viewed.grey.limits
     settings = replace(config, diameter_angstrom=None).override(tomogram__percentiles=(0.0, 100.0))
     if size is not None and size.smoothing is not None:
@@ -83,6 +85,17 @@ def size_of(found: Segmentation) -> Size | None:
         return None
     is_round = all(max(mask.data.shape) <= _ELONGATED * float(diameter) for mask in seen)
     return Size(float(diameter), None if smoothing is None or not is_round else float(smoothing))
+
+
+def warm_up(config: Config) -> None:
+    """Make a mask of nothing in particular, so that the first one that matters need not import and load anything."""
+    from cryosam import segmentation
+
+    volume = np.random.default_rng(0).normal(0, 0.1, (_REHEARSED,) * 3).astype(np.float32)
+    middle = _REHEARSED // 2
+    volume[middle - 4 : middle + 4, middle - 4 : middle + 4, middle - 4 : middle + 4] += 1
+    with _one_thread():
+        segmentation.segment_prompts(Tomogram(volume), PointPrompts(np.full((1, 3), float(middle))), config)
 
 
 @contextmanager

@@ -13,13 +13,14 @@ from cryosam.arrays import Points, Progress
 from cryosam.cache import FeatureCache
 from cryosam.config import Config
 from cryosam.errors import InputError, PromptError, UnknownItemError
-from cryosam.masks import InstanceMask
+from cryosam.masks import InstanceMask, Segmentation
 from cryosam.prompts import PointPrompts
 from cryosam.ui import description
+from cryosam.ui.filling import fill_masks, with_masks, without_mask
 from cryosam.ui.finding import find, with_found
 from cryosam.ui.history import History, Listener
 from cryosam.ui.jobs import Job, Worker
-from cryosam.ui.masking import Masked, mask_at
+from cryosam.ui.masking import Masked, mask_at, warm_up
 from cryosam.ui.state import Candidate, Click, Kind, Point, Size, State, Verdict, View, best_first
 from cryosam.ui.storage import Store
 from cryosam.ui.viewed import Gallery
@@ -96,10 +97,15 @@ class Session:
         return self._history.subscribe(listener)
 
     def warm_up(self) -> None:
-        """Get the first tomogram ready, then import what masks need, which takes seconds, before a click needs it."""
+        """Get the first tomogram ready, then what masks need, which takes seconds, before a click needs it."""
         self.tomograms.prepare(0)
-        for name in ("cryosam.segmentation", "skimage.measure"):
-            import_module(name)
+        import_module("skimage.measure")
+        with self._masking:
+            warm_up(self.config)
+
+    def say_farewell(self) -> None:
+        """Tell all listeners that nothing more will come, so that they do not keep the end waiting."""
+        self._history.tell("farewell", {})
 
     def close(self) -> None:
         """End what is running, and save."""
@@ -218,8 +224,55 @@ class Session:
         self._worker.start(job, work)
         return job.id
 
+    def add_found(self, tomogram: int, kind_id: int, prompts: PointPrompts, found: Segmentation) -> None:
+        """Take what was found elsewhere, from these clicks, as if a search of the session had found it."""
+        masks = iter(found.prompt_masks)
+        clicks = tuple(
+            Click(self._history.next_id(), (z, y, x), bool(positive), next(masks) if positive else InstanceMask.empty())
+            for (z, y, x), positive in zip(prompts.points.tolist(), np.asarray(prompts.is_positive), strict=True)
+        )
+        used = View(clicks=clicks)
+        settled = with_found(used, used, found, self._history.next_id)
+        self._change_view(tomogram, kind_id, lambda _: settled, None)
+
+    def segment(self, tomogram: int, kind_id: int) -> int:
+        """Begin to make the masks of what is shown of a kind and has none; the number of the job.
+
+        What was made before it was cancelled is kept.
+
+        Raises
+        ------
+        InputError
+            If everything shown has a mask.
+        ConflictError
+            If a search is running.
+        """
+        viewed, view = self.tomograms[tomogram], self.state.view(tomogram, kind_id)
+        bare = without_mask(view)
+        if not bare:
+            raise InputError("everything shown of this kind has a mask already")
+        job = Job(self._history.next_id(), tomogram, kind_id)
+
+        def look(point: Point, config: Config, size: Size | None) -> Masked:
+            return self._mask(tomogram, point, size, config)
+
+        def work(progress: Progress) -> None:
+            made: list[Masked] = []
+            try:
+                points = [candidate.point for candidate in bare]
+                for masked in fill_masks(viewed.tomogram, points, self.config, view.size, look, progress):
+                    made.append(masked)  # noqa: PERF402  # what was made outlives an exception
+            finally:
+                self._keep_masks(tomogram, kind_id, list(zip(bare, made, strict=False)))
+            n_empty = sum(masked.mask.n_voxels == 0 for masked in made)
+            if n_empty:
+                self._history.tell("note", {"text": f"Nothing was segmented at {n_empty} of {len(made)} points."})
+
+        self._worker.start(job, work)
+        return job.id
+
     def cancel(self, job_id: int) -> None:
-        """Ask a search to end."""
+        """Ask a search, or the making of masks, to end."""
         self._worker.cancel(job_id)
 
     # ---------------------------------------------------------------------------------------------------- candidates
@@ -251,14 +304,17 @@ class Session:
     def move_candidate(
         self, tomogram: int, kind_id: int, candidate_id: int, point: Point, *, expected: int | None = None
     ) -> None:
-        """Put a candidate elsewhere, where it gets another mask."""
+        """Put a candidate elsewhere, where it gets another mask; far away it is another particle and lies otherwise."""
         view = self.state.view(tomogram, kind_id)
         view.candidate(candidate_id)
         self._history.require_current(("candidate", candidate_id), expected)
         mask = self._mask(tomogram, point, view.size).mask
 
         def change(view: View) -> View:
-            return view.with_candidate(replace(view.candidate(candidate_id), point=point, mask=mask, is_moved=True))
+            old = view.candidate(candidate_id)
+            is_same = view.size is not None and np.linalg.norm(np.subtract(point, old.point)) <= view.size.diameter / 2
+            rotation = old.rotation if is_same else None
+            return view.with_candidate(replace(old, point=point, mask=mask, is_moved=True, rotation=rotation))
 
         self._change_view(tomogram, kind_id, change, ("candidate", candidate_id), expected)
 
@@ -285,9 +341,9 @@ class Session:
         """Make the change again that was taken back last."""
         self._history.redo()
 
-    def _mask(self, tomogram: int, point: Point, size: Size | None) -> Masked:
+    def _mask(self, tomogram: int, point: Point, size: Size | None, config: Config | None = None) -> Masked:
         with self._masking:
-            return mask_at(self.tomograms[tomogram], point, self.config, size)
+            return mask_at(self.tomograms[tomogram], point, config or self.config, size)
 
     def _change_view(
         self,
@@ -303,6 +359,15 @@ class Session:
             return state.with_view(tomogram, kind_id, change(state.view(tomogram, kind_id)))
 
         self._history.change(change_state, key, expected)
+
+    def _keep_masks(self, tomogram: int, kind_id: int, made: Sequence[tuple[Candidate, Masked]]) -> None:
+        def change(state: State) -> State:
+            if not any(kind.id == kind_id for kind in state.kinds):  # it may have been removed meanwhile
+                return state
+            return state.with_view(tomogram, kind_id, with_masks(state.view(tomogram, kind_id), made))
+
+        if any(masked.mask.n_voxels for _, masked in made):
+            self._history.change(change, None)
 
     def _end_job(self, job: Job, error: str | None) -> None:
         self._history.tell("done", {"job": job.id, "error": error})

@@ -7,12 +7,15 @@ from types import MappingProxyType
 from typing import Literal
 
 from cryosam.errors import InputError, UnknownItemError
-from cryosam.masks import Average, InstanceMask
+from cryosam.masks import Average, InstanceMask, ScoreMap
 
-__all__ = ["Candidate", "Click", "Kind", "Point", "Size", "State", "Verdict", "View", "best_first"]
+__all__ = ["Candidate", "Click", "Kind", "Point", "Quaternion", "Size", "State", "Verdict", "View", "best_first"]
 
 Point = tuple[float, float, float]
 """z, y, x in voxels; an integer is a voxel centre."""
+
+Quaternion = tuple[float, float, float, float]
+"""A rotation: the axis times the sine of half the angle along z, y, x, then the cosine of half the angle."""
 
 Verdict = Literal["accepted", "rejected"]
 
@@ -109,6 +112,8 @@ class Candidate:
         What the user said of it, or None.
     is_moved
         Whether its place was set by hand.
+    rotation
+        That turns the kind's average, about its centre, to lie as the particle does; None where that is not known.
     """
 
     id: int
@@ -117,6 +122,7 @@ class Candidate:
     mask: InstanceMask
     verdict: Verdict | None = None
     is_moved: bool = False
+    rotation: Quaternion | None = None
 
     def is_shown(self, threshold: float) -> bool:
         """Whether it counts as found: accepted by hand, or not judged and with enough score."""
@@ -139,6 +145,8 @@ class View:
         That the search proposed.
     average
         Of the particles found, or None; with it, scores are probabilities.
+    score_map
+        How like the kind each cell of the tomogram is, from the last search; None if there was none.
     searched
         Identifiers of the clicks that the last search used; None if there was none.
     warnings
@@ -152,6 +160,7 @@ class View:
     threshold: float = 0.5
     default_threshold: float = 0.5
     average: Average | None = None
+    score_map: ScoreMap | None = None
     searched: tuple[int, ...] | None = None
     warnings: tuple[str, ...] = ()
     size: Size | None = None

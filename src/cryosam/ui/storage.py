@@ -1,4 +1,7 @@
-"""A session on disk: one file that is whole or not there, and that is believed only where it makes sense."""
+"""A session on disk: a file that is whole or not there, and that is believed only where it makes sense.
+
+Score maps lie beside it, each in a file of its own.
+"""
 
 import hashlib
 import io
@@ -7,8 +10,8 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import IO, Any
@@ -18,12 +21,13 @@ import numpy as np
 from cryosam.errors import ConflictError, CryosamError
 from cryosam.io import atomic_path
 from cryosam.masks import Average, InstanceMask
-from cryosam.ui.state import Candidate, Click, Kind, Size, State, View
+from cryosam.ui.maps import MapFolder
+from cryosam.ui.state import Candidate, Click, Kind, Quaternion, Size, State, View
 from cryosam.ui.viewed import ViewedTomogram
 
 __all__ = ["Saved", "Store", "state_folder"]
 
-_FORMAT = 1
+_FORMAT = 2
 _NAME = "session.npz"
 
 _log = logging.getLogger(__name__)
@@ -72,12 +76,17 @@ class Store:
         self._thread = threading.Thread(target=self._write_on, daemon=True, name="saving")
         folder.mkdir(parents=True, exist_ok=True)
         self._lock = _lock(folder)
+        self._maps = MapFolder(folder)
         self._thread.start()
 
     @classmethod
-    def for_tomograms(cls, tomograms: Sequence[ViewedTomogram], root: Path | None = None) -> "Store":
-        """The store of these tomograms among those of the user."""
-        name = hashlib.sha256("".join(viewed.fingerprint for viewed in tomograms).encode()).hexdigest()[:16]
+    def for_tomograms(
+        cls, tomograms: Sequence[ViewedTomogram], root: Path | None = None, results: Sequence[Path] = ()
+    ) -> "Store":
+        """The store of these tomograms, with these results to begin with, among those of the user."""
+        parts = [viewed.fingerprint for viewed in tomograms]
+        parts += [hashlib.sha256(_content(folder / "run.json")).hexdigest() for folder in results]
+        name = hashlib.sha256("".join(parts).encode()).hexdigest()[:16]
         return cls((root or state_folder()) / name, tomograms)
 
     def load(self) -> Saved | None:
@@ -85,7 +94,7 @@ class Store:
         if not self.path.exists():
             return None
         try:
-            return _decode(self.path.read_bytes(), self._fingerprints, self._shapes)
+            return _decode(self.path.read_bytes(), self._fingerprints, self._shapes, self._maps)
         except Exception as error:  # whatever is wrong with it, it is not to be used
             aside = self.path.with_name(f"set-aside-{time.strftime('%Y%m%d-%H%M%S')}-{_NAME}")
             self.path.replace(aside)
@@ -116,10 +125,20 @@ class Store:
             if saved is None:
                 return
             try:
-                with atomic_path(self.path) as temporary:
-                    temporary.write_bytes(_encode(saved, self._fingerprints))
+                self._write(saved)
             except CryosamError as error:
                 _log.warning("the session could not be saved: %s", error)
+
+    def _write(self, saved: Saved) -> None:
+        views = saved.state.views.items()
+        maps = {key: self._maps.write(view.score_map) for key, view in views if view.score_map is not None}
+        with atomic_path(self.path) as temporary:
+            temporary.write_bytes(_encode(saved, self._fingerprints, maps))
+        self._maps.keep_only(maps.values())
+
+
+def _content(file: Path) -> bytes:
+    return file.read_bytes() if file.is_file() else b""
 
 
 def _lock(folder: Path) -> IO[bytes] | None:
@@ -141,8 +160,8 @@ def _lock(folder: Path) -> IO[bytes] | None:
     return file
 
 
-def _encode(saved: Saved, fingerprints: Sequence[str]) -> bytes:
-    """JSON, and beside it the masks' voxels as bits and the averages."""
+def _encode(saved: Saved, fingerprints: Sequence[str], maps: Mapping[tuple[int, int], str]) -> bytes:
+    """JSON with the names of the score maps, and beside it the masks' voxels as bits and the averages."""
     masks: list[InstanceMask] = []
     arrays: dict[str, np.ndarray] = {}
 
@@ -152,7 +171,7 @@ def _encode(saved: Saved, fingerprints: Sequence[str]) -> bytes:
 
     views = []
     for (tomogram, kind), view in saved.state.views.items():
-        plain = _plain_view(view, place)
+        plain = _plain_view(view, place) | {"score_map": maps.get((tomogram, kind))}
         if view.average is not None:
             plain["average_step"] = view.average.step
             arrays[f"average-{tomogram}-{kind}"] = view.average.data
@@ -175,7 +194,9 @@ def _encode(saved: Saved, fingerprints: Sequence[str]) -> bytes:
 def _plain_view(view: View, place: Callable[[InstanceMask], list[list[int]]]) -> dict[str, Any]:
     return {
         "clicks": [[c.id, c.point, c.is_positive, c.message, place(c.mask)] for c in view.clicks],
-        "candidates": [[c.id, c.point, c.score, c.verdict, c.is_moved, place(c.mask)] for c in view.candidates],
+        "candidates": [
+            [c.id, c.point, c.score, c.verdict, c.is_moved, c.rotation, place(c.mask)] for c in view.candidates
+        ],
         "threshold": view.threshold,
         "default_threshold": view.default_threshold,
         "searched": view.searched,
@@ -184,7 +205,9 @@ def _plain_view(view: View, place: Callable[[InstanceMask], list[list[int]]]) ->
     }
 
 
-def _decode(content: bytes, fingerprints: Sequence[str], shapes: Sequence[tuple[int, int, int]]) -> Saved:
+def _decode(
+    content: bytes, fingerprints: Sequence[str], shapes: Sequence[tuple[int, int, int]], maps: MapFolder
+) -> Saved:
     """Inverse of `_encode`; anything that does not fit is an error."""
     with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
         plain = json.loads(arrays["content"].tobytes())
@@ -210,7 +233,10 @@ def _decode(content: bytes, fingerprints: Sequence[str], shapes: Sequence[tuple[
             average = None
             if "average_step" in each:
                 average = Average(arrays[f"average-{tomogram}-{kind}"], float(each["average_step"]))
-            views[tomogram, kind] = _view(each, average, lambda box, shape=shape: taken(box, shape))
+            view = _view(each, average, lambda box, shape=shape: taken(box, shape))
+            if each["score_map"] is not None:
+                view = replace(view, score_map=maps.read(str(each["score_map"])))
+            views[tomogram, kind] = view
     kinds = tuple(Kind(int(i), str(name), str(colour)) for i, name, colour in plain["kinds"])
     if not {kind for _, kind in views} <= {kind.id for kind in kinds}:
         raise ValueError("it has candidates of a kind that it does not name")
@@ -223,11 +249,12 @@ def _view(plain: dict[str, Any], average: Average | None, taken: Callable[..., I
         Click(int(i), _point(p), bool(positive), taken(box), said) for i, p, positive, said, box in plain["clicks"]
     ]
     candidates = []
-    for i, point, score, verdict, is_moved, box in plain["candidates"]:
+    for i, point, score, verdict, is_moved, rotation, box in plain["candidates"]:
         if verdict not in (None, "accepted", "rejected"):
             raise ValueError(f"{verdict!r} is no verdict")
         known = None if score is None else float(score)
-        candidates.append(Candidate(int(i), _point(point), known, taken(box), verdict, bool(is_moved)))
+        lies = None if rotation is None else _quaternion(rotation)
+        candidates.append(Candidate(int(i), _point(point), known, taken(box), verdict, bool(is_moved), lies))
     searched = plain["searched"]
     return View(
         clicks=tuple(clicks),
@@ -243,6 +270,13 @@ def _view(plain: dict[str, Any], average: Average | None, taken: Callable[..., I
 
 def _size(diameter: float, smoothing: float | None) -> Size:
     return Size(float(diameter), None if smoothing is None else float(smoothing))
+
+
+def _quaternion(values: Sequence[float]) -> Quaternion:
+    a, b, c, d = (float(v) for v in values)
+    if not abs(a * a + b * b + c * c + d * d - 1) < 1e-6:
+        raise ValueError(f"{values} is no rotation")
+    return a, b, c, d
 
 
 def _point(values: Sequence[float]) -> tuple[float, float, float]:

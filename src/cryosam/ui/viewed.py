@@ -1,6 +1,7 @@
 """A tomogram as a page shows it: grey values of any slice at once, however large the file."""
 
 import hashlib
+import logging
 import threading
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
@@ -9,25 +10,27 @@ from functools import cached_property
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Float, Float32, Num, UInt8
+from jaxtyping import Float, Float32, Num
 from scipy import ndimage
 
 from cryosam.arrays import AnyVolume, Plane
 from cryosam.errors import TomogramError, UnknownItemError
 from cryosam.geometry import AXIS
 from cryosam.io import VolumeInfo, read_info, read_tomogram, read_volume
-from cryosam.tomogram import Contrast, Tomogram, detect_contrast
+from cryosam.tomogram import Tomogram
+from cryosam.ui.copies import Bytes, Copy, DiskCopy, MemoryCopy
 
 __all__ = ["Gallery", "Grey", "ViewedTomogram"]
-
-Bytes = UInt8[np.ndarray, "h w"]
 
 _SHOWN = (0.5, 99.5)  # percentiles shown as black and white
 _CORE = (0.05, 99.95)  # percentiles that a run maps to 0 and 1, see `cryosam.config.TomogramConfig`
 _SECTIONS, _BLOCKS, _ROWS = 12, 4, 16  # of the sample: this many sections, blocks of rows in each, rows in each block
-_HINT = (24, 192, 192)  # voxels in the tomogram's middle that tell the contrast
-_BUDGET = 768 * 2**20  # bytes of all copies
+_BUDGET = 768 * 2**20  # bytes of all copies in memory
+_DISK_BUDGET = 64 * 2**30  # bytes of all copies on disk
+_MAPPED = 32  # sections that are read before their pages are given back
 _PIECE = 65536  # bytes of a file's start, middle and end that tell it from another
+
+_log = logging.getLogger(__name__)
 
 
 class Grey:
@@ -78,8 +81,9 @@ class Grey:
 class ViewedTomogram:
     """A tomogram to be looked at; nothing of its file is read before it is needed.
 
-    Slices of plane z come from the memory-mapped file. Those of y and x would touch all of a large file, so a copy with
-    one byte a voxel is made in a thread of its own as soon as the first slice is asked for, see `Gallery`.
+    Slices of plane z can come from the file. Those of y and x would touch all of a large one, so a copy with one byte a
+    voxel is made in a thread of its own as soon as the first slice is asked for, see `Gallery`. Each reading maps the
+    file anew, so that no page of it stays in memory.
 
     Parameters
     ----------
@@ -118,9 +122,9 @@ class ViewedTomogram:
         self.shape = self.info.shape
         self.voxel_size_angstrom = voxel_size_angstrom or self.info.voxel_size_angstrom
         self._lock = threading.Lock()
-        self._copy: UInt8[np.ndarray, "z y x"] | None = None
+        self._copy: Copy | None = None
         self._thread: threading.Thread | None = None
-        self._is_dropped = False
+        self._is_dropped = self._is_impossible = False
 
     def set_voxel_size(self, voxel_size_angstrom: float) -> None:
         """Say how large a voxel is, in the place of what is known so far."""
@@ -132,19 +136,15 @@ class ViewedTomogram:
         """The voxels, memory-mapped where the format allows it."""
         return read_tomogram(self.path, self.voxel_size_angstrom)
 
+    def read(self) -> AnyVolume:
+        """The voxels, memory-mapped anew where the format allows it: what is read leaves memory with the map."""
+        data = self.tomogram.data
+        return read_volume(self.path) if isinstance(data, np.memmap) else data
+
     @cached_property
     def grey(self) -> Grey:
         """How it is shown."""
-        return Grey(_sample(self.tomogram.data))
-
-    @cached_property
-    def contrast(self) -> Contrast | None:
-        """Whether protein looks dark or bright in the middle; None where it cannot be told."""
-        ranges = (slice(max(0, (n - m) // 2), (n + m) // 2) for n, m in zip(self.shape, _HINT, strict=True))
-        middle = np.asarray(self.tomogram.data[tuple(ranges)])
-        if not np.isfinite(middle).all() or np.ptp(middle) == 0:
-            return None
-        return detect_contrast(Tomogram(middle), np.zeros((0, 3)))
+        return Grey(_sample(self.read()))
 
     @cached_property
     def fingerprint(self) -> str:
@@ -190,12 +190,13 @@ class ViewedTomogram:
         image = ndimage.gaussian_filter(total, smooth) if smooth else total
         return np.round(image).astype(np.uint8)
 
-    def start_copy(self) -> None:
+    def start_copy(self, *, on_disk: bool) -> None:
         """Make the copy of one byte a voxel in the background, unless it is there or being made."""
         with self._lock:
             self._is_dropped = False
-            if self._copy is None and self._thread is None:
-                self._thread = threading.Thread(target=self._make_copy, daemon=True, name=f"copy of {self.name}")
+            if self._copy is None and self._thread is None and not self._is_impossible:
+                name = f"copy of {self.name}"
+                self._thread = threading.Thread(target=self._make_copy, args=(on_disk,), daemon=True, name=name)
                 self._thread.start()
 
     def await_copy(self) -> None:
@@ -205,49 +206,63 @@ class ViewedTomogram:
             thread.join()
 
     def drop_copy(self) -> None:
-        """Give the copy's memory back."""
+        """Give the copy's room back."""
         with self._lock:
             self._copy, self._is_dropped = None, True
 
     def _slice(self, plane: Plane, index: int) -> Bytes:
-        if self._copy is None and plane == "x":
-            self.await_copy()  # it reads the file once; reading every row for one column would take as long
         copy = self._copy
         if copy is not None:
-            return np.ascontiguousarray(np.take(copy, index, axis=AXIS[plane]))
-        return self.grey.to_bytes(np.take(self.tomogram.data, index, axis=AXIS[plane]))
+            return copy.slice(plane, index)
+        if plane == "z":
+            return self.grey.to_bytes(np.asarray(self.read()[index]))
+        # Until the copy is there. A slice of plane x touches all of the file, which must not be in memory at once.
+        starts = range(0, self.shape[0], _MAPPED)
+        parts = [np.take(self.read()[z : z + _MAPPED], index, axis=AXIS[plane]) for z in starts]
+        return self.grey.to_bytes(np.concatenate(parts))
 
-    def _make_copy(self) -> None:
-        data: AnyVolume = self.tomogram.data
-        if isinstance(data, np.memmap):
-            data = read_volume(self.path)  # a map of its own: its pages leave memory with it
-        copy = np.empty(self.shape, dtype=np.uint8)
-        scratch = np.empty(self.shape[1:], dtype=np.float32)
-        for z in range(self.shape[0]):
-            if self._is_dropped:
-                break
-            copy[z] = self.grey.to_bytes(data[z], scratch)
+    def _make_copy(self, on_disk: bool) -> None:
+        copy: Copy | None = None
+        try:
+            copy = DiskCopy(self.shape) if on_disk else MemoryCopy(self.shape)
+            self._fill(copy)
+        except OSError as error:
+            _log.warning("no copy of %s can be made, so its slices along x are slow: %s", self.name, error)
+            copy, self._is_impossible = None, True
         with self._lock:
             self._thread = None
             if not self._is_dropped:
                 self._copy = copy
 
+    def _fill(self, copy: Copy) -> None:
+        scratch = np.empty(self.shape[1:], dtype=np.float32)
+        data = self.read()
+        for z in range(self.shape[0]):
+            if self._is_dropped:
+                return
+            if z % _MAPPED == 0:
+                data = self.read()
+            copy.write(z, self.grey.to_bytes(data[z], scratch))
+
 
 class Gallery:
-    """The tomograms of a session, of which those looked at last keep a copy in memory.
+    """The tomograms of a session, of which those looked at last keep a copy: in memory, or a large one on disk.
 
     Parameters
     ----------
     tomograms
         In the order in which they are shown.
-    budget
-        Bytes of all copies; one that alone is larger is never made, and its slices are read from the file.
+    budget, disk_budget
+        Bytes of all copies in memory, and of all on disk. What alone is larger than the first is copied to disk; what
+        is larger than the second is not copied, and its slices are read from the file.
     """
 
-    def __init__(self, tomograms: Sequence[ViewedTomogram], budget: int = _BUDGET) -> None:
+    def __init__(
+        self, tomograms: Sequence[ViewedTomogram], budget: int = _BUDGET, disk_budget: int = _DISK_BUDGET
+    ) -> None:
         self._tomograms = list(tomograms)
-        self._budget = budget
-        self._recent: OrderedDict[int, int] = OrderedDict()
+        self._budgets = {False: budget, True: disk_budget}
+        self._recent: dict[bool, OrderedDict[int, int]] = {False: OrderedDict(), True: OrderedDict()}
         self._lock = threading.Lock()
 
     def __len__(self) -> int:
@@ -265,7 +280,7 @@ class Gallery:
         """Get a tomogram ready to be looked at, as far as that takes time; wait for its copy."""
         viewed = self[index]
         self._require_copy(index)
-        _ = viewed.grey, viewed.contrast
+        _ = viewed.grey
         viewed.await_copy()
 
     def pixels(self, index: int, plane: Plane, at: int, *, slab: int = 1, smooth: float = 0.0) -> Bytes:
@@ -277,15 +292,17 @@ class Gallery:
     def _require_copy(self, index: int) -> None:
         viewed = self[index]
         n_bytes = int(np.prod(viewed.shape, dtype=np.int64))
-        if n_bytes > self._budget:
+        on_disk = n_bytes > self._budgets[False]
+        budget, recent = self._budgets[on_disk], self._recent[on_disk]
+        if n_bytes > budget:
             return
         with self._lock:
-            self._recent[index] = n_bytes
-            self._recent.move_to_end(index)
-            while sum(self._recent.values()) > self._budget:
-                oldest, _ = self._recent.popitem(last=False)
+            recent[index] = n_bytes
+            recent.move_to_end(index)
+            while sum(recent.values()) > budget:
+                oldest, _ = recent.popitem(last=False)
                 self._tomograms[oldest].drop_copy()
-        viewed.start_copy()
+        viewed.start_copy(on_disk=on_disk)
 
 
 def _sample(data: AnyVolume) -> Float[np.ndarray, " n"]:

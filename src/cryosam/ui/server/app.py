@@ -15,7 +15,7 @@ from starlette.staticfiles import StaticFiles
 
 from cryosam.arrays import Plane
 from cryosam.errors import ConflictError, CryosamError, UnknownItemError
-from cryosam.ui.description import describe_candidates
+from cryosam.ui.description import describe_candidates, describe_grey
 from cryosam.ui.exchange import import_points, write_all, write_tables
 from cryosam.ui.server import bodies, events, images
 from cryosam.ui.server.guard import Guard
@@ -30,6 +30,7 @@ _MOST_UPLOADED = 64 * 2**20  # bytes of a file of points
 _BINARY = "application/octet-stream"
 
 Slab = Annotated[int, Query(ge=1, le=101)]
+Voxel = Annotated[float, Query(allow_inf_nan=False)]
 Smooth = Annotated[float, Query(ge=0, le=4)]
 
 
@@ -55,6 +56,7 @@ def make_app(
     _add_errors(app)
     _add_looking(app, session)
     _add_clicking(app, session)
+    _add_jobs(app, session)
     _add_judging(app, session)
     _add_exchange(app, session, command)
     if (static / "index.html").is_file():
@@ -73,6 +75,10 @@ def _add_looking(app: FastAPI, session: Session) -> None:
     async def tell() -> StreamingResponse:
         return StreamingResponse(events.stream(session), media_type="text/event-stream")
 
+    @app.get("/api/tomograms/{t}/grey")
+    def grey(t: int) -> dict[str, Any]:
+        return describe_grey(session.tomograms[t].grey)
+
     @app.get("/api/tomograms/{t}/slice/{plane}/{index}")
     def pixels(t: int, plane: Plane, index: int, slab: Slab = 1, smooth: Smooth = 0.0) -> Response:
         image = session.tomograms.pixels(t, plane, index, slab=slab, smooth=smooth)
@@ -90,17 +96,11 @@ def _add_looking(app: FastAPI, session: Session) -> None:
         revision = session.revision
         return {"revision": revision, "kinds": describe_candidates(session.state, session.number(t))}
 
-    @app.get("/api/tomograms/{t}/thumbnail/{kind}/{candidate}")
-    def thumbnail(t: int, kind: int, candidate: int) -> Response:
-        view = session.state.view(session.number(t), kind)
-        diameter = None if view.size is None else view.size.diameter
-        picture = images.encode_thumbnail(session.tomograms, t, view.candidate(candidate).point, diameter)
+    @app.get("/api/tomograms/{t}/thumbnail/{kind}")
+    def thumbnail(t: int, kind: int, z: Voxel, y: Voxel, x: Voxel) -> Response:
+        size = session.state.view(session.number(t), kind).size
+        picture = images.encode_thumbnail(session.tomograms, t, (z, y, x), None if size is None else size.diameter)
         return Response(picture, media_type="image/png")
-
-    @app.get("/api/tomograms/{t}/mesh/{kind}/{candidate}")
-    def mesh(t: int, kind: int, candidate: int) -> Response:
-        mask = session.state.view(session.number(t), kind).candidate(candidate).mask
-        return Response(images.encode_mesh(mask), media_type=_BINARY)
 
     @app.get("/api/tomograms/{t}/meshes/{kind}")
     def meshes(t: int, kind: int, min_score: float = 0.0) -> Response:
@@ -133,15 +133,6 @@ def _add_clicking(app: FastAPI, session: Session) -> None:
         session.remove_click(t, click, expected=expected_revision)
         return _changed(session)
 
-    @app.post("/api/tomograms/{t}/find")
-    def find(t: int, body: bodies.Search) -> dict[str, int]:
-        return _changed(session, job=session.find(t, body.kinds, body.diameter_angstrom))
-
-    @app.post("/api/jobs/{job}/cancel")
-    def cancel(job: int) -> dict[str, int]:
-        session.cancel(job)
-        return _changed(session)
-
     @app.post("/api/undo")
     def undo() -> dict[str, int]:
         session.undo()
@@ -150,6 +141,21 @@ def _add_clicking(app: FastAPI, session: Session) -> None:
     @app.post("/api/redo")
     def redo() -> dict[str, int]:
         session.redo()
+        return _changed(session)
+
+
+def _add_jobs(app: FastAPI, session: Session) -> None:
+    @app.post("/api/tomograms/{t}/find")
+    def find(t: int, body: bodies.Search) -> dict[str, int]:
+        return _changed(session, job=session.find(t, body.kinds, body.diameter_angstrom))
+
+    @app.post("/api/tomograms/{t}/kinds/{kind}/segment")
+    def segment(t: int, kind: int) -> dict[str, int]:
+        return _changed(session, job=session.segment(t, kind))
+
+    @app.post("/api/jobs/{job}/cancel")
+    def cancel(job: int) -> dict[str, int]:
+        session.cancel(job)
         return _changed(session)
 
 

@@ -13,11 +13,11 @@ _HEARTBEAT = 15.0  # seconds; a connection that is gone is noticed when somethin
 
 
 async def stream(session: Session) -> AsyncIterator[str]:
-    """Events until the listener goes; a session that has a job under way tells of it at once."""
-    loop, queue = asyncio.get_running_loop(), asyncio.Queue[str]()
+    """Events until the listener goes, or the session says its farewell."""
+    loop, queue = asyncio.get_running_loop(), asyncio.Queue[str | None]()
 
     def listen(event: str, content: dict[str, Any]) -> None:
-        text = _format(event, content)
+        text = None if event == "farewell" else _format(event, content)
         if not loop.is_closed():
             loop.call_soon_threadsafe(queue.put_nowait, text)
 
@@ -26,7 +26,10 @@ async def stream(session: Session) -> AsyncIterator[str]:
         yield _format("session", {"revision": session.revision})
         while True:
             try:
-                yield await asyncio.wait_for(queue.get(), _HEARTBEAT)
+                text = await asyncio.wait_for(queue.get(), _HEARTBEAT)
+                if text is None:
+                    return
+                yield text
             except TimeoutError:
                 yield ": still here\n\n"
     finally:

@@ -8,11 +8,12 @@ import numpy as np
 from PIL import Image
 
 from cryosam.masks import InstanceMask
+from cryosam.ui.copies import Bytes
 from cryosam.ui.shapes import surface
 from cryosam.ui.state import Point
-from cryosam.ui.viewed import Bytes, Gallery
+from cryosam.ui.viewed import Gallery
 
-__all__ = ["encode_mesh", "encode_meshes", "encode_thumbnail"]
+__all__ = ["encode_meshes", "encode_thumbnail"]
 
 _EDGE = 96  # pixels
 _LEAST, _MARGIN = 32, 2.0  # voxels that a thumbnail shows at least, and diameters
@@ -31,10 +32,11 @@ def encode_thumbnail(gallery: Gallery, tomogram: int, point: Point, diameter: fl
     diameter
         Of what is to be seen, in voxels.
     """
-    z, y, x = (round(c) for c in point)
+    shape = gallery[tomogram].shape
+    z, y, x = (min(max(round(c), 0), n - 1) for c, n in zip(point, shape, strict=True))
     half = round(max(_LEAST, _MARGIN * (diameter or 0.0)) / 2)
-    depth, height, width = gallery[tomogram].shape
-    section = gallery.pixels(tomogram, "z", min(max(z, 0), depth - 1), slab=3)
+    _, height, width = shape
+    section = gallery.pixels(tomogram, "z", z, slab=3)
     rows = np.clip(np.arange(y - half, y + half + 1), 0, height - 1)
     cols = np.clip(np.arange(x - half, x + half + 1), 0, width - 1)
     buffer = io.BytesIO()
@@ -43,16 +45,19 @@ def encode_thumbnail(gallery: Gallery, tomogram: int, point: Point, diameter: fl
     return buffer.getvalue()
 
 
-def encode_mesh(mask: InstanceMask) -> bytes:
-    """Numbers of vertices and faces as uint32, vertices z, y, x as float32, faces as uint32; little-endian."""
+def _encode_mesh(mask: InstanceMask) -> bytes:
     vertices, faces = surface(mask)
     counts = struct.pack("<II", len(vertices), len(faces))
     return counts + vertices.astype("<f4").tobytes() + faces.astype("<u4").tobytes()
 
 
 def encode_meshes(masks: Iterable[tuple[int, InstanceMask]]) -> bytes:
-    """How many as uint32, then for each its candidate's number as uint32 and `encode_mesh`."""
-    parts = [struct.pack("<I", number) + encode_mesh(mask) for number, mask in masks]
+    """Surfaces of candidates as little-endian bytes.
+
+    How many as uint32; then for each its candidate's number and how many vertices and faces it has as uint32, vertices
+    z, y, x as float32, faces as uint32.
+    """
+    parts = [struct.pack("<I", number) + _encode_mesh(mask) for number, mask in masks]
     return struct.pack("<I", len(parts)) + b"".join(parts)
 
 

@@ -19,6 +19,7 @@ LOCAL = "127.0.0.1"
 _PORTS = range(8765, 8785)  # that are tried where none is asked for
 _WILDCARDS = ("0.0.0.0", "::")
 _PATIENCE = 1  # seconds for open connections when the server ends
+_WARMING = 10  # seconds for what the first click needs, when the server ends
 
 
 def serve(
@@ -53,7 +54,8 @@ def serve(
         If the address cannot be listened at.
     """
     listener = _listen(host, port)
-    threading.Thread(target=session.warm_up, daemon=True, name="warm-up").start()
+    warm_up = threading.Thread(target=session.warm_up, daemon=True, name="warm-up")
+    warm_up.start()
     port = int(listener.getsockname()[1])
     token = secrets.token_urlsafe(24)
     app = make_app(session, token=token, hosts=_names(host, port), command=command)
@@ -66,12 +68,26 @@ def serve(
     if opens_browser:
         threading.Thread(target=webbrowser.open, args=(address,), daemon=True).start()
     try:
-        uvicorn.Server(settings).run(sockets=[listener])
+        _Server(settings, session).run(sockets=[listener])
     except KeyboardInterrupt:  # uvicorn raises it again once it has ended; it is how a server is meant to end
         return
     finally:
         session.close()
         listener.close()
+        warm_up.join(_WARMING)  # an interpreter that ends beneath it would be aborted, with a message
+
+
+class _Server(uvicorn.Server):
+    """Ends streams of events before it waits for open connections."""
+
+    def __init__(self, config: uvicorn.Config, session: Session) -> None:
+        super().__init__(config)
+        self._session = session
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Say so to every page, then end."""
+        self._session.say_farewell()
+        await super().shutdown(sockets)
 
 
 def is_local(host: str) -> bool:

@@ -1,0 +1,1 @@
+"""Many tomograms in one go: a project file, workers, and tables over all results."""

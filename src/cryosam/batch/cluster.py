@@ -1,0 +1,80 @@
+"""Beyond one machine: the same work through Parsl, on what the user's own Parsl configuration says."""
+
+import runpy
+from collections.abc import Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, wait
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from cryosam.batch.coordinator import Backend
+from cryosam.batch.jobs import Job, Outcome, Work
+from cryosam.errors import ConfigError, InputNotFoundError
+
+__all__ = ["parsl_backend"]
+
+
+@contextmanager
+def parsl_backend(path: Path) -> Iterator[Backend]:
+    """Start Parsl, and end it afterwards.
+
+    Parameters
+    ----------
+    path
+        A Python file that defines ``config``, a ``parsl.config.Config``. It is run.
+
+    Raises
+    ------
+    ConfigError
+        If Parsl is not installed, or the file does not define such a thing.
+    InputNotFoundError
+        If there is no such file.
+    """
+    try:
+        import parsl
+    except ImportError as error:
+        raise ConfigError("--parsl needs Parsl: pip install 'cryosam-et[scale]'") from error
+    config = _read_config(path, parsl.config.Config)
+    with parsl.load(config) as kernel:
+
+        def backend(jobs: Sequence[Job], work: Work, retries: int) -> Iterator[Outcome]:
+            submit = parsl.python_app(work, data_flow_kernel=kernel)
+            return _collect(jobs, submit, retries)
+
+        yield backend
+
+
+def _read_config(path: Path, wanted: type) -> Any:
+    if not path.is_file():
+        raise InputNotFoundError(f"Parsl configuration not found: {path}")
+    try:
+        config = runpy.run_path(str(path)).get("config")
+    except Exception as error:
+        raise ConfigError(f"{path}: cannot be run as Python: {type(error).__name__}: {error}") from error
+    if not isinstance(config, wanted):
+        raise ConfigError(f"{path}: a Parsl configuration defines config = parsl.config.Config(...), got {config!r}")
+    return config
+
+
+def _collect(jobs: Sequence[Job], submit: Any, retries: int) -> Iterator[Outcome]:
+    """What became of each job, as it is known; those that were lost are submitted again."""
+    running: dict[Future[Outcome], Job] = {submit(job): job for job in jobs}
+    n_tried = dict.fromkeys((job.name for job in jobs), 0)
+    while running:
+        for future in wait(running, return_when=FIRST_COMPLETED).done:
+            job = running.pop(future)
+            outcome = _outcome(future, job)
+            n_tried[job.name] += 1
+            if outcome.status in ("failed", "killed") and not outcome.is_final and n_tried[job.name] <= retries:
+                running[submit(job)] = job
+            else:
+                yield outcome
+
+
+def _outcome(future: "Future[Outcome]", job: Job) -> Outcome:
+    """What a future says; an error that the work did not turn into an outcome is that of the way there."""
+    try:
+        return future.result()
+    except Exception as error:
+        reason = " ".join(f"its worker was lost: {type(error).__name__}: {error}".split())
+        return Outcome(name=job.name, status="killed", reason=reason)

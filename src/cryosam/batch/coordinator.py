@@ -1,0 +1,143 @@
+"""A batch from its first tomogram to its tables: who does what, and what is already done."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+
+from cryosam.batch.jobs import Job, Outcome, Work
+from cryosam.batch.ledger import Ledger
+from cryosam.batch.pool import run_local
+from cryosam.batch.project import Project
+from cryosam.batch.resources import Resources
+from cryosam.errors import ConfigError, CryosamError
+
+__all__ = ["Plan", "plan_batch", "run_batch", "take_shard"]
+
+Backend = Callable[[Sequence[Job], Work, int], Iterator[Outcome]]
+"""Does jobs, with a number of retries, and gives what became of each."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """What is to be done of a batch.
+
+    Parameters
+    ----------
+    waiting
+        Tomograms to compute.
+    finished
+        Names of those whose results are there.
+    failed
+        Of those that failed the last time and are not tried again: the reason by name.
+    """
+
+    waiting: tuple[Job, ...]
+    finished: tuple[str, ...]
+    failed: dict[str, str]
+
+
+def take_shard(project: Project, text: str | None) -> Project:
+    """The part of a project that one of several runs does.
+
+    Parameters
+    ----------
+    project
+        All of it.
+    text
+        "3/10" is the third of ten; None is all. Every tomogram is in one of them.
+
+    Raises
+    ------
+    ConfigError
+        If it is not of this form.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> project = Project(jobs=tuple(Job(name=n, path=Path(n), out=Path("out")) for n in "abcde"), out=Path("out"))
+    >>> [job.name for job in take_shard(project, "2/3").jobs]
+    ['b', 'e']
+    """
+    if text is None:
+        return project
+    part, slash, whole = text.partition("/")
+    if not (slash and part.isdigit() and whole.isdigit() and 1 <= int(part) <= int(whole)):
+        raise ConfigError(f"a shard is its number and how many there are, such as 3/10, got {text!r}")
+    return replace(project, jobs=project.jobs[int(part) - 1 :: int(whole)])
+
+
+def plan_batch(project: Project, *, retry_failed: bool = False) -> Plan:
+    """Find out what is left to do.
+
+    Parameters
+    ----------
+    project
+        That is to be done.
+    retry_failed
+        Whether what failed with the same settings and the same file is tried again.
+    """
+    ledger = Ledger(project.out)
+    waiting, finished, failed = [], [], {}
+    for job in project.jobs:
+        try:
+            is_finished = ledger.is_finished(job)
+        except CryosamError:  # the worker will say what is wrong
+            is_finished = False
+        if is_finished:
+            finished.append(job.name)
+            continue
+        failure = ledger.failure(job)
+        if failure is not None and failure.is_current and not retry_failed:
+            failed[job.name] = failure.reason
+        else:
+            waiting.append(job)
+    return Plan(waiting=tuple(waiting), finished=tuple(finished), failed=failed)
+
+
+def run_batch(
+    project: Project,
+    plan: Plan,
+    *,
+    work: Work | None = None,
+    backend: Backend | None = None,
+    n_workers: int | None = None,
+) -> Iterator[Outcome]:
+    """Do what is left of a batch, and give what became of each tomogram as it is known.
+
+    Parameters
+    ----------
+    project
+        The batch, or a shard of it.
+    plan
+        From `plan_batch`.
+    work
+        What is done with each; None is `cryosam.batch.work.search_tomogram`.
+    backend
+        Where it is done; None is this machine, with ``n_workers`` processes.
+    n_workers
+        On this machine; None is as many as it has room for.
+    """
+    ledger, backend = Ledger(project.out), backend or _here(plan, n_workers)
+    jobs = {job.name: job for job in plan.waiting}
+    for outcome in backend(plan.waiting, work or _search_tomogram(), project.retries):
+        if outcome.status == "killed":  # nobody else could note it
+            ledger.note(jobs[outcome.name], outcome)
+        yield outcome
+
+
+def _search_tomogram() -> Work:
+    """What is done with a tomogram; torch takes its time to import."""
+    from cryosam.batch.work import search_tomogram
+
+    return search_tomogram
+
+
+def _here(plan: Plan, n_workers: int | None) -> Backend:
+    """Processes of this machine."""
+    room = Resources.of_machine(plan.waiting, n_workers)
+
+    def backend(jobs: Sequence[Job], work: Work, retries: int) -> Iterator[Outcome]:
+        return run_local(
+            jobs, work, n_workers=room.n_workers, n_threads=room.n_threads, gpus=room.gpus, retries=retries
+        )
+
+    return backend

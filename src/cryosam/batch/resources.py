@@ -1,0 +1,99 @@
+"""How many workers a machine has room for, and what each of them gets."""
+
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from cryosam.batch.jobs import Job
+from cryosam.errors import CryosamError
+from cryosam.io import read_info
+
+__all__ = ["Resources"]
+
+_FIXED_BYTES, _BYTES_PER_VOXEL = 0.6e9, 25  # of a worker with the default preset, as cryosam info says
+_USABLE = 0.8  # of the memory that is free
+
+
+@dataclass(frozen=True, kw_only=True)
+class Resources:
+    """What the workers of this machine share.
+
+    Parameters
+    ----------
+    n_workers
+        Processes at a time.
+    n_threads
+        Of each.
+    gpus
+        By the names that ``CUDA_VISIBLE_DEVICES`` has for them; empty where there is none to be used.
+    """
+
+    n_workers: int
+    n_threads: int
+    gpus: tuple[str, ...] = ()
+
+    @classmethod
+    def of_machine(cls, jobs: Sequence[Job], n_workers: int | None = None) -> "Resources":
+        """What this machine has for some jobs.
+
+        Parameters
+        ----------
+        jobs
+            Their tomograms say how much memory a worker needs.
+        n_workers
+            As the user wants it; None is one a GPU, or else one a core, as many as there is memory for.
+
+        Examples
+        --------
+        >>> Resources.of_machine([], 2).n_workers
+        2
+        """
+        devices = {job.config.device for job in jobs}
+        gpus = _list_gpus() if devices <= {"auto", "cuda"} and jobs else ()
+        cores = _count_cores()
+        if n_workers is None:
+            most = len(gpus) or cores
+            free, needed = _free_memory(), max((_estimate(job) for job in jobs), default=_FIXED_BYTES)
+            room = most if free is None else int(_USABLE * free // needed)
+            n_workers = max(1, min(most, room, len(jobs)))
+        return cls(n_workers=n_workers, n_threads=max(1, cores // n_workers), gpus=gpus)
+
+
+def _count_cores() -> int:
+    """Cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _list_gpus() -> tuple[str, ...]:
+    """Names of the GPUs that this process may use."""
+    import torch
+
+    n = torch.cuda.device_count()
+    visible = [name for name in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if name]
+    return tuple(visible[:n]) if visible else tuple(map(str, range(n)))
+
+
+def _estimate(job: Job) -> float:
+    """Bytes that a worker needs for a tomogram."""
+    try:
+        shape = read_info(job.path).shape
+    except CryosamError:  # its worker will say so
+        return _FIXED_BYTES
+    return _FIXED_BYTES + _BYTES_PER_VOXEL * float(np.prod(shape, dtype=float))
+
+
+def _free_memory() -> float | None:
+    """Bytes of memory that can be had; None where the system does not tell."""
+    if sys.platform != "linux":
+        return None
+    try:
+        with open("/proc/meminfo", encoding="ascii") as lines:  # noqa: PTH123
+            told = dict(line.split(":", 1) for line in lines)
+        return float(told["MemAvailable"].split()[0]) * 1024
+    except (OSError, KeyError, ValueError):
+        return None

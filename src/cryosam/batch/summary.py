@@ -1,0 +1,156 @@
+"""What came out of all tomograms together: one table, one page, one file of particles."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from cryosam.arrays import Labels
+from cryosam.batch.jobs import Job
+from cryosam.batch.ledger import Ledger
+from cryosam.batch.project import Project
+from cryosam.errors import CryosamError
+from cryosam.io import atomic_path, read_points, read_volume
+from cryosam.io.earlier_results import read_result_points
+from cryosam.io.exports import EXPORTS, write_exports
+from cryosam.io.overview import KindCount, TomogramRow, render_overview, write_table
+from cryosam.io.star_output import write_star
+from cryosam.io.tomogram_points import TomogramPoints
+
+__all__ = ["Totals", "write_summary"]
+
+_TABLE, _PAGE, _PARTICLES = "summary.csv", "summary.html", "particles.star"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Totals:
+    """What became of a batch so far.
+
+    Parameters
+    ----------
+    n_particles
+        Of each kind.
+    n_done, n_waiting
+        Tomograms.
+    failed
+        Reasons by name.
+    unwritten
+        Why a file over all tomograms could not be written.
+    """
+
+    n_particles: dict[str, int]
+    n_done: int
+    n_waiting: int
+    failed: dict[str, str]
+    unwritten: tuple[str, ...]
+
+
+def write_summary(project: Project) -> Totals:
+    """Write the tables over all tomograms, from what is on disk; several runs may do so, and the last one is complete.
+
+    Parameters
+    ----------
+    project
+        All of it, whatever a run has done of it.
+    """
+    ledger, rows, parts = Ledger(project.out), [], []
+    with ledger.summary():
+        for job in project.jobs:
+            row, part = _read(ledger, job)
+            rows.append(row)
+            parts += [] if part is None else [part]
+        kinds = list(dict.fromkeys([*project.kinds, *(kind for row in rows for kind in row.kinds)]))
+        files = {
+            _TABLE: "a row a tomogram: counts, densities, scores, time, memory, and why it failed",
+            "TOMOGRAM/": "the results of each, as cryosam segment writes them",
+        }
+        unwritten = []
+        try:
+            files |= _write_particles(project, parts)
+        except CryosamError as error:  # of one format; the tables are written all the same
+            unwritten.append(str(error))
+        write_table(project.out / _TABLE, rows, kinds)
+        with atomic_path(project.out / _PAGE) as temporary:
+            temporary.write_text(render_overview(rows, kinds, files.items()), encoding="utf-8")
+    return Totals(
+        n_particles={kind: sum(row.kinds[kind].n_particles for row in rows if kind in row.kinds) for kind in kinds},
+        n_done=sum(row.status == "done" for row in rows),
+        n_waiting=sum(row.status == "waiting" for row in rows),
+        failed={row.name: row.reason for row in rows if row.status == "failed"},
+        unwritten=tuple(unwritten),
+    )
+
+
+def _read(ledger: Ledger, job: Job) -> tuple[TomogramRow, TomogramPoints | None]:
+    """What is known of one tomogram."""
+    failure = ledger.failure(job)
+    run = ledger.read_run(job.name)
+    path = str(job.path)
+    if failure is not None:
+        return TomogramRow(name=job.name, path=path, status="failed", reason=failure.reason), None
+    if run is None or run.get("job", {}).get("digest") != _digest(job):
+        return TomogramRow(name=job.name, path=path, status="waiting"), None
+    part, size = read_result_points(job.folder), run["input"]["voxel_size_angstrom"]
+    row = TomogramRow(
+        name=job.name,
+        path=path,
+        status="done",
+        kinds=_count(run, job),
+        voxel_size_angstrom=size,
+        searched_um3=None if size is None else run["job"]["searched_voxels"] * (size * 1e-4) ** 3,
+        seconds=run["seconds"],
+        peak_memory_bytes=run["peak_memory_bytes"],
+        warnings=tuple(run["warnings"]),
+        thumbnail=ledger.read_thumbnail(job.name),
+    )
+    return row, part
+
+
+def _digest(job: Job) -> str | None:
+    """Of the settings; None where a file that they name is not there."""
+    try:
+        return job.digest()
+    except CryosamError:
+        return None
+
+
+def _count(run: dict[str, Any], job: Job) -> dict[str, KindCount]:
+    """Particles of each kind that was looked for, found or not."""
+    table = read_points(job.folder / "particles.csv")
+    scores = [] if table.scores is None else table.scores.tolist()
+    parts = run["kinds"] or [{"name": run["kind"], "provenance": run["provenance"]}]
+    names = table.names or (run["kind"],) * len(table)
+    return {
+        part["name"]: KindCount.of_scores(
+            [score for score, name in zip(scores, names, strict=True) if name == part["name"]],
+            part["provenance"].get("expected_false"),
+        )
+        for part in parts
+    }
+
+
+def _write_particles(project: Project, parts: Sequence[TomogramPoints]) -> dict[str, str]:
+    """One file of all particles, and what else was asked for; gives what each holds."""
+    out = project.out
+    if not parts:
+        return {}
+    files = {}
+    if all(part.voxel_size_angstrom is not None for part in parts):
+        write_star(out / _PARTICLES, parts)
+        files[_PARTICLES] = "all particles for RELION 5"
+    else:
+        write_star(out / _PARTICLES, parts, program="relion4")
+        files[_PARTICLES] = "all particles for RELION 4, in voxels: the voxel size is not known"
+    written = write_exports(
+        out,
+        project.export,
+        parts,
+        tilt_series_pixel_size_angstrom=project.tilt_series_pixel_size_angstrom,
+        labels=lambda part: _labels(out / part.name / "instances.mrc"),
+    )
+    told = {name: EXPORTS[name].partition(": ") for name in project.export}
+    return files | {place: text for place, _, text in told.values()} if written else files
+
+
+def _labels(path: Path) -> Labels | None:
+    return read_volume(path) if path.is_file() else None

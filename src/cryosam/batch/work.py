@@ -1,0 +1,116 @@
+"""What a worker does with one tomogram; it is the same in a local pool, in a job array and on a cluster."""
+
+import time
+import traceback
+from dataclasses import replace
+from datetime import UTC, datetime
+
+import numpy as np
+
+from cryosam.arrays import Mask
+from cryosam.batch.jobs import Job, Outcome
+from cryosam.batch.ledger import Ledger
+from cryosam.errors import PointsFileError, TomogramError, explain
+from cryosam.io import read_info, read_points, read_tomogram, read_volume
+from cryosam.io.overview import draw_thumbnail
+from cryosam.io.queries import read_queries
+from cryosam.io.results import RunInfo, write_segmentation
+from cryosam.masks import Segmentation
+from cryosam.prompts import PointPrompts
+from cryosam.queries import SavedQuery
+from cryosam.segmentation import segment, segment_kinds
+from cryosam.tomogram import Tomogram
+
+__all__ = ["search_tomogram"]
+
+_NO_NAME = "particle"
+
+
+def search_tomogram(job: Job) -> Outcome:
+    """Search one tomogram and write its folder, unless that is done or another process is at it; never raises.
+
+    Parameters
+    ----------
+    job
+        Of the tomogram.
+    """
+    clock, ledger = time.perf_counter(), Ledger(job.out)
+    trace = ""
+    try:
+        with ledger.tomogram(job.name) as is_mine:
+            if not is_mine:
+                return Outcome(name=job.name, status="busy", reason="another run is at work on it")
+            try:
+                if ledger.is_finished(job):
+                    return Outcome(name=job.name, status="unchanged")
+                found = _search(job, ledger)
+                outcome = Outcome(name=job.name, status="done", n_particles=len(found.points))
+            except Exception as error:
+                told = explain(error)
+                trace = "" if told else traceback.format_exc()
+                reason = told or f"{type(error).__name__}: {error}"
+                is_final = isinstance(error, ValueError | LookupError | FileNotFoundError) and told is not None
+                outcome = Outcome(name=job.name, status="failed", reason=" ".join(reason.split()), is_final=is_final)
+            ledger.note(job, outcome, trace)
+    except OSError as error:  # the folder of the batch itself cannot be used
+        outcome = Outcome(name=job.name, status="failed", reason=explain(error) or str(error))
+    return Outcome(**{**vars(outcome), "seconds": round(time.perf_counter() - clock, 2)})
+
+
+def _search(job: Job, ledger: Ledger) -> Segmentation:
+    """Read, search, write."""
+    started, clock = datetime.now(UTC).isoformat(timespec="seconds"), time.perf_counter()
+    stamps = ledger.stamps(job)  # before reading: what changes meanwhile is noticed the next time
+    tomogram = replace(read_tomogram(job.path, job.voxel_size_angstrom), name=job.name)
+    mask = _read_mask(job, tomogram)
+    kinds, has_names = _read_kinds(job, tomogram)
+    if has_names or len(kinds) > 1:
+        found = segment_kinds(tomogram, kinds, job.config, configs=job.class_configs, search_mask=mask)
+    else:
+        found = segment(tomogram, kinds[0], job.class_configs.get(kinds[0].name, job.config), search_mask=mask)
+    searched = float(np.count_nonzero(mask)) if mask is not None else float(tomogram.data.size)
+    run = RunInfo(
+        command=job.command,
+        input_path=str(job.path.absolute()),
+        started=started,
+        seconds=round(time.perf_counter() - clock, 2),
+        origin_angstrom=read_info(job.path).origin_angstrom,
+        job={**stamps, "searched_voxels": searched},
+    )
+    write_segmentation(
+        job.folder,
+        found,
+        tomogram=tomogram,
+        prompts=kinds if found.kinds else kinds[0],
+        config=job.config,
+        run=run,
+        overwrite=True,
+    )
+    ledger.keep_thumbnail(job.name, draw_thumbnail(tomogram, found))
+    return found
+
+
+def _read_mask(job: Job, tomogram: Tomogram) -> Mask | None:
+    if job.search_mask is None:
+        return None
+    mask: Mask = read_volume(job.search_mask) != 0
+    if mask.shape != tomogram.shape:
+        raise TomogramError(f"{job.search_mask}: the search mask has shape {mask.shape}, the tomogram {tomogram.shape}")
+    return mask
+
+
+def _read_kinds(job: Job, tomogram: Tomogram) -> tuple[list[PointPrompts | SavedQuery], bool]:
+    """What to search for, and whether it is called by its name in the results even where it is alone."""
+    if job.points is None:
+        return [query for path in job.queries for query in read_queries(path)], False
+    table = read_points(
+        job.points,
+        shape=tomogram.shape,
+        voxel_size_angstrom=tomogram.voxel_size_angstrom,
+        tomogram_name=tomogram.name,
+    )
+    if not len(table):
+        raise PointsFileError(f"{job.points}: no points in it")
+    names = table.names or (_NO_NAME,) * len(table)
+    kinds = [PointPrompts(table.points[np.array(names) == name], name=name) for name in dict.fromkeys(names)]
+    return list(kinds), table.names is not None

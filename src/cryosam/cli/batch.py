@@ -1,0 +1,147 @@
+"""``cryosam batch``."""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from cryosam.cli.options import PathType, example
+
+if TYPE_CHECKING:
+    from cryosam.batch.coordinator import Backend, Plan
+    from cryosam.batch.jobs import Outcome
+    from cryosam.batch.project import Project
+    from cryosam.batch.summary import Totals
+
+__all__ = ["batch"]
+
+_FAILED = 1
+_SHOWN = 20  # names in a list on the screen
+
+
+@click.command(
+    epilog=example(
+        "cryosam batch project.toml", "cryosam batch project.toml --workers 4 --retry-failed", "cat project.toml:"
+    )
+    + '\n  tomograms = "tomograms/*.mrc"\n  query = "ribosome.npz"\n  out = "results"'
+)
+@click.argument("project", type=PathType)
+@click.option("--out", type=PathType, metavar="DIR", help="Folder for all results, in the place of the project's own.")
+@click.option(
+    "--workers",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Tomograms at a time.  [default: one a GPU, else one a core, as memory allows]",
+)
+@click.option("--retry-failed", is_flag=True, help="Try again what failed and has not changed since.")
+@click.option(
+    "--shard", metavar="I/N", help="Do only the I-th of N parts, as one job of an array; all parts may run at once."
+)
+@click.option(
+    "--parsl", "parsl_file", type=PathType, metavar="FILE.py", help="Work where this Parsl configuration says."
+)
+@click.option("--dry-run", is_flag=True, help="Only say what is to be done.")
+@click.pass_obj
+def batch(
+    command: str,
+    project: Path,
+    out: Path | None,
+    workers: int | None,
+    retry_failed: bool,
+    shard: str | None,
+    parsl_file: Path | None,
+    dry_run: bool,
+) -> None:
+    """Search many tomograms, as a PROJECT file says; run it again to go on where it stopped.
+
+    What is finished with the same settings and files is left as it is. A tomogram that fails does not stop the others;
+    the exit code is 1 if any has failed.
+    """
+    from cryosam.batch.coordinator import plan_batch, run_batch, take_shard
+    from cryosam.batch.ledger import Ledger
+    from cryosam.batch.project import read_project
+
+    if workers is not None and parsl_file is not None:
+        raise click.UsageError("--workers is for this machine; how many there are with --parsl its configuration says")
+    whole = read_project(project, out=out, command=command)
+    part = take_shard(whole, shard)
+    if dry_run:
+        _say_plan(part, plan_batch(part, retry_failed=retry_failed), with_names=True)
+        return
+    with Ledger(whole.out).project(is_shared=shard is not None):
+        plan = plan_batch(part, retry_failed=retry_failed)
+        _say_plan(part, plan)
+        if plan.waiting:
+            with _backend(parsl_file) as backend:
+                _follow(run_batch(part, plan, backend=backend, n_workers=workers), len(plan.waiting))
+        from cryosam.batch.summary import write_summary  # pandas takes its time to import
+
+        totals = write_summary(whole)
+    _say_totals(totals, whole)
+    if set(totals.failed) & {job.name for job in part.jobs} or totals.unwritten:
+        click.get_current_context().exit(_FAILED)
+
+
+@contextmanager
+def _backend(parsl_file: Path | None) -> "Iterator[Backend | None]":
+    """Where the work is done; None is this machine."""
+    if parsl_file is None:
+        yield None
+        return
+    from cryosam.batch.cluster import parsl_backend
+
+    with parsl_backend(parsl_file) as backend:
+        yield backend
+
+
+def _say_plan(project: "Project", plan: "Plan", *, with_names: bool = False) -> None:
+    """How much is left to do."""
+    n = len(project.jobs)
+    click.echo(
+        f"{n} tomogram{'' if n == 1 else 's'}: {len(plan.waiting)} to do, {len(plan.finished)} done"
+        + (f", {len(plan.failed)} failed before (--retry-failed tries them again)" if plan.failed else "")
+    )
+    if with_names:
+        for job in plan.waiting:
+            click.echo(f"to do: {job.name} ({job.path})")
+        for name, reason in plan.failed.items():
+            click.echo(f"failed: {name}: {reason}")
+
+
+def _follow(outcomes: "Iterator[Outcome]", n: int) -> None:
+    """Say what became of each tomogram, and how long the rest may take."""
+    start = time.monotonic()
+    for done, outcome in enumerate(outcomes, start=1):
+        left = (time.monotonic() - start) / done * (n - done)
+        rest = f"{done} of {n}" + (f", about {_say_time(left)} left" if done < n else "")
+        if outcome.status == "done":
+            found = f"{outcome.n_particles} particle{'' if outcome.n_particles == 1 else 's'}"
+            click.echo(f"{outcome.name}: {found} in {_say_time(outcome.seconds)} ({rest})")
+        elif outcome.status in ("failed", "killed"):
+            click.secho(f"cryosam: {outcome.name} failed: {outcome.reason} ({rest})", fg="yellow", err=True)
+        else:
+            click.echo(f"{outcome.name}: {outcome.reason or 'done meanwhile'} ({rest})")
+
+
+def _say_time(seconds: float) -> str:
+    """A duration as people say it."""
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
+
+
+def _say_totals(totals: "Totals", project: "Project") -> None:
+    """What there is now."""
+    for name, reason in list(totals.failed.items())[:_SHOWN]:
+        click.secho(f"cryosam: failed: {name}: {reason}", fg="yellow", err=True)
+    if len(totals.failed) > _SHOWN:
+        click.secho(f"cryosam: and {len(totals.failed) - _SHOWN} more, see summary.csv", fg="yellow", err=True)
+    for reason in totals.unwritten:
+        click.secho(f"cryosam: not written: {reason}", fg="yellow", err=True)
+    counts = ", ".join(f"{n} {kind}" for kind, n in totals.n_particles.items()) or "no particles"
+    waiting = f", {totals.n_waiting} waiting" if totals.n_waiting else ""
+    click.echo(f"{totals.n_done} done, {len(totals.failed)} failed{waiting}: {counts}")
+    click.echo(f"look at {project.out / 'summary.html'}")

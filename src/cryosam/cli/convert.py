@@ -1,0 +1,53 @@
+"""``cryosam convert``."""
+
+from typing import Any
+
+import click
+
+from cryosam.cli.options import TILT_SERIES_PIXEL_SIZE, PathType, example
+
+__all__ = ["convert"]
+
+
+@click.command(
+    epilog=example(
+        "cryosam convert picks.tbl picks.star --tomogram TS_01.mrc",
+        "cryosam convert results picks.mod",
+        "cryosam convert results-TS_01 results-TS_02 particles.star --star warp",
+        "cryosam convert results picks --relion-tomograms Tomograms/job009/tomograms.star",
+    )
+)
+@click.argument("sources", type=PathType, nargs=-1, required=True)
+@click.argument("out", type=PathType)
+@click.option(
+    "--tomogram", type=PathType, metavar="FILE", help="Whose points they are: its shape, voxel size and name."
+)
+@click.option(
+    "--voxel-size", type=float, metavar="ANGSTROM", help="Edge of a voxel, in the place of what is said there."
+)
+@click.option("--name", metavar="NAME", help="Of the tomogram, in files that hold several.  [default: its file's]")
+@click.option(
+    "--star",
+    type=click.Choice(["relion5", "relion4", "warp"]),
+    default="relion5",
+    show_default=True,
+    help="Whose STAR file to write.",
+)
+@TILT_SERIES_PIXEL_SIZE
+@click.option(
+    "--relion-tomograms",
+    type=PathType,
+    metavar="FILE",
+    help="tomograms.star of a RELION 5 project: OUT becomes a folder with particles.star and optimisation_set.star.",
+)
+@click.option("--overwrite", is_flag=True, help="Replace OUT, or picks of the same objects in a copick project.")
+def convert(**options: Any) -> None:
+    """Write points in the format of another program.
+
+    SOURCES is a file of points (.csv .star .ndjson .json .mod .tbl .em), a copick project, or the folder of --out of
+    segment or pick, which knows its tomogram; several such folders are written into one file. OUT's ending tells its
+    format (.csv .star .ndjson .mod .tbl .em); without one it is a copick project, which gets the masks of results too.
+    """
+    from cryosam.cli.conversion import convert_points
+
+    click.echo(convert_points(**options))

@@ -1,0 +1,379 @@
+"""copick's projects: a folder of tomograms, picks and segmentations, and the JSON files of picks.
+
+::
+
+    PROJECT/config.json                                        objects by name, and where the rest lies
+    PROJECT/ExperimentRuns/RUN/VoxelSpacing10.000/TYPE.zarr    tomograms, OME-Zarr; a run is one tilt series
+    PROJECT/ExperimentRuns/RUN/Picks/USER_SESSION_OBJECT.json  picks
+    PROJECT/ExperimentRuns/RUN/Segmentations/10.000_USER_SESSION_OBJECT.zarr          0 and 1
+    PROJECT/ExperimentRuns/RUN/InstanceSegmentations/10.000_USER_SESSION_OBJECT.zarr  numbers of instances
+
+A pick is at ``location`` plus the last column of ``transformation_``, x, y, z in angstrom: voxel times voxel size, so
+that the centre of the first voxel is at 0. The rest of the matrix turns the object's reference to lie as the object
+does.
+
+Source: "Geometry Conventions" and the data model of copick. The package itself is not used: it needs an older Zarr.
+"""
+
+import json
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from scipy.spatial.transform import Rotation
+
+from cryosam.arrays import Labels
+from cryosam.errors import PointsFileError, VoxelSizeError
+from cryosam.io.atomic import atomic_path
+from cryosam.io.folders import make_folder
+from cryosam.io.ndjson import rotations_from_matrices
+from cryosam.io.points import PointTable
+from cryosam.io.tomogram_names import file_name
+from cryosam.io.tomogram_points import TomogramPoints, check_distinct
+from cryosam.io.x_first import x_first_matrices
+
+__all__ = ["copick_name", "copick_names", "find_picks", "read_copick", "write_copick", "write_copick_masks"]
+
+_RUNS, _PICKS = "ExperimentRuns", "Picks"
+_USER, _SESSION = "cryosam", "0"  # session 0: made by a tool
+_INVALID = re.compile(r"[<>:\"/\\|?*\x00-\x1f\x7f\s_]")
+_COLOURS = ((255, 170, 0), (0, 170, 255), (255, 0, 170), (0, 255, 170), (170, 0, 255), (170, 255, 0))
+
+
+def copick_name(name: str) -> str:
+    """A name as copick allows it: what separates the parts of its file names becomes ``-``.
+
+    Examples
+    --------
+    >>> copick_name("80S ribosome_v2")
+    '80S-ribosome-v2'
+    """
+    return _INVALID.sub("-", name).strip("-") or "particle"
+
+
+def copick_names(kinds: Sequence[str]) -> list[str]:
+    """Names of several kinds, of which no two may be the same: one's files would replace the other's.
+
+    Raises
+    ------
+    PointsFileError
+        If two are.
+
+    Examples
+    --------
+    >>> copick_names(["80S ribosome", "ring"])
+    ['80S-ribosome', 'ring']
+    """
+    names = [copick_name(kind) for kind in kinds]
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice is not None:
+        alike = " and ".join(kind for kind, name in zip(kinds, names, strict=True) if name == twice)
+        raise PointsFileError(f"{alike} would both be named {twice} in files; rename one of them")
+    return names
+
+
+def read_copick(
+    path: Path, *, voxel_size_angstrom: float | None = None, tomogram_name: str | None = None
+) -> PointTable:
+    """Read picks of one tomogram.
+
+    Parameters
+    ----------
+    path
+        A JSON file of picks; or a project, by its folder or its configuration, of which all objects' picks in one run
+        are taken. The object's name becomes the name of the points.
+    voxel_size_angstrom
+        Of the tomogram: picks are in angstrom.
+    tomogram_name
+        The run, where ``path`` is a project.
+
+    Raises
+    ------
+    PointsFileError
+        If this is no file of picks, there are none, several sets of picks are of the same object, or something in them
+        is not a number.
+    VoxelSizeError
+        If the voxel size is not given.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> picks = {"pickable_object_name": "ribosome", "points": [{"location": {"x": 30, "y": 20, "z": 10}}]}
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     _ = Path(folder, "me_1_ribosome.json").write_text(json.dumps(picks))
+    ...     read_copick(Path(folder, "me_1_ribosome.json"), voxel_size_angstrom=10.0).points
+    array([[1., 2., 3.]])
+    """
+    files = [path] if path.is_file() and not _is_configuration(path) else find_picks(path, tomogram_name)
+    tables = [_read_picks(file, voxel_size_angstrom) for file in files]
+    picked = [table for table in tables if len(table)]
+    if len(picked) < 2:
+        return [*picked, *tables][0]
+    scores = [table.scores for table in picked if table.scores is not None]
+    turns = [table.rotations for table in picked if table.rotations is not None]
+    return PointTable(
+        np.concatenate([table.points for table in picked]),
+        np.concatenate(scores) if len(scores) == len(picked) else None,
+        tuple(name for table in picked for name in table.names or ()),
+        rotations=Rotation.concatenate(turns) if len(turns) == len(picked) else None,
+    )
+
+
+def find_picks(project: Path, run: str | None) -> list[Path]:
+    """The files of picks of one run of a project: one an object.
+
+    Parameters
+    ----------
+    project
+        The project's folder, its configuration, or the run's folder.
+    run
+        Its name; may be None where there is one only.
+
+    Raises
+    ------
+    PointsFileError
+        If there is no such run, it has no picks, or several people or sessions picked the same object.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> part = TomogramPoints(table=PointTable(np.ones((1, 3))), name="TS_01", voxel_size_angstrom=10.0)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     write_copick(Path(folder), [part])
+    ...     [file.name for file in find_picks(Path(folder), "TS_01")]
+    ['cryosam_0_particle.json']
+    """
+    roots = _roots(project)
+    if all((root / _PICKS).is_dir() for root in roots):
+        folders = roots
+    else:
+        runs = sorted(
+            {f.name for root in roots if (root / _RUNS).is_dir() for f in (root / _RUNS).iterdir() if f.is_dir()}
+        )
+        chosen = run if run in runs else runs[0] if len(runs) == 1 and run is None else None
+        if chosen is None:
+            raise PointsFileError(
+                f"{project}: no run named {run!r} in this copick project; the runs are {', '.join(runs) or 'none'}"
+            )
+        folders = [root / _RUNS / chosen for root in roots]
+    files = [file for folder in folders for file in sorted((folder / _PICKS).glob("*.json"))]
+    objects = [file.stem.split("_", 2)[-1] for file in files]
+    if not files:
+        raise PointsFileError(f"{folders[0]}: no picks in this copick run; there is no {_PICKS}/*.json")
+    twice = next((name for name in objects if objects.count(name) > 1), None)
+    if twice is not None:
+        sets = ", ".join(str(file) for file, name in zip(files, objects, strict=True) if name == twice)
+        raise PointsFileError(f"{project}: several sets of picks of {twice}: {sets}; give one of these files")
+    return files
+
+
+def write_copick(folder: Path, parts: Sequence[TomogramPoints], *, lies_at: Path | None = None) -> None:
+    """Write picks of one or several tomograms as a copick project, or into one that is there.
+
+    Parameters
+    ----------
+    folder
+        The project's folder, made if needed. Its ``config.json`` is written, or gets the objects that it lacks. What
+        else is in the project stays; picks of the same objects that were written before are replaced.
+    parts
+        A run each, with the tomogram's name. A kind becomes an object, named by `copick_name`; picks without names are
+        of the only kind that was looked for, or of "particle". Scores, orientations and instances are kept.
+    lies_at
+        Where the project will lie in the end, if not in ``folder``: its configuration says so.
+
+    Raises
+    ------
+    VoxelSizeError
+        If a voxel size is not known.
+    PointsFileError
+        If two tomograms have the same name, or two kinds as copick names them; if there is no tomogram, or the
+        project's ``config.json`` is damaged.
+    OutputError
+        If there is no space or no permission.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> table = PointTable(np.array([[1.0, 2.0, 3.0]]), names=("ribosome",))
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     write_copick(Path(folder), [TomogramPoints(table=table, name="TS_01", voxel_size_angstrom=10.0)])
+    ...     read_copick(Path(folder), voxel_size_angstrom=10.0, tomogram_name="TS_01").points
+    array([[1., 2., 3.]])
+    """
+    check_distinct(folder, parts)
+    sizes = [part.need_voxel_size(folder, "copick") for part in parts]
+    kinds = copick_names(list(dict.fromkeys(kind for part in parts for kind in part.by_kind())))
+    make_folder(folder)
+    for part, size in zip(parts, sizes, strict=True):
+        target = folder / _RUNS / file_name(part.name) / _PICKS
+        make_folder(target)
+        for kind, table in part.by_kind().items():
+            file = target / f"{_USER}_{_SESSION}_{copick_name(kind)}.json"
+            _write_json(file, _describe_picks(copick_name(kind), file_name(part.name), table, size))
+    _write_configuration(folder, kinds, lies_at or folder)
+
+
+def write_copick_masks(folder: Path, part: TomogramPoints, labels: Labels) -> None:
+    """Write the masks of one tomogram into a copick project: of each kind, where it is, and which instance is where.
+
+    Parameters
+    ----------
+    folder
+        The project's folder, as for `write_copick`.
+    part
+        The points; their instances say which labels are of which kind.
+    labels
+        ``(z, y, x)`` instance labels, 0 is background.
+
+    Raises
+    ------
+    VoxelSizeError
+        If the voxel size is not known.
+    PointsFileError
+        If the points do not say which label is theirs.
+    OutputError
+        If there is no space or no permission.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> table = PointTable(np.ones((1, 3)), instances=np.array([1]))
+    >>> part = TomogramPoints(table=table, name="TS_01", voxel_size_angstrom=10.0)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     write_copick_masks(Path(folder), part, np.ones((3, 3, 3), dtype=np.uint8))
+    ...     sorted(path.parent.name for path in Path(folder).glob("ExperimentRuns/TS_01/*/10.000_*.zarr"))
+    ['InstanceSegmentations', 'Segmentations']
+    """
+    from cryosam.io.ome_zarr import write_ome_zarr  # Zarr takes its time to import
+
+    size = part.need_voxel_size(folder, "copick")
+    if part.table.instances is None:
+        raise PointsFileError(f"{folder}: the points of {part.name} do not say which label is theirs; give instances")
+    run = folder / _RUNS / file_name(part.name)
+    for kind, table in part.by_kind().items():
+        known = np.zeros(0, dtype=int) if table.instances is None else table.instances[table.instances > 0]
+        mine = np.where(np.isin(labels, known), labels, 0)
+        name = f"{size:.3f}_{_USER}_{_SESSION}_{copick_name(kind)}.zarr"
+        for directory, data in (("Segmentations", (mine > 0).astype(np.uint8)), ("InstanceSegmentations", mine)):
+            make_folder(run / directory)
+            write_ome_zarr(run / directory / name, data, size)
+
+
+def _describe_picks(kind: str, run: str, table: PointTable, size: float) -> dict[str, Any]:
+    """The content of a file of picks."""
+    turns = np.tile(np.eye(4), (len(table), 1, 1))
+    if table.rotations is not None:
+        turns[:, :3, :3] = x_first_matrices(table.rotations).round(9)
+    points = []
+    for i, (z, y, x) in enumerate((table.points * size).round(4).tolist()):
+        point = {"location": {"x": x, "y": y, "z": z}, "transformation_": turns[i].tolist()}
+        point["instance_id"] = 0 if table.instances is None else int(table.instances[i])
+        point["score"] = None if table.scores is None else round(float(table.scores[i]), 6)
+        points.append(point)
+    return {
+        "pickable_object_name": kind,
+        "user_id": _USER,
+        "session_id": _SESSION,
+        "run_name": run,
+        "voxel_spacing": size,
+        "unit": "angstrom",
+        "points": points,
+        "trust_orientation": table.rotations is not None,
+    }
+
+
+def _read_picks(path: Path, voxel_size_angstrom: float | None) -> PointTable:
+    """One set of picks."""
+    picks = _read_json(path)
+    rows = picks.get("points")
+    if not isinstance(picks.get("pickable_object_name"), str) or not isinstance(rows, list | None):
+        raise PointsFileError(f"{path}: not a copick file of picks: no pickable_object_name and points")
+    if picks.get("unit", "angstrom") != "angstrom":
+        raise PointsFileError(f"{path}: the unit is {picks['unit']!r}; copick's picks are in angstrom")
+    if voxel_size_angstrom is None:
+        raise VoxelSizeError(f"{path}: copick counts in angstrom, and the voxel size is not known; give it")
+    points, turns, scores, instances = [], [], [], []
+    try:
+        for row in rows or []:
+            turn = np.array(row.get("transformation_") or np.eye(4), dtype=float).reshape(4, 4)
+            points.append([float(row["location"][axis]) for axis in "xyz"] + turn[:3, 3])
+            turns.append(turn[:3, :3])
+            scores.append(row.get("score"))
+            instances.append(row.get("instance_id") or 0)
+        xyz = np.array(points, dtype=float).reshape(-1, 3)
+        known = [s for s in scores if s is not None]
+        table = PointTable(
+            xyz[:, ::-1] / voxel_size_angstrom,
+            np.array([1.0 if s is None else float(s) for s in scores]) if known else None,
+            (picks["pickable_object_name"],) * len(points),
+            np.array(instances, dtype=np.int64) if any(instances) else None,
+        )
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        reason = f"no {error}" if isinstance(error, KeyError) else str(error)
+        raise PointsFileError(f"{path}, point {len(points) + 1}: not a pick of copick ({reason})") from error
+    matrices = np.array(turns).reshape(-1, 3, 3)
+    if not picks.get("trust_orientation", True) or (matrices == np.eye(3)).all():
+        return table
+    return PointTable(table.points, table.scores, table.names, table.instances, rotations_from_matrices(path, matrices))
+
+
+def _write_configuration(folder: Path, kinds: Sequence[str], place: Path) -> None:
+    """Make the project's configuration, or add the objects that it lacks."""
+    path = folder / "config.json"
+    if path.exists():
+        config = _read_json(path)
+        objects = config.get("pickable_objects")
+        if not isinstance(objects, list):
+            raise PointsFileError(f"{path}: not a configuration of copick: no list of pickable_objects")
+    else:
+        objects = []
+        config = {
+            "name": place.absolute().parent.name,
+            "description": "Particles found by CryoSAM",
+            "version": "1.0.0",
+            "config_type": "filesystem",
+            "overlay_root": f"local://{place.absolute()}",
+            "overlay_fs_args": {"auto_mkdir": True},
+            "pickable_objects": objects,
+        }
+    known = {str(o.get("name")) for o in objects if isinstance(o, dict)}
+    labels = [int(o.get("label") or 0) for o in objects if isinstance(o, dict)]
+    for kind in kinds:
+        if kind not in known:
+            labels.append(max(labels, default=0) + 1)
+            colour = [*_COLOURS[(labels[-1] - 1) % len(_COLOURS)], 255]
+            objects.append({"name": kind, "is_particle": True, "label": labels[-1], "color": colour})
+    _write_json(path, config)
+
+
+def _roots(project: Path) -> list[Path]:
+    """Folders that hold the runs."""
+    if project.is_dir():
+        return [project]
+    config = _read_json(project)
+    places = [str(config[key]) for key in ("static_root", "overlay_root") if config.get(key)]
+    remote = next((place for place in places if "://" in place and not place.startswith(("local://", "file://"))), None)
+    if remote is not None:
+        raise PointsFileError(f"{project}: the project lies at {remote}; copy it to this machine")
+    return list(dict.fromkeys(Path(place.partition("://")[2] or place) for place in places))
+
+
+def _is_configuration(path: Path) -> bool:
+    return "pickable_objects" in _read_json(path)
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:  # not text, or not JSON
+        raise PointsFileError(f"{path}: not JSON, or cut off ({error})") from error
+    if not isinstance(content, dict):
+        raise PointsFileError(f"{path}: not a file of copick: not a JSON object")
+    return content
+
+
+def _write_json(path: Path, content: dict[str, Any]) -> None:
+    with atomic_path(path) as temporary:
+        temporary.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")

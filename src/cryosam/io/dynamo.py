@@ -1,0 +1,187 @@
+"""Dynamo's tables, ``.tbl``: a line a particle, columns by their number.
+
+4-6, 24-26
+    Shift and position x, y, z in voxels. The particle is at their sum. Dynamo is MATLAB's: voxel 1 is the first, so
+    voxel ``v`` here is ``v + 1`` there.
+7-9
+    ``tdrot``, ``tilt``, ``narot`` in degrees. The matrix on x, y, z of ``dynamo_euler2matrix`` is M = Rz(narot)
+    Rx(tilt) Rz(tdrot); it turns the particle onto the template, so the template lies as the particle does after M's
+    inverse. The same pose as angles of Dynamo and of RELION, which gives the same reconstruction in either, is
+    (-47.2730, 1.1777, -132.3000) and (137.7000, 1.1777, 42.7270); the tests hold the code to it.
+10, 20, 22, 36
+    Score, number of the tomogram, class, and angstrom a voxel.
+
+Sources: Dynamo's wiki, "Table convention"; the pair of poses is of the package eulerangles.
+"""
+
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float
+from scipy.spatial.transform import Rotation
+
+from cryosam.errors import PointsFileError
+from cryosam.io.atomic import atomic_path
+from cryosam.io.points import PointTable
+from cryosam.io.relion import SAME_SIZE
+from cryosam.io.tomogram_names import rows_of_tomogram, write_tomogram_numbers
+from cryosam.io.tomogram_points import TomogramPoints, check_distinct, number_kinds
+from cryosam.io.x_first import x_first
+
+__all__ = ["read_dynamo", "write_dynamo"]
+
+_N_COLUMNS, _N_NEEDED = 42, 26
+_TAG, _IS_ALIGNED, _IS_AVERAGED, _CC, _TOMOGRAM, _CLASS, _APIX = (c - 1 for c in (1, 2, 3, 10, 20, 22, 36))
+_SHIFTS, _ANGLES, _POSITIONS = [3, 4, 5], [6, 7, 8], [23, 24, 25]
+_USED = [*_SHIFTS, *_ANGLES, _CC, _TOMOGRAM, _CLASS, *_POSITIONS]
+
+
+def read_dynamo(
+    path: Path, *, voxel_size_angstrom: float | None = None, tomogram_name: str | None = None
+) -> PointTable:
+    r"""Read points from a Dynamo table.
+
+    Parameters
+    ----------
+    path
+        The table. Column 10 becomes the scores, the class the names, the angles the rotations; each is None where it is
+        zero in all rows.
+    voxel_size_angstrom
+        Of the tomogram. Where column 36 names another size, the table is of another binning, and is refused.
+    tomogram_name
+        The tomogram whose points to take from a table of several, see `cryosam.io.tomogram_names.rows_of_tomogram`.
+
+    Raises
+    ------
+    PointsFileError
+        If a line is not 26 numbers or more, the tomogram cannot be told, or the voxels are of another size.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> row = [0.0] * 42
+    >>> row[23:26] = 31, 21, 11
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     _ = Path(folder, "picks.tbl").write_text(" ".join(map(str, row)) + "\n")
+    ...     read_dynamo(Path(folder, "picks.tbl")).points
+    array([[10., 20., 30.]])
+    """
+    rows = _read_rows(path)
+    rows = rows[rows_of_tomogram(path, rows[:, _TOMOGRAM].astype(int), tomogram_name)]
+    sizes = rows[:, _APIX]
+    if voxel_size_angstrom is not None and (sizes > 0).any():
+        other = sizes[(sizes > 0) & (np.abs(sizes / voxel_size_angstrom - 1) > SAME_SIZE)]
+        if len(other):
+            raise PointsFileError(
+                f"{path}: column 36 says that a voxel is {other[0]:g} angstrom, here it is {voxel_size_angstrom:g}; "
+                "give the tomogram that the table was made for, or set the column to 0 if it is wrong"
+            )
+    return PointTable(
+        (rows[:, _POSITIONS] + rows[:, _SHIFTS] - 1)[:, ::-1],
+        _unless_zero(rows[:, _CC]),
+        tuple(f"{c:g}" for c in rows[:, _CLASS]) if rows[:, _CLASS].any() else None,
+        rotations=_to_rotations(rows[:, _ANGLES]) if rows[:, _ANGLES].any() else None,
+    )
+
+
+def write_dynamo(path: Path, parts: Sequence[TomogramPoints]) -> None:
+    """Write the points of one or several tomograms as a Dynamo table.
+
+    Parameters
+    ----------
+    path
+        The file to make. The tomograms are numbered from 1; a file beside it with the ending ``.doc``, Dynamo's table
+        map, has their names.
+    parts
+        Scores become column 10, kinds the class, see `cryosam.io.tomogram_points.number_kinds`. Unknown orientations
+        are written as zeros, which Dynamo takes for "not turned".
+
+    Raises
+    ------
+    PointsFileError
+        If two tomograms have the same name, or there is none.
+    OutputError
+        If there is no space or no permission.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> part = TomogramPoints(table=PointTable(np.array([[1.0, 2.0, 3.0]])), name="TS_01")
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     write_dynamo(Path(folder, "p.tbl"), [part])
+    ...     print(Path(folder, "p.tbl").read_text().split()[23:26], Path(folder, "p.doc").read_text())
+    ['4', '3', '2'] 1 TS_01
+    <BLANKLINE>
+    """
+    check_distinct(path, parts)
+    numbers = number_kinds(parts)
+    rows = np.zeros((sum(len(part.table) for part in parts), _N_COLUMNS))
+    rows[:, _TAG] = np.arange(1, len(rows) + 1)
+    rows[:, [_IS_ALIGNED, _IS_AVERAGED]] = 1
+    start = 0
+    for number, part in enumerate(parts, 1):
+        table = part.table
+        mine = rows[start : start + len(table)]
+        start += len(table)
+        mine[:, _POSITIONS] = table.points[:, ::-1] + 1
+        mine[:, _TOMOGRAM] = number
+        if table.scores is not None:
+            mine[:, _CC] = table.scores
+        if table.names is not None:
+            mine[:, _CLASS] = [numbers[name] for name in table.names]
+        if table.rotations is not None:
+            mine[:, _ANGLES] = _to_angles(table.rotations)
+        if part.voxel_size_angstrom is not None:
+            mine[:, _APIX] = part.voxel_size_angstrom
+    with atomic_path(path) as temporary:
+        temporary.write_text("".join(" ".join(f"{v:.9g}" for v in row) + "\n" for row in rows), encoding="utf-8")
+    write_tomogram_numbers(path, [part.name for part in parts])
+
+
+def _to_rotations(angles: Float[np.ndarray, "n 3"]) -> Rotation:
+    """How particles lie, from ``tdrot``, ``tilt``, ``narot`` in degrees."""
+    return x_first(Rotation.from_euler("zxz", angles, degrees=True).inv())
+
+
+def _to_angles(rotations: Rotation) -> Float[np.ndarray, "n 3"]:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # at tilt 0 only the sum of tdrot and narot is determined
+        return np.asarray(x_first(rotations).inv().as_euler("zxz", degrees=True))
+
+
+def _unless_zero(values: Float[np.ndarray, " n"]) -> Float[np.ndarray, " n"] | None:
+    return values if values.any() else None
+
+
+def _read_rows(path: Path) -> Float[np.ndarray, "n c"]:
+    """All columns; those that are not used may hold anything, such as Dynamo's complex numbers, and are read as 0."""
+    rows = []
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except UnicodeDecodeError as error:
+        raise PointsFileError(f"{path}: not a Dynamo table: not a text file") from error
+    for number, line in enumerate(lines, 1):
+        cells = line.split()
+        if not cells or cells[0][0] in "%#":
+            continue
+        if len(cells) < _N_NEEDED:
+            raise PointsFileError(
+                f"{path}, line {number}: {len(cells)} columns; a Dynamo table has {_N_NEEDED} or more"
+            )
+        row = np.zeros(_N_COLUMNS)
+        for column in [*_USED, *([_APIX] if len(cells) > _APIX else [])]:
+            row[column] = _number(path, number, column, cells[column])
+        rows.append(row)
+    return np.array(rows).reshape(-1, _N_COLUMNS)
+
+
+def _number(path: Path, line: int, column: int, text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = np.nan
+    if not np.isfinite(value):
+        raise PointsFileError(f"{path}, line {line}: column {column + 1} is {text!r}, not a number")
+    return value

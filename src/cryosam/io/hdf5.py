@@ -1,0 +1,140 @@
+"""HDF5: one dataset of three dimensions, z, y, x.
+
+The size of a voxel is known where a program says it in a unit: EMAN2 (``EMAN.apix_x``, ``_y``, ``_z`` in angstrom, of
+the image's group), and ilastik, Fiji and others (``element_size_um``, z, y, x in micrometres, of the dataset).
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import h5py
+import numpy as np
+
+from cryosam.arrays import AnyVolume
+from cryosam.errors import TomogramError
+from cryosam.io.locations import split_hdf5
+from cryosam.io.volume_info import VolumeInfo
+
+__all__ = ["read_hdf5", "read_hdf5_info"]
+
+_SHOWN = 8
+_EMAN = ("EMAN.apix_z", "EMAN.apix_y", "EMAN.apix_x")
+_ANGSTROM_PER_MICROMETRE = 1e4
+
+
+def read_hdf5_info(path: Path) -> VolumeInfo:
+    """What the file says; the voxels are not read.
+
+    Parameters
+    ----------
+    path
+        ``file.h5``, if it holds one volume, or ``file.h5:/dataset``.
+
+    Raises
+    ------
+    TomogramError
+        If this is not an HDF5 file, or is cut off; if it holds no volume, or several and none is named; if the voxels
+        are not real numbers.
+    """
+    with _dataset(path) as dataset:
+        z, y, x = _shape(dataset)
+        return VolumeInfo(path, "HDF5", (z, y, x), dataset.dtype.newbyteorder("="), _spacing(dataset))
+
+
+def read_hdf5(path: Path) -> AnyVolume:
+    """Voxels ``(z, y, x)``, in memory.
+
+    Raises
+    ------
+    TomogramError
+        As `read_hdf5_info`, and if a part cannot be decoded.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     with h5py.File(f"{folder}/t.h5", "w") as file:
+    ...         _ = file.create_dataset("raw", data=np.ones((2, 3, 4)))
+    ...     read_hdf5(Path(f"{folder}/t.h5:/raw")).shape
+    (2, 3, 4)
+    """
+    with _dataset(path) as dataset:
+        shape = _shape(dataset)
+        try:
+            return np.asarray(dataset[...]).reshape(shape)
+        except OSError as error:
+            raise TomogramError(f"{path}: the voxels cannot be read ({error}); copy or download it again") from error
+
+
+@contextmanager
+def _dataset(path: Path) -> Iterator[h5py.Dataset]:
+    """The volume in a file, open."""
+    file, name = split_hdf5(path) or (path, "")
+    try:
+        content = h5py.File(file, "r")
+    except OSError as error:
+        if not file.is_file():
+            raise
+        raise TomogramError(f"{file}: not an HDF5 file, or it is cut off ({error})") from error
+    with content:
+        if not name:
+            yield _only_volume(file, content)
+            return
+        found = content.get(name)
+        if isinstance(found, h5py.Group):
+            found = _only_volume(file, found)
+        if found is None:
+            raise TomogramError(f"{file}: no dataset /{name}; there are {_listed(_volumes(content))}")
+        if not _is_volume(found):
+            raise TomogramError(f"{file}: /{name} is no volume of real numbers: {found.shape} {found.dtype}")
+        yield found
+
+
+def _only_volume(file: Path, group: h5py.Group) -> h5py.Dataset:
+    volumes = _volumes(group)
+    if len(volumes) == 1:
+        return volumes[0]
+    if not volumes:
+        raise TomogramError(f"{file}: no dataset of three dimensions and real numbers in it")
+    first = volumes[0].name
+    raise TomogramError(
+        f"{file}: {len(volumes)} volumes ({_listed(volumes)}); name one of them, such as {file}:{first}"
+    )
+
+
+def _volumes(group: h5py.Group) -> list[h5py.Dataset]:
+    """All volumes below a group."""
+    found: list[h5py.Dataset] = []
+    group.visititems(lambda _, item: found.append(item) if _is_volume(item) else None)
+    return found
+
+
+def _is_volume(item: object) -> bool:
+    """Whether this is a dataset of three dimensions, not counting further ones of one element."""
+    if not isinstance(item, h5py.Dataset) or item.shape is None or item.dtype.kind not in "uif":
+        return False
+    return len(item.shape) >= 3 and item.size > 0 and all(n == 1 for n in item.shape[:-3])
+
+
+def _shape(dataset: h5py.Dataset) -> tuple[int, int, int]:
+    z, y, x = (int(n) for n in dataset.shape[-3:])
+    return z, y, x
+
+
+def _spacing(dataset: h5py.Dataset) -> tuple[float, float, float] | None:
+    """Edges of a voxel in angstrom, along z, y, x; None where nobody says them in a unit."""
+    for attributes in (dataset.attrs, dataset.parent.attrs):
+        if set(_EMAN) <= set(attributes):
+            z, y, x = (float(attributes[name]) for name in _EMAN)
+            return z, y, x
+    sizes = np.atleast_1d(dataset.attrs.get("element_size_um", []))
+    if sizes.shape == (3,) and sizes.dtype.kind in "uif":
+        z, y, x = (sizes * _ANGSTROM_PER_MICROMETRE).tolist()
+        return z, y, x
+    return None
+
+
+def _listed(volumes: list[h5py.Dataset]) -> str:
+    names = [str(volume.name) for volume in volumes[:_SHOWN]]
+    return ", ".join(names) + (" and more" if len(volumes) > _SHOWN else "") if names else "no volumes"

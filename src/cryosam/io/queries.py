@@ -1,0 +1,136 @@
+"""Saved queries in a file: plain arrays and a JSON text in NumPy's npz, without pickles."""
+
+import json
+import zipfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from cryosam.errors import CryosamError, InputNotFoundError, QueryError
+from cryosam.io.atomic import atomic_path
+from cryosam.masks import Average
+from cryosam.prompts import require_kind_names
+from cryosam.queries import SavedQuery, Witnesses
+
+__all__ = ["read_queries", "write_queries"]
+
+_FORMAT = 1
+_TEXT = "description"
+_PLAIN = (
+    "name",
+    "diameter_angstrom",
+    "volume_angstrom3",
+    "smoothing_angstrom",
+    "contrast",
+    "voxel_size_angstrom",
+    "token_voxels",
+    "features",
+    "features_digest",
+    "segmenter",
+    "segmenter_digest",
+    "n_particles",
+    "source",
+    "source_digest",
+)
+
+
+def write_queries(path: Path, queries: Sequence[SavedQuery]) -> None:
+    """Write queries, of one kind each, to one file; it appears under its name only once it is whole.
+
+    Parameters
+    ----------
+    path
+        Its name ends in ``.npz``.
+    queries
+        Of kinds with different names.
+
+    Raises
+    ------
+    QueryError
+        If the name does not end in ``.npz``.
+    PromptError
+        If two kinds have one name, or there is none.
+    OutputError
+        If there is no space or no permission.
+    """
+    if path.suffix != ".npz":
+        raise QueryError(f"{path}: the name of a query's file ends in .npz")
+    require_kind_names([query.name for query in queries])
+    kinds = []
+    arrays: dict[str, np.ndarray] = {}
+    for k, query in enumerate(queries):
+        plain = {key: getattr(query, key) for key in _PLAIN}
+        kinds.append(plain | {"scales": list(query.scales), "average_step_angstrom": query.average.step})
+        arrays[f"{k}.feature"] = query.feature.astype(np.float32)
+        arrays[f"{k}.average"] = query.average.data.astype(np.float32)
+        for column in ("correlations", "likeness", "is_kind"):
+            arrays[f"{k}.{column}"] = getattr(query.witnesses, column)
+    text = json.dumps({"format": _FORMAT, "kinds": kinds})
+    arrays[_TEXT] = np.frombuffer(text.encode(), dtype=np.uint8)
+    with atomic_path(path) as temporary, temporary.open("wb") as stream:
+        np.savez(stream, allow_pickle=False, **arrays)
+
+
+def read_queries(path: Path) -> tuple[SavedQuery, ...]:
+    """Read the queries of a file.
+
+    Parameters
+    ----------
+    path
+        As `write_queries` made it.
+
+    Raises
+    ------
+    InputNotFoundError
+        If there is no such file.
+    QueryError
+        If it is not a file of queries, is damaged, or is of a later version.
+
+    Examples
+    --------
+    >>> read_queries(Path("nowhere.npz"))
+    Traceback (most recent call last):
+        ...
+    cryosam.errors.InputNotFoundError: nowhere.npz: no such file; check the path
+    """
+    if not path.is_file():
+        raise InputNotFoundError(f"{path}: no such file; check the path")
+    try:
+        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as arrays:
+            described = json.loads(arrays[_TEXT].tobytes())
+            if described["format"] != _FORMAT:
+                raise QueryError(f"{path}: a query of version {described['format']}; this program reads {_FORMAT}")
+            queries = tuple(_build(kind, k, arrays) for k, kind in enumerate(described["kinds"]))
+        require_kind_names([query.name for query in queries])
+    except (CryosamError, OSError):
+        raise
+    except (ValueError, KeyError, TypeError, AttributeError, IndexError, EOFError, zipfile.BadZipFile) as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise QueryError(f"{path}: not a file of cryosam query, or damaged ({reason}); make it again") from error
+    return queries
+
+
+def _build(kind: Mapping[str, Any], k: int, arrays: Mapping[str, np.ndarray]) -> SavedQuery:
+    """One query from its part of the text and its arrays."""
+    told = {key: type_of(kind[key]) for key, type_of in _types().items()}
+    correlations, likeness = (_column(arrays[f"{k}.{name}"], float) for name in ("correlations", "likeness"))
+    return SavedQuery(
+        **told,
+        feature=_column(arrays[f"{k}.feature"], np.float32),
+        average=Average(arrays[f"{k}.average"].astype(np.float32), float(kind["average_step_angstrom"])),
+        witnesses=Witnesses(correlations, likeness, _column(arrays[f"{k}.is_kind"], bool)),
+        scales=tuple(float(scale) for scale in kind["scales"]),
+    )
+
+
+def _types() -> dict[str, type]:
+    """Types of the plain fields."""
+    return {key: SavedQuery.__annotations__[key] if key != "contrast" else str for key in _PLAIN}
+
+
+def _column(values: np.ndarray, dtype: type) -> np.ndarray:
+    if values.ndim != 1:
+        raise ValueError(f"an array has {values.ndim} dimensions, one is needed")
+    return values.astype(dtype)

@@ -1,0 +1,118 @@
+"""RELION 5's sets: the tomograms of a project, and the optimisation set from which its jobs go on."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float
+
+from cryosam.errors import PointsFileError
+from cryosam.io.atomic import atomic_path
+from cryosam.io.folders import make_folder
+from cryosam.io.star import read_star_blocks
+from cryosam.io.star_output import write_star
+from cryosam.io.tomogram_names import tomogram_stem
+from cryosam.io.tomogram_points import TomogramPoints
+
+__all__ = ["write_optimisation_set"]
+
+_NAME, _PIXEL_SIZE = "rlnTomoName", "rlnTomoTiltSeriesPixelSize"
+_SIZES = ["rlnTomoSizeZ", "rlnTomoSizeY", "rlnTomoSizeX"]  # pixels of the tilt series
+_FILES = "rlnTomoReconstructedTomogram"  # also of the half maps, and denoised
+_TOLERANCE = 1.0  # voxels by which a binned tomogram may be shorter than the unbinned one
+_SHOWN = 8
+
+
+@dataclass(frozen=True, eq=False)
+class _KnownTomogram:
+    name: str
+    stems: frozenset[str]  # of its name and of the files that were reconstructed
+    extent_angstrom: Float[np.ndarray, " 3"]  # z, y, x
+
+
+def write_optimisation_set(folder: Path, parts: Sequence[TomogramPoints], tomograms: Path) -> None:
+    r"""Write ``particles.star`` and ``optimisation_set.star``, which RELION 5's "Extract subtomos" takes as it is.
+
+    Parameters
+    ----------
+    folder
+        Where they go, made if needed; in RELION's project, since the paths in the set are as they are given here.
+    parts
+        Of each tomogram. Its name, or that of its file, must be in ``tomograms``: as ``rlnTomoName``, or as a file that
+        RELION reconstructed. Coordinates are counted from the centre as RELION knows it there.
+    tomograms
+        RELION's ``tomograms.star``, with the size and the pixel size of each.
+
+    Raises
+    ------
+    PointsFileError
+        If a tomogram is not in the set, or has another size there.
+    VoxelSizeError
+        If a voxel size is not known.
+    OutputError
+        If there is no space or no permission.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from cryosam.io.points import PointTable
+    >>> part = TomogramPoints(
+    ...     table=PointTable(np.array([[4.0, 5.0, 6.0]])), name="rec_TS_01", shape=(8, 10, 12), voxel_size_angstrom=10.0
+    ... )
+    >>> columns = (_NAME, _PIXEL_SIZE, *_SIZES, _FILES)
+    >>> row = "TS_01 2.5 32 40 48 Tomograms/job009/tomograms/rec_TS_01.mrc"
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     known = Path(folder, "tomograms.star")
+    ...     _ = known.write_text("data_global\nloop_\n" + "".join(f"_{c}\n" for c in columns) + row)
+    ...     write_optimisation_set(Path(folder), [part], known)
+    ...     read_star_blocks(Path(folder, "particles.star"))["particles"]["rlnTomoName"].to_list()
+    ['TS_01']
+    """
+    known = _read_tomograms(tomograms)
+    renamed, extents = [], {}
+    for part in parts:
+        tomogram = next((t for t in known if tomogram_stem(part.name) in t.stems), None)
+        if tomogram is None:
+            listed = ", ".join(t.name for t in known[:_SHOWN]) + ("" if len(known) <= _SHOWN else ", ...")
+            raise PointsFileError(f"{tomograms}: no tomogram {part.name} in this set; there are {listed}")
+        renamed.append(replace(part, name=tomogram.name))
+        extents[tomogram.name] = _extent(tomograms, tomogram, part).tolist()
+    make_folder(folder)
+    write_star(folder / "particles.star", renamed, extents=extents)
+    with atomic_path(folder / "optimisation_set.star") as temporary:
+        temporary.write_text(
+            "# version 50001\n\ndata_optimisation_set\n\n"
+            f"_rlnTomoParticlesFile   {folder / 'particles.star'}\n_rlnTomoTomogramsFile   {tomograms}\n\n",
+            encoding="utf-8",
+        )
+
+
+def _extent(path: Path, tomogram: _KnownTomogram, part: TomogramPoints) -> Float[np.ndarray, " 3"]:
+    """Size z, y, x in voxels as RELION knows it, which is the searched tomogram's but for what binning cuts off."""
+    size = part.need_voxel_size(path, "RELION 5")
+    extent = tomogram.extent_angstrom / size
+    shape = np.array(part.need_shape(path, "RELION 5"), dtype=float)
+    if (np.abs(extent - shape) > _TOLERANCE).any():
+        there, here = (" x ".join(f"{n:g}" for n in sizes.round(1)) for sizes in (extent, shape))
+        raise PointsFileError(
+            f"{path}: {tomogram.name} is {there} voxels (z, y, x) of {size:g} angstrom, the tomogram that was searched "
+            f"is {here}; give the set that it was made from"
+        )
+    return extent
+
+
+def _read_tomograms(path: Path) -> list[_KnownTomogram]:
+    needed = [_NAME, _PIXEL_SIZE, *_SIZES]
+    block = next((b for b in read_star_blocks(path).values() if set(needed) <= set(b)), None)
+    if block is None:
+        raise PointsFileError(f"{path}: not a set of tomograms of RELION 5; no table has {', '.join(needed)}")
+    files = [column for column in block if str(column).startswith(_FILES)]
+    try:
+        pixels, sizes = block[_SIZES].to_numpy(dtype=float), block[_PIXEL_SIZE].to_numpy(dtype=float)
+    except ValueError as error:
+        raise PointsFileError(f"{path}: a size of a tomogram is not a number ({error})") from error
+    return [
+        _KnownTomogram(str(names[0]), frozenset(tomogram_stem(str(n)) for n in names), extent)
+        for names, extent in zip(block[[_NAME, *files]].to_numpy().tolist(), pixels * sizes[:, None], strict=True)
+    ]

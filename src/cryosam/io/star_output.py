@@ -1,0 +1,186 @@
+"""Particles of one or several tomograms as a STAR file of RELION, Warp or M; what the columns mean stands in `star`."""
+
+import logging
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+import starfile
+
+from cryosam.arrays import Points
+from cryosam.errors import VoxelSizeError
+from cryosam.io.atomic import atomic_path
+from cryosam.io.relion import one_if_same, rotations_to_angles, voxels_to_centred
+from cryosam.io.tomogram_names import star_name, tomogram_stem
+from cryosam.io.tomogram_points import TomogramPoints, check_distinct, number_kinds
+
+__all__ = ["StarProgram", "write_star"]
+
+_log = logging.getLogger(__name__)
+
+StarProgram = Literal["relion5", "relion4", "warp"]
+"""Whose particles file: RELION 4 is also for 3.1, Warp also for M."""
+
+_PIXELS = ["rlnCoordinateX", "rlnCoordinateY", "rlnCoordinateZ"]
+_CENTRED = ["rlnCenteredCoordinateXAngst", "rlnCenteredCoordinateYAngst", "rlnCenteredCoordinateZAngst"]
+_ANGLES = ["rlnAngleRot", "rlnAngleTilt", "rlnAnglePsi"]
+_VERSIONS = {"relion5": 50001, "relion4": 30001, "warp": 30001}
+_SAME_MAGNIFICATION = 1e4  # at which the detector's pixel size is that of the image in angstrom
+
+
+def write_star(
+    path: Path,
+    parts: Sequence[TomogramPoints],
+    *,
+    program: StarProgram = "relion5",
+    tilt_series_pixel_size_angstrom: float | None = None,
+    extents: Mapping[str, Sequence[float]] | None = None,
+) -> None:
+    """Write the particles of one or several tomograms into one file.
+
+    Parameters
+    ----------
+    path
+        The file to make.
+    parts
+        Scores become ``rlnAutopickFigureOfMerit``, if all have them; rotations ``rlnAngleRot``, ``rlnAngleTilt``,
+        ``rlnAnglePsi``, with zeros where a tomogram has none and others have; kinds ``rlnClassNumber``, see
+        `cryosam.io.tomogram_points.number_kinds`, which comments at the file's head explain; instances the number at
+        the end of ``rlnTomoParticleName``. A space, a quotation mark and ``#`` in a tomogram's name become ``_``.
+    program
+        RELION 5: angstrom from the tomogram's centre. RELION 4: pixels of the tilt series. Warp and M: voxels, and the
+        name of the tomogram with the ending ``.tomostar``.
+    tilt_series_pixel_size_angstrom
+        Of the unbinned tilt series. RELION 4 expects pixels of that size; if left out, pixels are voxels of each
+        tomogram and the file says so. RELION 5 takes it from its own tomograms file if left out. Warp does not need
+        it.
+    extents
+        For RELION 5, by a tomogram's name: its size z, y, x in voxels as RELION knows it, which need not be whole; the
+        shapes if left out.
+
+    Raises
+    ------
+    PointsFileError, VoxelSizeError
+        If there is no tomogram, two have the same name, or a shape or voxel size is needed and not known.
+    OutputError
+        If there is no space or no permission.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from cryosam.io.points import PointTable
+    >>> parts = [
+    ...     TomogramPoints(table=PointTable(np.full((2, 3), z)), name=name, voxel_size_angstrom=10.0)
+    ...     for name, z in (("TS_01", 4.0), ("TS_02", 5.0))
+    ... ]
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     write_star(Path(folder, "p.star"), parts, program="warp")
+    ...     starfile.read(Path(folder, "p.star"))["rlnMicrographName"].to_list()
+    ['TS_01.tomostar', 'TS_01.tomostar', 'TS_02.tomostar', 'TS_02.tomostar']
+    """
+    check_distinct(path, parts)
+    pixel_size = tilt_series_pixel_size_angstrom
+    filled = [part for part in parts if len(part.table)] or list(parts[:1])
+    known = _known_columns(filled)
+    if known["rotations"] and any(part.table.rotations is None for part in filled):
+        _log.warning("%s: no orientations of some tomograms are known; their angles are 0", path)
+    numbers = number_kinds(parts) if known["names"] else {}
+    groups = _optics_groups(filled, program, pixel_size)
+    frames = []
+    for part in filled:
+        columns, positions = _positions(path, part, program, pixel_size, (extents or {}).get(part.name))
+        # coordinates stand first: a line that starts with a name such as data_1 would begin a new block
+        rows = pd.DataFrame(positions[:, ::-1], columns=columns)
+        if program == "warp":
+            rows["rlnMicrographName"] = f"{tomogram_stem(part.name)}.tomostar"
+        else:
+            rows["rlnTomoName"] = star_name(part.name)
+        _add_columns(rows, part, known, numbers, has_particle_names=program != "warp")
+        if program == "warp":
+            rows["rlnMagnification"] = _SAME_MAGNIFICATION
+            rows["rlnDetectorPixelSize"] = part.need_voxel_size(path, "Warp")
+        elif groups:
+            rows["rlnOpticsGroup"] = groups.index(_group_size(part, pixel_size)) + 1
+        frames.append(rows)
+    blocks = {"particles": pd.concat(frames, ignore_index=True)}
+    if groups:
+        blocks["optics"] = _optics(groups, is_relion_4=program == "relion4")  # RELION 4 imports the first table
+    text = starfile.to_string(blocks).partition("\n")[2]  # without its first line, which holds the time
+    meanings = (f"# class {number}: {star_name(kind)}\n" for kind, number in numbers.items() if kind != str(number))
+    with atomic_path(path) as temporary:
+        temporary.write_text(f"# version {_VERSIONS[program]}\n{''.join(meanings)}{text}", encoding="utf-8")
+
+
+def _known_columns(parts: Sequence[TomogramPoints]) -> dict[str, bool]:
+    """Which columns a file of several tomograms has."""
+    tables = [part.table for part in parts]
+    in_all = {c: all(getattr(t, c) is not None for t in tables) for c in ("scores", "instances")}
+    return in_all | {c: any(getattr(t, c) is not None for t in tables) for c in ("rotations", "names")}
+
+
+def _add_columns(
+    rows: pd.DataFrame,
+    part: TomogramPoints,
+    known: Mapping[str, bool],
+    numbers: Mapping[str, int],
+    *,
+    has_particle_names: bool,
+) -> None:
+    """What is known of each particle."""
+    table = part.table
+    if known["instances"] and has_particle_names and table.instances is not None:
+        is_unique = (table.instances > 0).all() and len(np.unique(table.instances)) == len(table)
+        numbered = table.instances if is_unique else range(1, len(table) + 1)
+        rows["rlnTomoParticleName"] = [f"{star_name(part.name)}/{i}" for i in numbered]
+    if known["rotations"]:
+        rows[_ANGLES] = 0.0 if table.rotations is None else rotations_to_angles(table.rotations)
+    if known["scores"]:
+        rows["rlnAutopickFigureOfMerit"] = table.scores
+    if known["names"]:
+        unnamed = next(iter(part.by_kind()), "")
+        rows["rlnClassNumber"] = [numbers[kind] for kind in table.names or [unnamed] * len(table)]
+
+
+def _positions(
+    path: Path,
+    part: TomogramPoints,
+    program: StarProgram,
+    pixel_size: float | None,
+    extent: Sequence[float] | None,
+) -> tuple[list[str], Points]:
+    """Columns x, y, z, and positions z, y, x in their unit."""
+    if program == "relion5":
+        if extent is None:
+            extent = part.need_shape(path, "RELION 5")
+        return _CENTRED, voxels_to_centred(part.table.points, extent, part.need_voxel_size(path, "RELION 5"))
+    if program == "warp" or pixel_size is None:
+        return _PIXELS, part.table.points
+    if part.voxel_size_angstrom is None:
+        raise VoxelSizeError(f"{path}: pixels of the tilt series cannot be told without the voxel size; give it")
+    return _PIXELS, part.table.points * one_if_same(np.array(part.voxel_size_angstrom / pixel_size))
+
+
+def _optics_groups(
+    parts: Sequence[TomogramPoints], program: StarProgram, pixel_size: float | None
+) -> list[float | None]:
+    """Pixel sizes of the coordinates, in order of first appearance; none where the file needs no optics."""
+    if program == "warp" or (program == "relion5" and pixel_size is None):
+        return []
+    return list(dict.fromkeys(_group_size(part, pixel_size) for part in parts))
+
+
+def _group_size(part: TomogramPoints, pixel_size: float | None) -> float | None:
+    return part.voxel_size_angstrom if pixel_size is None else pixel_size
+
+
+def _optics(sizes: Sequence[float | None], *, is_relion_4: bool) -> pd.DataFrame:
+    """The optics block, a row a pixel size."""
+    groups = range(1, len(sizes) + 1)
+    optics = pd.DataFrame({"rlnOpticsGroup": groups, "rlnOpticsGroupName": [f"opticsGroup{g}" for g in groups]})
+    if all(size is not None for size in sizes):
+        optics["rlnTomoTiltSeriesPixelSize"] = np.array(sizes, dtype=float)
+        if is_relion_4:
+            optics["rlnImagePixelSize"] = np.array(sizes, dtype=float)
+    return optics

@@ -1,0 +1,123 @@
+"""A kind of particle as one tomogram knows it, kept to find the kind in others without a click there."""
+
+import hashlib
+import json
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Bool, Float
+
+from cryosam.errors import QueryError
+from cryosam.masks import Average
+from cryosam.prompts import require_kind_names
+from cryosam.tomogram import Contrast
+
+__all__ = ["SavedQuery", "Witnesses"]
+
+
+@dataclass(frozen=True, eq=False)
+class Witnesses:
+    """Candidates of another tomogram of which it is known whether they are of the kind.
+
+    Parameters
+    ----------
+    correlations
+        ``(m,)`` in [-1, 1], with an average that they are no part of.
+    likeness
+        ``(m,)`` in [0, 1], how like the kind each is in other ways.
+    is_kind
+        ``(m,)``.
+    """
+
+    correlations: Float[np.ndarray, " m"]
+    likeness: Float[np.ndarray, " m"]
+    is_kind: Bool[np.ndarray, " m"]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class SavedQuery:
+    """What must be kept of a search so that another tomogram can be searched for the same kind.
+
+    Lengths are in angstrom, so that a tomogram with other voxels can be searched too. What is asked of each place is
+    computed anew there: similarities, masks, averages and probabilities.
+
+    Parameters
+    ----------
+    name
+        Of the kind.
+    feature
+        ``(c,)`` mean over the particles found. Dense descriptors are in units of the background's noise.
+    diameter_angstrom, volume_angstrom3
+        Of the kind: of the ball with its masks' volume, and that volume.
+    smoothing_angstrom
+        Standard deviation of the Gaussian through which the segmenter saw the particles.
+    contrast
+        Whether protein was dark or bright.
+    average
+        The particles turned onto each other, protein bright; its ``step`` is in angstrom here.
+    witnesses
+        Candidates of which it is known whether they are of the kind; none where there were too few to average.
+    voxel_size_angstrom
+        Of the tomogram.
+    scales, token_voxels
+        Gaussian scales, or edge of a 2D model's token (0: whole slices were stretched), in voxels of that tomogram.
+    features, features_digest, segmenter, segmenter_digest
+        The backends, by name and identity: only with the same ones are features and volumes comparable.
+    n_particles
+        How many were found in that tomogram.
+    source, source_digest
+        Name of that tomogram, and SHA-256 of its voxels.
+
+    Raises
+    ------
+    QueryError
+        If a number is not finite or not positive.
+    PromptError
+        If the name cannot be a part of file names.
+    """
+
+    name: str
+    feature: Float[np.ndarray, " c"]
+    diameter_angstrom: float
+    volume_angstrom3: float
+    smoothing_angstrom: float
+    contrast: Contrast
+    average: Average
+    witnesses: Witnesses
+    voxel_size_angstrom: float
+    scales: tuple[float, ...]
+    token_voxels: float
+    features: str
+    features_digest: str
+    segmenter: str
+    segmenter_digest: str
+    n_particles: int
+    source: str
+    source_digest: str
+
+    def __post_init__(self) -> None:
+        require_kind_names([self.name])
+        positive = (self.diameter_angstrom, self.volume_angstrom3, self.voxel_size_angstrom, self.average.step)
+        numbers = np.array([*positive, *self.scales, self.smoothing_angstrom, self.token_voxels])
+        is_usable = bool(np.isfinite(numbers).all()) and min(positive) > 0 and numbers.min() >= 0
+        arrays = (self.feature, self.average.data, self.witnesses.correlations, self.witnesses.likeness)
+        if not is_usable or not all(np.isfinite(array).all() for array in arrays):
+            raise QueryError(f"query {self.name!r} holds a length that is not positive, or a number that is not finite")
+        if len({len(column) for column in vars(self.witnesses).values()}) != 1:
+            raise QueryError(f"query {self.name!r}: its witnesses' columns differ in length")
+        if self.average.data.ndim != 3 or len(set(self.average.data.shape)) != 1:
+            raise QueryError(f"query {self.name!r}: the average must be a cube, got {self.average.data.shape}")
+        if self.contrast not in ("dark", "bright"):
+            raise QueryError(f"query {self.name!r}: contrast is dark or bright, got {self.contrast!r}")
+
+    def digest(self) -> str:
+        """SHA-256 of all that enters a search."""
+        values = [self.name, self.diameter_angstrom, self.volume_angstrom3, self.smoothing_angstrom, self.contrast]
+        values += [self.average.step, self.voxel_size_angstrom, self.scales, self.token_voxels]
+        values += [self.features_digest, self.segmenter_digest, self.n_particles]
+        state = hashlib.sha256(json.dumps(values).encode())
+        witnesses = (self.witnesses.correlations, self.witnesses.likeness, self.witnesses.is_kind)
+        for array in (self.feature, self.average.data, *witnesses):
+            state.update(f"{array.dtype.str}{array.shape}".encode())
+            state.update(np.ascontiguousarray(array).data)
+        return state.hexdigest()

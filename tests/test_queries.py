@@ -1,0 +1,142 @@
+"""Queries that are kept: what they hold, what is refused, and how they lie in a file."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from cryosam.errors import InputNotFoundError, PromptError, QueryError
+from cryosam.io.queries import read_queries, write_queries
+from cryosam.masks import Average
+from cryosam.queries import SavedQuery, Witnesses
+
+
+def query(name="ribosome", **changes):
+    random = np.random.default_rng(len(name))
+    given = SavedQuery(
+        name=name,
+        feature=random.normal(size=5).astype(np.float32),
+        diameter_angstrom=210.0,
+        volume_angstrom3=4.5e6,
+        smoothing_angstrom=12.0,
+        contrast="dark",
+        average=Average(random.normal(size=(4, 4, 4)).astype(np.float32), 8.75),
+        witnesses=Witnesses(np.array([0.7, 0.3]), np.array([0.9, 0.2]), np.array([True, False])),
+        voxel_size_angstrom=10.0,
+        scales=(1.5, 3.0),
+        token_voxels=7.5,
+        features="invariants",
+        features_digest="f" * 64,
+        segmenter="embedded",
+        segmenter_digest="e" * 64,
+        n_particles=14,
+        source="TS_01",
+        source_digest="d" * 64,
+    )
+    return replace(given, **changes)
+
+
+def test_what_is_written_is_read(tmp_path) -> None:
+    both = query(), query("thermosome", token_voxels=0.0, contrast="bright")
+    write_queries(tmp_path / "both.npz", both)
+    again = read_queries(tmp_path / "both.npz")
+    assert [each.digest() for each in again] == [each.digest() for each in both]
+    assert [(each.name, each.n_particles, each.source) for each in again] == [
+        ("ribosome", 14, "TS_01"),
+        ("thermosome", 14, "TS_01"),
+    ]
+    np.testing.assert_array_equal(again[1].average.data, both[1].average.data)
+    assert again[1].average.step == 8.75
+    np.testing.assert_array_equal(again[0].witnesses.is_kind, [True, False])
+
+
+def test_a_file_holds_no_pickle(tmp_path) -> None:
+    write_queries(tmp_path / "q.npz", [query()])
+    with np.load(tmp_path / "q.npz", allow_pickle=False) as arrays:
+        assert all(arrays[name].dtype.kind in "ufb" for name in arrays.files)
+
+
+def test_a_pickle_in_a_file_is_not_opened(tmp_path) -> None:
+    write_queries(tmp_path / "q.npz", [query()])
+    with np.load(tmp_path / "q.npz") as arrays:
+        content = dict(arrays)
+    content["0.feature"] = np.array([print, 1], dtype=object)
+    np.savez(tmp_path / "q.npz", **content)
+    with pytest.raises(QueryError, match=r"q\.npz: not a file of cryosam query, or damaged"):
+        read_queries(tmp_path / "q.npz")
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("0.feature", None),
+        ("0.feature", np.array([1.0, np.nan, 0.0, 0.0, 0.0])),
+        ("0.average", np.zeros((3, 4, 4))),
+        ("0.is_kind", np.array([True])),
+        ("description", np.frombuffer(b'{"format": 1}', dtype=np.uint8)),
+        ("description", np.frombuffer(b"no json", dtype=np.uint8)),
+        ("description", np.frombuffer(b'{"format": 2, "kinds": []}', dtype=np.uint8)),
+        ("description", np.frombuffer(b'{"format": 1, "kinds": []}', dtype=np.uint8)),
+    ],
+)
+def test_damage_is_told_in_one_line(tmp_path, key, value) -> None:
+    write_queries(tmp_path / "q.npz", [query()])
+    with np.load(tmp_path / "q.npz") as arrays:
+        content = {name: arrays[name] for name in arrays.files if name != key}
+    np.savez(tmp_path / "q.npz", **(content if value is None else content | {key: value}))
+    with pytest.raises((QueryError, PromptError)) as refused:
+        read_queries(tmp_path / "q.npz")
+    assert len(str(refused.value).splitlines()) == 1
+
+
+def test_other_files_are_refused(tmp_path) -> None:
+    with pytest.raises(InputNotFoundError, match="no such file"):
+        read_queries(tmp_path / "nowhere.npz")
+    (tmp_path / "text.npz").write_text("z,y,x\n1,2,3\n")
+    with pytest.raises(QueryError, match="not a file of cryosam query"):
+        read_queries(tmp_path / "text.npz")
+    write_queries(tmp_path / "cut.npz", [query()])
+    (tmp_path / "cut.npz").write_bytes((tmp_path / "cut.npz").read_bytes()[:400])
+    with pytest.raises(QueryError, match="not a file of cryosam query"):
+        read_queries(tmp_path / "cut.npz")
+
+
+def test_names_and_endings_are_checked_before_writing(tmp_path) -> None:
+    with pytest.raises(QueryError, match=r"\.npz"):
+        write_queries(tmp_path / "q.txt", [query()])
+    with pytest.raises(PromptError, match="name of its own"):
+        write_queries(tmp_path / "q.npz", [query(), query()])
+    with pytest.raises(PromptError, match="file names"):
+        query("80S/ribosome")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"diameter_angstrom": 0.0},
+        {"voxel_size_angstrom": float("nan")},
+        {"smoothing_angstrom": -1.0},
+        {"scales": (1.5, float("inf"))},
+        {"average": Average(np.full((3, 3, 3), np.nan, dtype=np.float32), 1.0)},
+        {"average": Average(np.zeros((3, 4, 3), dtype=np.float32), 1.0)},
+        {"witnesses": Witnesses(np.array([0.7]), np.array([np.nan]), np.array([True]))},
+    ],
+)
+def test_a_query_without_sense_is_refused(changes) -> None:
+    with pytest.raises(QueryError, match="ribosome"):
+        query(**changes)
+
+
+def test_whatever_enters_a_search_changes_the_digest() -> None:
+    first = query()
+    others = [
+        query(feature=first.feature + 1),
+        query(diameter_angstrom=211.0),
+        query(average=Average(first.average.data + 1, first.average.step)),
+        query(witnesses=replace(first.witnesses, is_kind=np.array([True, True]))),
+        query(n_particles=15),
+        query(features_digest="0" * 64),
+    ]
+    assert len({each.digest() for each in [first, *others]}) == len(others) + 1
+    assert query(source="elsewhere").digest() == first.digest()
