@@ -9,6 +9,7 @@ from cryosam.alignment import Alignment, Known, align
 from cryosam.config import AlignmentConfig
 from cryosam.masks import Average
 from cryosam.orientations import OrientationSearch, Turner, uniform_rotations
+from cryosam.queries import Witnesses
 from cryosam.subtomograms import Frame
 from cryosam.tomogram import Tomogram
 
@@ -121,9 +122,13 @@ def test_turning_many_averages_at_once_gives_the_same_coefficients() -> None:
 def test_a_known_average_takes_the_place_of_a_start_and_tells_how_all_lie(found) -> None:
     known_from, _, _ = found
     tomogram, centres, turns = scene(n_kind=5, n_other=9, seed=4)
-    known = Known(known_from.average, weight=12.0)
-    there = align(search_for(tomogram), centres, np.zeros(0, dtype=int), AlignmentConfig(), known=known)
-    assert there.correlations[:5].min() > there.correlations[5:].max()
+    is_kind = np.arange(18) < 12
+    witnesses = Witnesses(known_from.correlations, np.where(is_kind, 0.9, 0.5), is_kind)
+    known, likeness = Known(known_from.average, 12.0, witnesses), np.where(np.arange(14) < 5, 0.9, 0.5)
+    there = align(
+        search_for(tomogram), centres, np.zeros(0, dtype=int), AlignmentConfig(), likeness=likeness, known=known
+    )
+    assert (there.evidence.probabilities > 0.5).tolist() == [True] * 5 + [False] * 9
     # the average is that of both, so that it lies in the particles as the known one does in its own
     _, _, turns_from = scene()
     reference = (turns_from[:12].inv() * known_from.rotations[:12]).mean()

@@ -66,7 +66,7 @@ def batch(
 
     What is finished with the same settings and files is left as it is. A tomogram that fails does not stop the others;
     the exit code is 1 if any has failed.
-    """
+    """  # noqa: D301  # click's mark of lines that are not to be joined
     from cryosam.batch.coordinator import plan_batch, run_batch, take_shard
     from cryosam.batch.ledger import Ledger
     from cryosam.batch.project import read_project
