@@ -5,9 +5,11 @@ import pytest
 import torch
 from scipy.spatial.transform import Rotation
 
-from cryosam.alignment import Alignment, align
+from cryosam.alignment import Alignment, Known, align
 from cryosam.config import AlignmentConfig
+from cryosam.masks import Average
 from cryosam.orientations import OrientationSearch, Turner, uniform_rotations
+from cryosam.queries import Witnesses
 from cryosam.subtomograms import Frame
 from cryosam.tomogram import Tomogram
 
@@ -115,3 +117,35 @@ def test_turning_many_averages_at_once_gives_the_same_coefficients() -> None:
     one_by_one = torch.stack([frame.turned(average, rotations) for average in averages])
     together = Turner(frame, rotations).turned(averages)
     assert float((together - one_by_one).abs().max()) < 1e-4 * float(one_by_one.abs().max())
+
+
+def test_a_known_average_takes_the_place_of_a_start_and_tells_how_all_lie(found) -> None:
+    known_from, _, _ = found
+    tomogram, centres, turns = scene(n_kind=5, n_other=9, seed=4)
+    is_kind = np.arange(18) < 12
+    witnesses = Witnesses(known_from.correlations, np.where(is_kind, 0.9, 0.5), is_kind)
+    known, likeness = Known(known_from.average, 12.0, witnesses), np.where(np.arange(14) < 5, 0.9, 0.5)
+    there = align(
+        search_for(tomogram), centres, np.zeros(0, dtype=int), AlignmentConfig(), likeness=likeness, known=known
+    )
+    assert (there.evidence.probabilities > 0.5).tolist() == [True] * 5 + [False] * 9
+    # the average is that of both, so that it lies in the particles as the known one does in its own
+    _, _, turns_from = scene()
+    reference = (turns_from[:12].inv() * known_from.rotations[:12]).mean()
+    errors = (reference.inv() * (turns[:5].inv() * there.rotations[:5])).magnitude()
+    assert np.degrees(np.median(errors)) < 25
+
+
+def test_an_average_is_resampled_about_its_centre() -> None:
+    """The same blob, sampled with half the step, becomes what a box of the frame holds."""
+    tomogram = Tomogram(np.random.default_rng(0).random((40, 44, 48)).astype(np.float32))
+    cut = search_for(tomogram, diameter=18.0).cut
+    edge = cut.frame.edge
+
+    def blob(n: int, step: float) -> np.ndarray:
+        z, y, x = (np.indices((n, n, n)) - n // 2) * step
+        return np.exp(-(z**2 + (y - 3) ** 2 + (x + 2) ** 2) / 40).astype(np.float32)
+
+    expected = cut.frame.masked(torch.from_numpy(blob(edge, cut.step))[None])[0]
+    found = cut.resample(Average(blob(2 * edge + 3, cut.step / 2), cut.step / 2))
+    torch.testing.assert_close(found, expected, atol=0.02, rtol=0)

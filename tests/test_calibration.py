@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from cryosam.calibration import choose_threshold, kind_evidence, limit_false_discovery
+from cryosam.calibration import choose_threshold, kind_evidence, limit_false_discovery, two_groups
+from cryosam.queries import Witnesses
 
 
 def test_correlations_of_two_groups_become_probabilities() -> None:
@@ -99,3 +100,30 @@ def test_threshold_lies_between_two_groups() -> None:
 
 def test_threshold_of_nothing_is_strict() -> None:
     assert choose_threshold(np.zeros(0)) == choose_threshold(np.full(5, 0.1)) == 0.8
+
+
+def test_witnesses_tell_that_none_is_of_the_kind() -> None:
+    """Two kinds, neither of which is meant: without witnesses the upper one is taken for it."""
+    random = np.random.default_rng(0)
+    correlations = np.concatenate([random.normal(0.45, 0.02, 8), random.normal(0.3, 0.02, 12)])
+    likeness = np.concatenate([random.uniform(0.5, 0.7, 8), random.uniform(0.2, 0.4, 12)])
+    background, averaged = np.full(50, 0.1), np.arange(8)
+    alone = kind_evidence(correlations, averaged, background, likeness)
+    assert alone.probabilities[:8].min() > 0.5
+    witnesses = Witnesses(
+        np.array([0.72, 0.7, 0.68, 0.66, 0.4, 0.35, 0.3, 0.33]),
+        np.array([0.95, 0.9, 0.92, 0.97, 0.5, 0.3, 0.4, 0.2]),
+        np.arange(8) < 4,
+    )
+    told = kind_evidence(correlations, averaged, background, likeness, witnesses)
+    assert told.probabilities.max() < 0.5
+    with_two = np.concatenate([[0.7, 0.69], correlations]), np.concatenate([[0.93, 0.96], likeness])
+    told = kind_evidence(with_two[0], averaged, background, with_two[1], witnesses)
+    assert (told.probabilities > 0.5).tolist() == [True, True] + [False] * 20
+
+
+def test_what_is_known_of_values_stays() -> None:
+    values = np.array([0.0, 0.1, 1.0, 1.1, 0.9, 0.2])
+    share, separation = two_groups(values, np.array([0.3, 0.3, 0.6, 0.6, 1.0, 0.0]), 4)
+    assert share.round().tolist() == [0, 0, 1, 1, 1, 0]
+    assert separation > 5

@@ -128,8 +128,8 @@ def test_help_has_an_example_that_parses(name, command):
 
 def test_segment_has_every_option_of_the_contract():
     options = {option for parameter in main.commands["segment"].params for option in parameter.opts}
-    wanted = "point negative points out preset features segmenter diameter voxel-size contrast search-mask edge-margin "
-    wanted += "threshold max-false-discovery max-particles export device config overwrite"
+    wanted = "point negative points query out preset features segmenter diameter voxel-size contrast search-mask "
+    wanted += "edge-margin threshold max-false-discovery max-particles export device config overwrite"
     assert {f"--{name}" for name in wanted.split()} <= options
 
 

@@ -87,6 +87,7 @@ def kind_evidence(
     rest = np.setdiff1d(np.flatnonzero(is_telling), averaged)
     if witnesses is not None:
         known = _as_evidence(witnesses.correlations, witnesses.likeness)
+        start = np.where(_is_nearer(evidence, known[witnesses.is_kind], known[~witnesses.is_kind]), 0.95, 0.02)
         return _divide(evidence, start, is_telling, known, witnesses.is_kind)
     divisions = [_divide(evidence, start, is_telling)] if len(rest) else []
     if (n_others := _LEAST_OTHERS - len(rest)) > 0:
@@ -100,6 +101,17 @@ def kind_evidence(
 def _as_evidence(correlations: Scores, likeness: Scores) -> Float[np.ndarray, "n 2"]:
     """Both kinds of evidence, on scales where their errors are alike."""
     return np.stack([fisher_z(correlations), np.log(np.maximum(likeness, _LEAST_LIKENESS))], axis=1)
+
+
+def _is_nearer(
+    evidence: Float[np.ndarray, "n e"], first: Float[np.ndarray, "k e"], second: Float[np.ndarray, "l e"]
+) -> Bool[np.ndarray, " n"]:
+    """What is nearer to the mean of a first group than to that of a second, which may be empty."""
+    if not len(second):
+        return np.ones(len(evidence), dtype=bool)
+    spread = np.concatenate([evidence, first, second]).std(axis=0) + 1e-9
+    to_first, to_second = (np.linalg.norm((evidence - each.mean(axis=0)) / spread, axis=1) for each in (first, second))
+    return np.asarray(to_first < to_second)
 
 
 def _divide(

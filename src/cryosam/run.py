@@ -151,6 +151,7 @@ def _extract(run: Run, diameter: float) -> tuple[str, FeatureField]:
             stride=stride,
             token_voxels=token_voxels,
             slice_px=settings.slice_px,
+            workspace=run.workspace,
             progress=run.progress,
         ).to_arrays()
 

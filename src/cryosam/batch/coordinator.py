@@ -116,7 +116,7 @@ def run_batch(
     n_workers
         On this machine; None is as many as it has room for.
     """
-    ledger, backend = Ledger(project.out), backend or _here(plan, n_workers)
+    ledger, backend = Ledger(project.out), backend or _here(project, plan, n_workers)
     jobs = {job.name: job for job in plan.waiting}
     for outcome in backend(plan.waiting, work or _search_tomogram(), project.retries):
         if outcome.status == "killed":  # nobody else could note it
@@ -131,13 +131,13 @@ def _search_tomogram() -> Work:
     return search_tomogram
 
 
-def _here(plan: Plan, n_workers: int | None) -> Backend:
+def _here(project: Project, plan: Plan, n_workers: int | None) -> Backend:
     """Processes of this machine."""
-    room = Resources.of_machine(plan.waiting, n_workers)
+    room = Resources.of_machine(plan.waiting, n_workers, project.n_threads)
 
     def backend(jobs: Sequence[Job], work: Work, retries: int) -> Iterator[Outcome]:
         return run_local(
-            jobs, work, n_workers=room.n_workers, n_threads=room.n_threads, gpus=room.gpus, retries=retries
+            jobs, work, n_workers=room.n_workers, n_threads=project.n_threads, gpus=room.gpus, retries=retries
         )
 
     return backend

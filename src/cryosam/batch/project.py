@@ -29,6 +29,7 @@ _KEYS: Mapping[str, type | tuple[type, ...]] = {
     "voxel_size": (int, float),
     "preset": str,
     "retries": int,
+    "threads": int,
     "export": (str, list),
     "tilt_series_pixel_size": (int, float),
     "settings": dict,
@@ -58,6 +59,8 @@ class Project:
         Names of the kinds that saved queries look for; those of points files are not known beforehand.
     retries
         How often a tomogram is tried again whose worker was killed, or that failed for no fault of its file.
+    n_threads
+        Of each worker on this machine.
     export
         Formats of `cryosam.io.exports.EXPORTS` in which all particles are written together.
     tilt_series_pixel_size_angstrom
@@ -68,6 +71,7 @@ class Project:
     out: Path
     kinds: tuple[str, ...] = ()
     retries: int = _RETRIES
+    n_threads: int = 1
     export: tuple[str, ...] = ()
     tilt_series_pixel_size_angstrom: float | None = None
 
@@ -144,6 +148,7 @@ def read_project(path: Path, *, out: Path | None = None, command: str = "") -> P
         out=out,
         kinds=kinds,
         retries=told.get("retries", _RETRIES),
+        n_threads=told.get("threads", 1),
         export=_read_export(path, told),
         tilt_series_pixel_size_angstrom=told.get("tilt_series_pixel_size"),
     )
@@ -165,11 +170,13 @@ def _check(path: Path, told: Mapping[str, Any], keys: Mapping[str, type | tuple[
             raise ConfigError(f"{path}: unknown key {key!r}; there are {', '.join(keys)}")
         if not isinstance(value, keys[key]) or isinstance(value, bool):
             raise ConfigError(f"{path}: {key} cannot be {value!r}")
-    size, retries = told.get("voxel_size"), told.get("retries")
+    size, retries, threads = told.get("voxel_size"), told.get("retries"), told.get("threads")
     if size is not None and not 0 < size < float("inf"):
         raise ConfigError(f"{path}: voxel_size must be positive, got {size}")
     if retries is not None and retries < 0:
         raise ConfigError(f"{path}: retries must not be negative, got {retries}")
+    if threads is not None and threads < 1:
+        raise ConfigError(f"{path}: threads must be positive, got {threads}")
 
 
 def _output(path: Path, told: Mapping[str, Any], base: Path) -> Path:

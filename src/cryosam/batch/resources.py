@@ -1,9 +1,10 @@
 """How many workers a machine has room for, and what each of them gets."""
 
 import os
-import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
@@ -14,6 +15,7 @@ from cryosam.io import read_info
 __all__ = ["Resources"]
 
 _FIXED_BYTES, _BYTES_PER_VOXEL = 0.6e9, 25  # of a worker with the default preset, as cryosam info says
+_CONTROL_GROUP = Path("/sys/fs/cgroup")
 _USABLE = 0.8  # of the memory that is free
 
 
@@ -25,18 +27,15 @@ class Resources:
     ----------
     n_workers
         Processes at a time.
-    n_threads
-        Of each.
     gpus
         By the names that ``CUDA_VISIBLE_DEVICES`` has for them; empty where there is none to be used.
     """
 
     n_workers: int
-    n_threads: int
     gpus: tuple[str, ...] = ()
 
     @classmethod
-    def of_machine(cls, jobs: Sequence[Job], n_workers: int | None = None) -> "Resources":
+    def of_machine(cls, jobs: Sequence[Job], n_workers: int | None = None, n_threads: int = 1) -> "Resources":
         """What this machine has for some jobs.
 
         Parameters
@@ -44,7 +43,9 @@ class Resources:
         jobs
             Their tomograms say how much memory a worker needs.
         n_workers
-            As the user wants it; None is one a GPU, or else one a core, as many as there is memory for.
+            As the user wants it; None is one a GPU, or else as many as there are cores and memory for.
+        n_threads
+            Of each.
 
         Examples
         --------
@@ -53,13 +54,12 @@ class Resources:
         """
         devices = {job.config.device for job in jobs}
         gpus = _list_gpus() if devices <= {"auto", "cuda"} and jobs else ()
-        cores = _count_cores()
         if n_workers is None:
-            most = len(gpus) or cores
+            most = len(gpus) or _count_cores() // n_threads
             free, needed = _free_memory(), max((_estimate(job) for job in jobs), default=_FIXED_BYTES)
             room = most if free is None else int(_USABLE * free // needed)
             n_workers = max(1, min(most, room, len(jobs)))
-        return cls(n_workers=n_workers, n_threads=max(1, cores // n_workers), gpus=gpus)
+        return cls(n_workers=n_workers, gpus=gpus)
 
 
 def _count_cores() -> int:
@@ -89,11 +89,12 @@ def _estimate(job: Job) -> float:
 
 def _free_memory() -> float | None:
     """Bytes of memory that can be had; None where the system does not tell."""
-    if sys.platform != "linux":
-        return None
-    try:
-        with open("/proc/meminfo", encoding="ascii") as lines:  # noqa: PTH123
-            told = dict(line.split(":", 1) for line in lines)
-        return float(told["MemAvailable"].split()[0]) * 1024
-    except (OSError, KeyError, ValueError):
-        return None
+    free = []
+    with suppress(OSError, KeyError, ValueError):
+        told = dict(line.split(":", 1) for line in Path("/proc/meminfo").read_text(encoding="ascii").splitlines())
+        free.append(float(told["MemAvailable"].split()[0]) * 1024)
+    with suppress(OSError, KeyError, ValueError):  # what a container, or a cluster's queue, allows
+        limit, used = (float((_CONTROL_GROUP / name).read_text()) for name in ("memory.max", "memory.current"))
+        kept = dict(line.split() for line in (_CONTROL_GROUP / "memory.stat").read_text().splitlines())
+        free.append(limit - used + float(kept["file"]))  # files that were read are given up when memory is needed
+    return min(free, default=None)

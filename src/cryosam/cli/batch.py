@@ -24,9 +24,10 @@ _SHOWN = 20  # names in a list on the screen
 
 @click.command(
     epilog=example(
-        "cryosam batch project.toml", "cryosam batch project.toml --workers 4 --retry-failed", "cat project.toml:"
+        "cryosam batch project.toml --dry-run",
+        "cryosam batch project.toml --workers 4",
+        "cryosam batch project.toml --retry-failed",
     )
-    + '\n  tomograms = "tomograms/*.mrc"\n  query = "ribosome.npz"\n  out = "results"'
 )
 @click.argument("project", type=PathType)
 @click.option("--out", type=PathType, metavar="DIR", help="Folder for all results, in the place of the project's own.")
@@ -57,9 +58,15 @@ def batch(
 ) -> None:
     """Search many tomograms, as a PROJECT file says; run it again to go on where it stopped.
 
+    \b
+    The file is TOML, such as
+      tomograms = "tomograms/*.mrc"
+      query = "ribosome.npz"
+      out = "results"
+
     What is finished with the same settings and files is left as it is. A tomogram that fails does not stop the others;
     the exit code is 1 if any has failed.
-    """
+    """  # noqa: D301  # click's mark of lines that are not to be joined
     from cryosam.batch.coordinator import plan_batch, run_batch, take_shard
     from cryosam.batch.ledger import Ledger
     from cryosam.batch.project import read_project

@@ -179,8 +179,8 @@ def draw_thumbnail(tomogram: Tomogram, found: Segmentation) -> bytes:
     """
     depth, height, width = tomogram.shape
     z = found.points[:, AXIS["z"]]
-    counts = np.convolve(np.bincount(np.round(z).astype(int), minlength=depth), np.ones(2 * _SLAB + 1), mode="same")
-    middle = int(counts.argmax()) if len(z) else depth // 2
+    counts = np.convolve(np.bincount(np.round(z).astype(int), minlength=depth), np.bartlett(2 * _SLAB + 3), mode="full")
+    middle = int(counts.argmax()) - _SLAB - 1 if len(z) else depth // 2
     slab = tomogram.data[max(0, middle - _SLAB // 2) : middle + _SLAB // 2 + 1]
     low, high = gray_range(tomogram.data)
     pixels = np.clip((np.asarray(slab, dtype=np.float32).mean(axis=0) - low) / (high - low) * 255, 0, 255)
