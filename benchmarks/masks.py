@@ -72,7 +72,7 @@ def kinds(folder: Path) -> Iterator[Kind]:
         volume = np.median([np.count_nonzero(p.mask) for p in particles])
         diameter = ball_diameter(float(volume))
         sigma = float(np.clip(0.1 * diameter, 1.2, 2.2))
-        smooth = Tomogram(ndimage.gaussian_filter(normalised.data, sigma), tomogram.voxel_size_angstrom, tomogram.name)
+        smooth = Tomogram(ndimage.gaussian_filter(normalised.crop(np.s_[:, :, :]), sigma))
         yield Kind(name, smooth, diameter, particles)
 
 

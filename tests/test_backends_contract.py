@@ -20,9 +20,9 @@ from cryosam.geometry import Frame
 from tiny_models import tiny_dinov2, tiny_dinov2_registers, tiny_dinov3, tiny_sam, tiny_sam2, tiny_sam_hq
 
 MODELS: dict[str, Callable[[], PromptableModel]] = {
-    "sam": lambda: SamSegmenter(tiny_sam(), objects_per_batch=3),
-    "sam-hq": lambda: SamHQSegmenter(tiny_sam_hq(), objects_per_batch=3),
-    "sam2": lambda: Sam2Segmenter(tiny_sam2(), objects_per_batch=3),
+    "sam": lambda: SamSegmenter(tiny_sam(), objects_per_batch=3, precision="float32"),
+    "sam-hq": lambda: SamHQSegmenter(tiny_sam_hq(), objects_per_batch=3, precision="float32"),
+    "sam2": lambda: Sam2Segmenter(tiny_sam2(), objects_per_batch=3, precision="float32"),
 }
 SEGMENTERS: dict[str, Callable[[], Any]] = {
     "classical": ClassicalSegmenter,
@@ -30,9 +30,9 @@ SEGMENTERS: dict[str, Callable[[], Any]] = {
     **MODELS,
 }
 EXTRACTORS: dict[str, Callable[[], DinoFeatures]] = {
-    "dinov2": lambda: DinoFeatures(tiny_dinov2(), images_per_batch=2),
-    "dinov2-registers": lambda: DinoFeatures(tiny_dinov2_registers(), images_per_batch=2),
-    "dinov3": lambda: DinoFeatures(tiny_dinov3(), images_per_batch=2),
+    "dinov2": lambda: DinoFeatures(tiny_dinov2(), images_per_batch=2, precision="float32"),
+    "dinov2-registers": lambda: DinoFeatures(tiny_dinov2_registers(), images_per_batch=2, precision="float32"),
+    "dinov3": lambda: DinoFeatures(tiny_dinov3(), images_per_batch=2, precision="float32"),
 }
 # float32 on another batch size is summed in another order
 TOLERANCE = {"rtol": 1e-4, "atol": 1e-4}
@@ -53,6 +53,15 @@ def model(request: pytest.FixtureRequest) -> PromptableModel:
 @pytest.fixture(params=EXTRACTORS, scope="module")
 def extractor(request: pytest.FixtureRequest) -> DinoFeatures:
     return EXTRACTORS[request.param]()
+
+
+# an answer in bfloat16, of a model whose numbers are around 1, differs by this much
+HALF = 0.05
+BUILDS: dict[str, Callable[..., Any]] = {
+    "sam": lambda **options: SamSegmenter(tiny_sam(), **options),
+    "sam-hq": lambda **options: SamHQSegmenter(tiny_sam_hq(), **options),
+    "sam2": lambda **options: Sam2Segmenter(tiny_sam2(), **options),
+}
 
 
 def _images(n: int, height: int = 26, width: int = 38, seed: int = 0) -> np.ndarray:
@@ -278,6 +287,31 @@ def test_embeddings_do_not_keep_a_graph(model: PromptableModel) -> None:
     assert not any(values.requires_grad for values in embedding.maps)
 
 
+@pytest.mark.parametrize("build", [tiny_dinov2, tiny_dinov2_registers, tiny_dinov3])
+def test_tokens_in_half_precision_are_those_in_single_precision_but_for_rounding(build: Callable[..., Any]) -> None:
+    single, half = (DinoFeatures(build(), images_per_batch=2, precision=p) for p in ("float32", "bfloat16"))
+    images = np.random.default_rng(0).random((3, 2 * half.patch_px, 3 * half.patch_px), dtype=np.float32)
+    expected, found = single.extract(images), half.extract(images)
+    assert found.dtype == torch.float32
+    error = (found - expected).norm(dim=1) / expected.norm(dim=1)
+    assert 0 < error.max() < HALF
+    for i in range(3):  # and the batch changes no more than that
+        assert ((half.extract(images[i : i + 1])[0] - found[i]).norm(dim=0) / found[i].norm(dim=0)).max() < HALF
+    assert single.digest != half.digest
+
+
+@pytest.mark.parametrize("name", BUILDS)
+def test_answers_of_an_encoder_in_half_precision_are_those_in_single_precision_but_for_rounding(name: str) -> None:
+    single, half = (BUILDS[name](precision=p) for p in ("float32", "bfloat16"))
+    images, prompts = _images(2), _prompts(5, 2)
+    expected = single.segment(single.embed(images), prompts)
+    found = half.segment(half.embed(images), prompts)
+    difference = np.abs(found.logits - expected.logits).max() / expected.logits.std()
+    assert 0 < difference < 4 * HALF
+    np.testing.assert_allclose(found.scores, expected.scores, atol=HALF)
+    assert single.digest != half.digest
+
+
 def test_tokens_do_not_depend_on_the_batch(extractor: DinoFeatures) -> None:
     p = extractor.patch_px
     images = np.random.default_rng(0).random((3, 2 * p, 5 * p), dtype=np.float32)
@@ -316,7 +350,7 @@ def test_the_number_of_special_tokens_is_read_from_the_model() -> None:
     """Tokens are the last ones that the model gives; one register more or less would shift them."""
     model = tiny_dinov2_registers()
     images = np.random.default_rng(0).random((1, 28, 42), dtype=np.float32)
-    tokens = DinoFeatures(model).extract(images)[0]
+    tokens = DinoFeatures(model, precision="float32").extract(images)[0]
     with torch.no_grad():
         pixels = (torch.from_numpy(images)[:, None] - torch.tensor([0.485, 0.456, 0.406])[:, None, None]) / (
             torch.tensor([0.229, 0.224, 0.225])[:, None, None]

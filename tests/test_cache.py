@@ -168,3 +168,73 @@ def test_the_default_folder_follows_the_environment(tmp_path, monkeypatch):
     monkeypatch.delenv("CRYOSAM_CACHE")
     monkeypatch.setenv("HOME", str(tmp_path))
     assert FeatureCache().folder == tmp_path / ".cache" / "cryosam" / "features"
+
+
+def test_what_is_there_can_be_listed_and_cleared(tmp_path):
+    cache = FeatureCache(tmp_path / "not yet")
+    assert cache.entries() == []
+    assert cache.clear() == 0
+    for age, key in enumerate(["new", "old"]):
+        cache.get_or_compute(key, lambda: {"a": np.zeros(80)})
+        os.utime(cache.folder / key / "manifest.json", (1000 - age, 1000 - age))
+    (cache.folder / "of the user").write_text("not ours")
+    found = cache.entries()
+    assert [(entry.path.name, entry.used) for entry in found] == [("old", 999), ("new", 1000)]
+    assert all(768 < entry.n_bytes < 900 for entry in found)
+    assert cache.clear() == sum(entry.n_bytes for entry in found)
+    assert entries(cache.folder) == ["of the user"]
+
+
+def test_clearing_does_not_disturb_who_reads_and_who_writes(tmp_path):
+    cache = FeatureCache(tmp_path)
+    reading = cache.get_or_compute("read", lambda: ARRAYS)
+
+    def write():
+        cache.clear()
+        return {"a": np.ones(3)}
+
+    assert cache.get_or_compute("written", write)["a"].sum() == 3
+    np.testing.assert_array_equal(reading["tokens"], ARRAYS["tokens"])
+    assert entries(tmp_path) == ["written"]
+
+
+def test_damage_anywhere_is_noticed(tmp_path):
+    cache = FeatureCache(tmp_path)
+    large = {"a": np.arange(3 << 20, dtype=np.float16)}  # more than one piece that is read at a time
+    cache.get_or_compute("k", lambda: large)
+    path = tmp_path / "k" / "a.npy"
+    for place in np.linspace(128, path.stat().st_size - 1, 5).astype(int):
+        content = bytearray(path.read_bytes())
+        content[place] ^= 1
+        path.write_bytes(content)
+        again = cache.get_or_compute("k", lambda: large)
+        np.testing.assert_array_equal(again["a"], large["a"])
+    cache.get_or_compute("k", never)
+
+
+def test_runs_that_are_killed_at_any_moment_leave_whole_entries(tmp_path):
+    """Several processes store, evict and clear in one folder, and are killed in the midst of it."""
+    program = f"""
+import numpy as np, cryosam.cache as cache
+kept = cache.FeatureCache(cache.Path({str(tmp_path)!r}), max_bytes=40_000)
+for i in range(10**9):
+    n = 1 + i % 7
+    assert (kept.get_or_compute(f"k{{n}}", lambda: {{"a": np.full(1000, n), "b": np.full(9, n)}})["a"] == n).all()
+    if i % 50 == 49:
+        kept.clear()
+    if i == 3:
+        print("at work", flush=True)
+"""
+    runs = [subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE) for _ in range(3)]
+    for i, each in enumerate(runs):
+        assert each.stdout.readline() == b"at work\n"
+        time.sleep(0.07 * i)
+        each.send_signal(signal.SIGKILL)
+        each.communicate()
+        assert each.returncode == -signal.SIGKILL  # and not an error before
+    cache = FeatureCache(tmp_path)
+    for entry in cache.entries():
+        n = int(entry.path.name[1:])
+        arrays = cache.get_or_compute(entry.path.name, never)
+        assert (arrays["a"] == n).all()
+        assert (arrays["b"] == n).all()

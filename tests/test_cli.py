@@ -17,6 +17,7 @@ from scipy import ndimage
 
 import cryosam
 from cryosam import segmentation
+from cryosam.cache import FeatureCache
 from cryosam.cli import main
 from cryosam.cli import progress as progress_module
 from cryosam.config import Config
@@ -54,6 +55,7 @@ def calls(monkeypatch):
 
     def find(tomogram, prompts, config=None, *, search_mask=None, progress=None, cache=None, n_trials=0):
         made.append({"tomogram": tomogram, "prompts": prompts, "config": config, "search_mask": search_mask})
+        made[-1]["cache"] = cache
         prompts.validate(tomogram.shape)
         return Segmentation(
             shape=tomogram.shape,
@@ -106,16 +108,16 @@ def all_commands():
 
 
 def test_the_commands_are_those_of_the_contract():
-    names = ["demo", "serve", "segment", "pick", "mask", "query", "batch", "evaluate", "convert", "info", "simulate"]
-    names.append("models")
-    assert list(main.commands) == names
+    names = "demo serve segment pick mask query batch evaluate convert info simulate models cache"
+    assert list(main.commands) == names.split()
     assert list(main.commands["models"].commands) == ["list", "fetch", "import"]
 
 
 @pytest.mark.parametrize(("name", "command"), all_commands(), ids=[name for name, _ in all_commands()])
 def test_help_has_an_example_that_parses(name, command):
     text = cli(*name.split()[1:], "--help").stdout
-    examples = [line.split()[1:] for line in text.split("Example:")[1].splitlines() if line.strip()]
+    lines = text.split("Example:")[1].splitlines()
+    examples = [line.split()[1:] for line in lines if line.strip().startswith("cryosam ")]
     assert examples
     for words in examples:
         current = main
@@ -234,6 +236,117 @@ def test_a_star_file_of_our_own_is_a_points_file(tomo, calls, tmp_path):
     np.testing.assert_allclose(calls[1]["prompts"].positive, CENTRES)
 
 
+def test_clicks_come_from_files_of_other_programs(tomo, calls, tmp_path):
+    cli("pick", tomo, "--point", "8,8,9", "--out", tmp_path / "first", "--export", "imod,dynamo,em,ndjson,copick")
+    names = ["particles-tomo.mod", "particles.tbl", "particles.em", "particles-tomo-particle.ndjson", "copick"]
+    for i, name in enumerate(names):
+        cli("pick", tomo, "--points", tmp_path / "first" / name, "--out", tmp_path / str(i))
+        np.testing.assert_allclose(calls[-1]["prompts"].positive, CENTRES, err_msg=name)
+
+
+def test_what_cannot_be_exported_is_said_before_the_search(tomo, calls, tmp_path):
+    given = ["segment", tomo, "--point", "8,8,9", "--out", tmp_path / "out", "--export"]
+    assert "unknown format 'relion' to export; known are relion4, warp" in refused(*given, "warp,relion")
+    assert "give their size in angstrom with --tilt-series-pixel-size" in refused(*given, "relion4")
+    write_volume(tmp_path / "unsized.mrc", np.random.default_rng(0).random(SHAPE, dtype=np.float32), None)
+    line = refused(
+        "segment", tmp_path / "unsized.mrc", "--point", "8,8,9", "--out", tmp_path / "out", "--export", "warp"
+    )
+    assert "give --voxel-size" in line
+    both = ["segment", tomo, "--class", "a b", "--point", "8,8,9", "--class", "a_b", "--point", "14,20,12"]
+    line = refused(*both, "--out", tmp_path / "out", "--export", "ndjson")
+    assert "a b and a_b would both be named a-b" in line
+    assert not calls
+    cli(*given, "relion4", "--tilt-series-pixel-size", "2.5")
+    table = read_points(tmp_path / "out" / "particles-relion4.star", voxel_size_angstrom=10.0)
+    np.testing.assert_allclose(table.points, CENTRES)
+    assert "RELION 3.1 and 4" in (tmp_path / "out" / "report.html").read_text()
+
+
+# --- convert ----------------------------------------------------------------------------------------------------------
+
+
+def test_convert_goes_through_every_format_and_back(tomo, calls, tmp_path):
+    cli("segment", tomo, "--point", "8,8,9", "--out", tmp_path / "out")
+    source = tmp_path / "out"
+    for name in ("a.tbl", "b.star", "c.em", "d.mod", "project", "e.ndjson", "f.csv"):
+        said = cli("convert", source, tmp_path / name, "--tomogram", tomo)
+        assert f"3 points in {tmp_path / name}" in said.stdout
+        source = tmp_path / name
+    np.testing.assert_allclose(read_points(source).points, CENTRES, atol=1e-3)
+
+
+def test_convert_merges_results_of_several_tomograms(tomo, calls, tmp_path):
+    second = tomo.rename(tmp_path / "other.mrc")
+    write_volume(tomo, read_volume(second), 10.0)
+    for path in (tomo, second):
+        cli("pick", path, "--point", "8,8,9", "--out", tmp_path / path.stem)
+    results_of_both = [tmp_path / "tomo", tmp_path / "other"]
+    said = cli("convert", *results_of_both, tmp_path / "all.star", "--star", "warp")
+    assert "6 points of 2 tomograms" in said.stdout
+    for name in ("tomo", "other"):
+        table = read_points(tmp_path / "all.star", voxel_size_angstrom=10.0, tomogram_name=name)
+        np.testing.assert_allclose(table.points, CENTRES)
+    cli("convert", *results_of_both, tmp_path / "project")
+    assert len(read_points(tmp_path / "project", voxel_size_angstrom=10.0, tomogram_name="other")) == 3
+    assert "points of one tomogram" in refused("convert", *results_of_both, tmp_path / "all.mod")
+    assert "must all be folders of segment" in refused(
+        "convert", tmp_path / "tomo", tmp_path / "all.star", tmp_path / "x.em"
+    )
+
+
+def test_convert_gives_copick_the_masks_too(tomo, calls, tmp_path):
+    cli("segment", tomo, "--point", "8,8,9", "--out", tmp_path / "out")
+    cli("convert", tmp_path / "out", tmp_path / "project", "--name", "TS_01")
+    write_volume(tmp_path / "other.mrc", np.zeros((3, 4, 5), dtype=np.float32), 10.0)
+    assert "of a tomogram of (24, 30, 42) voxels" in refused(
+        "convert", tmp_path / "out", tmp_path / "p.tbl", "--tomogram", tmp_path / "other.mrc"
+    )
+    masks = tmp_path / "project/ExperimentRuns/TS_01/InstanceSegmentations/10.000_cryosam_0_particle.zarr"
+    np.testing.assert_array_equal(read_volume(masks), planted())
+
+
+def test_convert_makes_what_relion_5_goes_on_from(tomo, calls, tmp_path):
+    cli("pick", tomo, "--point", "8,8,9", "--out", tmp_path / "out")
+    depth, height, width = SHAPE
+    columns = "".join(f"_rlnTomo{c}\n" for c in ("Name", "TiltSeriesPixelSize", "SizeX", "SizeY", "SizeZ"))
+    row = f"tomo 2.5 {4 * width} {4 * height} {4 * depth}\n"
+    (tmp_path / "tomograms.star").write_text(f"data_global\nloop_\n{columns}{row}")
+    words = ["convert", tmp_path / "out", tmp_path / "picks", "--relion-tomograms", tmp_path / "tomograms.star"]
+    cli(*words)
+    table = read_points(tmp_path / "picks" / "optimisation_set.star", shape=SHAPE, voxel_size_angstrom=10.0)
+    np.testing.assert_allclose(table.points, CENTRES)
+    assert "exists already" in refused(*words)
+    cli(*words, "--overwrite")
+
+
+def test_convert_asks_for_what_it_needs(tomo, tmp_path):
+    (tmp_path / "p.csv").write_text("z,y,x\n8,8,9\n")
+    assert "needs the shape of tomogram p; give it (--tomogram)" in refused(
+        "convert", tmp_path / "p.csv", tmp_path / "p.star"
+    )
+    words = ["convert", tmp_path / "p.csv", tmp_path / "project"]
+    assert "--voxel-size, or --tomogram" in refused(*words)
+    assert not (tmp_path / "project").exists()
+    cli(*words, "--voxel-size", "10", "--name", "TS_01")
+    assert "has picks of TS_01 already" in refused(*words, "--voxel-size", "10", "--name", "TS_01")
+    line = refused("convert", tmp_path / "project", tmp_path / "p.tbl", "--name", "TS_01")
+    assert "counts in angstrom" in line
+    assert "--tomogram" in line
+    assert "--tilt-series-pixel-size" in refused(
+        "convert", tmp_path / "p.csv", tmp_path / "p.star", "--star", "relion4", "--tomogram", tomo
+    )
+    assert "exists already" in refused("convert", tmp_path / "p.csv", tmp_path / "p.csv")
+    assert "unknown format of points" in refused("convert", tomo, tmp_path / "p.tbl")
+    assert "unknown format of points" in refused("convert", tmp_path / "p.csv", tmp_path / "p.txt")  # no project
+    (tmp_path / "p.doc").write_text("a letter")
+    assert "p.doc exists already" in refused("convert", tmp_path / "p.csv", tmp_path / "p.tbl")
+    assert (tmp_path / "p.doc").read_text() == "a letter"
+
+
+# --- settings ---------------------------------------------------------------------------------------------------------
+
+
 def test_options_win_over_the_file_and_the_file_over_the_preset(tomo, calls, tmp_path):
     (tmp_path / "c.toml").write_text("[matching]\nthreshold = 0.3\nedge_margin = 5\n")
     given = [
@@ -270,6 +383,19 @@ def test_the_voxel_size_of_the_line_goes_into_every_output(tomo, calls, tmp_path
     cli("segment", tomo, "--point", "8,8,9", "--out", tmp_path / "out", "--voxel-size", "7.5")
     assert calls[0]["tomogram"].voxel_size_angstrom == 7.5
     assert cryosam.read_tomogram(tmp_path / "out" / "instances.mrc").voxel_size_angstrom == 7.5
+
+
+def test_memory_and_cache(tomo, calls, tmp_path):
+    base = ("segment", tomo, "--point", "8,8,9", "--overwrite", "--out", tmp_path / "out")
+    cli(*base)
+    cli(*base, "--memory", "500MB", "--cache", tmp_path / "kept")
+    cli(*base, "--no-cache")
+    assert [call["config"].memory_gb for call in calls] == [None, 0.5, None]
+    assert str(calls[0]["cache"].folder) == os.environ["CRYOSAM_CACHE"]
+    assert calls[1]["cache"].folder == tmp_path / "kept"
+    assert calls[2]["cache"] is None
+    assert "8GB" in refused(*base, "--memory", "much")
+    assert "give one of them" in refused(*base, "--no-cache", "--cache", tmp_path / "kept")
 
 
 def test_the_search_mask_is_where_its_file_is_not_zero(tomo, calls, tmp_path):
@@ -557,7 +683,7 @@ def test_a_run_that_breaks_off_says_why_and_leaves_nothing(tomo, calls, tmp_path
     def fail(*_, **__):
         raise error
 
-    place = (segmentation, "segment") if when == "computing" else (results, "write_mrc")
+    place = (segmentation, "segment") if when == "computing" else (results, "write_mrc_labels")
     monkeypatch.setattr(*place, fail)
     before = contents(tmp_path)
     result = cli("segment", tomo, "--point", "8,8,9", "--out", tmp_path / "out", code=code)
@@ -671,6 +797,13 @@ def test_evaluate_a_result_against_each_kind(tomo, calls, answer, tmp_path):
     table = cli("evaluate", tmp_path / "out", answer, "--name", "b").stdout
     row = next(line.split() for line in table.splitlines() if line.startswith("b "))
     assert row[:7] == ["b", "3", "1", "1", "0.333", "1.000", "0.500"]
+
+
+def test_evaluate_files_of_other_programs(tomo, calls, tmp_path):
+    cli("pick", tomo, "--point", "8,8,9", "--out", tmp_path / "out", "--export", "dynamo,em,imod,warp")
+    for name in ("particles.tbl", "particles.em", "particles-tomo.mod", "particles-warp.star"):
+        said = cli("evaluate", tmp_path / "out" / name, tmp_path / "out" / "particles.csv", "--json").stdout
+        assert json.loads(said)["detections"]["all"]["f1"] == 1
 
 
 def test_evaluate_tables_of_points(answer, tmp_path):
@@ -796,6 +929,16 @@ def test_simulate_with_the_user_s_own_maps(tmp_path):
 def test_simulate_refuses(tmp_path, words, expected):
     assert expected in refused("simulate", "--out", tmp_path / "out", *words)
     assert not (tmp_path / "out").exists()
+
+
+def test_the_cache_is_told_of_and_cleared(tmp_path):
+    kept = FeatureCache(tmp_path / "kept")
+    kept.get_or_compute("0123456789abcdef", lambda: {"a": np.zeros(2_500_000)})
+    told = cli("cache", "info", "--cache", kept.folder).output.splitlines()
+    assert told[0] == f"{kept.folder}: 1 of 0.02 GB; beyond 50 GB the oldest go"
+    assert re.fullmatch(r"0123456789ab +0\.02 GB  used \d{4}-\d\d-\d\d \d\d:\d\d", told[1])
+    assert cli("cache", "clear", "--cache", kept.folder).output == f"{kept.folder}: 0.02 GB deleted\n"
+    assert cli("cache", "info", "--cache", kept.folder).output.startswith(f"{kept.folder}: 0 of 0.00 GB")
 
 
 def test_models_list_says_what_is_ready():

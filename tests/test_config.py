@@ -188,7 +188,7 @@ def test_settings_cannot_be_changed_in_place() -> None:
 
 def test_toml_has_a_section_a_stage() -> None:
     assert set(tomllib.loads(to_toml(Config()))) == {
-        "preset", "diameter_angstrom", "device",
+        "preset", "diameter_angstrom", "device", "memory_gb",
         "tomogram", "features", "matching", "propagation", "alignment",
     }  # fmt: skip
 

@@ -27,7 +27,8 @@ from scipy.spatial.transform import Rotation
 from cryosam.errors import InputError, PointsFileError, VoxelSizeError
 from cryosam.io import PointTable, read_points, write_points
 from cryosam.io.copick import write_copick
-from cryosam.io.exports import check_exports, write_exports
+from cryosam.io.exports import EXPORTS, check_exports, write_exports
+from cryosam.io.point_files import POINT_FORMATS
 from cryosam.io.star_output import write_star
 from cryosam.io.tomogram_points import TomogramPoints, number_kinds
 
@@ -239,6 +240,19 @@ def test_dynamo_angles_are_those_that_eulerangles_makes_of_relions(tmp_path: Pat
         np.testing.assert_allclose(relion_matrix(*theirs_as_ours), relion_matrix(*angles), atol=1e-5)
 
 
+@pytest.mark.parametrize("name", ["relion5", "relion4", "warp"])
+def test_the_particles_are_the_first_table_of_a_star_file(tmp_path: Path, name: str) -> None:
+    """RELION 4's import of coordinates, and Warp, read the first and no other."""
+    path = write(tmp_path, name, part(names=("ring", "barrel")))
+    assert next(line for line in path.read_text().splitlines() if line.startswith("data_")) == "data_particles"
+
+
+def test_the_page_names_every_format() -> None:
+    page = (Path(__file__).parent.parent / "docs" / "coordinates.md").read_text(encoding="utf-8")
+    assert all(f"`{ending}`" in page for ending in POINT_FORMATS)
+    assert all(name in page.lower() for name in EXPORTS)
+
+
 # --- literal files, answers worked out by hand ------------------------------------------------------------------------
 
 
@@ -405,6 +419,31 @@ def test_numbered_tomograms_need_their_names(tmp_path: Path) -> None:
         read(path, "TS_02")
 
 
+@pytest.mark.parametrize("name", ["relion5", "warp", "dynamo", "em", "imod", "ndjson", "copick"])
+def test_tomograms_of_the_same_name_are_refused(tmp_path: Path, name: str) -> None:
+    """Two folders often have a tomo.mrc each; in one file their particles would be mixed, or one's would be lost."""
+    with pytest.raises(PointsFileError, match="two tomograms are named TS_01"):
+        write(tmp_path, name, part(), part(name="other/TS_01.mrc"))
+    with pytest.raises(PointsFileError, match="no tomogram to write"):
+        write(tmp_path, name)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_particles_without_a_number_are_numbered(tmp_path: Path) -> None:
+    """RELION tells particles by their names: several of number 0, those without a mask, would be one."""
+    path = write(tmp_path, "relion4", part(instances=np.array([0, 0])), part(name="TS_02", instances=np.array([7, 4])))
+    names = starfile.read(path)["particles"]["rlnTomoParticleName"].to_list()
+    assert names == ["TS_01/1", "TS_01/2", "TS_02/7", "TS_02/4"]
+
+
+def test_names_with_folders_do_not_leave_theirs(tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    written = write_exports(tmp_path / "out", ["imod", "copick"], [part(name="../day 2/TS_01")])
+    assert [path.name for path in written] == ["particles-_day 2_TS_01.mod", "copick"]
+    assert [path.name for path in (tmp_path / "out/copick/ExperimentRuns").iterdir()] == ["_day 2_TS_01"]
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
 def test_kinds_have_one_number_over_all_tomograms(tmp_path: Path) -> None:
     first = part(names=("ring", "ring"))
     second = part(name="TS_02", names=("barrel", "ring"))
@@ -519,6 +558,17 @@ def test_other_binnings_are_not_guessed(tmp_path: Path, caplog: pytest.LogCaptur
     with caplog.at_level(logging.WARNING):
         read(tmp_path / "p.mod")
     assert "taken for pixels of this tomogram" in caplog.text
+
+
+def test_warps_particles_for_relion_count_pixels_of_their_images(tmp_path: Path) -> None:
+    """Exported at 5 angstrom from a tilt series of 2.5: ``ReconstructParticleSeries`` divides by the former."""
+    optics = "data_optics\n\nloop_\n_rlnOpticsGroup\n_rlnTomoTiltSeriesPixelSize\n_rlnImagePixelSize\n1 2.5 5\n\n"
+    columns = ("TomoName", "CoordinateX", "CoordinateY", "CoordinateZ", "OpticsGroup")
+    header = "data_particles\n\nloop_\n" + "".join(f"_rln{c}\n" for c in columns)
+    for name, size in (("TS_01.tomostar", 5.0), ("TS_01", 2.5)):  # RELION's own would count those of the tilt series
+        x, y, z = PLACE[::-1] * SIZE / size
+        (tmp_path / "p.star").write_text(f"{optics}{header}{name} {x} {y} {z} 1\n")
+        np.testing.assert_allclose(read(tmp_path / "p.star").points, [PLACE])
 
 
 def test_fractions_of_warp_need_the_shape(tmp_path: Path) -> None:

@@ -14,7 +14,8 @@ from hypothesis.extra import numpy as hnp
 
 from cryosam.errors import OutputError, TomogramError, VoxelSizeError
 from cryosam.io import read_info, read_tomogram, read_volume, write_volume
-from cryosam.io.mrc import read_mrc, read_mrc_info, write_mrc
+from cryosam.io.mrc import read_mrc, read_mrc_info, write_mrc, write_mrc_labels
+from cryosam.masks import InstanceMask
 
 TYPES = {0: "i1", 1: "i2", 2: "f4", 6: "u2", 12: "f2"}
 VOXELS = np.arange(2 * 3 * 5).reshape(2, 3, 5)
@@ -346,6 +347,36 @@ def test_what_is_written_agrees_with_mrcfile(tmp_path: Path) -> None:
         assert mrc.header.origin.tolist() == (1, 2, 3)
         assert (mrc.header.dmin, mrc.header.dmax) == (0, 29)
     assert read_info(path).origin_angstrom == (3, 2, 1)
+
+
+@pytest.mark.parametrize("labels", [(), (3, 1), (127, 128), (300, 65535, 2), (7, 65536)])
+def test_labels_are_the_file_that_a_whole_volume_gives(tmp_path: Path, labels: tuple[int, ...]) -> None:
+    """Masks overlap, and one touches the end of the volume."""
+    random = np.random.default_rng(0)
+    parts = [(label, InstanceMask((i, 2 * i, 3 * i), random.random((3, 4, 5)) < 0.6)) for i, label in enumerate(labels)]
+    volume = np.zeros((5, 8, 11), dtype=np.uint32)
+    for label, mask in parts:
+        volume[mask.box][mask.data] = label
+    write_mrc(tmp_path / "whole.mrc", volume, 13.48, (3.0, 2.0, 1.0))
+    write_mrc_labels(tmp_path / "parts.mrc", (5, 8, 11), parts, 13.48, (3.0, 2.0, 1.0))
+    assert mrcfile.validate(tmp_path / "parts.mrc")
+    with mrcfile.open(tmp_path / "whole.mrc") as whole, mrcfile.open(tmp_path / "parts.mrc") as painted:
+        np.testing.assert_array_equal(painted.data, whole.data)
+        assert painted.data.dtype == whole.data.dtype
+        for name in set(whole.header.dtype.names) - {"label", "dmean", "rms"}:
+            assert painted.header[name].tolist() == whole.header[name].tolist(), name
+        for name in ("dmean", "rms"):
+            assert float(painted.header[name]) == pytest.approx(float(whole.header[name]), rel=1e-5)
+
+
+def test_labels_do_not_begin_where_there_is_no_space(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*args: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.posix_fallocate", full)
+    with pytest.raises(OutputError, match=r"cannot write .*t\.mrc: No space left on device"):
+        write_mrc_labels(tmp_path / "t.mrc", (3, 4, 5), [], 10.0)
+    assert not list(tmp_path.iterdir())
 
 
 def test_scores_with_nan_are_written_without_a_warning(tmp_path: Path) -> None:

@@ -1,6 +1,6 @@
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -329,3 +329,19 @@ def test_a_full_disk_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     with pytest.raises(OutputError, match=r"cannot write .*t\.zarr: No space left"):
         write_volume(tmp_path / "t.zarr", VOXELS, 10.0)
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("version", ["0.4", "0.5"])
+def test_the_specifications_own_models_accept_what_we_write(tmp_path: Path, version: Literal["0.4", "0.5"]) -> None:
+    reason = "ome-zarr-models is not installed: it holds pydantic back, so it is no dependency of the tests"
+    pytest.importorskip("ome_zarr_models", reason=reason)
+    from ome_zarr_models.v04 import Image as Image04
+    from ome_zarr_models.v05 import Image as Image05
+
+    write_ome_zarr(tmp_path / "t.zarr", VOXELS, 13.48, version)
+    group = zarr.open_group(tmp_path / "t.zarr", mode="r")
+    image = (Image04 if version == "0.4" else Image05).from_zarr(group)
+    attributes = image.attributes if version == "0.4" else image.attributes.ome
+    multiscale = attributes.multiscales[0]
+    assert [(axis.name, axis.unit) for axis in multiscale.axes] == [(name, "angstrom") for name in "zyx"]
+    assert multiscale.datasets[0].coordinateTransformations[0].scale == [13.48] * 3

@@ -158,7 +158,7 @@ def test_agreement_is_the_formula() -> None:
 
 def test_one_leaked_prompt_mask_does_not_decide_the_volume() -> None:
     masks = [cube(centre, 3) for centre in A]
-    volume = kind_volume(BlobField(SHAPE, A), QUERY_A, np.full(3, 0.9), masks, [cube(A[0], 9)])
+    volume = kind_volume(BlobField(SHAPE, A), QUERY_A, np.full(3, 0.9), masks, [729.0])
     np.testing.assert_allclose(volume, 27)
 
 
@@ -166,8 +166,8 @@ def test_the_most_similar_tell_the_volume_and_empty_masks_do_not() -> None:
     masks = [cube(A[0], 3), InstanceMask.empty(), cube(A[2], 5), *(cube(A[1], 3) for _ in range(5))]
     scores = np.array([0.9, 0.9, 0.5, 0.8, 0.8, 0.8, 0.8, 0.8])
     field, nobody = BlobField(SHAPE, A), [InstanceMask.empty()]
-    np.testing.assert_allclose(kind_volume(field, QUERY_A, scores, masks, nobody), 27)
-    assert kind_volume(field, QUERY_A, np.array([0.9]), nobody, nobody) == 1
+    np.testing.assert_allclose(kind_volume(field, QUERY_A, scores, masks, []), 27)
+    assert kind_volume(field, QUERY_A, np.array([0.9]), nobody, []) == 1
 
 
 def test_nothing_similar_gives_no_candidates() -> None:

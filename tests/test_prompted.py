@@ -8,6 +8,7 @@ from cryosam.backends.invariants import Invariants
 from cryosam.config import Config, MatchingConfig, PropagationConfig
 from cryosam.features.dense import extract_dense
 from cryosam.masks import InstanceMask
+from cryosam.memory import Workspace
 from cryosam.prompted import first_look, second_look, support_from, visibility
 from cryosam.tomogram import Tomogram
 
@@ -38,7 +39,7 @@ def looks(tomogram, point, support=None):
         ClassicalSegmenter(),
         PropagationConfig(window_voxels=256, smoothing=1.6),
     )
-    first = first_look(tomogram, points, segmenter, settings, None)
+    first = first_look(tomogram, points, segmenter, settings, None, Workspace())
     return first, second_look(first, points, segmenter, settings, support)
 
 
@@ -56,7 +57,7 @@ def test_particles_like_it_tell_where_a_mask_that_holds_a_neighbour_ends() -> No
     noise = np.random.default_rng(0).normal(0.1, 0.02, SHAPE)
     tomogram = Tomogram((noise + 0.7 * np.exp(-np.min(squares, axis=0) / 32)).clip(0, 1).astype(np.float32))
     first, alone = looks(tomogram, click)
-    field = extract_dense(tomogram, Invariants(), stride=2)
+    field = extract_dense(tomogram, Invariants(), 2, Workspace())
     support = support_from(
         field, first.smoothed, ClassicalSegmenter(), Config(matching=MatchingConfig(volume_tolerance=0.4))
     )

@@ -1,17 +1,20 @@
+import json
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import mrcfile
 import numpy as np
 import pytest
+from scipy.spatial.transform import Rotation
 
 import cryosam
 from cryosam.config import Config, read_config
-from cryosam.errors import InputError, InputNotFoundError, OutputError, OutputExistsError
-from cryosam.io import folders, read_points, results, write_volume
-from cryosam.io.earlier_results import read_labels, read_results
+from cryosam.errors import InputError, InputNotFoundError, OutputError, OutputExistsError, VoxelSizeError
+from cryosam.io import folders, read_points, read_volume, results, write_volume
+from cryosam.io.earlier_results import read_labels, read_result_points, read_results
 from cryosam.io.folders import check_output
 from cryosam.io.phantoms import read_densities, write_simulated
 from cryosam.io.results import OUTPUTS, RunInfo, write_segmentation
@@ -191,7 +194,7 @@ def test_a_run_that_breaks_off_leaves_what_was_there(tmp_path, monkeypatch, exis
             path.write_bytes(b"half")
             raise error
 
-    monkeypatch.setattr(results, "write_mrc", fail)
+    monkeypatch.setattr(results, "write_mrc_labels", fail)
     with pytest.raises(OutputError if isinstance(error, OSError) else KeyboardInterrupt):
         write(folder, found(1), overwrite=True)
     assert {p.name: p.read_bytes() for p in folder.glob("*")} == before
@@ -294,3 +297,76 @@ def test_density_maps_are_scaled_to_the_tomogram(tmp_path):
     shutil.rmtree(tmp_path)
     with pytest.raises(InputNotFoundError):
         read_densities(tmp_path, 10.0)
+
+
+def test_other_programs_formats_are_written_beside_and_replaced_with_the_rest(tmp_path):
+    folder = write(tmp_path / "out", exports=("warp", "dynamo", "em", "imod", "ndjson", "copick"))
+    assert {p.name for p in folder.iterdir()} - set(OUTPUTS) == {
+        "particles-warp.star",
+        "particles.tbl",
+        "particles.doc",
+        "particles.em",
+        "particles-t1.mod",
+        "particles-t1-particle.ndjson",
+        "copick",
+    }
+    outputs = json.loads((folder / "run.json").read_text())["outputs"]
+    assert "Warp and M, voxels" in outputs["particles-warp.star"]
+    assert outputs["particles-t1-particle.ndjson"] == "CryoET Data Portal"
+    assert set(outputs) == {p.name for p in folder.iterdir()} - {"particles.doc"}
+    for name in ("particles-warp.star", "particles.tbl", "particles-t1.mod", "copick"):
+        table = read_points(folder / name, shape=SHAPE, voxel_size_angstrom=8.0, tomogram_name="t1")
+        np.testing.assert_allclose(table.points, found().points, atol=1e-3)
+    config = json.loads((folder / "copick" / "config.json").read_text())
+    assert config["overlay_root"] == f"local://{folder / 'copick'}"  # not where it was written first
+    masks = read_volume(folder / "copick/ExperimentRuns/t1/InstanceSegmentations/8.000_cryosam_0_particle.zarr")
+    np.testing.assert_array_equal(masks, found().labels())
+    mine = folder / "notes.txt"
+    mine.write_text("mine")
+    write(folder, exports=("copick",), overwrite=True)
+    assert {p.name for p in folder.iterdir()} - set(OUTPUTS) == {"copick", "notes.txt"}
+    write(folder, overwrite=True)
+    assert {p.name for p in folder.iterdir()} - set(OUTPUTS) == {"notes.txt"}
+
+
+def test_an_export_that_cannot_be_written_leaves_the_earlier_run(tmp_path):
+    folder = write(tmp_path / "out")
+    before = {p.name: p.read_bytes() for p in folder.iterdir()}
+    with pytest.raises(VoxelSizeError, match="warp needs the voxel size"):
+        write(folder, found(voxel_size=None), tomogram=tomogram(None), exports=("warp",), overwrite=True)
+    assert {p.name: p.read_bytes() for p in folder.iterdir()} == before
+
+
+def test_a_results_points_come_back_with_their_tomogram(tmp_path):
+    turned = replace(found(), rotations=Rotation.from_euler("ZYX", [[10, 20, 30], [40, 50, 60]], degrees=True))
+    part = read_result_points(write(tmp_path / "out", turned))
+    assert (part.name, part.shape, part.voxel_size_angstrom, list(part.by_kind())) == ("t1", SHAPE, 8.0, ["particle"])
+    np.testing.assert_allclose(part.table.points, turned.points)
+    np.testing.assert_allclose(part.table.scores, turned.scores)
+    assert part.table.instances.tolist() == [1, 2]
+    assert (part.table.rotations * turned.rotations.inv()).magnitude().max() < 1e-5
+    (tmp_path / "out" / "particles.star").write_text(
+        "data_\nloop_\n_rlnCoordinateX\n_rlnCoordinateY\n_rlnCoordinateZ\n"
+    )
+    with pytest.raises(InputError, match=r"particles\.star has 0 particles, particles\.csv 2"):
+        read_result_points(tmp_path / "out")
+    (tmp_path / "out" / "run.json").write_text("{}")
+    with pytest.raises(InputError, match=r"run\.json does not say what tomogram"):
+        read_result_points(tmp_path / "out")
+
+
+def test_classes_in_every_file_are_the_numbers_of_the_kinds(tmp_path):
+    """Not of the order in which they happen to be found: semantic.mrc has the same."""
+    best = replace(found(), kind="second", scores=np.array([0.95, 0.9]))
+    combined = Segmentation.combine([replace(found(), kind="first"), best])
+    assert combined.names[0] == "second"
+    folder = write(tmp_path / "out", combined, exports=("dynamo", "em", "imod", "ndjson", "copick"))
+    frame = {"shape": SHAPE, "voxel_size_angstrom": 8.0, "tomogram_name": "t1"}
+    for name in ("particles-t1.mod", "copick"):
+        table = read_points(folder / name, **frame)
+        np.testing.assert_allclose(table.select("second").points, found().points, err_msg=name)
+    np.testing.assert_allclose(read_points(folder / "particles-t1-first.ndjson").points, found().points)
+    for name in ("particles.star", "particles.tbl", "particles.em"):
+        table = read_points(folder / name, shape=SHAPE, voxel_size_angstrom=8.0)
+        assert table.names == tuple({"first": "1", "second": "2"}[kind] for kind in combined.names)
+    assert read_result_points(folder).kinds == ("first", "second")

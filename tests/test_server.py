@@ -279,7 +279,8 @@ def test_a_slice_is_bytes_in_rows(client: TestClient, session: Session, plane: P
         ("/api/tomograms/0/slice/z/0?smooth=nan", 422),
         ("/api/tomograms/7/candidates", 404),
         ("/api/tomograms/7/outlines/z/0", 404),
-        ("/api/tomograms/0/thumbnail/1/1", 404),
+        ("/api/tomograms/0/thumbnail/1?z=1&y=2&x=3", 404),
+        ("/api/tomograms/0/thumbnail/1?z=nan&y=2&x=3", 422),
         ("/api/tomograms/0/meshes/1", 404),
         ("/api/tomograms/0/export?format=exe", 422),
         ("/api/tomograms/0/export", 422),
@@ -370,7 +371,9 @@ def test_grey_values_are_asked_for_by_themselves(client: TestClient, session: Se
 
 def test_thumbnails_and_meshes(client: TestClient, kind: int) -> None:
     best, worst = client.get("/api/tomograms/0/candidates").json()["kinds"][str(kind)]
-    picture = Image.open(io.BytesIO(client.get(f"/api/tomograms/0/thumbnail/{kind}/{best['id']}").content))
+    z, y, x = best["point"]
+    place = f"/api/tomograms/0/thumbnail/{kind}?z={z}&y={y}&x={x}"
+    picture = Image.open(io.BytesIO(client.get(place).content))
     assert (picture.format, picture.size) == ("PNG", (96, 96))
     assert np.asarray(picture).std() > 20
     shown = client.get(f"/api/tomograms/0/meshes/{kind}?min_score=0.5").content

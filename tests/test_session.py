@@ -14,6 +14,8 @@ import pytest
 from scipy.spatial.transform import Rotation
 
 from cryosam import segmentation
+from cryosam.arrays import Plane
+from cryosam.cache import FeatureCache
 from cryosam.config import Config
 from cryosam.errors import (
     ConflictError,
@@ -104,8 +106,11 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
             provenance={"diameter_voxels": 4.5, "smoothing_voxels": 1.25},
         )
 
-    def segment(tomogram: Tomogram, prompts: PointPrompts, config: Config, progress: Any, so_far: Any) -> Segmentation:
+    def segment(
+        tomogram: Tomogram, prompts: PointPrompts, config: Config, *, cache: Any, progress: Any, so_far: Any
+    ) -> Segmentation:
         control.calls.append((prompts, config))
+        control.cache = cache
         so_far(prompts.name, prompts.positive)
         for done in range(200):
             progress("segmenting", done, 200)
@@ -113,8 +118,8 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
                 break
         return found_by(prompts, tomogram.shape, control.scores)
 
-    def segment_kinds(tomogram: Tomogram, kinds: Any, config: Config, progress: Any, so_far: Any) -> Segmentation:
-        return Segmentation.combine([segment(tomogram, each, config, progress, so_far) for each in kinds])
+    def segment_kinds(tomogram: Tomogram, kinds: Any, config: Config, **rest: Any) -> Segmentation:
+        return Segmentation.combine([segment(tomogram, each, config, **rest) for each in kinds])
 
     monkeypatch.setattr(segmentation, "segment_prompts", segment_prompts)
     monkeypatch.setattr(segmentation, "segment", segment)
@@ -177,6 +182,16 @@ def test_a_slab_is_the_mean_of_its_slices_cut_at_the_face(file: Path) -> None:
 def test_denoising_lessens_differences(file: Path) -> None:
     viewed = ViewedTomogram(file)
     assert viewed.pixels("z", 3, smooth=2.0).std() < 0.5 * viewed.pixels("z", 3).std()
+
+
+@pytest.mark.parametrize(("plane", "index"), [("z", 29), ("y", 31), ("x", 0)])
+def test_slices_do_not_wait_for_the_copy(file: Path, monkeypatch: pytest.MonkeyPatch, plane: Plane, index: int) -> None:
+    monkeypatch.setattr("cryosam.ui.viewed._MAPPED", 7)  # the depth of 30 is read in five pieces
+    viewed = ViewedTomogram(file)
+    at_once = viewed.pixels(plane, index)
+    viewed.start_copy(on_disk=False)
+    viewed.await_copy()
+    np.testing.assert_array_equal(viewed.pixels(plane, index), at_once)
 
 
 def test_there_is_no_slice_beyond_the_face(file: Path) -> None:
@@ -434,6 +449,19 @@ def test_judgements_outlive_another_search(session: Session, quick: SimpleNamesp
     assert view.candidates[2].point == (14.0, 29.0, 36.0)
     assert view.candidates[2].is_moved
     assert {by_hand} == {c.id for c in view.candidates} & {by_hand, first.id, second.id, third.id}
+
+
+def test_searches_share_a_cache(file: Path, quick: SimpleNamespace, tmp_path: Path) -> None:
+    cache = FeatureCache(tmp_path / "cache")
+    session = Session(Gallery([ViewedTomogram(file)]), cache=cache)
+    try:
+        for name, blob in zip(("ribosome", "proteasome"), BLOBS, strict=False):
+            session.add_click(0, session.add_kind(name, BLUE), blob)
+            session.find(0)
+            wait(session)
+            assert quick.cache is cache
+    finally:
+        session.close()
 
 
 def test_a_search_tells_what_it_has_so_far(session: Session, quick: SimpleNamespace) -> None:

@@ -10,7 +10,7 @@ from scipy import ndimage
 
 from cryosam.arrays import Points, Volume
 from cryosam.errors import TomogramError, VoxelSizeError
-from cryosam.tomogram import Contrast, Tomogram, detect_contrast, normalise
+from cryosam.tomogram import Contrast, Normalised, Tomogram, Voxels, detect_contrast, normalise
 
 SHAPE = (9, 10, 11)
 CENTRE = (20, 24, 30)
@@ -19,6 +19,10 @@ CENTRE = (20, 24, 30)
 def ramp(dtype: str = "f4") -> np.ndarray:
     """990 distinct intensities, ascending."""
     return np.arange(990).reshape(SHAPE).astype(dtype)
+
+
+def whole(voxels: Voxels) -> Volume:
+    return voxels.crop(np.s_[:, :, :])
 
 
 def noise(seed: int = 0) -> Volume:
@@ -105,22 +109,44 @@ def test_digest_tells_values_types_and_shapes_apart() -> None:
 
 def test_percentiles_become_0_and_1_and_the_rest_is_clipped() -> None:
     """989 steps: the 10th and 90th percentiles lie at 98.9 and 890.1."""
-    out = normalise(Tomogram(ramp(), 7.0, "t"), "bright", (10, 90))
-    np.testing.assert_allclose(out.data, np.clip((ramp() - 98.9) / 791.2, 0, 1), atol=1e-6)
-    assert out.data.dtype == np.float32
-    assert (out.voxel_size_angstrom, out.name) == (7.0, "t")
+    out = whole(normalise(Tomogram(ramp(), 7.0, "t"), "bright", (10, 90)))
+    np.testing.assert_allclose(out, np.clip((ramp() - 98.9) / 791.2, 0, 1), atol=1e-6)
+    assert out.dtype == np.float32
+
+
+@pytest.mark.parametrize("contrast", ["dark", "bright"])
+def test_a_part_is_what_the_whole_has_there(contrast: Contrast) -> None:
+    volume = ramp("i2")
+    for voxels in (Tomogram(volume), normalise(Tomogram(volume), contrast, (10, 90))):
+        assert isinstance(voxels, Voxels)
+        np.testing.assert_array_equal(voxels.crop(np.s_[2:5, 3:4, :7]), whole(voxels)[2:5, 3:4, :7])
+        np.testing.assert_array_equal(voxels.slice("z", 2), whole(voxels)[2])
+        np.testing.assert_array_equal(voxels.slice("x", 10), whole(voxels)[:, :, 10])
+    np.testing.assert_array_equal(volume, ramp("i2"))
+
+
+def test_what_is_normalised_alike_has_one_digest() -> None:
+    base = Normalised(Tomogram(ramp()), 1.0, 9.0, True)
+    others = [
+        Normalised(Tomogram(ramp() + 1), 1.0, 9.0, True),
+        Normalised(Tomogram(ramp()), 1.5, 9.0, True),
+        Normalised(Tomogram(ramp()), 1.0, 9.5, True),
+        Normalised(Tomogram(ramp()), 1.0, 9.0, False),
+    ]
+    assert base.digest() == Normalised(Tomogram(ramp(), 5.0, "another name"), 1.0, 9.0, True).digest()
+    assert len({each.digest() for each in (base, *others)}) == 5
 
 
 def test_dark_protein_becomes_bright() -> None:
-    bright = normalise(Tomogram(ramp()), "bright", (1, 99)).data
-    dark = normalise(Tomogram(ramp()), "dark", (1, 99)).data
+    bright = whole(normalise(Tomogram(ramp()), "bright", (1, 99)))
+    dark = whole(normalise(Tomogram(ramp()), "dark", (1, 99)))
     np.testing.assert_allclose(dark, 1 - bright, atol=1e-7)
 
 
 @given(st.floats(0.01, 1000), st.floats(-1e4, 1e4), st.sampled_from(["dark", "bright"]))
 def test_gain_and_offset_change_nothing(gain: float, offset: float, contrast: Contrast) -> None:
-    reference = normalise(Tomogram(ramp("f8")), contrast, (2, 98)).data
-    scaled = normalise(Tomogram(ramp("f8") * gain + offset), contrast, (2, 98)).data
+    reference = whole(normalise(Tomogram(ramp("f8")), contrast, (2, 98)))
+    scaled = whole(normalise(Tomogram(ramp("f8") * gain + offset), contrast, (2, 98)))
     np.testing.assert_allclose(scaled, reference, atol=2e-3)
 
 
@@ -129,7 +155,7 @@ def test_no_type_wraps_around(dtype: str) -> None:
     """Order is kept through the whole range: unsigned and narrow types must not overflow in the subtraction."""
     info = np.iinfo(dtype) if np.dtype(dtype).kind in "ui" else np.finfo(dtype)
     steps = np.linspace(max(info.min, -1e4), min(info.max, 1e4), 990)
-    out = normalise(Tomogram(steps.reshape(SHAPE).astype(dtype)), "bright", (0.5, 99.5)).data.ravel()
+    out = whole(normalise(Tomogram(steps.reshape(SHAPE).astype(dtype)), "bright", (0.5, 99.5))).ravel()
     assert (np.diff(out) >= 0).all()
     assert (out[0], out[-1]) == (0, 1)
 
@@ -156,7 +182,7 @@ def test_what_the_sample_misses_still_counts() -> None:
     """The sampled sections all hold 1, those between hold 0."""
     volume = np.zeros((120, 200, 201), dtype=np.int8)
     volume[::2] = 1
-    np.testing.assert_array_equal(normalise(Tomogram(volume), "bright", (1, 99)).data, volume)
+    np.testing.assert_array_equal(whole(normalise(Tomogram(volume), "bright", (1, 99))), volume)
 
 
 def test_constant_volume_is_refused() -> None:
@@ -168,14 +194,14 @@ def test_a_few_voxels_that_differ_are_kept() -> None:
     """Both percentiles fall on the background; the range is then that of all voxels."""
     volume = np.zeros(SHAPE, dtype=np.float32)
     volume[4, 5, 6] = 2
-    np.testing.assert_array_equal(normalise(Tomogram(volume), "bright", (1, 99)).data, volume / 2)
+    np.testing.assert_array_equal(whole(normalise(Tomogram(volume), "bright", (1, 99))), volume / 2)
 
 
 def test_a_memory_mapped_file_is_read_and_not_written(tmp_path: Path) -> None:
     np.save(tmp_path / "volume.npy", ramp("i2"))
     mapped = np.load(tmp_path / "volume.npy", mmap_mode="r")
     out = normalise(Tomogram(mapped), "bright", (1, 99))
-    np.testing.assert_array_equal(out.data, normalise(Tomogram(ramp("i2")), "bright", (1, 99)).data)
+    np.testing.assert_array_equal(whole(out), whole(normalise(Tomogram(ramp("i2")), "bright", (1, 99))))
     np.testing.assert_array_equal(np.load(tmp_path / "volume.npy"), ramp("i2"))
 
 

@@ -4,14 +4,16 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cryosam import memory
 from cryosam.arrays import PLANES
-from cryosam.errors import ConfigError, OutputError
+from cryosam.errors import ConfigError
 from cryosam.features import FeatureField, extraction, lattice, triplane
 from cryosam.features.extraction import extract_triplane
 from cryosam.features.lattice import doubled_squared_norms
 from cryosam.features.triplane import PlaneTokens, TriPlaneField, cell_centres
 from cryosam.geometry import AXIS, in_plane_axes, level_to_voxel, patch_to_pixel
 from cryosam.matching import search_levels
+from cryosam.memory import Workspace
 from cryosam.tomogram import Tomogram
 from oracles import hierarchical_search, triplane_feature, triplane_similarity
 
@@ -307,23 +309,18 @@ def noise():
     return Tomogram(np.random.default_rng(0).random(NOISE, dtype=np.float32))
 
 
-def test_tokens_in_a_file_are_those_in_memory(tmp_path):
+def test_tokens_in_a_file_are_those_in_memory(monkeypatch):
+    monkeypatch.setattr(memory, "_LEAST", 1)
     in_memory = extract_triplane(noise(), Brightness(), **MANY_TILES)
-    n_bytes = sum(plane.tokens.nbytes for plane in in_memory.planes)
-    just_enough = extract_triplane(noise(), Brightness(), max_bytes=n_bytes, folder=tmp_path, **MANY_TILES)
-    in_files = extract_triplane(noise(), Brightness(), max_bytes=n_bytes - 1, folder=tmp_path, **MANY_TILES)
-    assert list(tmp_path.iterdir()) == []  # the files have no name: a killed run leaves none
-    for a, b, c in zip(in_memory.planes, in_files.planes, just_enough.planes, strict=True):
+    in_files = extract_triplane(noise(), Brightness(), workspace=Workspace(limit=1), **MANY_TILES)
+    for a, b in zip(in_memory.planes, in_files.planes, strict=True):
         assert isinstance(b.tokens, np.memmap)
-        assert not isinstance(c.tokens, np.memmap)
+        assert not isinstance(a.tokens, np.memmap)
         np.testing.assert_array_equal(a.tokens, b.tokens)
         np.testing.assert_array_equal(a.squared_norms, b.squared_norms)
         np.testing.assert_array_equal(a.squared_norms, doubled_squared_norms(a.tokens))
-
-
-def test_no_room_for_the_file_is_one_line(tmp_path):
-    with pytest.raises(OutputError, match=r"0\.0 GB of features exceed the memory allowed.*allow more memory"):
-        extract_triplane(noise(), Brightness(), max_bytes=0, folder=tmp_path / "absent", **MANY_TILES)
+    query = in_memory.sample(np.array([[3.0, 8.0, 11.0]]))[0]
+    np.testing.assert_array_equal(in_memory.similarity_map(query, 2), in_files.similarity_map(query, 2))
 
 
 def test_batches_do_not_change_the_tokens(monkeypatch):

@@ -173,8 +173,8 @@ export async function getSlice(
   return { rows, cols, pixels };
 }
 
-export async function getThumbnail(tomogram: number, kind: number, candidate: number): Promise<ImageBitmap> {
-  const response = await request(`/api/tomograms/${tomogram}/thumbnail/${kind}/${candidate}`);
+export async function getThumbnail(tomogram: number, kind: number, [z, y, x]: Point): Promise<ImageBitmap> {
+  const response = await request(`/api/tomograms/${tomogram}/thumbnail/${kind}?z=${z}&y=${y}&x=${x}`);
   return createImageBitmap(await response.blob());
 }
 

@@ -106,12 +106,12 @@ function Import() {
         }}
       >
         <label class="file">
-          <span>CSV (columns z, y, x in voxels) or RELION STAR</span>
-          <input type="file" accept=".csv,.star" onChange={(event) => (file.value = event.currentTarget.files?.[0] ?? null)} />
+          <span>CSV (columns z, y, x in voxels), RELION STAR, CryoET Data Portal, copick, IMOD or Dynamo</span>
+          <input type="file" accept=".csv,.star,.ndjson,.json,.mod,.tbl,.em" onChange={(event) => (file.value = event.currentTarget.files?.[0] ?? null)} />
         </label>
         <fieldset>
           <legend>
-            They are, of <strong>{kind.value?.name ?? "a new kind"}</strong>,
+            As <strong>{kind.value?.name ?? "a new kind"}</strong> they are
           </legend>
           <label>
             <input type="radio" name="role" checked={role.value === "candidates"} onChange={() => (role.value = "candidates")} />

@@ -1,9 +1,12 @@
 /** Beneath the views: how they are shown, and what is under the pointer. */
 
+import { useSignal } from "@preact/signals";
 import { Contrast } from "./contrast";
+import type { Point } from "./geometry";
+import { isInside } from "./geometry";
 import { Icon } from "./icons";
 import { hover } from "./slice-view";
-import { arrange, grey, layout, look, looks, setContrast, tomogram } from "./state";
+import { arrange, goTo, grey, layout, look, looks, notify, setContrast, tomogram } from "./state";
 
 export function DisplayBar() {
   const { inverted, slab, smooth } = looks.value;
@@ -63,17 +66,45 @@ export function DisplayBar() {
   );
 }
 
-/** Of the pointer, or of the crosshair when the pointer is elsewhere. */
+/** Of the pointer, or of the crosshair when the pointer is elsewhere; and where to go, when it is typed in. */
 function Readout() {
+  const typed = useSignal<string | null>(null);
   const point = hover.value?.point ?? looks.value.cursor;
   const shown = hover.value?.grey;
   const range = grey.value;
   const value = range && typeof shown === "number" ? range.low + ((range.high - range.low) * shown) / 255 : null;
+  function go(field: HTMLInputElement): void {
+    const numbers = (typed.value ?? "").split(/[\s,;]+/).filter(Boolean).map(Number);
+    const shape = tomogram.value?.shape;
+    if (numbers.length !== 3 || !numbers.every(Number.isFinite)) notify("Three numbers z, y, x say where to go, such as 43, 127, 127.", true);
+    else if (shape && !isInside(numbers as unknown as Point, shape)) notify(`That is outside: the tomogram has ${shape.join(" × ")} voxels, counted from 0.`, true);
+    else {
+      goTo(numbers as unknown as Point);
+      field.blur();
+    }
+  }
   return (
-    <div class="readout" title="Voxels, from 0; an integer is a voxel's centre">
-      <span>
-        <b>z</b> {point[0]} <b>y</b> {point[1]} <b>x</b> {point[2]}
-      </span>
+    <div class="readout">
+      <label title="Voxels z, y, x from 0; an integer is a voxel's centre. Type three numbers and Enter to go there.">
+        <b>z, y, x</b>
+        <input
+          aria-label="Position z, y, x; Enter goes there"
+          data-testid="position"
+          value={typed.value ?? point.join(", ")}
+          spellcheck={false}
+          onFocus={(event) => {
+            typed.value = looks.value.cursor.join(", ");
+            const field = event.currentTarget;
+            requestAnimationFrame(() => field.select());
+          }}
+          onInput={(event) => (typed.value = event.currentTarget.value)}
+          onBlur={() => (typed.value = null)}
+          onKeyDown={(event) => {
+            if (event.key === "Enter") go(event.currentTarget);
+            else if (event.key === "Escape") event.currentTarget.blur();
+          }}
+        />
+      </label>
       <span class="muted">{value === null ? "crosshair" : `grey ${value.toPrecision(3)}`}</span>
     </div>
   );

@@ -1,9 +1,9 @@
 /** Which slices, outlines and thumbnails are asked for, and what is shown until they come. */
 
 import { effect, signal } from "@preact/signals";
-import type { Candidate, Outline, Slice } from "./api";
+import type { Outline, Slice } from "./api";
 import { getOutlines, getSlice, getThumbnail } from "./api";
-import type { Plane } from "./geometry";
+import type { Plane, Point } from "./geometry";
 import { PLANES, SHOWN } from "./geometry";
 import { contentVersion, layout, looks, tomogram } from "./state";
 import { Loader } from "./loader";
@@ -23,16 +23,14 @@ export const outlines = new Loader<readonly Outline[]>((key) => {
 }, 2, 400);
 
 export const thumbnails = new Loader<ImageBitmap>((key) => {
-  const [id, kind, candidate] = key.split("/").map(Number) as [number, number, number];
-  return getThumbnail(id, kind, candidate);
+  const [id, kind, point] = key.split("/") as [string, string, string];
+  return getThumbnail(Number(id), Number(kind), point.split(",").map(Number) as unknown as Point);
 }, 3, 300);
 
 const sliceKey = (id: number, slab: number, smooth: number, plane: Plane, index: number) =>
   `${id}/${slab}/${smooth}/${plane}/${index}`;
 const outlineKey = (id: number, plane: Plane, index: number) => `${id}/${plane}/${index}`;
-/** A moved candidate has another picture. */
-export const thumbnailKey = (id: number, kind: number, candidate: Candidate) =>
-  `${id}/${kind}/${candidate.id}/${candidate.point.join(",")}`;
+export const thumbnailKey = (id: number, kind: number, point: Point) => `${id}/${kind}/${point.join(",")}`;
 
 /** The slice asked for, or while scrolling the nearest that is here. */
 export function sliceNear(plane: Plane, index: number): { index: number; slice: Slice } | null {

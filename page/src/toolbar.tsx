@@ -7,7 +7,7 @@ import { exportAddress } from "./api";
 import type { IconName } from "./icons";
 import { Icon } from "./icons";
 import type { Tool } from "./state";
-import { arrange, candidates, countOf, dialog, isShown, keyOf, kindViews, layout, placing, session, thresholdOf, tomogram } from "./state";
+import { arrange, candidates, countOf, dialog, isShown, job, keyOf, kindViews, layout, placing, session, thresholdOf, tomogram } from "./state";
 
 export function Toolbar() {
   const s = session.value;
@@ -29,7 +29,7 @@ export function Toolbar() {
           <Icon name="redo" />
         </button>
       </div>
-      <button class="button" disabled={!s} onClick={() => (dialog.value = "import")} title="Read points from a CSV or STAR file">
+      <button class="button" disabled={!s} onClick={() => (dialog.value = "import")} title="Read points from a file">
         <Icon name="open" /> Import
       </button>
       <ExportMenu />
@@ -100,6 +100,12 @@ function Tools() {
   );
 }
 
+/** Whether the kinds' searches are up to date, so that exporting is what comes next. */
+function isSettled(): boolean {
+  const views = Object.values(kindViews.value).filter((view) => view.clicks.length > 0 || view.n_candidates > 0);
+  return !job.value && views.every((view) => view.n_candidates > 0 && !view.stale);
+}
+
 /** How many of what is shown, of all kinds, have an orientation; those with an average do. */
 function countOriented(): number {
   return (session.value?.kinds ?? [])
@@ -109,7 +115,7 @@ function countOriented(): number {
 }
 
 const FORMATS = [
-  { format: "star", name: "STAR", what: "coordinates and orientations for RELION" },
+  { format: "star", name: "STAR", what: "coordinates for RELION" },
   { format: "csv", name: "CSV", what: "coordinates in voxels" },
   { format: "zip", name: "Everything (ZIP)", what: "masks, coordinates, score map, average, settings" },
 ] as const;
@@ -144,7 +150,7 @@ function ExportMenu() {
       }}
     >
       {n ? (
-        <a class="button" href={exportAddress(t.id, "star")} download="" title={`Write the ${n} particles shown, for RELION`}>
+        <a class={isSettled() ? "button primary" : "button"} href={exportAddress(t.id, "star")} download="" title={`Write the ${n} particles shown, for RELION`}>
           <Icon name="save" /> Export STAR
         </a>
       ) : (
@@ -167,7 +173,7 @@ function ExportMenu() {
           {FORMATS.map(({ format, name, what }) => (
             <a key={format} class="menu-item" href={exportAddress(t.id, format)} download="" onClick={() => (isOpen.value = false)}>
               <strong>{name}</strong>
-              <span class="muted">{what}</span>
+              <span class="muted">{format === "star" && nLying === n ? "coordinates and orientations for RELION" : what}</span>
             </a>
           ))}
           <p class="menu-note muted">

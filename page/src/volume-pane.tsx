@@ -175,6 +175,8 @@ function readBodies(view: VolumeView): [Body[], Dot[]] {
       if (view.has(key)) bodies.push({ key, colour, isSelected: choice?.kind === id && choice.candidate === candidate.id });
       else dots.push({ point: candidate.point, colour, radius: 2 * radius });
     }
+    if (state.job.value?.tomogram === state.tomogram.value?.id)
+      for (const point of state.soFar.value[id] ?? []) dots.push({ point, colour, radius: 2 * radius });
     for (const click of kindView?.clicks ?? []) dots.push({ point: click.point, colour: click.positive ? colour : "#e0566f", radius });
   }
   return [bodies, dots];

@@ -3,6 +3,10 @@
 An entry is a folder of ``.npy`` files named by a key, with a manifest of their checksums. It appears under its name
 only when it is complete, by one rename; it disappears the same way. So runs that share a folder, or are killed, never
 see half an entry, and no locks are needed: of two runs that compute the same entry, the first to finish keeps it.
+
+The key has the digest of the voxels themselves, never a file's name or date: reading all of a tomogram takes a second a
+gigabyte, and what changes voxels in place may leave both as they were. The checksums are CRC-32: they are to find
+damage, at two gigabytes a second, and not forgery.
 """
 
 import hashlib
@@ -13,19 +17,22 @@ import shutil
 import tempfile
 import threading
 import time
+import zlib
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-__all__ = ["FeatureCache", "entry_key"]
+__all__ = ["Entry", "FeatureCache", "entry_key"]
 
 _log = logging.getLogger(__name__)
 
 _MANIFEST = "manifest.json"
 _UNFINISHED = ".unfinished-"
 _UNFINISHED_SECONDS = 24 * 3600
+_PIECE = 1 << 22  # bytes that are read at a time
 _PARSING = threading.Lock()  # NumPy reads headers with `ast.literal_eval`, which two threads of Python 3.11 can break
 
 
@@ -45,6 +52,25 @@ def entry_key(**parts: object) -> str:
     False
     """
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+
+@dataclass(frozen=True)
+class Entry:
+    """What a cache holds under one key.
+
+    Parameters
+    ----------
+    path
+        Its folder.
+    n_bytes
+        Of its files.
+    used
+        Seconds since 1970 when it was last read or written.
+    """
+
+    path: Path
+    n_bytes: int
+    used: float
 
 
 class FeatureCache:
@@ -134,24 +160,60 @@ class FeatureCache:
         finally:
             shutil.rmtree(unfinished, ignore_errors=True)
 
+    def entries(self) -> list[Entry]:
+        """What is there, the least recently used first.
+
+        Examples
+        --------
+        >>> cache = FeatureCache(Path(tempfile.mkdtemp()))
+        >>> _ = cache.get_or_compute("key", lambda: {"tokens": np.zeros(1000)})
+        >>> [(entry.path.name, entry.n_bytes > 8000) for entry in cache.entries()]
+        [('key', True)]
+        """
+        found: list[Entry] = []
+        for path in self._folders():
+            with suppress(OSError):  # another run may remove it meanwhile
+                used = (path / _MANIFEST).stat().st_mtime
+                found.append(Entry(path, sum(file.stat().st_size for file in path.iterdir()), used))
+        return sorted(found, key=lambda entry: entry.used)
+
+    def clear(self) -> int:
+        """Remove all entries, and what killed runs left; the number of bytes that were freed.
+
+        Runs that use an entry keep it in memory until they end; those that are writing one are not disturbed.
+        """
+        entries = self.entries()
+        for entry in entries:
+            self._remove(entry.path)
+        self._sweep()
+        return sum(entry.n_bytes for entry in entries)
+
+    def _folders(self) -> list[Path]:
+        """All that is in the folder."""
+        try:
+            return list(self.folder.iterdir())
+        except OSError:  # nothing was ever stored
+            return []
+
+    def _sweep(self) -> None:
+        """Remove what killed runs left behind."""
+        for path in self._folders():
+            with suppress(OSError):
+                is_old = time.time() - path.stat().st_mtime > _UNFINISHED_SECONDS
+                if path.name.startswith(_UNFINISHED) and is_old:
+                    shutil.rmtree(path, ignore_errors=True)
+
     def _evict(self, keep: Path) -> None:
         """Remove the entries used longest ago until the rest fit, and what killed runs left behind."""
-        used: list[tuple[float, int, Path]] = []
-        for path in self.folder.iterdir():
-            with suppress(OSError):  # another run may remove it meanwhile
-                if path.name.startswith(_UNFINISHED):
-                    if time.time() - path.stat().st_mtime > _UNFINISHED_SECONDS:
-                        shutil.rmtree(path, ignore_errors=True)
-                elif (path / _MANIFEST).is_file():
-                    size = sum(file.stat().st_size for file in path.iterdir())
-                    used.append(((path / _MANIFEST).stat().st_mtime, size, path))
-        total = sum(size for _, size, _ in used)
-        for _, size, path in sorted(used):
+        self._sweep()
+        entries = self.entries()
+        total = sum(entry.n_bytes for entry in entries)
+        for entry in entries:
             if total <= self.max_bytes:
                 break
-            if path != keep:
-                self._remove(path)
-                total -= size
+            if entry.path != keep:
+                self._remove(entry.path)
+                total -= entry.n_bytes
 
     def _remove(self, entry: Path) -> None:
         """Take an entry away at once, then delete its files; who has them mapped keeps them."""
@@ -177,6 +239,9 @@ def _load(entry: Path, names: Iterable[str]) -> dict[str, np.ndarray]:
         return {name: np.load(entry / f"{name}.npy", mmap_mode="c", allow_pickle=False) for name in names}
 
 
-def _checksum(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+def _checksum(path: Path) -> int:
+    checksum = 0
+    with path.open("rb", buffering=0) as file:
+        while piece := file.read(_PIECE):
+            checksum = zlib.crc32(piece, checksum)
+    return checksum

@@ -264,11 +264,15 @@ class Config:
         Of the particle; None takes it from the prompted instance's mask.
     device
         "auto", "cpu", "cuda" or "mps".
+    memory_gb
+        Memory that a run may take, in gigabytes of 10^9 bytes. Large arrays that do not fit are kept in files; the
+        answer is the same. None takes seven tenths of what the machine has free.
     """
 
     preset: str = "embedded"
     diameter_angstrom: float | None = None
     device: str = "auto"
+    memory_gb: float | None = None
     tomogram: TomogramConfig = field(default_factory=TomogramConfig)
     features: FeatureConfig = field(default_factory=FeatureConfig)
     matching: MatchingConfig = field(default_factory=MatchingConfig)
@@ -278,6 +282,8 @@ class Config:
     def __post_init__(self) -> None:
         diameter = self.diameter_angstrom
         _require(diameter is None or diameter > 0, f"the diameter must be positive, got {diameter}")
+        memory = self.memory_gb
+        _require(memory is None or memory > 0, f"memory_gb must be positive, got {memory}")
         devices = ("auto", "cpu", "cuda", "mps")
         _require(self.device.split(":")[0] in devices, f"device is one of {', '.join(devices)}, got {self.device}")
 

@@ -286,23 +286,35 @@ class Segmentation:
         )
         return replace(self, masks=masks, candidate_masks=nothing, kinds=parts)
 
+    def painted(self, *, kinds: bool = False) -> list[tuple[int, InstanceMask]]:
+        """Label and mask of each particle, in the order in which they are painted: the better score wins a voxel.
+
+        Particle i (0-based row) has label i + 1, or with ``kinds`` the number of its kind in `kinds`, 1 where there is
+        but one.
+        """
+        numbers = {part.kind: k for k, part in enumerate(self.kinds, start=1)}
+        of_particle = [numbers.get(name, 1) for name in self.names or [self.kind] * len(self.masks)]
+        labels = of_particle if kinds else range(1, len(self.masks) + 1)
+        return list(zip(labels, self.masks, strict=True))[::-1]
+
     def labels(self) -> Labels:
         """Instance labels ``(z, y, x)``: particle i (0-based row) has label i + 1, the better score wins a voxel.
 
         The type is the smallest of uint8, uint16 and uint32 that holds the labels.
         """
-        n = len(self.masks)
-        dtype = np.uint8 if n < 2**8 else np.uint16 if n < 2**16 else np.uint32
-        labels = np.zeros(self.shape, dtype=dtype)
-        for label, mask in reversed(list(enumerate(self.masks, start=1))):
-            labels[mask.box][mask.data] = label
-        return labels
+        return self._paint(self.painted())
 
     def semantic(self) -> Labels:
         """Kind of each voxel ``(z, y, x)``: 1 in the particles, or the number of their kind in `kinds`; 0 elsewhere."""
-        numbers = {part.kind: k for k, part in enumerate(self.kinds, start=1)}
-        of_particle = np.array([0, *(numbers.get(name, 1) for name in self.names or [self.kind] * len(self.masks))])
-        return of_particle.astype(np.uint8)[self.labels()]
+        return self._paint(self.painted(kinds=True))
+
+    def _paint(self, parts: Sequence[tuple[int, InstanceMask]]) -> Labels:
+        """A volume of labels."""
+        highest = max((label for label, _ in parts), default=0)
+        volume = np.zeros(self.shape, dtype=np.uint8 if highest < 2**8 else np.uint16 if highest < 2**16 else np.uint32)
+        for label, mask in parts:
+            volume[mask.box][mask.data] = label
+        return volume
 
 
 def _joined(parts: Sequence[Rotation | None], order: Int[np.ndarray, " n"]) -> Rotation | None:
@@ -333,9 +345,11 @@ def merge_duplicates(masks: Sequence[InstanceMask], max_overlap: float = 0.5) ->
     >>> merge_duplicates([a, a, b])
     array([0, 2])
     """
-    kept: list[int] = []
+    low = np.array([mask.origin for mask in masks]).reshape(-1, 3)
+    high = low + np.array([mask.data.shape for mask in masks]).reshape(-1, 3)
+    sizes = [mask.n_voxels for mask in masks]
+    is_kept = np.zeros(len(masks), dtype=bool)
     for index, mask in enumerate(masks):
-        size = mask.n_voxels
-        if all(mask.overlap(masks[k]) <= max_overlap * min(size, masks[k].n_voxels) for k in kept):
-            kept.append(index)
-    return np.asarray(kept, dtype=np.int64)
+        near = np.flatnonzero(is_kept & ((low < high[index]) & (low[index] < high)).all(axis=1))  # their boxes overlap
+        is_kept[index] = all(mask.overlap(masks[k]) <= max_overlap * min(sizes[index], sizes[k]) for k in near.tolist())
+    return np.flatnonzero(is_kept)

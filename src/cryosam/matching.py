@@ -2,10 +2,12 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import product
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
-from scipy import ndimage
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 from scipy.spatial import cKDTree
 
 from cryosam.arrays import Mask, Points, Progress, Scores, Volume
@@ -26,10 +28,8 @@ __all__ = [
     "search_levels",
 ]
 
-_WITNESSES, _WITNESSES_ALONE = (
-    3,
-    7,
-)  # similar candidates that tell the kind's volume, where one is known and where none is
+_CHUNK = 1 << 20  # cells that are looked at together
+_WITNESSES, _WITNESSES_ALONE = 3, 7  # similar candidates that tell the volume, where one is known and where none is
 
 Query = Float[np.ndarray, " c"]
 
@@ -149,17 +149,34 @@ def find_peaks(similarity: Volume, stride: int, min_distance: float, floor: floa
     >>> find_peaks(similarity, stride=1, min_distance=3, floor=0.5)[0]
     array([[2., 3., 4.]])
     """
-    filled = np.where(np.isnan(similarity), -np.inf, similarity)
-    is_peak = (filled == ndimage.maximum_filter(filled, size=3)) & (filled >= floor)
-    plateaus, _ = ndimage.label(is_peak, np.ones((3, 3, 3)))  # neighbours that are maxima both are equal
-    _, first = np.unique(plateaus[is_peak], return_index=True)
-    cells = np.argwhere(is_peak)[first]
-    values = filled[is_peak][first]
+    cells = _maxima(similarity, floor)
+    values = similarity[tuple(cells.T)]
     order = np.argsort(-values, kind="stable")
     cells, values = cells[order], values[order]
-    points = level_to_voxel(_refine(filled, cells), stride)
+    points = level_to_voxel(_refine(similarity, cells), stride)
     kept = _thin(points, min_distance)
     return points[kept], values[kept]
+
+
+def _maxima(similarity: Volume, floor: float) -> Int[np.ndarray, "n 3"]:
+    """Cells that no neighbour exceeds, one a plateau; few cells are above the floor, and only these are looked at."""
+    high = np.flatnonzero(similarity >= floor)  # NaN compares false
+    last = np.array(similarity.shape) - 1
+    found = []
+    for part in np.array_split(high, max(1, len(high) // _CHUNK)):
+        cells = np.stack(np.unravel_index(part, similarity.shape), axis=1)
+        values, is_peak = similarity.ravel()[part], np.ones(len(part), dtype=bool)
+        for offset in product((-1, 0, 1), repeat=3):
+            beside = tuple(np.clip(cells + offset, 0, last).T)
+            is_peak &= ~(similarity[beside] > values)
+        found.append(cells[is_peak])
+    cells = np.concatenate(found)
+    pairs = cKDTree(cells).query_pairs(1.8, output_type="ndarray") if len(cells) else np.zeros((0, 2), dtype=int)
+    # neighbours that are maxima both are equal; their first cell stands for all
+    links = coo_array((np.ones(len(pairs)), pairs.T), (len(cells), len(cells)))
+    _, plateaus = connected_components(links, directed=False)
+    _, first = np.unique(plateaus, return_index=True)
+    return cells[np.sort(first)]
 
 
 def _refine(values: Volume, cells: Int[np.ndarray, "n 3"]) -> Points:
@@ -172,7 +189,7 @@ def _refine(values: Volume, cells: Int[np.ndarray, "n 3"]) -> Points:
         before = values[tuple((cells[inside] - step).T)].astype(float)
         after = values[tuple((cells[inside] + step).T)].astype(float)
         curvature = 2 * here - before - after
-        usable = np.isfinite(curvature) & (curvature > 0)
+        usable = curvature > 0  # not where a neighbour is NaN
         offset = np.zeros(len(here))
         offset[usable] = (after[usable] - before[usable]) / (2 * curvature[usable])
         refined[inside, axis] += np.clip(offset, -0.5, 0.5)
@@ -225,8 +242,8 @@ def match(
     """
     stride = config.strides[-1]
     similarity = search_levels(field, query, config.strides, config.coarse_similarity, progress)
-    allowed = _allowed_cells(field.shape, stride, search_mask, config.edge_margin)
-    similarity = np.where(allowed, similarity, np.float32(np.nan))
+    if search_mask is not None or config.edge_margin > 0:
+        similarity[~_allowed_cells(field.shape, stride, search_mask, config.edge_margin)] = np.nan
     min_distance = config.min_distance_diameters * diameter
     points, values = find_peaks(similarity, stride, min_distance, max(config.candidate_similarity, 0.0))
     score_map = ScoreMap(np.maximum(similarity, np.float32(0)), stride)  # keeps NaN

@@ -13,7 +13,7 @@ from torch.nn import functional
 from cryosam.arrays import Scores
 from cryosam.config import AlignmentConfig
 from cryosam.subtomograms import Found, Frame, Subtomograms, in_parts, merge, shifts_within, turn_back
-from cryosam.tomogram import Tomogram
+from cryosam.tomogram import Voxels
 
 __all__ = ["OrientationSearch", "Parts", "Prior", "Turner", "uniform_rotations"]
 
@@ -45,9 +45,7 @@ class OrientationSearch:
     shifts: Float[np.ndarray, "m 3"]
 
     @classmethod
-    def of(
-        cls, tomogram: Tomogram, diameter: float, config: AlignmentConfig, device: str = "cpu"
-    ) -> "OrientationSearch":
+    def of(cls, tomogram: Voxels, diameter: float, config: AlignmentConfig, device: str = "cpu") -> "OrientationSearch":
         """For particles of a diameter in voxels, in a normalised tomogram (protein bright)."""
         detail = max(config.resolution, _DETAIL * diameter)
         cut = Subtomograms.of(

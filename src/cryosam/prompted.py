@@ -19,8 +19,10 @@ from cryosam.features import FeatureField
 from cryosam.geometry import ball_diameter
 from cryosam.masks import InstanceMask
 from cryosam.matching import agreement, build_query, match
+from cryosam.memory import Workspace
 from cryosam.propagation import follow, propagate
-from cryosam.tomogram import Tomogram
+from cryosam.smoothing import Smoothed
+from cryosam.tomogram import Box, Tomogram, Voxels
 from cryosam.views import View, find_views
 
 __all__ = ["Prompted", "first_look", "second_look", "support_from", "visibility"]
@@ -38,6 +40,7 @@ _WITNESSES = 8  # candidates that bear a mask out
 _NO_WITNESS = 0.5  # support of a mask where nothing else is alike
 _ELONGATED = 8.0  # ratio of a mask's longest to its shortest half-axis beyond which it is a filament
 _FOLLOWED = 0.2  # least score along a filament: what would be a bad mask of a particle is a bad stretch of a filament
+_VIEWED = 144  # voxels around a click: half of the largest window that is tried, and what smoothing needs beyond it
 _LEAST_VOXELS = 30  # of a mask whose shape means anything
 
 Support = Callable[[Float[np.ndarray, " 3"], InstanceMask], float]
@@ -65,7 +68,7 @@ class Prompted:
     masks: tuple[InstanceMask, ...]
     is_trusted: tuple[bool, ...]
     diameter: float
-    smoothed: Tomogram
+    smoothed: Voxels
     smoothing: float
 
     @property
@@ -76,11 +79,12 @@ class Prompted:
 
 
 def first_look(
-    normalised: Tomogram,
+    normalised: Voxels,
     points: Points,
     segmenter: PromptSegmenter,
     config: PropagationConfig,
     diameter: float | None,
+    workspace: Workspace,
     progress: Progress | None = None,
 ) -> Prompted:
     """Segment the instance under each click.
@@ -97,15 +101,19 @@ def first_look(
         Limits, fusion and smoothing.
     diameter
         Of the particle in voxels, None if not known.
+    workspace
+        Keeps the smoothed copy of the tomogram.
     progress
         Called with the number of clicks done.
     """
     knows_size = diameter is not None or config.window_voxels is not None or config.window_diameters == 0
-    views = [] if knows_size and config.smoothing is not None else find_views(normalised, points, segmenter, config)
+    views = []
+    if not knows_size or config.smoothing is None:
+        views = [_view(normalised, point, segmenter, config) for point in points]
     sigma = config.smoothing
     if sigma is None:
         sigma = float(np.median([view.smoothing for view in views]))
-    smoothed = replace(normalised, data=ndimage.gaussian_filter(normalised.data, sigma))
+    smoothed = Smoothed(normalised, sigma, workspace) if sigma > 0 else normalised
     if knows_size:
         masks = propagate(smoothed, points, segmenter, config, diameter, progress)
     else:
@@ -116,8 +124,27 @@ def first_look(
     return Prompted(masks, is_trusted, diameter or _diameter_of(masks), smoothed, sigma)
 
 
+def _view(
+    normalised: Voxels, point: Float[np.ndarray, " 3"], segmenter: PromptSegmenter, config: PropagationConfig
+) -> View:
+    """How to show a point to the segmenter; the part of the tomogram around it tells."""
+    box, inside = _around(point, _VIEWED, normalised.shape)
+    (view,) = find_views(Tomogram(normalised.crop(box)), inside[None], segmenter, config)
+    return view
+
+
+def _around(point: Float[np.ndarray, " 3"], half: int, shape: Sequence[int]) -> tuple[Box, Float[np.ndarray, " 3"]]:
+    """What lies within ``half`` voxels of a point, and where the point is in it.
+
+    It starts at even voxels: halves are rounded to even, so that the point then has the same windows in either.
+    """
+    at = [int(np.clip(round(float(c)), 0, n - 1)) for c, n in zip(point, shape, strict=True)]
+    z, y, x = (slice(max(0, (c - half) // 2 * 2), min(c + half + 1, n)) for c, n in zip(at, shape, strict=True))
+    return (z, y, x), point - np.array([z.start, y.start, x.start])
+
+
 def _look(
-    smoothed: Tomogram,
+    smoothed: Voxels,
     point: Float[np.ndarray, " 3"],
     segmenter: PromptSegmenter,
     config: PropagationConfig,
@@ -172,7 +199,7 @@ def second_look(
 
 
 def _settle(
-    smoothed: Tomogram,
+    smoothed: Voxels,
     point: Float[np.ndarray, " 3"],
     mask: InstanceMask,
     segmenter: PromptSegmenter,
@@ -199,7 +226,7 @@ def _evidence(point: Float[np.ndarray, " 3"], mask: InstanceMask, support: Suppo
     return centred if support is None or centred < _TRUSTED else centred * support(point, mask)
 
 
-def support_from(field: FeatureField, smoothed: Tomogram, segmenter: PromptSegmenter, config: Config) -> Support:
+def support_from(field: FeatureField, smoothed: Voxels, segmenter: PromptSegmenter, config: Config) -> Support:
     """Ask the particles that are most like a mask's centre whether they bear the mask out.
 
     Parameters
@@ -236,7 +263,7 @@ def support_from(field: FeatureField, smoothed: Tomogram, segmenter: PromptSegme
     return support
 
 
-def visibility(normalised: Tomogram, point: Float[np.ndarray, " 3"], diameter: float) -> float:
+def visibility(normalised: Voxels, point: Float[np.ndarray, " 3"], diameter: float) -> float:
     """How far the densest place near a point stands out of its surroundings, in their standard deviations.
 
     All is seen through a Gaussian a quarter as wide as the particle, which averages the noise within a particle.
@@ -251,13 +278,13 @@ def visibility(normalised: Tomogram, point: Float[np.ndarray, " 3"], diameter: f
         Of the particle, in voxels.
     """
     half, reach = round(max(32.0, 2 * diameter)), max(2, round(diameter / 4))
-    at = [int(np.clip(round(float(c)), 0, n - 1)) for c, n in zip(point, normalised.shape, strict=True)]
-    crop = normalised.data[tuple(slice(max(0, c - half), c + half + 1) for c in at)]
-    smooth = ndimage.gaussian_filter(crop, diameter / 4)
+    box, inside = _around(point, half, normalised.shape)
+    smooth = ndimage.gaussian_filter(normalised.crop(box), diameter / 4)
     level = float(np.median(smooth))
     below = smooth[smooth < level] - level  # objects are above: noise is measured below
     spread = float(np.sqrt(np.mean(below**2))) if below.size else 0.0
-    near = smooth[tuple(slice(max(0, min(c, half) - reach), min(c, half) + reach + 1) for c in at)]
+    at = [int(np.clip(round(float(c)), 0, n - 1)) for c, n in zip(inside, smooth.shape, strict=True)]
+    near = smooth[tuple(slice(max(0, c - reach), c + reach + 1) for c in at)]
     return float((near.max() - level) / max(spread, 1e-6))
 
 

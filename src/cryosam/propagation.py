@@ -18,7 +18,7 @@ from cryosam.config import Fusion, PropagationConfig
 from cryosam.geometry import AXIS, Window, in_plane_axes
 from cryosam.masks import InstanceMask
 from cryosam.slices import BATCH, UNSEEN, Answer, Place, Remembering, ask, depth_of, window_of
-from cryosam.tomogram import Tomogram
+from cryosam.tomogram import Voxels
 
 __all__ = ["follow", "propagate"]
 
@@ -64,7 +64,7 @@ def _to_keep(answer: Answer) -> Answer:
 
 
 def propagate(
-    tomogram: Tomogram,
+    tomogram: Voxels,
     points: Points,
     segmenter: PromptSegmenter,
     config: PropagationConfig,
@@ -101,6 +101,7 @@ def propagate(
     Examples
     --------
     >>> from cryosam.backends.classical import ClassicalSegmenter
+    >>> from cryosam.tomogram import Tomogram
     >>> z, y, x = np.mgrid[:20, :22, :24]
     >>> ball = np.exp(-((z - 9) ** 2 + (y - 10) ** 2 + (x - 11) ** 2) / 20).astype(np.float32)
     >>> (mask,) = propagate(Tomogram(ball), np.array([[9.0, 10.0, 11.0]]), ClassicalSegmenter(), PropagationConfig())
@@ -128,7 +129,7 @@ def propagate(
 
 
 def follow(
-    tomogram: Tomogram,
+    tomogram: Voxels,
     point: Float[np.ndarray, " 3"],
     segmenter: PromptSegmenter,
     config: PropagationConfig,
@@ -180,7 +181,7 @@ def _width(walks: Sequence[_Walk]) -> float:
 
 
 def _walk_all(
-    tomogram: Tomogram,
+    tomogram: Voxels,
     points: Points,
     segmenter: PromptSegmenter,
     config: PropagationConfig,
@@ -203,7 +204,7 @@ def _walk_all(
 
 
 def _sweep(
-    tomogram: Tomogram, points: Points, segmenter: PromptSegmenter, config: PropagationConfig, diameter: float | None
+    tomogram: Voxels, points: Points, segmenter: PromptSegmenter, config: PropagationConfig, diameter: float | None
 ) -> list[_Walk]:
     """All six walks of every point through whole slices, in two sweeps a plane: all that pass a slice ask of it."""
     limit, reach = _limits(config, diameter)
@@ -241,7 +242,7 @@ def _limits(config: PropagationConfig, diameter: float | None) -> tuple[float, f
 
 
 def _advance(
-    tomogram: Tomogram,
+    tomogram: Voxels,
     walks: Sequence[_Walk],
     segmenter: PromptSegmenter,
     limit: float,
@@ -271,7 +272,7 @@ def _advance(
 
 
 def _first_window(
-    tomogram: Tomogram, point: Float[np.ndarray, " 3"], plane: Plane, config: PropagationConfig, diameter: float | None
+    tomogram: Voxels, point: Float[np.ndarray, " 3"], plane: Plane, config: PropagationConfig, diameter: float | None
 ) -> Place:
     """Window through a point: the whole slice, or a square around the point."""
     if config.window_diameters == 0:

@@ -8,7 +8,6 @@ from dataclasses import replace
 
 import numpy as np
 from jaxtyping import Float, Int
-from scipy import ndimage
 
 from cryosam.alignment import Known
 from cryosam.errors import QueryError
@@ -17,6 +16,7 @@ from cryosam.masks import Average, Segmentation
 from cryosam.prompted import Prompted
 from cryosam.queries import SavedQuery, Witnesses
 from cryosam.run import Run, octave
+from cryosam.smoothing import Smoothed
 
 __all__ = ["fit_run", "known", "recall", "require_same_features", "save_query"]
 
@@ -67,7 +67,7 @@ def recall(run: Run, query: SavedQuery) -> Prompted:
     sigma = run.config.propagation.smoothing
     if sigma is None:
         sigma = run.tomogram.voxels(query.smoothing_angstrom)
-    smoothed = replace(run.normalised, data=ndimage.gaussian_filter(run.normalised.data, sigma))
+    smoothed = Smoothed(run.normalised, sigma, run.workspace) if sigma > 0 else run.normalised
     return Prompted((), (), _diameter(run, query), smoothed, sigma)
 
 

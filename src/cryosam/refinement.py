@@ -13,7 +13,7 @@ from cryosam.config import AlignmentConfig
 from cryosam.masks import Average
 from cryosam.orientations import OrientationSearch
 from cryosam.subtomograms import Subtomograms, merge, shifts_within, turn_back
-from cryosam.tomogram import Tomogram
+from cryosam.tomogram import Voxels
 
 __all__ = ["Refinement", "refine"]
 
@@ -51,7 +51,7 @@ class Refinement:
 
 
 def refine(
-    tomogram: Tomogram,
+    tomogram: Voxels,
     search: OrientationSearch,
     points: Points,
     average: Average,
@@ -125,7 +125,7 @@ def refine(
 
 def _coarse_ways(search: OrientationSearch, points: Points, average: Average) -> tuple[list[Rotation], Points]:
     """The rotations, best first and apart from each other, in which each particle fits the average; moved points."""
-    template = torch.from_numpy(np.ascontiguousarray(average.data, dtype=np.float32)).to(search.cut.volume.device)
+    template = torch.from_numpy(np.ascontiguousarray(average.data, dtype=np.float32)).to(search.cut.frame.mask.device)
     found = search.find(template, search.cut.spectra(points), n_best=200)
     rotations = search.turner.rotations
     ways = [rotations[_apart(rotations, best)] for best in found.best]

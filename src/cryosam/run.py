@@ -1,7 +1,7 @@
 """What the steps of one run share: the tomogram and its features, the settings, and what is to be told of the run."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
@@ -14,10 +14,12 @@ from cryosam.config import AlignmentConfig, Config, FeatureConfig
 from cryosam.errors import TomogramError
 from cryosam.features import FeatureField
 from cryosam.features.dense import extract_dense
+from cryosam.features.dense_field import DenseField
 from cryosam.features.extraction import extract_triplane
 from cryosam.features.triplane import TriPlaneField
+from cryosam.memory import Workspace
 from cryosam.orientations import OrientationSearch
-from cryosam.tomogram import Tomogram, detect_contrast, normalise
+from cryosam.tomogram import Normalised, Tomogram, detect_contrast, normalise
 
 __all__ = ["Run", "octave"]
 
@@ -27,8 +29,9 @@ class Run:
     """What the steps of one run share."""
 
     tomogram: Tomogram
-    normalised: Tomogram
+    normalised: Normalised
     config: Config
+    workspace: Workspace
     segmenter: PromptSegmenter
     given_diameter: float | None
     search_mask: Mask | None
@@ -62,7 +65,20 @@ class Run:
         contrast = detect_contrast(tomogram, clicks) if choice == "auto" else choice
         normalised = normalise(tomogram, contrast, config.tomogram.percentiles)
         provenance: dict[str, str | float] = {"contrast": contrast, "segmenter_digest": segmenter.digest}
-        return cls(tomogram, normalised, config, segmenter, diameter, search_mask, cache, progress, provenance, so_far)
+        workspace = Workspace(None if config.memory_gb is None else config.memory_gb * 1e9)
+        return cls(
+            tomogram,
+            normalised,
+            config,
+            workspace,
+            segmenter,
+            diameter,
+            search_mask,
+            cache,
+            progress,
+            provenance,
+            so_far,
+        )
 
     def for_next_kind(self) -> "Run":
         """A run on the same tomogram without what was decided and said of this kind."""
@@ -119,7 +135,13 @@ def _extract(run: Run, diameter: float) -> tuple[str, FeatureField]:
         settings.backend, device=run.config.device, scales=[scale * growth for scale in settings.scales]
     )
     if isinstance(backend, VolumeDescriptor):
-        return backend.digest, extract_dense(run.normalised, backend, stride, run.progress)
+        dense = _computed(
+            run,
+            lambda: extract_dense(run.normalised, backend, stride, run.workspace, run.progress).to_arrays(),
+            backend=backend.digest,
+            stride=stride,
+        )
+        return backend.digest, DenseField.from_arrays(dense)
     token_voxels = settings.token_diameters * diameter
 
     def compute() -> dict[str, np.ndarray]:
@@ -129,16 +151,18 @@ def _extract(run: Run, diameter: float) -> tuple[str, FeatureField]:
             stride=stride,
             token_voxels=token_voxels,
             slice_px=settings.slice_px,
+            workspace=run.workspace,
             progress=run.progress,
         ).to_arrays()
 
-    if run.cache is None:
-        return backend.digest, TriPlaneField.from_arrays(compute())
-    key = entry_key(
-        tomogram=run.normalised.digest(),
-        backend=backend.digest,
-        stride=stride,
-        token_voxels=token_voxels,
-        slice_px=settings.slice_px,
+    planes = _computed(
+        run, compute, backend=backend.digest, stride=stride, token_voxels=token_voxels, slice_px=settings.slice_px
     )
-    return backend.digest, TriPlaneField.from_arrays(run.cache.get_or_compute(key, compute))
+    return backend.digest, TriPlaneField.from_arrays(planes)
+
+
+def _computed(run: Run, compute: Callable[[], dict[str, np.ndarray]], **settings: object) -> dict[str, np.ndarray]:
+    """The arrays of a field: from the cache, where there is one that knows them."""
+    if run.cache is None:
+        return compute()
+    return run.cache.get_or_compute(entry_key(tomogram=run.normalised.digest(), **settings), compute)

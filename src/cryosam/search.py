@@ -75,7 +75,9 @@ def look(run: Run, prompts: PointPrompts, *, is_search: bool) -> Prompted:
     """Segment what lies under the clicks; in a search the rest of the tomogram bears the masks out."""
     settings, clicks = run.config.propagation, prompts.positive
     with run.timed("prompts"):
-        first = first_look(run.normalised, clicks, run.segmenter, settings, run.given_diameter, run.progress)
+        first = first_look(
+            run.normalised, clicks, run.segmenter, settings, run.given_diameter, run.workspace, run.progress
+        )
     if run.given_diameter is not None or settings.window_diameters == 0:  # whole slices know no size
         return first
     support = None
@@ -163,6 +165,8 @@ def _rank(run: Run, prompts: PointPrompts | SavedQuery, prompted: Prompted) -> C
         run.say("so nothing was searched for; click on a particle, or give a threshold to search all the same")
         points, scores = points[:0], scores[:0]
     points, scores = _limit(run, points, scores)
+    if run.so_far is not None:
+        run.so_far(prompts.name, points[scores >= choose_threshold(scores)])
     masks = _segment(run, prompted, points)
     diameter = prompted.diameter
     if matching.volume_tolerance is not None:

@@ -12,7 +12,7 @@ from cryosam.arrays import Image, Images, Plane
 from cryosam.backends import Candidates, PromptSegmenter, SlicePrompts
 from cryosam.config import PropagationConfig
 from cryosam.geometry import AXIS, Window, in_plane_axes
-from cryosam.tomogram import Tomogram
+from cryosam.tomogram import Voxels
 
 __all__ = ["BATCH", "UNSEEN", "Answer", "Place", "Remembering", "ask", "depth_of", "window_of"]
 
@@ -91,29 +91,34 @@ class Remembering:
         return self._segmenter.segment(embedding, prompts)
 
 
-def window_of(tomogram: Tomogram, point: Float[np.ndarray, " 3"], plane: Plane, size: int) -> Place:
+def window_of(tomogram: Voxels, point: Float[np.ndarray, " 3"], plane: Plane, size: int) -> Place:
     """A square window around a point, in the slice of a plane that is nearest to it."""
     row_axis, col_axis = in_plane_axes(plane)
     return Place(plane, depth_of(tomogram, point, plane), Window.around(point[row_axis], point[col_axis], size))
 
 
-def depth_of(tomogram: Tomogram, point: Float[np.ndarray, " 3"], plane: Plane) -> int:
+def depth_of(tomogram: Voxels, point: Float[np.ndarray, " 3"], plane: Plane) -> int:
     """Slice of a plane that is nearest to a point."""
     return int(np.clip(round(float(point[AXIS[plane]])), 0, tomogram.shape[AXIS[plane]] - 1))
 
 
-def _cut(image: Image, window: Window) -> Float[np.ndarray, "height width"]:
+def _cut(voxels: Voxels, place: Place) -> Float[np.ndarray, "height width"]:
     """Window of a slice; outside the slice the median of what is inside."""
-    inside, place = window.overlap(*image.shape)
-    if image[inside].shape == (window.height, window.width):
-        return image[inside]
-    cut = np.full((window.height, window.width), np.median(image[inside]), dtype=np.float32)
-    cut[place] = image[inside]
+    plane, depth, window = place
+    rows, cols = in_plane_axes(plane)
+    inside, at = window.overlap(voxels.shape[rows], voxels.shape[cols])
+    box = [slice(depth, depth + 1)] * 3
+    box[rows], box[cols] = inside
+    image = voxels.crop((box[0], box[1], box[2])).squeeze(AXIS[plane])
+    if image.shape == (window.height, window.width):
+        return image
+    cut = np.full((window.height, window.width), np.median(image), dtype=np.float32)
+    cut[at] = image
     return cut
 
 
 def ask(
-    tomogram: Tomogram,
+    tomogram: Voxels,
     segmenter: PromptSegmenter,
     places: Sequence[Place],
     prompts: Sequence[Float[np.ndarray, " 2"]],
@@ -151,7 +156,7 @@ def ask(
         for start in range(0, len(members), size):
             batch = members[start : start + size]
             unique = list(dict.fromkeys(places[i] for i in batch))
-            images: Images = np.stack([_cut(tomogram.slice(plane, depth), window) for plane, depth, window in unique])
+            images: Images = np.stack([_cut(tomogram, place) for place in unique])
             origins = np.array([[places[i].window.top, places[i].window.left] for i in batch], dtype=float)
             slice_prompts = SlicePrompts(
                 image_index=np.array([unique.index(places[i]) for i in batch]),
@@ -171,7 +176,7 @@ def ask(
     return answers
 
 
-def _forget_outside(logits: Float[np.ndarray, "k h w"], place: Place, tomogram: Tomogram) -> None:
+def _forget_outside(logits: Float[np.ndarray, "k h w"], place: Place, tomogram: Voxels) -> None:
     """No object lies where a window reaches beyond its slice, whatever a segmenter makes of the filling there."""
     row_axis, col_axis = in_plane_axes(place.plane)
     _, inside = place.window.overlap(tomogram.shape[row_axis], tomogram.shape[col_axis])

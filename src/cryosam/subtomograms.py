@@ -15,7 +15,7 @@ from torch.nn import functional
 
 from cryosam.arrays import Points, Scores
 from cryosam.masks import Average
-from cryosam.tomogram import Tomogram
+from cryosam.tomogram import Voxels
 
 __all__ = [
     "Found",
@@ -42,8 +42,8 @@ class Subtomograms:
 
     Parameters
     ----------
-    volume
-        ``(z, y, x)`` of the tomogram.
+    voxels
+        Of the tomogram, normalised.
     step
         Voxels a pixel of a box.
     frame
@@ -52,14 +52,14 @@ class Subtomograms:
         ``(m, edge, edge, edge)`` boxes without regard to what is there.
     """
 
-    volume: Float[Tensor, "z y x"]
+    voxels: Voxels
     step: float
     frame: "Frame"
     background: Float[Tensor, "m e e e"]
 
     @classmethod
     def of(
-        cls, tomogram: Tomogram, diameter: float, *, size_px: int, detail: float, max_tilt: float, device: str
+        cls, tomogram: Voxels, diameter: float, *, size_px: int, detail: float, max_tilt: float, device: str
     ) -> "Subtomograms":
         """Boxes for particles of a diameter in voxels.
 
@@ -79,24 +79,23 @@ class Subtomograms:
             Where to compute.
         """
         step = max(1.0, diameter / size_px)
-        volume = torch.from_numpy(np.ascontiguousarray(tomogram.data, dtype=np.float32)).to(device)
         frame = Frame.around(diameter / step, detail / step, max_tilt, device)
         margin = np.minimum(frame.edge * step / 2, (np.array(tomogram.shape) - 1) / 2)
         random = np.random.default_rng(0)
         somewhere = random.uniform(margin, np.array(tomogram.shape) - 1 - margin, (_N_BACKGROUND, 3))
-        background = frame.masked(_boxes(volume, somewhere, frame.edge, step))
-        return cls(volume, step, frame.whitened(background), background)
+        background = frame.masked(_boxes(tomogram, somewhere, frame.edge, step, device))
+        return cls(tomogram, step, frame.whitened(background), background)
 
     def cut(self, points: Points) -> Float[Tensor, "n e e e"]:
         """Boxes around points ``(n, 3)`` in voxels, masked."""
-        return self.frame.masked(_boxes(self.volume, points, self.frame.edge, self.step))
+        return self.frame.masked(_boxes(self.voxels, points, self.frame.edge, self.step, str(self.frame.mask.device)))
 
     def resample(self, average: Average) -> Float[Tensor, "e e e"]:
         """An average as a box of this frame."""
-        edge = len(average.data)
-        pixels = torch.arange(self.frame.edge, device=self.volume.device, dtype=torch.float32) - self.frame.edge // 2
+        edge, device = len(average.data), self.frame.mask.device
+        pixels = torch.arange(self.frame.edge, device=device, dtype=torch.float32) - self.frame.edge // 2
         grid = torch.stack(torch.meshgrid(pixels, pixels, pixels, indexing="ij"), dim=-1)
-        data = torch.from_numpy(np.ascontiguousarray(average.data, dtype=np.float32)).to(self.volume.device)
+        data = torch.from_numpy(np.ascontiguousarray(average.data, dtype=np.float32)).to(device)
         places = (self.step / average.step) * grid + edge // 2
         is_inside = ((places >= 0) & (places <= edge - 1)).all(dim=-1)
         return self.frame.masked((_sample(data[None], places[None])[0] * is_inside)[None])[0]
@@ -270,13 +269,26 @@ def _turn(volume: Float[Tensor, "e e e"], rotation: Rotation) -> Float[Tensor, "
     return _sample(volume[None], (grid @ matrix + edge // 2)[None])[0]  # each pixel is read where it was before
 
 
-def _boxes(volume: Float[Tensor, "z y x"], points: Points, edge: int, step: float) -> Float[Tensor, "n e e e"]:
-    """Boxes around points, a pixel every ``step`` voxels; beyond the faces the nearest voxel's value."""
-    pixels = step * (torch.arange(edge, device=volume.device, dtype=torch.float32) - edge // 2)
+def _boxes(voxels: Voxels, points: Points, edge: int, step: float, device: str) -> Float[Tensor, "n e e e"]:
+    """Boxes around points, a pixel every ``step`` voxels; beyond the faces the nearest voxel's value.
+
+    Only what a box covers is taken from the volume, which need not fit into memory, or onto the device.
+    """
+    pixels = step * (torch.arange(edge, device=device, dtype=torch.float32) - edge // 2)
     grid = torch.stack(torch.meshgrid(pixels, pixels, pixels, indexing="ij"), dim=-1)
-    centres = torch.from_numpy(points.astype(np.float32)).to(volume.device)
-    boxes = [_sample(volume[None], (grid + centre)[None]) for centre in centres]
-    return torch.cat(boxes) if boxes else volume.new_zeros(0, edge, edge, edge)
+    boxes = [_box(voxels, point, grid) for point in points]
+    return torch.cat(boxes) if boxes else torch.zeros(0, edge, edge, edge, device=device)
+
+
+def _box(voxels: Voxels, point: Float[np.ndarray, " 3"], offsets: Float[Tensor, "e e e 3"]) -> Float[Tensor, "1 e e e"]:
+    """Values at offsets from a point."""
+    last = np.array(voxels.shape) - 1
+    reach = [float(edge) for edge in (offsets[0, 0, 0, 0], offsets[-1, -1, -1, -1])]
+    low, high = np.clip(np.floor(point + reach[0]), 0, last), np.clip(np.ceil(point + reach[1]), 0, last)
+    z, y, x = (slice(int(a), int(b) + 1) for a, b in zip(low, high, strict=True))
+    crop = torch.from_numpy(np.ascontiguousarray(voxels.crop((z, y, x)))).to(offsets.device)
+    centre = torch.from_numpy((point - low).astype(np.float32)).to(offsets.device)
+    return _sample(crop[None], (offsets + centre)[None])
 
 
 def in_parts(rotations: Rotation) -> list[Rotation]:

@@ -2,22 +2,48 @@
 
 import hashlib
 from dataclasses import dataclass
-from typing import Literal
+from functools import cached_property
+from typing import Literal, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float, Num
 from scipy import ndimage
 
-from cryosam.arrays import AnyVolume, Image, Plane, Points
+from cryosam.arrays import AnyVolume, Image, Plane, Points, Volume
 from cryosam.errors import TomogramError, VoxelSizeError
 from cryosam.geometry import AXIS
+from cryosam.memory import release
 
-__all__ = ["Contrast", "Tomogram", "detect_contrast", "normalise"]
+__all__ = ["Box", "Contrast", "Normalised", "Tomogram", "Voxels", "detect_contrast", "normalise", "slice_of"]
 
 Contrast = Literal["dark", "bright"]
 """Whether protein is darker (as recorded) or brighter (inverted) than the ice."""
 
+Box = tuple[slice, slice, slice]
+"""Part of a volume: slices along z, y and x, with step 1, that lie within it."""
+
 _SAMPLE_VOXELS = 4_000_000
+
+
+@runtime_checkable
+class Voxels(Protocol):
+    """A volume of which any part can be had, whether it lies in memory, in a file, or is computed when it is asked for.
+
+    A tomogram may be larger than memory: what works on one asks for the parts that it looks at.
+    """
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Voxels along z, y, x."""
+
+    def crop(self, box: Box) -> Volume:
+        """The voxels in a box, float32; not to be written to."""
+
+    def slice(self, plane: Plane, index: int) -> Image:
+        """Image normal to ``plane`` at ``index``, float32, ``(h, w)`` in the order of the volume's axes."""
+
+    def digest(self) -> str:
+        """Identity of the voxels."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,15 +90,26 @@ class Tomogram:
         depth, height, width = self.data.shape
         return depth, height, width
 
+    def crop(self, box: Box) -> Volume:
+        """The voxels in a box, float32; not to be written to.
+
+        Examples
+        --------
+        >>> Tomogram(np.arange(24).reshape(2, 3, 4)).crop(np.s_[1:, 1:2, :2])
+        array([[[16., 17.]]], dtype=float32)
+        """
+        return np.asarray(self.data[box], dtype=np.float32)
+
     def slice(self, plane: Plane, index: int) -> Image:
         """Image normal to ``plane`` at ``index``, float32, ``(h, w)`` in the order of the volume's axes."""
-        return np.take(self.data, index, axis=AXIS[plane]).astype(np.float32)
+        return slice_of(self, plane, index)
 
     def digest(self) -> str:
         """SHA-256 of the voxels, their type and shape; the name and the voxel size do not enter."""
         state = hashlib.sha256(f"{self.data.dtype.str}{self.data.shape}".encode())
         for section in self.data:
             state.update(np.ascontiguousarray(section).data)
+        release(self.data)
         return state.hexdigest()
 
     def voxels(self, length_angstrom: float) -> float:
@@ -144,7 +181,66 @@ def _crop(
     return crop, (z, y, x)
 
 
-def normalise(tomogram: Tomogram, contrast: Contrast, percentiles: tuple[float, float]) -> Tomogram:
+@dataclass(frozen=True, eq=False)
+class Normalised:
+    """A tomogram with intensities in [0, 1], protein bright; they are computed where they are looked at.
+
+    Parameters
+    ----------
+    source
+        Any intensities.
+    low, high
+        The source's intensities that become 0 and 1; what is beyond is clipped.
+    is_inverted
+        Whether the source's protein is dark.
+    """
+
+    source: Tomogram
+    low: float
+    high: float
+    is_inverted: bool
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Voxels along z, y, x."""
+        return self.source.shape
+
+    def crop(self, box: Box) -> Volume:
+        """The voxels in a box, float32."""
+        out: Volume = np.subtract(self.source.data[box], self.low, dtype=np.float32, casting="unsafe")
+        out /= self.high - self.low
+        np.clip(out, 0, 1, out=out)
+        return np.subtract(1, out, out=out) if self.is_inverted else out
+
+    def slice(self, plane: Plane, index: int) -> Image:
+        """Image normal to ``plane`` at ``index``, float32, ``(h, w)`` in the order of the volume's axes."""
+        return slice_of(self, plane, index)
+
+    def digest(self) -> str:
+        """SHA-256 of the source's voxels and of what is made of them."""
+        return self._digest
+
+    @cached_property
+    def _digest(self) -> str:
+        settings = f"{self.source.digest()} {self.low!r} {self.high!r} {self.is_inverted}"
+        return hashlib.sha256(settings.encode()).hexdigest()
+
+
+def slice_of(voxels: Voxels, plane: Plane, index: int) -> Image:
+    """Image normal to ``plane`` at ``index``, float32, ``(h, w)`` in the order of the volume's axes.
+
+    Examples
+    --------
+    >>> slice_of(Tomogram(np.arange(8).reshape(2, 2, 2)), "y", 1)
+    array([[2., 3.],
+           [6., 7.]], dtype=float32)
+    """
+    box = [slice(0, n) for n in voxels.shape]
+    box[AXIS[plane]] = slice(index, index + 1)
+    return voxels.crop((box[0], box[1], box[2])).squeeze(AXIS[plane])
+
+
+def normalise(tomogram: Tomogram, contrast: Contrast, percentiles: tuple[float, float]) -> Normalised:
     """Map intensities to [0, 1] between two robust percentiles, clipped, protein bright.
 
     Parameters
@@ -159,28 +255,38 @@ def normalise(tomogram: Tomogram, contrast: Contrast, percentiles: tuple[float, 
     Returns
     -------
     normalised
-        float32 voxels in [0, 1].
+        float32 voxels in [0, 1], a part of it at a time.
 
     Raises
     ------
     TomogramError
         If voxels are not finite, or all have the same value.
+
+    Examples
+    --------
+    >>> volume = np.arange(24.0).reshape(2, 3, 4)
+    >>> normalise(Tomogram(volume), "dark", (0, 100)).crop(np.s_[:1, :1, :]).round(2)
+    array([[[1.  , 0.96, 0.91, 0.87]]], dtype=float32)
     """
     sample = _sample(tomogram.data)
-    if not np.isfinite(sample).all():
+    if not (np.isfinite(sample).all() and _is_finite(tomogram.data)):
         raise TomogramError(f"{tomogram.name}: the volume holds NaN or infinite voxels")
     low, high = (float(v) for v in np.percentile(sample, percentiles))
     if high <= low:
         low, high = float(tomogram.data.min()), float(tomogram.data.max())
     if high <= low:
         raise TomogramError(f"{tomogram.name}: all voxels have the same value, {low:g}")
-    out = np.empty(tomogram.shape, dtype=np.float32)
-    for z, section in enumerate(tomogram.data):  # slice by slice: a memory-mapped file is never whole in memory
-        np.subtract(section, low, out=out[z], dtype=np.float32, casting="unsafe")
-        out[z] /= high - low
-    if not np.isfinite(out.sum(dtype=np.float64)):
-        raise TomogramError(f"{tomogram.name}: the volume holds NaN or infinite voxels")
-    np.clip(out, 0, 1, out=out)
-    if contrast == "dark":
-        np.subtract(1, out, out=out)
-    return Tomogram(out, tomogram.voxel_size_angstrom, tomogram.name)
+    return Normalised(tomogram, low, high, contrast == "dark")
+
+
+def _is_finite(data: AnyVolume) -> bool:
+    """Whether all voxels are numbers; a memory-mapped file is never whole in memory."""
+    if data.dtype.kind != "f":
+        return True
+    with np.errstate(over="ignore", invalid="ignore"):
+        for section in data:
+            # a sum is not finite if a term is not; that of finite terms may overflow, which only a closer look can tell
+            if not np.isfinite(section.sum(dtype=np.float64)) and not np.isfinite(section).all():
+                return False
+    release(data)
+    return True

@@ -4,6 +4,7 @@ import os
 import shutil
 import subprocess
 import sys
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -61,7 +62,7 @@ def page(address: str):
             executable_path=CHROMIUM,
             args=["--no-sandbox", "--use-gl=angle", "--use-angle=swiftshader", "--enable-unsafe-swiftshader"],
         )
-        page = browser.new_page(viewport={"width": 1280, "height": 720})
+        page = browser.new_context(viewport={"width": 1280, "height": 720}).new_page()
         errors: list[str] = []
         page.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
         page.on("pageerror", lambda error: errors.append(str(error)))
@@ -122,6 +123,7 @@ def test_from_one_click_and_two_buttons_to_a_star_file(page, rings, tmp_path) ->
     np.testing.assert_allclose(click["point"], centres[CLICKED], atol=1)
     page.get_by_role("button", name="Find all").click()
     sync_api.expect(page.get_by_test_id("so-far")).to_be_visible(timeout=PATIENCE)
+    sync_api.expect(page.get_by_label("So far").get_by_role("button").first).to_be_visible()
     sync_api.expect(page.get_by_test_id("shown-count")).to_be_visible(timeout=PATIENCE)
     with page.expect_download() as download:
         page.get_by_role("link", name="Export STAR").click()
@@ -137,6 +139,18 @@ def test_scrolling_changes_the_slice(page) -> None:
     page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
     page.mouse.wheel(0, 120)
     sync_api.expect(number).not_to_have_text(before)
+
+
+def test_a_position_that_is_typed_in_is_gone_to(page) -> None:
+    field = page.get_by_test_id("position")
+    field.fill("12, 90, 33")
+    field.press("Enter")
+    sync_api.expect(page.get_by_test_id("slice-z")).to_contain_text("12 /")
+    sync_api.expect(page.get_by_test_id("slice-x")).to_contain_text("33 /")
+    field.fill("12, 90, 300")
+    field.press("Enter")
+    sync_api.expect(page.get_by_role("alert")).to_contain_text("outside")
+    sync_api.expect(page.get_by_test_id("slice-x")).to_contain_text("33 /")
 
 
 def test_what_was_done_is_there_after_a_reload_and_can_be_changed(found, rings) -> None:
@@ -172,6 +186,37 @@ def test_what_was_done_is_there_after_a_reload_and_can_be_changed(found, rings) 
     sync_api.expect(page.get_by_role("button", name="Find all again")).to_be_visible(timeout=PATIENCE)
     assert view(page)["n_candidates"] == n_candidates
     assert view(page)["stale"]
+
+
+def test_tabs_follow_each_other(page, rings) -> None:
+    other = page.context.new_page()
+    other.goto(page.url)
+    page.bring_to_front()
+    click_voxel(page, rings[1][CLICKED])
+    sync_api.expect(page.get_by_test_id("click")).to_have_count(1)
+    sync_api.expect(other.get_by_test_id("click")).to_have_count(1)
+    other.get_by_role("button", name="Undo").click()
+    sync_api.expect(page.get_by_test_id("click")).to_have_count(0)
+
+
+def test_imported_points_are_segmented(page, rings, tmp_path) -> None:
+    rows = "\n".join(",".join(f"{c:.1f}" for c in centre) for centre in rings[1])
+    (tmp_path / "picks.csv").write_text(f"z,y,x\n{rows}\n")
+    page.get_by_role("button", name="Import").click()
+    page.get_by_label("CSV").set_input_files(tmp_path / "picks.csv")
+    page.get_by_role("dialog").get_by_role("button", name="Import").click()
+    sync_api.expect(page.get_by_text("by hand", exact=True).first).to_be_visible()
+    sync_api.expect(page.get_by_role("progressbar")).to_be_visible()
+    sync_api.expect(page.get_by_role("progressbar")).to_be_hidden(timeout=PATIENCE)
+    masks = page.evaluate("fetch('/api/tomograms/0/candidates').then(answer => answer.json())")["kinds"]
+    (candidates,) = masks.values()
+    assert len(candidates) == len(rings[1])
+    assert sum(candidate["n_voxels"] > 30 for candidate in candidates) >= len(candidates) - 1
+    with page.expect_download() as download:
+        page.get_by_role("button", name="Export in another format").click()
+        page.get_by_role("link", name="Everything").click()
+    with zipfile.ZipFile(download.value.path()) as archive:
+        assert {"instances.mrc", "particles.star", "report.html"} <= set(archive.namelist())
 
 
 @pytest.mark.skipif(not AXE.is_file(), reason="axe-core is not installed: make page")

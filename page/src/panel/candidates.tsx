@@ -4,12 +4,14 @@ import { effect, useSignal } from "@preact/signals";
 import { useEffect, useRef } from "preact/hooks";
 import * as actions from "../actions";
 import type { Candidate } from "../api";
+import type { Point } from "../geometry";
 import { Icon } from "../icons";
 import { thumbnailKey, thumbnails } from "../slices";
 import type { Filter } from "../state";
-import { candidateOf, candidates, countOf, filter, isShown, job, kind, kindView, listed, looks, placing, selected, thresholdOf, tomogram } from "../state";
+import { candidateOf, candidates, countOf, filter, goTo, isShown, job, kind, kindView, listed, looks, placing, selected, soFar, thresholdOf, tomogram } from "../state";
 
 const ROW_REM = 3.5;
+const MOST_SO_FAR = 60;
 const SPARE = 3; // rows made above and below the sight
 
 const FILTERS: readonly { value: Filter; name: string }[] = [
@@ -23,6 +25,8 @@ export function Candidates() {
   if (!k) return null;
   const all = candidates.value[String(k.id)] ?? [];
   const counts = countOf(k.id);
+  const isHere = job.value?.tomogram === tomogram.value?.id;
+  const places = (isHere && soFar.value[k.id]) || [];
   return (
     <section class="candidates" aria-labelledby="candidates-title">
       <div class="section-head">
@@ -42,7 +46,7 @@ export function Candidates() {
         </div>
       )}
       <WithoutMask kindId={k.id} all={all} />
-      {listed.value.length > 0 ? <List kindId={k.id} /> : <Empty isSearched={all.length > 0} />}
+      {listed.value.length > 0 ? <List kindId={k.id} /> : places.length > 0 ? <SoFar kindId={k.id} places={places} /> : <Empty isSearched={all.length > 0} />}
       <SelectedBar />
     </section>
   );
@@ -78,6 +82,36 @@ function Empty({ isSearched }: { isSearched: boolean }) {
         ? "Nothing lies below the slider."
         : "Nothing was rejected.";
   return <p class="hint">{text}</p>;
+}
+
+/** What looks like the kind while the search for it goes on, the most alike first. */
+function SoFar({ kindId, places }: { kindId: number; places: readonly Point[] }) {
+  const rows = places.slice(0, MOST_SO_FAR);
+  useEffect(() => {
+    const id = tomogram.peek()?.id;
+    if (id !== undefined) thumbnails.want(rows.map((point) => thumbnailKey(id, kindId, point)));
+  });
+  return (
+    <div class="list" tabIndex={-1}>
+      <ul class="plain so-far" aria-label="So far">
+        {rows.map((point) => {
+          const where = point.map((c) => Math.round(c)).join(", ");
+          return (
+            <li key={point.join()}>
+              <button class="row-go" onClick={() => goTo(point)} title="Go there">
+                <Thumbnail kindId={kindId} point={point} />
+                <span class="row-text">
+                  <span class="muted">looks alike</span>
+                  <span class="muted row-where">{where}</span>
+                </span>
+              </button>
+            </li>
+          );
+        })}
+      </ul>
+      {places.length > rows.length && <p class="hint so-far-more">and {places.length - rows.length} more</p>}
+    </div>
+  );
 }
 
 function List({ kindId }: { kindId: number }) {
@@ -117,7 +151,7 @@ function List({ kindId }: { kindId: number }) {
 
   useEffect(() => {
     const id = tomogram.peek()?.id;
-    if (id !== undefined) thumbnails.want(rows.map((c) => thumbnailKey(id, kindId, c)));
+    if (id !== undefined) thumbnails.want(rows.map((c) => thumbnailKey(id, kindId, c.point)));
   });
 
   return (
@@ -138,7 +172,7 @@ function Row({ kindId, candidate, at, count }: { kindId: number; candidate: Cand
   return (
     <li class={isSelected ? "row selected" : "row"} style={{ top: `${at * ROW_REM}rem` }} aria-setsize={count} aria-posinset={at + 1} data-candidate={candidate.id}>
       <button class="row-go" aria-current={isSelected ? "true" : undefined} onClick={() => actions.select(kindId, candidate)}>
-        <Thumbnail kindId={kindId} candidate={candidate} />
+        <Thumbnail kindId={kindId} point={candidate.point} />
         <span class="row-text">
           <span class="visually-hidden">Candidate {at + 1}</span>
           <span class="row-score">
@@ -166,11 +200,11 @@ function Row({ kindId, candidate, at, count }: { kindId: number; candidate: Cand
   );
 }
 
-function Thumbnail({ kindId, candidate }: { kindId: number; candidate: Candidate }) {
+function Thumbnail({ kindId, point }: { kindId: number; point: Point }) {
   const canvas = useRef<HTMLCanvasElement>(null);
   void thumbnails.arrivals.value;
   const id = tomogram.value?.id;
-  const picture = id === undefined ? undefined : thumbnails.get(thumbnailKey(id, kindId, candidate));
+  const picture = id === undefined ? undefined : thumbnails.get(thumbnailKey(id, kindId, point));
   useEffect(() => {
     const context = canvas.current!.getContext("2d")!;
     if (picture) context.drawImage(picture, 0, 0, 96, 96);

@@ -30,7 +30,7 @@ export function Find() {
     <section class="find" aria-label="Search">
       <div class="find-row">
         <button
-          class="button primary"
+          class={isRepeated && !view?.stale ? "button" : "button primary"}
           disabled={!canFind}
           onClick={() => startFind(value > 0 ? value : null)}
           title={canFind ? "Search the whole tomogram (F)" : "Click a particle first"}
@@ -38,7 +38,14 @@ export function Find() {
           <Icon name="search" />
           {isRepeated ? "Find all again" : kinds.length > 1 ? `Find all of ${kinds.length} kinds` : "Find all"}
         </button>
-        <label class="diameter" title="Of the particle, if you know it; otherwise it is measured from the clicked mask">
+        <label
+          class="diameter"
+          title={
+            tomogram.value?.voxel_size_angstrom
+              ? "Of the particle, if you know it; otherwise it is measured from the clicked mask"
+              : "The file does not say how large a voxel is; start the server with --voxel-size to give a diameter"
+          }
+        >
           <span>Diameter</span>
           <input
             type="number"

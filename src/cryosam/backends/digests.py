@@ -12,13 +12,15 @@ __all__ = ["digest_model"]
 _NOT_SETTINGS = {"_name_or_path", "transformers_version", "dtype", "architectures"}
 
 
-def digest_model(model: nn.Module) -> str:
+def digest_model(model: nn.Module, *, is_half: bool = False) -> str:
     """SHA-256 of a model's class, configuration and weights; the same on every device.
 
     Parameters
     ----------
     model
         A model of `transformers`, or any other module.
+    is_half
+        Whether it is computed in bfloat16, which changes the third digit of its answers.
 
     Examples
     --------
@@ -33,6 +35,8 @@ def digest_model(model: nn.Module) -> str:
     for name, values in sorted(model.state_dict().items()):
         state.update(f"{name} {values.dtype} {tuple(values.shape)}".encode())
         state.update(values.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().data)
+    if is_half:
+        state.update(b"bfloat16")
     return state.hexdigest()
 
 

@@ -15,6 +15,7 @@ from torch import Tensor
 from cryosam.arrays import Images
 from cryosam.backends.digests import digest_model
 from cryosam.backends.framing import imagenet_rgb
+from cryosam.backends.precision import Precision, autocast, is_half
 
 __all__ = ["DinoFeatures"]
 
@@ -31,6 +32,9 @@ class DinoFeatures:
         Where to compute.
     images_per_batch
         Images that go through the model at once: it bounds the memory, and changes no token.
+    precision
+        In bfloat16, which "auto" takes where the device is fast with it, tokens differ from those in float32 by about a
+        hundredth of their length.
 
     Examples
     --------
@@ -41,15 +45,18 @@ class DinoFeatures:
     torch.Size([1, 16, 2, 3])
     """
 
-    def __init__(self, model: Any, device: str = "cpu", *, images_per_batch: int = 4) -> None:
+    def __init__(
+        self, model: Any, device: str = "cpu", *, images_per_batch: int = 4, precision: Precision = "auto"
+    ) -> None:
         self.device = torch.device(device)
         self.model = model.to(self.device).eval()
         self.images_per_batch = images_per_batch
+        self.precision: Precision = precision
 
     @cached_property
     def digest(self) -> str:
         """Identity of the weights and settings."""
-        return digest_model(self.model)
+        return digest_model(self.model, is_half=is_half(self.device, self.precision))
 
     @property
     def n_channels(self) -> int:
@@ -73,6 +80,7 @@ class DinoFeatures:
         for start in range(0, len(images), self.images_per_batch):
             batch = np.ascontiguousarray(images[start : start + self.images_per_batch], dtype=np.float32)
             pixels = imagenet_rgb(torch.from_numpy(batch).to(self.device))
-            answer = self.model(pixel_values=pixels).last_hidden_state[:, n_before:]
+            with autocast(self.device, self.precision):
+                answer = self.model(pixel_values=pixels).last_hidden_state[:, n_before:].float()
             tokens.append(answer.transpose(1, 2).reshape(len(batch), -1, rows, cols))
         return torch.cat(tokens)

@@ -1,8 +1,10 @@
 """The segmenter that ships with the package: a small convolutional network, trained on simulated tomograms alone."""
 
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import cached_property
 from importlib import resources
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,6 +15,7 @@ from torch import Tensor
 from cryosam.arrays import Images
 from cryosam.backends.digests import digest_model
 from cryosam.backends.framing import into_frame, out_of_frame
+from cryosam.backends.precision import autocast
 from cryosam.backends.prompt_unet import N_CANDIDATES, STRIDE, PromptUNet, fold_statistics
 from cryosam.backends.protocols import Candidates, SlicePrompts
 from cryosam.errors import WeightsError
@@ -108,9 +111,9 @@ class EmbeddedSegmenter:
             scores[chosen] = torch.sigmoid(quality.float()).cpu().numpy()
         return Candidates(logits, scores)
 
-    def _precision(self) -> torch.autocast:
+    def _precision(self) -> AbstractContextManager[Any]:
         """In bfloat16, as the network was trained, where the device is fast with it."""
-        return torch.autocast(self.device.type, torch.bfloat16, enabled=_is_fast_in_bfloat16(self.device))
+        return autocast(self.device)
 
     def _framed(
         self, prompts: SlicePrompts, chosen: slice, frame: Frame
@@ -128,13 +131,6 @@ class EmbeddedSegmenter:
 
     def _tensor(self, values: Float[np.ndarray, "..."]) -> Float[Tensor, "..."]:
         return torch.from_numpy(np.ascontiguousarray(values, dtype=np.float32)).to(self.device)
-
-
-def _is_fast_in_bfloat16(device: torch.device) -> bool:
-    if device.type == "cuda":
-        return bool(torch.cuda.is_bf16_supported())
-    known = torch.cpu.get_capabilities() if device.type == "cpu" and hasattr(torch.cpu, "get_capabilities") else {}
-    return any(bool(known.get(name)) for name in ("avx512_bf16", "amx_bf16"))
 
 
 def standardise(images: Float[Tensor, "n h w"]) -> Float[Tensor, "n h w"]:

@@ -27,7 +27,7 @@ def imagenet_rgb(images: Float[Tensor, "n h w"]) -> Float[Tensor, "n 3 h w"]:
     0.0
     """
     mean, std = (images.new_tensor(values)[:, None, None] for values in (_MEAN, _STD))
-    return (images[:, None] - mean) / std
+    return (images[:, None] - mean).div_(std)
 
 
 def model_input(images: Float[Tensor, "n h w"], frame: Frame) -> Float[Tensor, "n 3 s s"]:

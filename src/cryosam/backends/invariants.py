@@ -7,19 +7,20 @@ Computing 10, 1992), so a particle looks the same in every orientation, up to th
 
 import hashlib
 from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import product
 
 import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from torch.nn.functional import avg_pool3d, pad
 
 from cryosam.arrays import Volume
 
 __all__ = ["Invariants"]
 
 _TRUNCATE = 3.5
+_CELLS = 2.0  # that a scale spans on the grid on which it is described, at least, but for the finest grid
 
 
 class Invariants:
@@ -34,9 +35,11 @@ class Invariants:
 
     Examples
     --------
-    >>> volume = np.random.default_rng(0).random((9, 10, 11), dtype=np.float32)
-    >>> Invariants(scales=(1.5, 3.0)).describe(volume, stride=2).shape
-    torch.Size([10, 5, 5, 6])
+    >>> fine, coarse = Invariants(scales=(1.5, 6.0)).parts(stride=2)
+    >>> fine.stride, coarse.stride
+    (2, 4)
+    >>> coarse.describe(np.random.default_rng(0).random((9, 10, 11), dtype=np.float32)).shape
+    torch.Size([5, 9, 10, 11])
     """
 
     def __init__(self, scales: Sequence[float] = (1.5, 2.4, 3.7, 5.8, 9.0), device: str = "cpu") -> None:
@@ -46,40 +49,62 @@ class Invariants:
     @property
     def digest(self) -> str:
         """Identity of the settings."""
-        return hashlib.sha256(f"invariants-1 {self.scales}".encode()).hexdigest()
+        return hashlib.sha256(f"invariants-2 {self.scales}".encode()).hexdigest()
 
     @property
     def n_channels(self) -> int:
-        """Numbers a voxel: five a scale."""
+        """Numbers a cell: five a scale."""
+        return 5 * len(self.scales)
+
+    def parts(self, stride: int) -> "list[_Scales]":
+        """The scales by the grid on which they are described, see `VolumeDescriptor.parts`."""
+        by_stride: dict[int, list[float]] = {stride: []}
+        for scale in self.scales:
+            own = stride
+            while scale >= _CELLS * 2 * own:
+                own *= 2
+            by_stride.setdefault(own, []).append(scale)
+        return [_Scales(own, tuple(scales), self.device) for own, scales in by_stride.items()]
+
+
+@dataclass(frozen=True)
+class _Scales:
+    """Invariants at the scales that are described on one grid (a `DescriptorPart`)."""
+
+    stride: int
+    scales: tuple[float, ...]
+    device: torch.device
+
+    @property
+    def n_channels(self) -> int:
+        """Numbers a cell."""
         return 5 * len(self.scales)
 
     @property
     def halo(self) -> int:
-        """Voxels around a block that its descriptors depend on."""
-        return int(np.ceil(_TRUNCATE * max(self.scales))) + 2
+        """Cells around a block that its descriptors depend on."""
+        return max((_radius(self._in_cells(scale)) for scale in self.scales), default=0)
 
-    def describe(self, volume: Volume, stride: int) -> Float[Tensor, "c cz cy cx"]:
-        """Descriptors at the centres of cells of ``stride`` voxels; see `VolumeDescriptor.describe`."""
-        density = _cell_means(torch.from_numpy(np.ascontiguousarray(volume)).to(self.device), stride)
-        # averaging over a cell is itself a blur of this variance, in voxels
-        blurred = (stride**2 - 1) / 12
-        channels = []
-        for scale in self.scales:
-            sigma = max(scale**2 - blurred, 0.25) ** 0.5 / stride
-            channels += _scale_invariants(density, sigma)
-        return torch.stack(channels)
+    def describe(self, means: Volume) -> Float[Tensor, "c cz cy cx"]:
+        """Descriptors at the centres of cells from their mean densities."""
+        density = torch.from_numpy(np.ascontiguousarray(means)).to(self.device)
+        described = [channel for s in self.scales for channel in _scale_invariants(density, self._in_cells(s))]
+        return torch.stack(described) if described else density.new_zeros(0, *density.shape)
+
+    def _in_cells(self, scale: float) -> float:
+        """The Gaussian that is still to be applied, in cells: averaging over a cell is itself a blur."""
+        blurred = (self.stride**2 - 1) / 12  # its variance, in voxels
+        return float(max(scale**2 - blurred, 0.25) ** 0.5 / self.stride)
 
 
-def _cell_means(volume: Float[Tensor, "z y x"], stride: int) -> Float[Tensor, "cz cy cx"]:
-    """Mean over each cell; cells that hang over the end repeat the last voxel."""
-    missing = [-n % stride for n in volume.shape]
-    padded = pad(volume[None, None], (0, missing[2], 0, missing[1], 0, missing[0]), mode="replicate")
-    return avg_pool3d(padded, stride)[0, 0]
+def _radius(sigma: float) -> int:
+    """Cells to either side that a kernel covers."""
+    return max(2, int(np.ceil(_TRUNCATE * sigma)))
 
 
 def _kernel(sigma: float, order: int, like: Tensor) -> Float[Tensor, " k"]:
     """Sampled derivative of a Gaussian, scale-normalised (times sigma**order), exact on polynomials of that order."""
-    radius = max(2, int(np.ceil(_TRUNCATE * sigma)))
+    radius = _radius(sigma)
     x = torch.arange(-radius, radius + 1, dtype=torch.float64)
     gauss = torch.exp(-0.5 * (x / sigma) ** 2)
     gauss /= gauss.sum()

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from cryosam.arrays import Images
 from cryosam.backends.digests import digest_model
 from cryosam.backends.framing import into_frame, model_input, out_of_frame
+from cryosam.backends.precision import Precision, autocast, is_half
 from cryosam.backends.protocols import Candidates, SlicePrompts
 from cryosam.geometry import Frame
 
@@ -68,15 +69,25 @@ class PromptableModel(ABC):
         Where to compute.
     images_per_batch, objects_per_batch
         How many go through the model at once: they bound the memory, and change no answer.
+    precision
+        Of the image encoder. In bfloat16, which "auto" takes where the device is fast with it, logits differ in the
+        second or third digit. Prompts are decoded in float32: that takes little time.
     """
 
     def __init__(
-        self, model: nn.Module, device: str = "cpu", *, images_per_batch: int = 1, objects_per_batch: int = 16
+        self,
+        model: nn.Module,
+        device: str = "cpu",
+        *,
+        images_per_batch: int = 1,
+        objects_per_batch: int = 16,
+        precision: Precision = "auto",
     ) -> None:
         self.device = torch.device(device)
         self.model: Any = model.to(self.device).eval()
         self.images_per_batch = images_per_batch
         self.objects_per_batch = objects_per_batch
+        self.precision: Precision = precision
 
     @property
     @abstractmethod
@@ -101,16 +112,17 @@ class PromptableModel(ABC):
     @cached_property
     def digest(self) -> str:
         """Identity of the weights and settings."""
-        return digest_model(self.model)
+        return digest_model(self.model, is_half=is_half(self.device, self.precision))
 
     @torch.inference_mode()
     def embed(self, images: Images) -> Embedding:
         """Feature maps of images ``(n, h, w)`` in [0, 1]; see `PromptSegmenter.embed`."""
         frame = Frame(images.shape[1], images.shape[2], self.size_px)
-        batches = [
-            self._encode(model_input(self._tensor(images[start : start + self.images_per_batch]), frame))
-            for start in range(0, len(images), self.images_per_batch)
-        ]
+        batches = []
+        for start in range(0, len(images), self.images_per_batch):
+            pixels = model_input(self._tensor(images[start : start + self.images_per_batch]), frame)
+            with autocast(self.device, self.precision):
+                batches.append(tuple(values.float() for values in self._encode(pixels)))
         return Embedding(tuple(torch.cat(maps) for maps in zip(*batches, strict=True)), frame)
 
     @torch.inference_mode()

@@ -1,5 +1,6 @@
 """What a model must offer. Backends hold no state between calls: embed once, prompt many times."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
@@ -9,7 +10,7 @@ from torch import Tensor
 
 from cryosam.arrays import Images, Volume
 
-__all__ = ["Candidates", "FeatureExtractor", "PromptSegmenter", "SlicePrompts", "VolumeDescriptor"]
+__all__ = ["Candidates", "DescriptorPart", "FeatureExtractor", "PromptSegmenter", "SlicePrompts", "VolumeDescriptor"]
 
 
 @runtime_checkable
@@ -45,8 +46,39 @@ class FeatureExtractor(Protocol):
 
 
 @runtime_checkable
+class DescriptorPart(Protocol):
+    """Some of a descriptor's channels, which are described on one grid."""
+
+    @property
+    def stride(self) -> int:
+        """Voxels a cell."""
+
+    @property
+    def n_channels(self) -> int:
+        """Numbers a cell."""
+
+    @property
+    def halo(self) -> int:
+        """Cells around a block that its descriptors depend on."""
+
+    def describe(self, means: Volume) -> Float[Tensor, "c cz cy cx"]:
+        """Descriptors at the centres of cells.
+
+        Parameters
+        ----------
+        means
+            ``(cz, cy, cx)`` mean density of each cell, protein bright.
+
+        Returns
+        -------
+        descriptors
+            ``(c, cz, cy, cx)`` on the descriptor's device.
+        """
+
+
+@runtime_checkable
 class VolumeDescriptor(Protocol):
-    """A 3D descriptor of every voxel that needs no planes."""
+    """A 3D descriptor of every cell that needs no planes."""
 
     @property
     def digest(self) -> str:
@@ -54,26 +86,13 @@ class VolumeDescriptor(Protocol):
 
     @property
     def n_channels(self) -> int:
-        """Numbers a voxel."""
+        """Numbers a cell, of all parts."""
 
-    @property
-    def halo(self) -> int:
-        """Voxels around a block that its descriptors depend on."""
+    def parts(self, stride: int) -> Sequence[DescriptorPart]:
+        """What is described on which grid, for cells of ``stride`` voxels.
 
-    def describe(self, volume: Volume, stride: int) -> Float[Tensor, "c cz cy cx"]:
-        """Descriptors at the centres of cells of ``stride`` voxels.
-
-        Parameters
-        ----------
-        volume
-            ``(z, y, x)`` in [0, 1], protein bright.
-        stride
-            Voxels a cell.
-
-        Returns
-        -------
-        descriptors
-            ``(c, *cryosam.geometry.level_shape(volume.shape, stride))`` on the descriptor's device.
+        What varies slowly is described on coarser grids: a part's stride is ``stride`` times a power of two. The first
+        part's is ``stride``.
         """
 
 

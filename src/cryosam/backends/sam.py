@@ -21,6 +21,8 @@ class SamSegmenter(PromptableModel):
         Images that are encoded at once; ViT-B needs about 2 GB for each image of 1024 px.
     objects_per_batch
         Objects that are decoded at once.
+    precision
+        Of the image encoder; see `PromptableModel`.
 
     Examples
     --------
@@ -59,7 +61,7 @@ class SamHQSegmenter(PromptableModel):
         A ``SamHQModel`` with weights.
     device
         Where to compute.
-    images_per_batch, objects_per_batch
+    images_per_batch, objects_per_batch, precision
         As for `SamSegmenter`.
     """
 

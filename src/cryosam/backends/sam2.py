@@ -25,6 +25,8 @@ class Sam2Segmenter(PromptableModel):
         Where to compute.
     images_per_batch, objects_per_batch
         How many go through the model at once.
+    precision
+        Of the image encoder; see `PromptableModel`.
     """
 
     @property

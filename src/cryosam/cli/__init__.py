@@ -6,6 +6,7 @@ import click
 
 from cryosam import __version__
 from cryosam.cli.batch import batch
+from cryosam.cli.cache import cache
 from cryosam.cli.convert import convert
 from cryosam.cli.demo import demo
 from cryosam.cli.evaluate import evaluate
@@ -49,5 +50,5 @@ def main() -> None:
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 
-for _command in (demo, serve, segment, pick, mask, query, batch, evaluate, convert, info, simulate, models):
+for _command in (demo, serve, segment, pick, mask, query, batch, evaluate, convert, info, simulate, models, cache):
     main.add_command(_command)

@@ -1,18 +1,25 @@
 """What ``convert`` does: read points of a tomogram, or of several results, and write them in another format."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import click
 
-from cryosam.errors import InputError, OutputExistsError, VoxelSizeError
-from cryosam.io import is_points_name, read_info, read_points, write_points
-from cryosam.io.copick import write_copick
-from cryosam.io.earlier_results import read_result_points
-from cryosam.io.points import PointTable
-from cryosam.io.tomogram_points import TomogramPoints
+from cryosam.errors import InputError, OutputExistsError, PointsFileError, VoxelSizeError
+from cryosam.io import TomogramPoints, is_points_name, read_info, read_points, write_points
+from cryosam.io.copick import write_copick, write_copick_masks
+from cryosam.io.dynamo import write_dynamo
+from cryosam.io.earlier_results import read_result_points, read_results
+from cryosam.io.em import write_em
+from cryosam.io.exports import check_exports
+from cryosam.io.point_files import POINT_FORMATS
+from cryosam.io.tomogram_names import file_name
+
+if TYPE_CHECKING:
+    from cryosam.io.star_output import StarProgram
 
 __all__ = ["convert_points"]
 
@@ -24,82 +31,88 @@ def convert_points(
     tomogram: Path | None = None,
     voxel_size: float | None = None,
     name: str | None = None,
-    star: str = "relion5",
+    star: "StarProgram" = "relion5",
     tilt_series_pixel_size: float | None = None,
     relion_tomograms: Path | None = None,
     overwrite: bool = False,
 ) -> str:
     """Read, write, and say what was written; see ``cryosam convert --help`` for the parameters."""
-    if out.is_file() and not overwrite:
-        raise OutputExistsError(f"{out} exists already; choose another name, or add --overwrite")
-    parts = [_read(source, tomogram, voxel_size, name) for source in sources]
-    if len(parts) > 1 and not all(_is_result(source) for source in sources):
+    if len(sources) > 1 and not all(_is_result(source) for source in sources):
         raise click.UsageError(
             "several sources must all be folders of segment or pick: others do not say their tomogram"
         )
-    ending = out.suffix.lower()
-    if relion_tomograms is not None:
-        _write_relion(out, parts, relion_tomograms, overwrite=overwrite)
-    elif not is_points_name(out):
-        _write_project(out, parts, overwrite=overwrite)
-    elif ending == ".star":
-        _write_star(out, parts, star, tilt_series_pixel_size)
-    elif ending in (".tbl", ".em"):
-        from cryosam.io.dynamo import write_dynamo
-        from cryosam.io.em import write_em
-
-        (write_dynamo if ending == ".tbl" else write_em)(out, parts)
-    elif len(parts) > 1:
-        raise InputError(
-            f"{out}: a {ending} file holds the points of one tomogram; write each of them to one of its own"
-        )
-    else:
-        _write_one(out, parts[0])
+    if out.suffix and not is_points_name(out) and not out.is_dir() and relion_tomograms is None:
+        raise InputError(f"{out}: unknown format of points; known are {' '.join(POINT_FORMATS)}, and none for a folder")
+    beside = [out, out.with_suffix(".doc")] if out.suffix.lower() in (".tbl", ".em") else [out]
+    there = next((path for path in beside if path.is_file()), None)
+    if there is not None and not overwrite:
+        raise OutputExistsError(f"{there} exists already; choose another name, or add --overwrite")
+    with _naming_options():
+        parts = [_read(source, tomogram, voxel_size, name) for source in sources]
+        if relion_tomograms is not None:
+            _write_relion(out, parts, relion_tomograms, overwrite=overwrite)
+        elif not is_points_name(out):
+            _write_project(out, sources, parts, overwrite=overwrite)
+        else:
+            _write_file(out, parts, star, tilt_series_pixel_size)
     n = sum(len(part.table) for part in parts)
     of = f" of {len(parts)} tomograms" if len(parts) > 1 else ""
     return f"{n} point{'' if n == 1 else 's'}{of} in {out}"
 
 
-def _read(source: Path, tomogram: Path | None, voxel_size: float | None, name: str | None) -> TomogramPoints:
-    """Points of a result, or of a file with what the options say of its tomogram."""
-    if _is_result(source):
-        part = read_result_points(source)
-        size = part.voxel_size_angstrom if voxel_size is None else voxel_size
-        return replace(part, name=name or part.name, voxel_size_angstrom=size)
-    shape, known_name = None, name
-    if tomogram is not None:
-        info = read_info(tomogram)
-        shape, known_name = info.shape, name or info.name
-        voxel_size = info.voxel_size_angstrom if voxel_size is None else voxel_size
+@contextmanager
+def _naming_options() -> Iterator[None]:
+    """Say by which option to give what a format needs."""
     try:
-        table = read_points(source, shape=shape, voxel_size_angstrom=voxel_size, tomogram_name=known_name)
+        yield
     except VoxelSizeError as error:
         raise VoxelSizeError(f"{error} (--voxel-size, or --tomogram)") from error
-    except InputError as error:
-        if tomogram is None and "give" in str(error):
-            raise InputError(f"{error} (--tomogram)") from error
+    except PointsFileError as error:
+        if "shape" in str(error):
+            raise PointsFileError(f"{error} (--tomogram)") from error
         raise
-    return TomogramPoints(table=table, name=known_name or source.stem, shape=shape, voxel_size_angstrom=voxel_size)
+
+
+def _read(source: Path, tomogram: Path | None, voxel_size: float | None, name: str | None) -> TomogramPoints:
+    """Points of a result, or of a file, with what the options say of their tomogram."""
+    info = None if tomogram is None else read_info(tomogram)
+    if info is not None:
+        name = name or info.name
+        voxel_size = info.voxel_size_angstrom if voxel_size is None else voxel_size
+    if _is_result(source):
+        part = read_result_points(source)
+        if info is not None and info.shape != part.shape:
+            raise InputError(f"{source}: of a tomogram of {part.shape} voxels (z, y, x), {tomogram} has {info.shape}")
+        size = part.voxel_size_angstrom if voxel_size is None else voxel_size
+        return replace(part, name=name or part.name, voxel_size_angstrom=size)
+    shape = None if info is None else info.shape
+    table = read_points(source, shape=shape, voxel_size_angstrom=voxel_size, tomogram_name=name)
+    return TomogramPoints(table=table, name=name or source.stem, shape=shape, voxel_size_angstrom=voxel_size)
 
 
 def _is_result(source: Path) -> bool:
     return (source / "run.json").is_file()
 
 
-def _write_one(out: Path, part: TomogramPoints) -> None:
-    table: PointTable = part.table
-    write_points(out, table, shape=part.shape, voxel_size_angstrom=part.voxel_size_angstrom, tomogram_name=part.name)
+def _write_file(out: Path, parts: Sequence[TomogramPoints], program: "StarProgram", pixel_size: float | None) -> None:
+    """One file, by its ending."""
+    ending = out.suffix.lower()
+    if ending == ".star":
+        from cryosam.io.star_output import write_star
 
-
-def _write_star(out: Path, parts: Sequence[TomogramPoints], program: Any, pixel_size: float | None) -> None:
-    from cryosam.io.star_output import write_star
-
-    if program == "relion4" and pixel_size is None:
-        raise InputError(
-            "RELION 4 counts in pixels of the tilt series, not of the tomogram: give their size in angstrom with "
-            "--tilt-series-pixel-size"
-        )
-    write_star(out, parts, program=program, tilt_series_pixel_size_angstrom=pixel_size)
+        if program == "relion4":
+            check_exports([program], parts[0].voxel_size_angstrom, pixel_size)
+        write_star(out, parts, program=program, tilt_series_pixel_size_angstrom=pixel_size)
+    elif ending == ".tbl":
+        write_dynamo(out, parts)
+    elif ending == ".em":
+        write_em(out, parts)
+    elif len(parts) > 1:
+        raise InputError(f"{out}: such a file holds the points of one tomogram; write each of them to one of its own")
+    else:
+        (part,) = parts
+        size = part.voxel_size_angstrom
+        write_points(out, part.table, shape=part.shape, voxel_size_angstrom=size, tomogram_name=part.name)
 
 
 def _write_relion(out: Path, parts: Sequence[TomogramPoints], tomograms: Path, *, overwrite: bool) -> None:
@@ -107,13 +120,15 @@ def _write_relion(out: Path, parts: Sequence[TomogramPoints], tomograms: Path, *
 
     if (out / "particles.star").exists() and not overwrite:
         raise OutputExistsError(f"{out / 'particles.star'} exists already; choose another folder, or add --overwrite")
-    out.mkdir(parents=True, exist_ok=True)
     write_optimisation_set(out, parts, tomograms)
 
 
-def _write_project(out: Path, parts: Sequence[TomogramPoints], *, overwrite: bool) -> None:
-    there = [part.name for part in parts if (out / "ExperimentRuns" / part.name / "Picks").is_dir()]
+def _write_project(out: Path, sources: Sequence[Path], parts: Sequence[TomogramPoints], *, overwrite: bool) -> None:
+    """Picks of all, and the masks of results that have them."""
+    there = [part.name for part in parts if (out / "ExperimentRuns" / file_name(part.name) / "Picks").is_dir()]
     if there and not overwrite:
         raise OutputExistsError(f"{out} has picks of {there[0]} already; choose another project, or add --overwrite")
-    out.mkdir(parents=True, exist_ok=True)
     write_copick(out, parts)
+    for source, part in zip(sources, parts, strict=True):
+        if _is_result(source) and (results := read_results(source)).has_instances:
+            write_copick_masks(out, part, results.read_instances())

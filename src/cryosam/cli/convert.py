@@ -46,7 +46,7 @@ def convert(**options: Any) -> None:
 
     SOURCES is a file of points (.csv .star .ndjson .json .mod .tbl .em), a copick project, or the folder of --out of
     segment or pick, which knows its tomogram; several such folders are written into one file. OUT's ending tells its
-    format (.csv .star .ndjson .mod .tbl .em); without one it is a copick project.
+    format (.csv .star .ndjson .mod .tbl .em); without one it is a copick project, which gets the masks of results too.
     """
     from cryosam.cli.conversion import convert_points
 

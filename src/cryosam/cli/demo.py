@@ -1,5 +1,8 @@
 """``cryosam demo``."""
 
+import shlex
+import shutil
+import sys
 import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -64,8 +67,20 @@ def demo(command: str, out: Path, seed: int, overwrite: bool) -> None:
     print_comparison(comparison, _DISTANCE, beta=4.0)
     click.echo(f"F1 {comparison.detections[DEMO_KIND].f1:.2f} from one point")
     report_findings(found, folder, seconds)
-    click.echo(f"the same in a browser: cryosam serve {truth / 'tomo.mrc'}")
-    click.echo(f"the same by hand: cryosam segment {truth / 'tomo.mrc'} --point {text} --out results")
+    program, tomogram = _program(), shlex.quote(str(truth / "tomo.mrc"))
+    click.echo(f"see it in a browser: {program} serve {tomogram} --results {shlex.quote(str(out))}")
+    click.echo(f"click there yourself, at {text}: {program} serve {tomogram}")
+    click.echo(f"the same without a browser: {program} segment {tomogram} --point {text} --out results")
+
+
+def _program() -> str:
+    """How this program is called from here: by its name where that is found, else by its path."""
+    if shutil.which("cryosam"):
+        return "cryosam"
+    called = Path(sys.argv[0])
+    if called.name != "cryosam":
+        return f"{shlex.quote(sys.executable)} -m cryosam"
+    return shlex.quote(str(called.relative_to(Path.cwd()) if called.is_relative_to(Path.cwd()) else called))
 
 
 def _choose_click(

@@ -34,8 +34,9 @@ def evaluate(predicted: Path, truth: Path, name: str | None, distance: float, be
     """Score a result against a known answer.
 
     Each of PREDICTED and TRUTH is a folder that holds particles.csv and perhaps instances.mrc, such as --out of segment
-    or simulate; or a table of points (.csv, .star); or a volume of instance labels. Picks and true particles are paired
-    one to one. Where the truth has names and the picks have none, all picks are scored against each kind in turn.
+    or simulate; or a file of points (.csv, .star and others); or a volume of instance labels. Picks and true particles
+    are paired one to one. Where the truth has names and the picks have none, all picks are scored against each kind in
+    turn.
     """
     from cryosam.cli.scoring import compare, print_comparison
 

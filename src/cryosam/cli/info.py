@@ -14,6 +14,7 @@ __all__ = ["info"]
 def info(tomogram: Path) -> None:
     """Say what a tomogram is, what it needs and what to look out for; large files are not read whole."""
     from cryosam.cli.inspection import describe
+    from cryosam.io.locations import as_location
 
     rows, advice = describe(tomogram)
     width = max(map(len, rows))
@@ -21,4 +22,4 @@ def info(tomogram: Path) -> None:
         click.echo(f"{name:{width}}  {value}")
     for line in advice:
         click.echo(f"note: {line}")
-    click.echo(f"next: cryosam segment {tomogram} --point Z,Y,X --out results")
+    click.echo(f"next: cryosam segment {as_location(tomogram)} --point Z,Y,X --out results")

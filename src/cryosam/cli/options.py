@@ -6,9 +6,14 @@ from typing import Any, TypeVar
 
 import click
 
+from cryosam.cache import FeatureCache
 from cryosam.config import PRESETS
+from cryosam.memory import parse_bytes
 
 __all__ = [
+    "CACHE",
+    "MEMORY",
+    "NO_CACHE",
     "OUT",
     "OVERWRITE",
     "TILT_SERIES_PIXEL_SIZE",
@@ -16,6 +21,7 @@ __all__ = [
     "SearchCommand",
     "example",
     "mask_options",
+    "open_cache",
     "parse_point",
     "query_options",
     "search_options",
@@ -34,6 +40,11 @@ def parse_point(text: str) -> Point:
     return z, y, x
 
 
+def parse_memory(text: str) -> float:
+    """A size with a unit, in gigabytes."""
+    return parse_bytes(text) / 1e9
+
+
 def parse_formats(text: str) -> tuple[str, ...]:
     """Names with commas between them."""
     return tuple(name.strip() for name in text.split(",") if name.strip())
@@ -44,6 +55,20 @@ PathType = click.Path(path_type=Path)
 OUT = click.option("--out", required=True, type=PathType, metavar="DIR", help="Folder for the results; made if needed.")
 OVERWRITE = click.option("--overwrite", is_flag=True, help="Replace the results of an earlier run in the folder.")
 
+CACHE = click.option(
+    "--cache",
+    type=PathType,
+    metavar="DIR",
+    help="Where features are kept for the next run on the same tomogram.  [default: $CRYOSAM_CACHE, or your own]",
+)
+NO_CACHE = click.option("--no-cache", is_flag=True, help="Compute features anew, and do not keep them.")
+MEMORY = click.option(
+    "--memory",
+    "memory_gb",
+    type=parse_memory,
+    metavar="SIZE",
+    help="That a run may take, such as 8GB; what does not fit is kept in files.  [default: most of what is free]",
+)
 TILT_SERIES_PIXEL_SIZE = click.option(
     "--tilt-series-pixel-size",
     type=click.FloatRange(min=0, min_open=True),
@@ -86,6 +111,7 @@ _SETTINGS = (
         help="Whether protein is dark or bright in the file.  [default: auto]",
     ),
     click.option("--device", metavar="NAME", help="auto, cpu, cuda or mps.  [default: auto]"),
+    MEMORY,
     click.option(
         "--config", "config_file", type=PathType, metavar="FILE.toml", help="Any setting; options win over it."
     ),
@@ -122,6 +148,8 @@ _KINDS = (
         metavar="SHARE",
         help="Share of the detections that may be false, such as 0.1, instead of a threshold.",
     ),
+    CACHE,
+    NO_CACHE,
 )
 _SEARCH = (
     click.option(
@@ -152,6 +180,13 @@ _SEARCH = (
     TILT_SERIES_PIXEL_SIZE,
 )
 _QUERY_OUT = click.option("--out", required=True, type=PathType, metavar="FILE.npz", help="File for the query.")
+
+
+def open_cache(folder: Path | None, no_cache: bool) -> FeatureCache | None:
+    """What the two options ask for."""
+    if no_cache and folder is not None:
+        raise click.UsageError("--cache DIR keeps features and --no-cache does not: give one of them")
+    return None if no_cache else FeatureCache(folder)
 
 
 def example(*lines: str) -> str:

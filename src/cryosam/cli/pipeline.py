@@ -11,7 +11,7 @@ import numpy as np
 from cryosam import segmentation
 from cryosam.arrays import Mask
 from cryosam.backends.weights import MODELS, locate
-from cryosam.cache import FeatureCache
+from cryosam.cli.options import open_cache
 from cryosam.cli.progress import show_progress
 from cryosam.config import Config, read_config
 from cryosam.errors import OutputExistsError, PointsFileError, TomogramError
@@ -38,6 +38,7 @@ _SETTINGS = {
     "max_false_discovery": "matching__max_false_discovery",
     "max_particles": "matching__max_particles",
     "device": "device",
+    "memory_gb": "memory_gb",
 }
 
 
@@ -57,15 +58,15 @@ def run(steps: Literal["segment", "pick", "segment_prompts"], options: dict[str,
     n_voxels = tomogram.data.size
     check_output(options["out"], overwrite=options["overwrite"], n_bytes=4 * n_voxels)  # labels, mask, score map
     exports, pixel_size = options.get("exports", ()), options.get("tilt_series_pixel_size")
-    check_exports(exports, tomogram.voxel_size_angstrom, pixel_size)
     kinds: list[PointPrompts | SavedQuery] = [
         *(_read_prompts(options, tomogram) if _has_points(options) else ()),
         *queries,
     ]
+    check_exports(exports, tomogram.voxel_size_angstrom, pixel_size, [each.name for each in kinds])
     search: dict[str, Any] = {}
     if steps != "segment_prompts":
-        search = {"search_mask": _read_search_mask(options["search_mask"], tomogram), "cache": FeatureCache()}
-        search["n_trials"] = options["trials"]
+        search = {"search_mask": _read_search_mask(options["search_mask"], tomogram), "n_trials": options["trials"]}
+        search["cache"] = open_cache(options["cache"], options["no_cache"])
     _require_models(config, steps)
 
     with show_progress() as progress:
@@ -108,9 +109,10 @@ def make_query(options: dict[str, Any]) -> None:
     kinds = _read_prompts(options, tomogram)
     mask = _read_search_mask(options["search_mask"], tomogram)
     _require_models(config, "query")
+    cache = open_cache(options["cache"], options["no_cache"])
     with show_progress() as progress:
         queries, found = segmentation.make_queries(
-            tomogram, kinds, config, search_mask=mask, cache=FeatureCache(), progress=progress
+            tomogram, kinds, config, search_mask=mask, cache=cache, progress=progress
         )
     write_queries(out, queries)
     for warning in found.warnings:

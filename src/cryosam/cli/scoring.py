@@ -11,7 +11,7 @@ from rich.table import Table
 
 from cryosam.errors import InputError, InputNotFoundError
 from cryosam.evaluation import DetectionScores, InstanceScores, score_detections, score_instances
-from cryosam.io import PointTable, read_points
+from cryosam.io import PointTable, is_points_name, read_points
 from cryosam.io.earlier_results import read_labels
 
 __all__ = ["Comparison", "compare", "print_comparison"]
@@ -102,7 +102,7 @@ def _number(value: float | None) -> str:
 def _read_side(path: Path) -> _Side:
     if not path.exists():
         raise InputNotFoundError(f"{path}: no such file or folder; check the path")
-    if path.suffix.lower() in (".csv", ".star"):
+    if is_points_name(path):
         return _Side(_read_table(path), None)
     if path.is_dir() and path.suffix.lower() != ".zarr":
         table = path / "particles.csv"
@@ -114,12 +114,13 @@ def _read_side(path: Path) -> _Side:
 
 
 def _read_table(path: Path) -> PointTable:
-    """Points; a STAR file that counts from the tomogram's centre needs the run.json that lies beside ours."""
+    """Points; a file that counts in angstrom or from the tomogram's centre needs the run.json that lies beside ours."""
     frame: dict[str, Any] = {}
     run = path.parent / "run.json"
-    if path.suffix.lower() == ".star" and run.is_file():
+    if run.is_file():
         given = json.loads(run.read_text(encoding="utf-8"))["input"]
         frame = {"shape": given["shape_zyx"], "voxel_size_angstrom": given["voxel_size_angstrom"]}
+        frame["tomogram_name"] = given["name"]
     return read_points(path, **frame)
 
 

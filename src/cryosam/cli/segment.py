@@ -21,7 +21,7 @@ __all__ = ["segment"]
 def segment(command: str, /, **options: Any) -> None:
     """Find every particle of the kind that was clicked, and segment each.
 
-    TOMOGRAM is an MRC, TIFF or OME-Zarr file. A point is three numbers z,y,x: voxels, counted from 0.
+    TOMOGRAM is an MRC, TIFF, HDF5 or OME-Zarr file. A point is three numbers z,y,x: voxels, counted from 0.
     """
     from cryosam.cli.pipeline import run
 

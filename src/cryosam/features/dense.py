@@ -1,117 +1,47 @@
-"""A feature field of dense 3D descriptors, whitened by the background's covariance."""
+"""Dense 3D descriptors of a whole tomogram, block by block, and the background's covariance that whitens them."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Sequence
 from itertools import product
 
 import numpy as np
 import torch
 from jaxtyping import Float
+from torch import Tensor
+from torch.nn.functional import avg_pool3d, pad
 
-from cryosam.arrays import Mask, Points, Progress, Scores, Volume
-from cryosam.backends import VolumeDescriptor
-from cryosam.geometry import level_shape, level_to_voxel, voxel_to_level
-from cryosam.tomogram import Tomogram
+from cryosam.arrays import Points, Progress, Volume
+from cryosam.backends import DescriptorPart, VolumeDescriptor
+from cryosam.features.dense_field import Channels, DenseField, sample_channels
+from cryosam.geometry import level_shape, level_to_voxel
+from cryosam.memory import Workspace, release
+from cryosam.tomogram import Box, Voxels
 
-__all__ = ["DenseField", "extract_dense"]
+__all__ = ["extract_dense"]
 
-_BLOCK = 256  # voxels of a block along each axis at most, without its halo
-_SAMPLE_BLOCKS = 8  # at most, that the covariance is measured on
+_BLOCK = 96  # cells of a block along each axis at most, without its halo
+_SAMPLE = 1 << 16  # cells at most that the covariance is measured on
 _SHRINKAGE = 0.1  # of the covariance towards a multiple of the identity
-_CHUNK = 1 << 18  # cells that are compared at a time
-
-
-class DenseField:
-    """Descriptors at the cells of one level (a `FeatureField`).
-
-    Parameters
-    ----------
-    shape
-        Of the tomogram, voxels z, y, x.
-    stride
-        Voxels a cell.
-    descriptors
-        ``(c, *level_shape(shape, stride))``, whitened: the background has mean zero and about unit covariance.
-    """
-
-    def __init__(self, shape: tuple[int, int, int], stride: int, descriptors: Float[np.ndarray, "c z y x"]) -> None:
-        self.shape = shape
-        self.stride = stride
-        self._descriptors = descriptors
-
-    @property
-    def n_channels(self) -> int:
-        """Numbers a feature."""
-        return int(self._descriptors.shape[0])
-
-    def sample(self, points: Points) -> Float[np.ndarray, "n c"]:
-        """Features at points ``(n, 3)``, trilinear between the cells' centres."""
-        cells = self._descriptors.shape[1:]
-        at = np.clip(voxel_to_level(points, self.stride), 0, np.array(cells) - 1)
-        low = np.minimum(np.floor(at).astype(int), np.maximum(np.array(cells) - 2, 0))
-        fraction = at - low
-        features = np.zeros((len(points), self.n_channels), dtype=np.float32)
-        for corner in product((0, 1), repeat=3):
-            weight = np.prod(np.where(corner, fraction, 1 - fraction), axis=1)
-            z, y, x = np.minimum(low + corner, np.array(cells) - 1).T
-            features += (weight * self._descriptors[:, z, y, x]).T.astype(np.float32)
-        return features
-
-    def similarity_at(self, query: Float[np.ndarray, " c"], points: Points) -> Scores:
-        """Similarity in [-1, 1] between the query and the feature at each point; see `_similarity`."""
-        parts = [
-            _similarity(query, self.sample(points[start : start + _CHUNK]).T) for start in range(0, len(points), _CHUNK)
-        ]
-        return np.concatenate(parts) if parts else np.zeros(0, dtype=np.float32)
-
-    def similarity_map(self, query: Float[np.ndarray, " c"], stride: int, where: Mask | None = None) -> Volume:
-        """Similarity between the query and the feature at the centre of every cell of a level; NaN elsewhere."""
-        cells = level_shape(self.shape, stride)
-        if where is not None:
-            similarity = np.full(cells, np.nan, dtype=np.float32)
-            similarity[where] = self.similarity_at(query, level_to_voxel(np.argwhere(where), stride, self.shape))
-            return similarity
-        if stride == self.stride:
-            flat = self._descriptors.reshape(self.n_channels, -1)
-            parts = [_similarity(query, flat[:, s : s + _CHUNK]) for s in range(0, flat.shape[1], _CHUNK)]
-            return np.concatenate(parts).reshape(cells)
-        indices = np.stack(np.unravel_index(np.arange(int(np.prod(cells))), cells), axis=1)
-        return self.similarity_at(query, level_to_voxel(indices, stride, self.shape)).reshape(cells)
-
-    def to_arrays(self) -> dict[str, np.ndarray]:
-        """The field as arrays, for a cache."""
-        return {"shape": np.array(self.shape), "stride": np.array(self.stride), "descriptors": self._descriptors}
-
-    @classmethod
-    def from_arrays(cls, arrays: Mapping[str, np.ndarray]) -> "DenseField":
-        """Inverse of `to_arrays`."""
-        depth, height, width = (int(n) for n in arrays["shape"])
-        return cls((depth, height, width), int(arrays["stride"]), arrays["descriptors"])
-
-
-def _similarity(query: Float[np.ndarray, " c"], features: Float[np.ndarray, "c n"]) -> Scores:
-    """2 q.f / (|q|^2 + |f|^2): the cosine, damped where the lengths differ.
-
-    Whitened descriptors of a particle are long and those of a faint look-alike short: the length is evidence too.
-    """
-    values = features.astype(np.float32)
-    numerator = 2 * (query.astype(np.float32) @ values)
-    denominator = np.einsum("cn,cn->n", values, values) + np.float32(query @ query)
-    return np.asarray(numerator / np.maximum(denominator, np.finfo(np.float32).tiny))
 
 
 def extract_dense(
-    tomogram: Tomogram, descriptor: VolumeDescriptor, stride: int, progress: Progress | None = None
+    voxels: Voxels,
+    descriptor: VolumeDescriptor,
+    stride: int,
+    workspace: Workspace,
+    progress: Progress | None = None,
 ) -> DenseField:
     """Describe every cell of a tomogram, block by block.
 
     Parameters
     ----------
-    tomogram
-        Normalised: voxels in [0, 1], protein bright.
+    voxels
+        Normalised: in [0, 1], protein bright. They are read once, from the first layer to the last.
     descriptor
-        What describes a voxel.
+        What describes a cell.
     stride
         Voxels a cell.
+    workspace
+        Keeps the descriptors.
     progress
         Called with the number of blocks done.
 
@@ -122,77 +52,97 @@ def extract_dense(
 
     Notes
     -----
-    Descriptors are whitened by their covariance over blocks spread over the tomogram, nearly all of it background:
-    after that a difference counts in units of what noise does. The covariance is shrunk towards the identity.
+    Descriptors are whitened by their covariance over a lattice of cells, nearly all of it background: after that a
+    difference counts in units of what noise does. The covariance is shrunk towards the identity.
 
     Examples
     --------
     >>> from cryosam.backends.invariants import Invariants
+    >>> from cryosam.tomogram import Tomogram
     >>> volume = np.random.default_rng(0).random((12, 14, 16), dtype=np.float32)
-    >>> extract_dense(Tomogram(volume), Invariants(scales=(1.5,)), stride=2).n_channels
+    >>> extract_dense(Tomogram(volume), Invariants(scales=(1.5,)), 2, Workspace()).n_channels
     5
     """
-    blocks = list(_blocks(tomogram.shape, stride))
-    n_done = 0
-
-    def describe(index: int) -> Float[np.ndarray, "c _ _ _"]:
-        nonlocal n_done
-        described, n_done = _describe(tomogram, descriptor, stride, blocks[index]), n_done + 1
+    parts = descriptor.parts(stride)
+    means = {stride: _cell_means(voxels, stride, workspace)}
+    while (coarsest := max(means)) < max(part.stride for part in parts):
+        means[2 * coarsest] = _halve(means[coarsest])
+    blocks = [(part, block) for part in parts for block in _blocks(means[part.stride].shape)]
+    described = {
+        part.stride: workspace.empty((part.n_channels, *means[part.stride].shape), np.float16) for part in parts
+    }
+    for done, (part, block) in enumerate(blocks):
         if progress is not None:
-            progress("describing", n_done, len(blocks))
-        return described
-
-    sample = {index: describe(index) for index in range(0, len(blocks), -(-len(blocks) // _SAMPLE_BLOCKS))}
-    mean, whitening = _whitening(list(sample.values()))
-    out = np.empty((descriptor.n_channels, *level_shape(tomogram.shape, stride)), dtype=np.float16)
-    for index, block in enumerate(blocks):
-        described = sample.pop(index) if index in sample else describe(index)
-        whitened = whitening @ (described.reshape(len(mean), -1) - mean[:, None])
-        place = tuple(slice(s.start // stride, -(-s.stop // stride)) for s in block)
-        out[(slice(None), *place)] = whitened.reshape(described.shape)
-    return DenseField(tomogram.shape, stride, out)
+            progress("describing", done, len(blocks))
+        described[part.stride][(slice(None), *block)] = _describe(means[part.stride], part, block)
+        release(described[part.stride])
+        release(means[part.stride])
+    if progress is not None:
+        progress("describing", len(blocks), len(blocks))
+    mean, whitening = _whitening(sample_channels(described, _lattice(voxels.shape, stride)))
+    return DenseField(voxels.shape, described, mean, whitening, workspace=workspace)
 
 
-def _blocks(shape: tuple[int, int, int], stride: int) -> Iterator[tuple[slice, slice, slice]]:
-    """Blocks of about one size that tile the volume and start at a cell's first voxel."""
-    edges = [-(-n // (-(-n // _BLOCK) * stride)) * stride for n in shape]
-    starts = [range(0, n, edge) for n, edge in zip(shape, edges, strict=True)]
-    for z, y, x in product(*starts):
-        first, second, third = (slice(s, min(s + e, n)) for s, e, n in zip((z, y, x), edges, shape, strict=True))
+def _cell_means(voxels: Voxels, stride: int, workspace: Workspace) -> Volume:
+    """Mean density of each cell, less that of all; cells that hang over the end repeat the last voxel."""
+    cells = level_shape(voxels.shape, stride)
+    means: Volume = workspace.empty(cells, np.float32)
+    depth, height, width = voxels.shape
+    for z in range(cells[0]):
+        layer = voxels.crop((slice(z * stride, min((z + 1) * stride, depth)), slice(0, height), slice(0, width)))
+        means[z] = _pool(torch.from_numpy(np.ascontiguousarray(layer)), stride)[0].numpy()
+    # half precision is finest near zero
+    means -= np.float32(means.mean(dtype=np.float64))
+    return means
+
+
+def _halve(means: Volume) -> Float[np.ndarray, "cz cy cx"]:
+    """The same for cells twice as large."""
+    return _pool(torch.from_numpy(means), 2).numpy()
+
+
+def _pool(volume: Float[Tensor, "z y x"], stride: int) -> Float[Tensor, "cz cy cx"]:
+    """Mean over each cell."""
+    missing = [-n % stride for n in volume.shape]
+    padded = pad(volume[None, None], (0, missing[2], 0, missing[1], 0, missing[0]), mode="replicate")
+    return avg_pool3d(padded, stride)[0, 0]
+
+
+def _blocks(cells: Sequence[int]) -> Iterator[Box]:
+    """Blocks of about one size that tile a grid."""
+    edges = [-(-n // -(-n // _BLOCK)) for n in cells]
+    for z, y, x in product(*(range(0, n, edge) for n, edge in zip(cells, edges, strict=True))):
+        first, second, third = (slice(s, min(s + e, n)) for s, e, n in zip((z, y, x), edges, cells, strict=True))
         yield first, second, third
 
 
-def _describe(
-    tomogram: Tomogram, descriptor: VolumeDescriptor, stride: int, block: tuple[slice, slice, slice]
-) -> Float[np.ndarray, "c z y x"]:
+def _describe(means: Volume, part: DescriptorPart, block: Box) -> Channels:
     """Descriptors of one block's cells, computed with a halo so that they do not depend on the blocks."""
-    halo = -(-descriptor.halo // stride) * stride
     outer = tuple(
-        slice(max(0, s.start - halo), min(n, s.stop + halo)) for s, n in zip(block, tomogram.shape, strict=True)
+        slice(max(0, s.start - part.halo), min(n, s.stop + part.halo)) for s, n in zip(block, means.shape, strict=True)
     )
-    described = descriptor.describe(tomogram.data[outer].astype(np.float32), stride)
-    inner = tuple(
-        slice((s.start - o.start) // stride, (s.start - o.start) // stride + -(-(s.stop - s.start) // stride))
-        for s, o in zip(block, outer, strict=True)
-    )
-    return described[(slice(None), *inner)].to("cpu", torch.float32).numpy()
+    inner = tuple(slice(s.start - o.start, s.stop - o.start) for s, o in zip(block, outer, strict=True))
+    described = part.describe(means[outer])[(slice(None), *inner)]
+    return described.to("cpu", torch.float16).numpy()
+
+
+def _lattice(shape: tuple[int, int, int], stride: int) -> Points:
+    """Centres of cells that are spread evenly over the tomogram."""
+    cells = level_shape(shape, stride)
+    step = max(1, int(np.ceil((np.prod(cells, dtype=float) / _SAMPLE) ** (1 / 3))))
+    chosen = np.meshgrid(*(np.arange(min(step // 2, n - 1), n, step) for n in cells), indexing="ij")
+    return level_to_voxel(np.stack(chosen, axis=-1).reshape(-1, 3), stride)
 
 
 def _whitening(
-    described: list[Float[np.ndarray, "c _ _ _"]],
+    channels: Float[np.ndarray, "n c"],
 ) -> tuple[Float[np.ndarray, " c"], Float[np.ndarray, "c c"]]:
-    """Mean, and the matrix that turns the shrunk covariance of standardised descriptors into the identity."""
-    n_channels = len(described[0])
-    count, total, square = 0, np.zeros(n_channels), np.zeros((n_channels, n_channels))
-    for block in described:
-        flat = block.reshape(n_channels, -1).astype(np.float64)
-        count += flat.shape[1]
-        total += flat.sum(axis=1)
-        square += flat @ flat.T
-    mean = total / count
-    covariance = square / count - np.outer(mean, mean)
+    """Mean, and the matrix that turns the shrunk covariance of standardised channels into the identity."""
+    mean = channels.mean(axis=0, dtype=np.float64)
+    centred = channels - mean
+    covariance = centred.T @ centred / len(channels)
     deviation = np.sqrt(np.maximum(np.diag(covariance), 1e-12))
-    correlation = (1 - _SHRINKAGE) * covariance / np.outer(deviation, deviation) + _SHRINKAGE * np.eye(n_channels)
+    correlation = (1 - _SHRINKAGE) * covariance / np.outer(deviation, deviation) + _SHRINKAGE * np.eye(len(mean))
     values, vectors = np.linalg.eigh(correlation)
     whitening = (vectors / np.sqrt(values)) @ vectors.T / deviation
     return mean.astype(np.float32), whitening.astype(np.float32)

@@ -1,18 +1,15 @@
 """Tokens of a 2D model on the slices of a tomogram.
 
 Only the slices that the finest level needs are shown to the model: those through the centres of its cells. At an even
-stride a centre lies half-way between two slices, and their mean is taken. Tokens that would fill the memory go to a
-file as they come.
+stride a centre lies half-way between two slices, and their mean is taken. Tokens that memory is too
+short for go to a file as they come.
 """
 
-import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice, pairwise, product
-from math import ceil, floor, prod
-from pathlib import Path
+from math import ceil, floor
 
 import numpy as np
 import torch
@@ -21,11 +18,12 @@ from torch.nn.functional import interpolate
 
 from cryosam.arrays import PLANES, Image, Images, Plane, Progress
 from cryosam.backends import FeatureExtractor
-from cryosam.errors import ConfigError, OutputError
+from cryosam.errors import ConfigError
 from cryosam.features.lattice import DoubledNorms
 from cryosam.features.triplane import PlaneTokens, TriPlaneField, cell_centres
 from cryosam.geometry import AXIS, in_plane_axes, patch_to_pixel
-from cryosam.tomogram import Tomogram
+from cryosam.memory import Workspace, release
+from cryosam.tomogram import Voxels
 
 __all__ = ["extract_triplane"]
 
@@ -78,7 +76,7 @@ def _spans(n_tokens: int, tile_tokens: int) -> tuple[_Span, ...]:
     )
 
 
-def _slice_at(tomogram: Tomogram, plane: Plane, depth: float) -> Image:
+def _slice_at(tomogram: Voxels, plane: Plane, depth: float) -> Image:
     """Image normal to ``plane`` at a position that may lie between two slices."""
     before = floor(depth)
     t = depth - before
@@ -103,7 +101,7 @@ def _scale(image: Image, rows: _Layout, cols: _Layout, patch_px: int) -> Float[n
 
 
 def _tiles(
-    tomogram: Tomogram, plane: Plane, depths: Sequence[float], rows: _Layout, cols: _Layout, patch_px: int
+    tomogram: Voxels, plane: Plane, depths: Sequence[float], rows: _Layout, cols: _Layout, patch_px: int
 ) -> Iterator[tuple[int, _Span, _Span, Image]]:
     """Every tile of every slice: index of the slice, tokens along rows and columns, image."""
     for k, depth in enumerate(depths):
@@ -129,63 +127,19 @@ def _batches(tiles: Iterator[tuple[int, _Span, _Span, Image]]) -> Iterator[_Batc
             yield batch
 
 
-class _Store:
-    """Tokens of one plane's slices as they come, in memory or in a file that is gone when nothing uses it any more."""
-
-    def __init__(self, shape: tuple[int, int, int, int], folder: Path | None, *, in_memory: bool) -> None:
-        self._shape, self._folder = shape, folder
-        self._tokens = np.empty(shape if in_memory else (0, *shape[1:]), dtype=np.float16)
-        self._layer = np.empty(shape[1:], dtype=np.float16)
-        self._norms = DoubledNorms(shape)
-        self._file = None
-        if not in_memory:
-            with self._writing():
-                self._file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115
-
-    def layer(self, k: int) -> Float[np.ndarray, "h w c"]:
-        """Where the tokens of slice ``k`` are to be written; `add` takes them."""
-        return self._tokens[k] if self._file is None else self._layer
-
-    def add(self, k: int) -> None:
-        """Slice ``k`` is complete."""
-        self._norms.add(self.layer(k))
-        if self._file is not None:
-            with self._writing():
-                self._file.write(self._layer.data)
-
-    def finish(self, plane: Plane, positions: list[Float[np.ndarray, " _"]]) -> PlaneTokens:
-        """All tokens with their norms."""
-        if self._file is not None:
-            with self._writing():
-                self._file.flush()
-                self._tokens = np.memmap(self._file, dtype=np.float16, mode="c", shape=self._shape)
-                self._file.close()
-        z, y, x = positions
-        return PlaneTokens(plane, self._tokens, (z, y, x), self._norms.values)
-
-    @contextmanager
-    def _writing(self) -> Iterator[None]:
-        """Say what to do where the file cannot be written."""
-        try:
-            yield
-        except OSError as error:
-            raise OutputError(
-                f"{2 * prod(self._shape) / 1e9:.1f} GB of features exceed the memory allowed, and cannot be kept in "
-                f"{self._folder or tempfile.gettempdir()}: {error}; make room there, or allow more memory"
-            ) from error
-
-
 def _extract_plane(
-    tomogram: Tomogram,
+    tomogram: Voxels,
     plane: Plane,
     extractor: FeatureExtractor,
     depths: Float[np.ndarray, " n"],
     layouts: tuple[_Layout, _Layout],
-    store: _Store,
+    workspace: Workspace,
     advance: Callable[[int], None],
 ) -> PlaneTokens:
     """Tokens of one plane; ``advance`` is told the number of tiles done."""
     rows, cols = layouts
+    shape = len(depths), rows.n_tokens, cols.n_tokens, extractor.n_channels
+    tokens, norms = workspace.empty(shape, np.float16), DoubledNorms(shape)
     n_left = len(rows.spans) * len(cols.spans)  # tiles of the slice that is being filled
     for places, images in _batches(_tiles(tomogram, plane, depths.tolist(), rows, cols, extractor.patch_px)):
         answers = extractor.extract(images).to("cpu", torch.float16)
@@ -193,26 +147,27 @@ def _extract_plane(
             kept = answer[
                 r.keep_start - r.start : r.keep_stop - r.start, c.keep_start - c.start : c.keep_stop - c.start
             ]
-            store.layer(k)[r.keep_start : r.keep_stop, c.keep_start : c.keep_stop] = kept
+            tokens[k, r.keep_start : r.keep_stop, c.keep_start : c.keep_stop] = kept
             n_left -= 1
             if n_left == 0:
-                store.add(k)
+                norms.add(tokens[k])
                 n_left = len(rows.spans) * len(cols.spans)
+        release(tokens)
         advance(len(places))
     positions = [rows.positions, cols.positions]
     positions.insert(AXIS[plane], depths)
-    return store.finish(plane, positions)
+    z, y, x = positions
+    return PlaneTokens(plane, tokens, (z, y, x), norms.values)
 
 
 def extract_triplane(
-    tomogram: Tomogram,
+    tomogram: Voxels,
     extractor: FeatureExtractor,
     *,
     stride: int,
     token_voxels: float,
     slice_px: int,
-    max_bytes: int | None = None,
-    folder: Path | None = None,
+    workspace: Workspace | None = None,
     progress: Progress | None = None,
 ) -> TriPlaneField:
     """Show the slices of all three planes to a 2D model.
@@ -230,11 +185,8 @@ def extract_triplane(
         the inner tokens are kept. 0 stretches each whole slice to a square, as the published code does.
     slice_px
         Edge of the largest tile, or of the square, in model pixels.
-    max_bytes
-        Of all tokens, that may be held in memory; more are written to a temporary file and memory-mapped. None holds
-        any number in memory.
-    folder
-        For the temporary file; None takes the system's.
+    workspace
+        Holds the tokens, in a file where memory is short; None takes one of the default size.
     progress
         Told ``("features", tiles done, tiles in all)``.
 
@@ -248,7 +200,7 @@ def extract_triplane(
     ConfigError
         If ``slice_px`` is smaller than the model's patch.
     OutputError
-        If the temporary file cannot be written.
+        If the tokens fit neither into memory nor on the disk.
 
     Examples
     --------
@@ -259,6 +211,7 @@ def extract_triplane(
     ...         return torch.from_numpy(images)[:, None]
     >>> volume = np.zeros((8, 8, 8), dtype=np.float32)
     >>> volume[2, 5, 6] = 1
+    >>> from cryosam.tomogram import Tomogram
     >>> field = extract_triplane(Tomogram(volume), Brightness(), stride=1, token_voxels=1, slice_px=16)
     >>> field.sample(np.array([[2.0, 5.0, 6.0], [2.0, 5.0, 4.0]]))
     array([[1., 1., 1.],
@@ -282,19 +235,9 @@ def extract_triplane(
         if progress is not None:
             progress("features", done, n_tiles)
 
-    sizes = {plane: _token_shape(centres, layouts[plane], plane, extractor.n_channels) for plane in PLANES}
-    in_memory = max_bytes is None or 2 * sum(prod(size) for size in sizes.values()) <= max_bytes
-    planes = []
-    for plane in PLANES:
-        store = _Store(sizes[plane], folder, in_memory=in_memory)
-        depths = centres[AXIS[plane]]
-        planes.append(_extract_plane(tomogram, plane, extractor, depths, layouts[plane], store, advance))
+    workspace = workspace or Workspace()
+    planes = [
+        _extract_plane(tomogram, plane, extractor, centres[AXIS[plane]], layouts[plane], workspace, advance)
+        for plane in PLANES
+    ]
     return TriPlaneField(tomogram.shape, planes)
-
-
-def _token_shape(
-    centres: Sequence[Float[np.ndarray, " _"]], layouts: tuple[_Layout, _Layout], plane: Plane, n_channels: int
-) -> tuple[int, int, int, int]:
-    """Slices, rows, columns and numbers of a plane's tokens."""
-    rows, cols = layouts
-    return len(centres[AXIS[plane]]), rows.n_tokens, cols.n_tokens, n_channels

@@ -23,6 +23,7 @@ from cryosam.features.lattice import (
     widen,
 )
 from cryosam.geometry import AXIS, level_shape, level_to_voxel
+from cryosam.memory import release
 
 __all__ = ["PlaneTokens", "TriPlaneField", "cell_centres"]
 
@@ -34,6 +35,7 @@ _SLAB_CELLS = 4_000_000
 _CHUNK_POINTS = 100_000
 _CHUNK_NUMBERS = 16_000_000
 _WIDE_NUMBERS = 1 << 20  # that are widened to float32 at a time: what fits the processor's cache is used at once
+_FEW = 0.03  # share of a level's cells below which they are compared one by one
 _SPARSE = 0.5  # share of the tokens below which they are gathered one by one
 
 
@@ -97,6 +99,7 @@ class PlaneTokens:
                 out[chosen] = widen(tokens[part][chosen], wide[: len(chosen)]) @ query
             else:
                 np.matmul(widen(tokens[part], wide[: len(out)]), query, out=out)
+            release(self.tokens)
 
     def linear(self, coordinates: Sequence[Positions]) -> Stencils:
         """Stencils of tokens and dot products at coordinates along z, y and x."""
@@ -168,6 +171,10 @@ class TriPlaneField:
 
     def similarity_map(self, query: Float[np.ndarray, " c"], stride: int, where: Mask | None = None) -> Volume:
         """Cosine between the query and every cell of a level; see `cryosam.features.FeatureField`."""
+        if where is not None and where.mean() < _FEW:
+            found = np.full(where.shape, np.nan, dtype=np.float32)
+            found[where] = self.similarity_at(query, level_to_voxel(np.argwhere(where), stride, self.shape))
+            return found
         asked, norms = self._asked(query), self._norms(stride)
         where = None if where is None or where.all() else where
         z, y, x = cell_centres(self.shape, stride)
@@ -255,7 +262,9 @@ def _touched(stencils: Stencils) -> Nodes:
     """Nodes that an interpolation at points takes, in the order of the volume's axes."""
     touched = np.zeros([stencil.n_nodes for stencil in stencils], dtype=bool)
     for corner in product(*(range(stencil.nodes.shape[1]) for stencil in stencils)):
-        touched[tuple(stencil.nodes[:, k] for stencil, k in zip(stencils, corner, strict=True))] = True
+        pairs = list(zip(stencils, corner, strict=True))
+        counts = np.all([stencil.weights[:, k] != 0 for stencil, k in pairs], axis=0)
+        touched[tuple(stencil.nodes[counts, k] for stencil, k in pairs)] = True
     return touched
 
 

@@ -27,12 +27,14 @@ from scipy.spatial.transform import Rotation
 from cryosam.arrays import Labels
 from cryosam.errors import PointsFileError, VoxelSizeError
 from cryosam.io.atomic import atomic_path
+from cryosam.io.folders import make_folder
 from cryosam.io.ndjson import rotations_from_matrices
 from cryosam.io.points import PointTable
-from cryosam.io.tomogram_points import TomogramPoints
+from cryosam.io.tomogram_names import file_name
+from cryosam.io.tomogram_points import TomogramPoints, check_distinct
 from cryosam.io.x_first import x_first_matrices
 
-__all__ = ["copick_name", "find_picks", "read_copick", "write_copick", "write_copick_masks"]
+__all__ = ["copick_name", "copick_names", "find_picks", "read_copick", "write_copick", "write_copick_masks"]
 
 _RUNS, _PICKS = "ExperimentRuns", "Picks"
 _USER, _SESSION = "cryosam", "0"  # session 0: made by a tool
@@ -49,6 +51,27 @@ def copick_name(name: str) -> str:
     '80S-ribosome-v2'
     """
     return _INVALID.sub("-", name).strip("-") or "particle"
+
+
+def copick_names(kinds: Sequence[str]) -> list[str]:
+    """Names of several kinds, of which no two may be the same: one's files would replace the other's.
+
+    Raises
+    ------
+    PointsFileError
+        If two are.
+
+    Examples
+    --------
+    >>> copick_names(["80S ribosome", "ring"])
+    ['80S-ribosome', 'ring']
+    """
+    names = [copick_name(kind) for kind in kinds]
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice is not None:
+        alike = " and ".join(kind for kind, name in zip(kinds, names, strict=True) if name == twice)
+        raise PointsFileError(f"{alike} would both be named {twice} in files; rename one of them")
+    return names
 
 
 def read_copick(
@@ -73,6 +96,15 @@ def read_copick(
         is not a number.
     VoxelSizeError
         If the voxel size is not given.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> picks = {"pickable_object_name": "ribosome", "points": [{"location": {"x": 30, "y": 20, "z": 10}}]}
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     _ = Path(folder, "me_1_ribosome.json").write_text(json.dumps(picks))
+    ...     read_copick(Path(folder, "me_1_ribosome.json"), voxel_size_angstrom=10.0).points
+    array([[1., 2., 3.]])
     """
     files = [path] if path.is_file() and not _is_configuration(path) else find_picks(path, tomogram_name)
     tables = [_read_picks(file, voxel_size_angstrom) for file in files]
@@ -103,6 +135,15 @@ def find_picks(project: Path, run: str | None) -> list[Path]:
     ------
     PointsFileError
         If there is no such run, it has no picks, or several people or sessions picked the same object.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> part = TomogramPoints(table=PointTable(np.ones((1, 3))), name="TS_01", voxel_size_angstrom=10.0)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     write_copick(Path(folder), [part])
+    ...     [file.name for file in find_picks(Path(folder), "TS_01")]
+    ['cryosam_0_particle.json']
     """
     roots = _roots(project)
     if all((root / _PICKS).is_dir() for root in roots):
@@ -147,7 +188,8 @@ def write_copick(folder: Path, parts: Sequence[TomogramPoints], *, lies_at: Path
     VoxelSizeError
         If a voxel size is not known.
     PointsFileError
-        If the project's ``config.json`` is damaged.
+        If two tomograms have the same name, or two kinds as copick names them; if there is no tomogram, or the
+        project's ``config.json`` is damaged.
     OutputError
         If there is no space or no permission.
 
@@ -160,14 +202,16 @@ def write_copick(folder: Path, parts: Sequence[TomogramPoints], *, lies_at: Path
     ...     read_copick(Path(folder), voxel_size_angstrom=10.0, tomogram_name="TS_01").points
     array([[1., 2., 3.]])
     """
+    check_distinct(folder, parts)
     sizes = [part.need_voxel_size(folder, "copick") for part in parts]
-    kinds = list(dict.fromkeys(copick_name(kind) for part in parts for kind in part.by_kind()))
+    kinds = copick_names(list(dict.fromkeys(kind for part in parts for kind in part.by_kind())))
+    make_folder(folder)
     for part, size in zip(parts, sizes, strict=True):
-        target = folder / _RUNS / part.name / _PICKS
-        target.mkdir(parents=True, exist_ok=True)
+        target = folder / _RUNS / file_name(part.name) / _PICKS
+        make_folder(target)
         for kind, table in part.by_kind().items():
             file = target / f"{_USER}_{_SESSION}_{copick_name(kind)}.json"
-            _write_json(file, _describe_picks(copick_name(kind), part.name, table, size))
+            _write_json(file, _describe_picks(copick_name(kind), file_name(part.name), table, size))
     _write_configuration(folder, kinds, lies_at or folder)
 
 
@@ -191,19 +235,29 @@ def write_copick_masks(folder: Path, part: TomogramPoints, labels: Labels) -> No
         If the points do not say which label is theirs.
     OutputError
         If there is no space or no permission.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> table = PointTable(np.ones((1, 3)), instances=np.array([1]))
+    >>> part = TomogramPoints(table=table, name="TS_01", voxel_size_angstrom=10.0)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     write_copick_masks(Path(folder), part, np.ones((3, 3, 3), dtype=np.uint8))
+    ...     sorted(path.parent.name for path in Path(folder).glob("ExperimentRuns/TS_01/*/10.000_*.zarr"))
+    ['InstanceSegmentations', 'Segmentations']
     """
     from cryosam.io.ome_zarr import write_ome_zarr  # Zarr takes its time to import
 
     size = part.need_voxel_size(folder, "copick")
     if part.table.instances is None:
         raise PointsFileError(f"{folder}: the points of {part.name} do not say which label is theirs; give instances")
-    run = folder / _RUNS / part.name
+    run = folder / _RUNS / file_name(part.name)
     for kind, table in part.by_kind().items():
         known = np.zeros(0, dtype=int) if table.instances is None else table.instances[table.instances > 0]
         mine = np.where(np.isin(labels, known), labels, 0)
         name = f"{size:.3f}_{_USER}_{_SESSION}_{copick_name(kind)}.zarr"
         for directory, data in (("Segmentations", (mine > 0).astype(np.uint8)), ("InstanceSegmentations", mine)):
-            (run / directory).mkdir(parents=True, exist_ok=True)
+            make_folder(run / directory)
             write_ome_zarr(run / directory / name, data, size)
 
 

@@ -27,7 +27,7 @@ from cryosam.io.atomic import atomic_path
 from cryosam.io.points import PointTable
 from cryosam.io.relion import SAME_SIZE
 from cryosam.io.tomogram_names import rows_of_tomogram, write_tomogram_numbers
-from cryosam.io.tomogram_points import TomogramPoints, number_kinds
+from cryosam.io.tomogram_points import TomogramPoints, check_distinct, number_kinds
 from cryosam.io.x_first import x_first
 
 __all__ = ["read_dynamo", "write_dynamo"]
@@ -100,6 +100,8 @@ def write_dynamo(path: Path, parts: Sequence[TomogramPoints]) -> None:
 
     Raises
     ------
+    PointsFileError
+        If two tomograms have the same name, or there is none.
     OutputError
         If there is no space or no permission.
 
@@ -113,6 +115,7 @@ def write_dynamo(path: Path, parts: Sequence[TomogramPoints]) -> None:
     ['4', '3', '2'] 1 TS_01
     <BLANKLINE>
     """
+    check_distinct(path, parts)
     numbers = number_kinds(parts)
     rows = np.zeros((sum(len(part.table) for part in parts), _N_COLUMNS))
     rows[:, _TAG] = np.arange(1, len(rows) + 1)

@@ -67,15 +67,26 @@ def read_results(folder: str | os.PathLike[str]) -> Results:
 
 
 def read_result_points(folder: str | os.PathLike[str]) -> TomogramPoints:
-    """The particles that `write_segmentation` wrote, with their orientations, and the tomogram that they are of.
+    r"""The particles that `write_segmentation` wrote, with their orientations, and the tomogram that they are of.
 
     Raises
     ------
     InputNotFoundError, InputError
         As `read_results`; InputError also if ``particles.star`` is not of the same particles.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> run = {"input": {"name": "TS_01", "shape_zyx": [9, 10, 11], "voxel_size_angstrom": 10.0}}
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     _ = Path(folder, "run.json").write_text(json.dumps(run))
+    ...     _ = Path(folder, "particles.csv").write_text("z,y,x,score\n4,5,6,0.9\n")
+    ...     part = read_result_points(folder)
+    >>> part.name, part.table.points
+    ('TS_01', array([[4., 5., 6.]]))
     """
     results = read_results(folder)
-    given = results.run.get("input", {})
+    given, only = results.run.get("input", {}), tuple(str(results.run[key]) for key in ("kind",) if key in results.run)
     try:
         z, y, x = (int(n) for n in given["shape_zyx"])
         part = TomogramPoints(
@@ -83,7 +94,7 @@ def read_result_points(folder: str | os.PathLike[str]) -> TomogramPoints:
             name=str(given["name"]),
             shape=(z, y, x),
             voxel_size_angstrom=given["voxel_size_angstrom"],
-            kinds=tuple(str(kind["name"]) for kind in results.run.get("kinds", [])),
+            kinds=tuple(str(kind["name"]) for kind in results.run.get("kinds", [])) or only,
         )
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(f"{results.folder / 'run.json'} does not say what tomogram it is of ({error})") from error

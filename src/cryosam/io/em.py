@@ -28,7 +28,7 @@ from cryosam.errors import PointsFileError
 from cryosam.io.atomic import atomic_path
 from cryosam.io.points import PointTable
 from cryosam.io.tomogram_names import rows_of_tomogram, write_tomogram_numbers
-from cryosam.io.tomogram_points import TomogramPoints, number_kinds
+from cryosam.io.tomogram_points import TomogramPoints, check_distinct, number_kinds
 from cryosam.io.x_first import x_first
 
 __all__ = ["read_em", "write_em"]
@@ -57,6 +57,15 @@ def read_em(path: Path, *, tomogram_name: str | None = None) -> PointTable:
     PointsFileError
         If this is not an EM file of 20 x N numbers, is shorter than its header says, holds what is not a number, or the
         tomogram cannot be told.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> part = TomogramPoints(table=PointTable(np.array([[1.0, 2.0, 3.0]]), np.array([0.5])))
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     write_em(Path(folder, "p.em"), [part])
+    ...     read_em(Path(folder, "p.em"), tomogram_name="tomogram").scores
+    array([0.5])
     """
     rows = _read_rows(path)
     rows = rows[rows_of_tomogram(path, rows[:, _TOMOGRAM].astype(int), tomogram_name)]
@@ -82,6 +91,8 @@ def write_em(path: Path, parts: Sequence[TomogramPoints]) -> None:
 
     Raises
     ------
+    PointsFileError
+        If two tomograms have the same name, or there is none.
     OutputError
         If there is no space or no permission.
 
@@ -94,6 +105,7 @@ def write_em(path: Path, parts: Sequence[TomogramPoints]) -> None:
     ...     read_em(Path(folder, "p.em")).points
     array([[1. , 2. , 3.5]])
     """
+    check_distinct(path, parts)
     numbers = number_kinds(parts)
     rows = np.zeros((sum(len(part.table) for part in parts), _N_COLUMNS), dtype="<f4")
     rows[:, _PARTICLE] = np.arange(1, len(rows) + 1)

@@ -7,20 +7,21 @@ from typing import Literal
 
 from cryosam.arrays import Labels
 from cryosam.errors import InputError, VoxelSizeError
-from cryosam.io.copick import copick_name, write_copick, write_copick_masks
+from cryosam.io.copick import copick_name, copick_names, write_copick, write_copick_masks
 from cryosam.io.dynamo import write_dynamo
 from cryosam.io.em import write_em
 from cryosam.io.imod import write_imod
 from cryosam.io.ndjson import write_ndjson
-from cryosam.io.tomogram_points import TomogramPoints
+from cryosam.io.tomogram_names import file_name
+from cryosam.io.tomogram_points import TomogramPoints, check_distinct
 
-__all__ = ["EXPORTS", "EXPORT_PATTERNS", "check_exports", "write_exports"]
+__all__ = ["EXPORTS", "EXPORT_PATTERNS", "check_exports", "describe_exports", "write_exports"]
 
 EXPORTS: Mapping[str, str] = {
     "relion4": "particles-relion4.star: RELION 3.1 and 4, pixels of the tilt series",
     "warp": "particles-warp.star: Warp and M, voxels",
     "dynamo": "particles.tbl: Dynamo; particles.doc names its tomograms",
-    "em": "particles.em: motive list of TOM, AV3, STOPGAP; particles.doc names its tomograms",
+    "em": "particles.em: motive list of TOM and AV3; particles.doc names its tomograms",
     "imod": "particles-TOMOGRAM.mod: IMOD model",
     "ndjson": "particles-TOMOGRAM-KIND.ndjson: CryoET Data Portal",
     "copick": "copick: project with picks, and masks where there are any",
@@ -30,11 +31,15 @@ EXPORTS: Mapping[str, str] = {
 EXPORT_PATTERNS = ("particles-*", "particles.tbl", "particles.doc", "particles.em", "copick")
 """Files of `write_exports`, as patterns: what an earlier run left of them is no longer true."""
 
+_NAME_KINDS = ("ndjson", "copick")
 _NEED_VOXEL_SIZE = ("relion4", "warp", "copick")
 
 
 def check_exports(
-    formats: Sequence[str], voxel_size_angstrom: float | None, tilt_series_pixel_size_angstrom: float | None = None
+    formats: Sequence[str],
+    voxel_size_angstrom: float | None,
+    tilt_series_pixel_size_angstrom: float | None = None,
+    kinds: Sequence[str] = (),
 ) -> None:
     """Make sure, before a long computation, that its result can be written in some formats.
 
@@ -44,6 +49,8 @@ def check_exports(
         If a format is not known, or RELION 4 is asked for without the pixel size of the tilt series.
     VoxelSizeError
         If one needs the voxel size, and it is not known.
+    PointsFileError
+        If two kinds would have the same name in files.
 
     Examples -------- >>> check_exports(["dynamo", "relion"], 10.0) Traceback (most recent call last): ...
     cryosam.errors.InputError: unknown format 'relion' to export; known are relion4, warp, dynamo, em, imod, ndjson,
@@ -59,6 +66,25 @@ def check_exports(
                 "RELION 4 counts in pixels of the tilt series, not of the tomogram: give their size in angstrom with "
                 "--tilt-series-pixel-size"
             )
+        if name in _NAME_KINDS:
+            copick_names(kinds)
+
+
+def describe_exports(formats: Sequence[str], part: TomogramPoints) -> dict[str, str]:
+    """What `write_exports` writes of one tomogram: the names of files, and what each holds.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from cryosam.io.points import PointTable
+    >>> describe_exports(["imod"], TomogramPoints(table=PointTable(np.ones((2, 3))), name="TS_01"))
+    {'particles-TS_01.mod': 'IMOD model'}
+    """
+    described: dict[str, str] = {}
+    for pattern, text in (EXPORTS[name].split(": ", 1) for name in formats):
+        place = pattern.replace("TOMOGRAM", file_name(part.name))
+        described |= {place.replace("KIND", copick_name(kind)): text for kind in part.by_kind()}
+    return described
 
 
 def write_exports(
@@ -99,7 +125,7 @@ def write_exports(
     Raises
     ------
     InputError, VoxelSizeError
-        As `check_exports`.
+        As `check_exports`, and if two tomograms have the same name.
     OutputError
         If there is no space or no permission.
 
@@ -114,8 +140,10 @@ def write_exports(
     ['particles-warp.star', 'particles-TS_01.mod']
     """
     pixel_size = tilt_series_pixel_size_angstrom
+    if formats:
+        check_distinct(folder, parts)
     for part in parts:
-        check_exports(formats, part.voxel_size_angstrom, pixel_size)
+        check_exports(formats, part.voxel_size_angstrom, pixel_size, list(part.by_kind()))
     written: list[Path] = []
     for name in dict.fromkeys(formats):
         match name:
@@ -147,7 +175,7 @@ def _write_star(
 
 
 def _write_model(folder: Path, part: TomogramPoints) -> Path:
-    path = folder / f"particles-{part.name}.mod"
+    path = folder / f"particles-{file_name(part.name)}.mod"
     write_imod(path, part)
     return path
 
@@ -156,7 +184,7 @@ def _write_portal_files(folder: Path, part: TomogramPoints) -> list[Path]:
     """A file a kind."""
     written = []
     for kind, table in part.by_kind().items():
-        written.append(folder / f"particles-{part.name}-{copick_name(kind)}.ndjson")
+        written.append(folder / f"particles-{file_name(part.name)}-{copick_name(kind)}.ndjson")
         write_ndjson(written[-1], replace(part, table=table))
     return written
 
@@ -167,7 +195,6 @@ def _write_project(
     labels: Callable[[TomogramPoints], Labels | None] | None,
     lies_at: Path,
 ) -> Path:
-    project.mkdir(exist_ok=True)
     write_copick(project, parts, lies_at=lies_at)
     for part in parts:
         volume = None if labels is None else labels(part)

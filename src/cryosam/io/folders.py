@@ -10,7 +10,7 @@ from pathlib import Path
 from cryosam.errors import CryosamError, OutputError, OutputExistsError
 from cryosam.io.atomic import atomic_path
 
-__all__ = ["check_output", "output_folder"]
+__all__ = ["check_output", "make_folder", "output_folder"]
 
 
 def check_output(folder: Path, *, overwrite: bool = False, n_bytes: int = 0) -> None:
@@ -58,6 +58,27 @@ def check_output(folder: Path, *, overwrite: bool = False, n_bytes: int = 0) -> 
         raise OutputError(
             f"no space for the result in {folder}: it takes up to {n_bytes / 1e9:.2g} GB, {free / 1e9:.2g} GB are free"
         )
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder, and those above it, where they are not there.
+
+    Raises
+    ------
+    OutputError
+        If it is a file, or cannot be made.
+
+    Examples
+    --------
+    >>> with tempfile.TemporaryDirectory() as parent:
+    ...     make_folder(Path(parent, "a", "b"))
+    ...     Path(parent, "a", "b").is_dir()
+    True
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"cannot make the folder {folder}: {error.strerror or error}") from error
 
 
 @contextmanager

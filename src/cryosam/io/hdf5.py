@@ -49,6 +49,15 @@ def read_hdf5(path: Path) -> AnyVolume:
     ------
     TomogramError
         As `read_hdf5_info`, and if a part cannot be decoded.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     with h5py.File(f"{folder}/t.h5", "w") as file:
+    ...         _ = file.create_dataset("raw", data=np.ones((2, 3, 4)))
+    ...     read_hdf5(Path(f"{folder}/t.h5:/raw")).shape
+    (2, 3, 4)
     """
     with _dataset(path) as dataset:
         shape = _shape(dataset)

@@ -68,6 +68,15 @@ def read_imod(
     ------
     PointsFileError
         If this is not a model, it is cut off, or it was drawn on a tomogram of another binning.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> table = PointTable(np.array([[1.0, 2.0, 3.0]]), names=("ribosome",))
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     write_imod(Path(folder, "p.mod"), TomogramPoints(table=table, shape=(5, 8, 13)))
+    ...     read_imod(Path(folder, "p.mod"), shape=(5, 8, 13)).names
+    ('ribosome',)
     """
     header, objects, scale = _parse(path, path.read_bytes())
     _check_image(path, header, scale, shape, voxel_size_angstrom)

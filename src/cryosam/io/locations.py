@@ -6,9 +6,20 @@ from itertools import pairwise
 from pathlib import Path, PurePath, PurePosixPath
 from typing import Any
 
-from cryosam.errors import InputError
+from cryosam.errors import InputError, InputNotFoundError
 
-__all__ = ["RemotePath", "as_location", "find_volume", "split_hdf5", "storage_options", "tomogram_name"]
+__all__ = [
+    "NEEDS_EXTRA",
+    "RemotePath",
+    "as_location",
+    "fetch",
+    "find_volume",
+    "split_hdf5",
+    "storage_options",
+    "tomogram_name",
+]
+
+NEEDS_EXTRA = "what is on the network needs more packages: pip install 'cryosam-et[remote]'"
 
 AnyPath = str | os.PathLike[str]
 
@@ -49,9 +60,41 @@ def as_location(path: AnyPath) -> Path | RemotePath:
 
 
 def storage_options(path: RemotePath) -> dict[str, Any]:
-    """How to open an address: a bucket is public, unless the usual variables name someone to sign for."""
+    """How to open an address: a bucket is public, unless the usual variables name someone to sign for.
+
+    Examples
+    --------
+    >>> storage_options(RemotePath("https://example.org/a.zarr"))
+    {}
+    """
     is_signed = "AWS_PROFILE" in os.environ or "AWS_ACCESS_KEY_ID" in os.environ
     return {"anon": True} if str(path).startswith("s3:") and not is_signed else {}
+
+
+def fetch(path: RemotePath, folder: Path) -> Path:
+    """Copy a small file from the network into a folder.
+
+    Raises
+    ------
+    InputNotFoundError
+        If there is none at that address.
+    InputError
+        If the address cannot be opened, or the packages for it are not installed.
+    """
+    target = folder / path.name
+    try:
+        import fsspec
+
+        with fsspec.open(str(path), "rb", **storage_options(path)) as file:
+            target.write_bytes(file.read())
+    except ImportError as error:
+        raise InputError(f"{path}: {NEEDS_EXTRA}") from error
+    except FileNotFoundError as error:
+        raise InputNotFoundError(f"{path}: nothing at this address; check it") from error
+    except Exception as error:  # each kind of address has its own exceptions
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise InputError(f"{path}: cannot be opened ({reason})") from error
+    return target
 
 
 def split_hdf5(path: PurePath) -> tuple[Path, str] | None:
@@ -73,6 +116,14 @@ def find_volume(folder: Path) -> Path:
     ------
     InputError
         If there is none, or more than one.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     Path(folder, "VoxelSpacing10.000", "wbp.zarr").mkdir(parents=True)
+    ...     find_volume(Path(folder)).name
+    'wbp.zarr'
     """
     for pattern in _IN_FOLDERS:
         found = sorted(path for path in folder.glob(pattern) if path.is_dir() and not path.name.startswith("."))

@@ -8,8 +8,10 @@ Sources: Cheng et al. 2015, J. Struct. Biol. 192, 146 (MRC2014); IMOD, "The MRC2
 """
 
 import gzip
+import os
 import warnings
 import zlib
+from collections.abc import Sequence
 from io import BufferedIOBase
 from pathlib import Path
 
@@ -22,8 +24,9 @@ from cryosam.errors import TomogramError
 from cryosam.io.atomic import atomic_path
 from cryosam.io.volume_info import VolumeInfo
 from cryosam.io.voxel_types import as_storable
+from cryosam.masks import InstanceMask
 
-__all__ = ["read_mrc", "read_mrc_info", "write_mrc"]
+__all__ = ["read_mrc", "read_mrc_info", "write_mrc", "write_mrc_labels"]
 
 _TYPES = {0: "i1", 1: "i2", 2: "f4", 6: "u2", 12: "f2"}
 _REFUSED = {3: "complex integers", 4: "complex numbers (a Fourier transform)", 16: "colours", 101: "4-bit numbers"}
@@ -108,10 +111,61 @@ def write_mrc(
     ):
         warnings.simplefilter("ignore", RuntimeWarning)  # the header's statistics of voxels that are not finite
         mrc.set_data(np.ascontiguousarray(stored))
-        mrc.set_volume()
-        mrc.voxel_size = voxel_size_angstrom or 0.0
-        z, y, x = origin_angstrom
-        mrc.header.origin.x, mrc.header.origin.y, mrc.header.origin.z = x, y, z
+        _describe(mrc, voxel_size_angstrom, origin_angstrom)
+
+
+def write_mrc_labels(
+    path: Path,
+    shape: tuple[int, int, int],
+    parts: Sequence[tuple[int, InstanceMask]],
+    voxel_size_angstrom: float | None,
+    origin_angstrom: tuple[float, float, float] = (0.0, 0.0, 0.0),
+) -> None:
+    """Write masks as a volume of labels, 0 where there is none; the volume is never whole in memory.
+
+    Parameters
+    ----------
+    shape
+        Voxels z, y, x.
+    parts
+        Label and mask of each, painted in this order: the last wins a voxel.
+    voxel_size_angstrom, origin_angstrom
+        As in `write_mrc`, which would write the same file.
+
+    Raises
+    ------
+    OutputError
+        If there is no space or no permission.
+    """
+    highest = max((label for label, _ in parts), default=0)
+    mode = 0 if highest < 2**7 else 6 if highest < 2**16 else 2
+    with atomic_path(path) as temporary, mrcfile.new_mmap(temporary, shape, mode) as mrc:
+        _allocate(temporary)
+        for label, mask in parts:
+            mrc.data[mask.box][mask.data] = label
+        sums = np.array([(section.sum(dtype=float), np.square(section, dtype=float).sum()) for section in mrc.data])
+        mean, square = sums.sum(axis=0) / mrc.data.size
+        mrc.header.dmin = min(section.min() for section in mrc.data)
+        mrc.header.dmax = max(section.max() for section in mrc.data)
+        mrc.header.dmean, mrc.header.rms = mean, np.sqrt(max(square - mean**2, 0.0))
+        _describe(mrc, voxel_size_angstrom, origin_angstrom)
+
+
+def _allocate(path: Path) -> None:
+    """Set the file's bytes aside: a disk that fills up while it is memory-mapped would kill the program."""
+    if hasattr(os, "posix_fallocate"):
+        with path.open("r+b") as file:
+            os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
+
+
+def _describe(
+    mrc: mrcfile.mrcfile.MrcFile, voxel_size_angstrom: float | None, origin: tuple[float, float, float]
+) -> None:
+    """What a header says of a volume beside its voxels."""
+    mrc.set_volume()
+    mrc.voxel_size = voxel_size_angstrom or 0.0
+    z, y, x = origin
+    mrc.header.origin.x, mrc.header.origin.y, mrc.header.origin.z = x, y, z
 
 
 def _is_gzip(path: Path) -> bool:

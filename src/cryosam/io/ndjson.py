@@ -102,9 +102,10 @@ def write_ndjson(path: Path, part: TomogramPoints) -> None:
     <BLANKLINE>
     """
     table = part.table
-    if len(part.by_kind()) > 1:
+    kinds = list(dict.fromkeys(table.names or ()))
+    if len(kinds) > 1:
         raise PointsFileError(
-            f"{path}: a file of the CryoET Data Portal holds one kind, these are {', '.join(part.by_kind())}; "
+            f"{path}: a file of the CryoET Data Portal holds one kind, these are {', '.join(kinds)}; "
             "write each to a file of its own"
         )
     matrices = None if table.rotations is None else x_first_matrices(table.rotations).round(9)
@@ -126,6 +127,12 @@ def rotations_from_matrices(path: Path, matrices: Float[np.ndarray, "n 3 3"]) ->
     ------
     PointsFileError
         If one is no rotation: not orthogonal, or a reflection.
+
+    Examples
+    --------
+    >>> x_to_y = np.array([[[0.0, -1.0, 0.0], [1.0, 0.0, 0.0], [0.0, 0.0, 1.0]]])
+    >>> rotations_from_matrices(Path("p.ndjson"), x_to_y).apply([0.0, 0.0, 1.0]).round() + 0.0  # z, y, x
+    array([[0., 1., 0.]])
     """
     products = matrices @ matrices.transpose(0, 2, 1)
     is_rotation = (np.abs(products - np.eye(3)).max(axis=(1, 2)) < _NOT_ORTHOGONAL) & (np.linalg.det(matrices) > 0)

@@ -13,7 +13,7 @@ import zarr
 from cryosam.arrays import AnyVolume, Mask
 from cryosam.errors import InputError, InputNotFoundError, TomogramError
 from cryosam.io.atomic import atomic_path
-from cryosam.io.locations import RemotePath, storage_options
+from cryosam.io.locations import NEEDS_EXTRA, RemotePath, storage_options
 from cryosam.io.volume_info import VolumeInfo
 from cryosam.io.voxel_types import as_storable
 
@@ -173,9 +173,7 @@ def _open_remote(path: RemotePath) -> zarr.Array | zarr.Group:
     try:
         return zarr.open(str(path), mode="r", storage_options=storage_options(path))
     except ImportError as error:
-        raise InputError(
-            f"{path}: tomograms on the network need more packages: pip install 'cryosam-et[remote]'"
-        ) from error
+        raise InputError(f"{path}: {NEEDS_EXTRA}") from error
     except FileNotFoundError as error:
         raise InputNotFoundError(f"{path}: no Zarr array or group at this address; check it") from error
     except Exception as error:  # each kind of address has its own exceptions

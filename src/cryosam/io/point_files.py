@@ -1,12 +1,14 @@
 """One door to every format of points; the name's ending says which."""
 
 import os
+import tempfile
 from collections.abc import Sequence
 from importlib import import_module
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any, Literal, NamedTuple
 
-from cryosam.errors import InputNotFoundError, PointsFileError
+from cryosam.errors import InputError, InputNotFoundError, PointsFileError
+from cryosam.io.locations import RemotePath, as_location, fetch
 from cryosam.io.points import PointTable
 from cryosam.io.tomogram_points import TomogramPoints
 
@@ -58,7 +60,8 @@ def read_points(
     path
         ``.csv`` (`cryosam.io.csv_points`), ``.star`` (`cryosam.io.star`), ``.ndjson`` (`cryosam.io.ndjson`), ``.json``
         or the folder of a copick project (`cryosam.io.copick`), ``.mod`` (`cryosam.io.imod`), ``.tbl``
-        (`cryosam.io.dynamo`) or ``.em`` (`cryosam.io.em`).
+        (`cryosam.io.dynamo`) or ``.em`` (`cryosam.io.em`); or the address of such a file, ``https://`` or ``s3://``,
+        which needs ``cryosam-et[remote]``.
     shape
         Of the tomogram, z, y, x in voxels; RELION 5 counts from its centre.
     voxel_size_angstrom
@@ -83,7 +86,10 @@ def read_points(
     ...     read_points(f"{folder}/picks.csv").points
     array([[10., 20., 30.]])
     """
-    file = Path(path)
+    location = as_location(path)
+    if isinstance(location, RemotePath):
+        return _read_remote(location, shape, voxel_size_angstrom, tomogram_name)
+    file = location
     kind = POINT_FORMATS[".json"] if file.is_dir() and not is_points_name(file) else _format(file)
     if not file.exists():
         raise InputNotFoundError(f"{file}: no such file; check the path")
@@ -166,12 +172,25 @@ def write_points(
             _function("write", kind)(file, part)
 
 
+def _read_remote(
+    address: RemotePath, shape: Sequence[int] | None, voxel_size_angstrom: float | None, tomogram_name: str | None
+) -> PointTable:
+    """Read a file at an address, under which messages speak of it."""
+    _format(address)
+    with tempfile.TemporaryDirectory(prefix="cryosam-") as folder:
+        file = fetch(address, Path(folder))
+        try:
+            return read_points(file, shape=shape, voxel_size_angstrom=voxel_size_angstrom, tomogram_name=tomogram_name)
+        except InputError as error:
+            raise type(error)(str(error).replace(str(file), str(address))) from error
+
+
 def _function(verb: Literal["read", "write"], kind: _Format) -> Any:
     """Imported when it is needed: pandas and others take their time."""
     return getattr(import_module(f"cryosam.io.{kind.module}"), f"{verb}_{kind.module.removesuffix('_points')}")
 
 
-def _format(path: Path) -> _Format:
+def _format(path: PurePath) -> _Format:
     if not is_points_name(path):
         *others, last = POINT_FORMATS
         raise PointsFileError(f"{path}: unknown format of points; known are {', '.join(others)} and {last}")

@@ -9,6 +9,7 @@ from jaxtyping import Float
 
 from cryosam.errors import PointsFileError
 from cryosam.io.atomic import atomic_path
+from cryosam.io.folders import make_folder
 from cryosam.io.star import read_star_blocks
 from cryosam.io.star_output import write_star
 from cryosam.io.tomogram_names import tomogram_stem
@@ -31,12 +32,12 @@ class _KnownTomogram:
 
 
 def write_optimisation_set(folder: Path, parts: Sequence[TomogramPoints], tomograms: Path) -> None:
-    """Write ``particles.star`` and ``optimisation_set.star``, which RELION 5's "Extract subtomos" takes as it is.
+    r"""Write ``particles.star`` and ``optimisation_set.star``, which RELION 5's "Extract subtomos" takes as it is.
 
     Parameters
     ----------
     folder
-        Where they go; in RELION's project, since the paths in the set are as they are given here.
+        Where they go, made if needed; in RELION's project, since the paths in the set are as they are given here.
     parts
         Of each tomogram. Its name, or that of its file, must be in ``tomograms``: as ``rlnTomoName``, or as a file that
         RELION reconstructed. Coordinates are counted from the centre as RELION knows it there.
@@ -51,6 +52,22 @@ def write_optimisation_set(folder: Path, parts: Sequence[TomogramPoints], tomogr
         If a voxel size is not known.
     OutputError
         If there is no space or no permission.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from cryosam.io.points import PointTable
+    >>> part = TomogramPoints(
+    ...     table=PointTable(np.array([[4.0, 5.0, 6.0]])), name="rec_TS_01", shape=(8, 10, 12), voxel_size_angstrom=10.0
+    ... )
+    >>> columns = (_NAME, _PIXEL_SIZE, *_SIZES, _FILES)
+    >>> row = "TS_01 2.5 32 40 48 Tomograms/job009/tomograms/rec_TS_01.mrc"
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     known = Path(folder, "tomograms.star")
+    ...     _ = known.write_text("data_global\nloop_\n" + "".join(f"_{c}\n" for c in columns) + row)
+    ...     write_optimisation_set(Path(folder), [part], known)
+    ...     read_star_blocks(Path(folder, "particles.star"))["particles"]["rlnTomoName"].to_list()
+    ['TS_01']
     """
     known = _read_tomograms(tomograms)
     renamed, extents = [], {}
@@ -61,6 +78,7 @@ def write_optimisation_set(folder: Path, parts: Sequence[TomogramPoints], tomogr
             raise PointsFileError(f"{tomograms}: no tomogram {part.name} in this set; there are {listed}")
         renamed.append(replace(part, name=tomogram.name))
         extents[tomogram.name] = _extent(tomograms, tomogram, part).tolist()
+    make_folder(folder)
     write_star(folder / "particles.star", renamed, extents=extents)
     with atomic_path(folder / "optimisation_set.star") as temporary:
         temporary.write_text(

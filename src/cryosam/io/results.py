@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 
 from cryosam.config import Config, to_toml
-from cryosam.io.exports import EXPORT_PATTERNS, EXPORTS, write_exports
+from cryosam.io.exports import EXPORT_PATTERNS, check_exports, describe_exports, write_exports
 from cryosam.io.folders import check_output, output_folder
-from cryosam.io.mrc import write_mrc
+from cryosam.io.mrc import write_mrc, write_mrc_labels
 from cryosam.io.point_files import write_points
 from cryosam.io.points import PointTable
 from cryosam.io.report import render_report
@@ -150,7 +150,9 @@ def write_segmentation(
     run = run or RunInfo()
     check_output(Path(folder), overwrite=overwrite)
     description = describe_run(segmentation, tomogram=tomogram, prompts=prompts, config=config, run=run)
-    description["outputs"] |= dict(EXPORTS[name].split(": ", 1) for name in exports)
+    part = points_of(segmentation)
+    check_exports(exports, part.voxel_size_angstrom, tilt_series_pixel_size_angstrom, list(part.by_kind()))
+    description["outputs"] |= describe_exports(exports, part)
     page = render_report(segmentation, tomogram, _clicks(prompts), description)
     names = [*_left_behind(Path(folder)), *(name for part in segmentation.kinds for name in _of_kind(part)), *OUTPUTS]
     with output_folder(Path(folder), names, overwrite=overwrite) as temporary:
@@ -158,7 +160,7 @@ def write_segmentation(
         written = write_exports(
             temporary,
             exports,
-            [points_of(segmentation)],
+            [part],
             tilt_series_pixel_size_angstrom=tilt_series_pixel_size_angstrom,
             labels=lambda _: segmentation.labels() if any(mask.n_voxels for mask in segmentation.masks) else None,
             lies_at=Path(folder),
@@ -357,8 +359,8 @@ def _write_files(
         candidates = PointTable(segmentation.candidate_points, segmentation.candidate_scores, of_candidates)
         write_points(folder / "candidates.csv", candidates)
     if "instances.mrc" in names:
-        write_mrc(folder / "instances.mrc", segmentation.labels(), size, origin)
-        write_mrc(folder / "semantic.mrc", segmentation.semantic(), size, origin)
+        for name, parts in (("instances", segmentation.painted()), ("semantic", segmentation.painted(kinds=True))):
+            write_mrc_labels(folder / f"{name}.mrc", segmentation.shape, parts, size, origin)
     if not segmentation.kinds:
         _write_maps(folder, ("score.mrc", "average.mrc"), segmentation, origin)
     for part in segmentation.kinds:

@@ -12,10 +12,12 @@ RELION 5, ``rlnCenteredCoordinateX/Y/ZAngst``: angstrom from the tomogram's cent
     own; where its unbinned size is not a multiple of the binning, that is off by less than half a voxel. RELION's own
     pickers subtract N / 2 - 1 unbinned pixels instead (3dem/relion issue 1137), so their picks lie one unbinned pixel
     off.
-Warp and M, ``rlnCoordinateX/Y/Z`` and ``rlnMicrographName`` with the ending ``.tomostar``: pixels of a tomogram
+Warp and M, ``rlnCoordinateX/Y/Z`` of tomograms with the ending ``.tomostar``: pixels of a tomogram
     Counted from 0 at the centre of the first, of the size ``rlnDetectorPixelSize`` (times 10000 over
-    ``rlnMagnification``) or ``rlnPixelSize``. Warp's template matching writes fractions of the tomogram's size instead,
-    for ``ts_export_particles --normalized_coords``: coordinates that are all from 0 to 1 are read as such.
+    ``rlnMagnification``), ``rlnPixelSize`` or ``rlnImagePixelSize``, in this order, as M reads them; what
+    ``ts_export_particles`` writes for RELION names the tilt series' pixel size too, but does not count in it. Warp's
+    template matching names no size and writes fractions of the tomogram's, for ``--normalized_coords``: without a size,
+    coordinates that are all from 0 to 1 are read as such.
 Refined shifts
     The particle is at coordinate - A origin: ``rlnOriginX/Y/ZAngst`` in angstrom, and A the rotation by
     ``rlnTomoSubtomogramRot/Tilt/Psi`` where these columns are (``ParticleSet::getPosition``). The particle's own
@@ -59,6 +61,7 @@ _COORDINATE_PIXEL_SIZES = [
     "rlnDetectorPixelSize",
     "rlnPixelSize",
 ]
+_WARP_PIXEL_SIZES = ["rlnDetectorPixelSize", "rlnPixelSize", "rlnImagePixelSize"]
 _PARTICLES_FILE = "rlnTomoParticlesFile"
 _SAME_MAGNIFICATION = 1e4  # at which the detector's pixel size is that of the image in angstrom
 _SCORE, _CLASS = "rlnAutopickFigureOfMerit", "rlnClassNumber"
@@ -214,7 +217,7 @@ def _from_pixels(
 ) -> Points:
     """Voxels from RELION 3.1's and 4's columns, and Warp's."""
     pixels, origins = _numbers(path, rows, _PIXELS), _origins_angstrom(path, rows)
-    if _are_fractions(rows, pixels):
+    if _are_fractions(path, rows, optics, pixels):
         if shape is None:
             raise PointsFileError(f"{path}: coordinates from 0 to 1, Warp's fractions of the tomogram; give its shape")
         _log.warning("%s: coordinates from 0 to 1 are taken for Warp's fractions of the tomogram's size", path)
@@ -227,18 +230,24 @@ def _from_pixels(
     return pixels / _pixels_a_voxel(path, rows, optics, pixel_sizes, voxel_size_angstrom)[:, None]
 
 
-def _are_fractions(rows: pd.DataFrame, pixels: Points) -> bool:
-    """Whether this is what Warp's template matching writes: no particle lies in the first voxel."""
+def _is_warp(rows: pd.DataFrame) -> bool:
+    """Whether the tomograms have the names that Warp and M give them."""
     column = next((c for c in _TOMOGRAMS if c in rows), None)
-    is_warp = column is not None and len(rows) > 0 and rows[column].map(str).str.endswith(".tomostar").all()
-    return bool(is_warp and (pixels >= 0).all() and (pixels <= 1).all() and (pixels % 1).any())
+    return column is not None and len(rows) > 0 and bool(rows[column].map(str).str.endswith(".tomostar").all())
+
+
+def _are_fractions(path: Path, rows: pd.DataFrame, optics: pd.DataFrame, pixels: Points) -> bool:
+    """Whether this is what Warp's template matching writes."""
+    if not _is_warp(rows) or any(_per_row(path, rows, optics, c) is not None for c in _WARP_PIXEL_SIZES):
+        return False
+    return bool((pixels >= 0).all() and (pixels <= 1).all() and (pixels % 1).any())
 
 
 def _pixel_sizes(
     path: Path, rows: pd.DataFrame, optics: pd.DataFrame, voxel_size_angstrom: float | None
 ) -> Scores | None:
     """Angstrom a pixel of ``rlnCoordinate``, for each row; None if nothing tells."""
-    for column in _COORDINATE_PIXEL_SIZES:
+    for column in _WARP_PIXEL_SIZES if _is_warp(rows) else _COORDINATE_PIXEL_SIZES:
         sizes = _per_row(path, rows, optics, column)
         if sizes is not None:
             magnifications = _per_row(path, rows, optics, "rlnMagnification")

@@ -10,11 +10,11 @@ import pandas as pd
 import starfile
 
 from cryosam.arrays import Points
-from cryosam.errors import PointsFileError, VoxelSizeError
+from cryosam.errors import VoxelSizeError
 from cryosam.io.atomic import atomic_path
 from cryosam.io.relion import one_if_same, rotations_to_angles, voxels_to_centred
 from cryosam.io.tomogram_names import star_name, tomogram_stem
-from cryosam.io.tomogram_points import TomogramPoints, number_kinds
+from cryosam.io.tomogram_points import TomogramPoints, check_distinct, number_kinds
 
 __all__ = ["StarProgram", "write_star"]
 
@@ -63,7 +63,7 @@ def write_star(
     Raises
     ------
     PointsFileError, VoxelSizeError
-        If there is no tomogram, or a shape or voxel size is needed and not known.
+        If there is no tomogram, two have the same name, or a shape or voxel size is needed and not known.
     OutputError
         If there is no space or no permission.
 
@@ -80,8 +80,7 @@ def write_star(
     ...     starfile.read(Path(folder, "p.star"))["rlnMicrographName"].to_list()
     ['TS_01.tomostar', 'TS_01.tomostar', 'TS_02.tomostar', 'TS_02.tomostar']
     """
-    if not parts:
-        raise PointsFileError(f"{path}: no tomograms to write the particles of")
+    check_distinct(path, parts)
     pixel_size = tilt_series_pixel_size_angstrom
     filled = [part for part in parts if len(part.table)] or list(parts[:1])
     known = _known_columns(filled)
@@ -107,7 +106,7 @@ def write_star(
         frames.append(rows)
     blocks = {"particles": pd.concat(frames, ignore_index=True)}
     if groups:
-        blocks = {"optics": _optics(groups, is_relion_4=program == "relion4")} | blocks
+        blocks["optics"] = _optics(groups, is_relion_4=program == "relion4")  # RELION 4 imports the first table
     text = starfile.to_string(blocks).partition("\n")[2]  # without its first line, which holds the time
     meanings = (f"# class {number}: {star_name(kind)}\n" for kind, number in numbers.items() if kind != str(number))
     with atomic_path(path) as temporary:
@@ -132,7 +131,9 @@ def _add_columns(
     """What is known of each particle."""
     table = part.table
     if known["instances"] and has_particle_names and table.instances is not None:
-        rows["rlnTomoParticleName"] = [f"{star_name(part.name)}/{i}" for i in table.instances]
+        is_unique = (table.instances > 0).all() and len(np.unique(table.instances)) == len(table)
+        numbered = table.instances if is_unique else range(1, len(table) + 1)
+        rows["rlnTomoParticleName"] = [f"{star_name(part.name)}/{i}" for i in numbered]
     if known["rotations"]:
         rows[_ANGLES] = 0.0 if table.rotations is None else rotations_to_angles(table.rotations)
     if known["scores"]:

@@ -11,7 +11,7 @@ from jaxtyping import Bool, Int
 from cryosam.errors import PointsFileError
 from cryosam.io.atomic import atomic_path
 
-__all__ = ["choose_tomogram", "rows_of_tomogram", "star_name", "tomogram_stem", "write_tomogram_numbers"]
+__all__ = ["choose_tomogram", "file_name", "rows_of_tomogram", "star_name", "tomogram_stem", "write_tomogram_numbers"]
 
 _log = logging.getLogger(__name__)
 
@@ -28,6 +28,17 @@ def star_name(name: str) -> str:
     'my_tomo'
     """
     return re.sub(r"[\s\"'#]", "_", name) or "tomogram"
+
+
+def file_name(name: str) -> str:
+    """A tomogram's name as part of a file's: what would be a folder becomes ``_``.
+
+    Examples
+    --------
+    >>> file_name("day 2/TS_01")
+    'day 2_TS_01'
+    """
+    return re.sub(r"[/\\\x00-\x1f]", "_", name).strip(". ") or "tomogram"
 
 
 def tomogram_stem(name: str) -> str:
@@ -98,11 +109,19 @@ def rows_of_tomogram(path: Path, numbers: Int[np.ndarray, " n"], tomogram_name: 
     ------
     PointsFileError
         If it cannot be told, or the ``.doc`` is damaged.
+
+    Examples
+    --------
+    >>> rows_of_tomogram(Path("picks.tbl"), np.array([1, 2, 1]), "2")
+    array([False,  True, False])
     """
     present = np.unique(numbers)
     if not len(present):
         return np.zeros(0, dtype=bool)
-    names = {int(number): str(number) for number in present} | _read_tomogram_numbers(path.with_suffix(".doc"))
+    named = _read_tomogram_numbers(path.with_suffix(".doc"))
+    if len(present) == 1 and int(present[0]) not in named:  # the only one, and nobody says which
+        return np.ones(len(numbers), dtype=bool)
+    names = {int(number): str(number) for number in present} | named
     here = {names[int(number)]: int(number) for number in present}
     advice = f", or name them in {path.with_suffix('.doc').name}: a line is a number and a name"
     return numbers == here[choose_tomogram(path, list(here), tomogram_name, advice)]
@@ -115,6 +134,14 @@ def write_tomogram_numbers(path: Path, names: Sequence[str]) -> None:
     ------
     OutputError
         If there is no space or no permission.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     write_tomogram_numbers(Path(folder, "picks.tbl"), ["TS_01", "TS_02"])
+    ...     Path(folder, "picks.doc").read_text().splitlines()
+    ['1 TS_01', '2 TS_02']
     """
     with atomic_path(path.with_suffix(".doc")) as temporary:
         lines = (f"{number} {star_name(name)}\n" for number, name in enumerate(names, 1))

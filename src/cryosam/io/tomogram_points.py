@@ -8,8 +8,9 @@ import numpy as np
 
 from cryosam.errors import PointsFileError, VoxelSizeError
 from cryosam.io.points import PointTable
+from cryosam.io.tomogram_names import tomogram_stem
 
-__all__ = ["TomogramPoints", "number_kinds"]
+__all__ = ["TomogramPoints", "check_distinct", "number_kinds"]
 
 _UNNAMED = "particle"
 
@@ -84,6 +85,30 @@ class TomogramPoints:
         return {
             name: self.table.take(np.flatnonzero(of_point == name)) for name in dict.fromkeys((*self.kinds, *names))
         }
+
+
+def check_distinct(path: object, parts: Sequence[TomogramPoints]) -> None:
+    """Make sure that each tomogram has a name of its own, by which a file of several tells them apart.
+
+    Raises
+    ------
+    PointsFileError
+        If two names are the same but for folder and ending, or there is no tomogram at all.
+
+    Examples
+    --------
+    >>> part = TomogramPoints(table=PointTable(np.ones((1, 3))), name="TS_01")
+    >>> check_distinct("p.star", [part, part])
+    Traceback (most recent call last):
+    ...
+    cryosam.errors.PointsFileError: p.star: two tomograms are named TS_01, so that their points could not be told apart
+    """
+    stems = [tomogram_stem(part.name) for part in parts]
+    if not stems:
+        raise PointsFileError(f"{path}: no tomogram to write the points of")
+    twice = next((stem for stem in stems if stems.count(stem) > 1), None)
+    if twice is not None:
+        raise PointsFileError(f"{path}: two tomograms are named {twice}, so that their points could not be told apart")
 
 
 def number_kinds(parts: Sequence[TomogramPoints]) -> dict[str, int]:

@@ -118,6 +118,8 @@ def read_volume(path: AnyPath) -> AnyVolume:
     kind = _format(existing)
     try:
         volume: AnyVolume = getattr(_module(kind), f"read_{kind}")(existing)
+    except InputNotFoundError:  # an OSError too
+        raise
     except OSError as error:
         raise _unreadable(existing, error) from error
     return volume
@@ -150,6 +152,8 @@ def read_info(path: AnyPath) -> VolumeInfo:
     kind = _format(existing)
     try:
         info: VolumeInfo = getattr(_module(kind), f"read_{kind}_info")(existing)
+    except InputNotFoundError:  # an OSError too
+        raise
     except OSError as error:
         raise _unreadable(existing, error) from error
     return info

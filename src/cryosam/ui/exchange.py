@@ -4,13 +4,14 @@ import re
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
 
 import numpy as np
 from scipy.spatial.transform import Rotation
 
 from cryosam.errors import InputError, PointsFileError
 from cryosam.io import read_points
+from cryosam.io.point_files import POINT_FORMATS
 from cryosam.io.results import RunInfo, write_particles, write_segmentation
 from cryosam.masks import Segmentation
 from cryosam.prompts import PointPrompts
@@ -60,7 +61,7 @@ def write_tables(session: Session, tomogram: int, folder: Path) -> None:
 def import_points(
     session: Session, tomogram: int, kind_id: int, filename: str, content: bytes, *, are_clicks: bool
 ) -> int:
-    """Points of a CSV or STAR file as clicks, or as accepted particles, of a kind; their number.
+    """Points of a file of any format that is read, as clicks, or as accepted particles, of a kind; their number.
 
     Where the file names several kinds and one has this kind's name, only its points are taken.
 
@@ -83,9 +84,9 @@ def import_points(
         If one lies outside the tomogram.
     """
     viewed, kind = session.tomograms[tomogram], session.state.kind(kind_id)
-    ending = ".star" if filename.lower().endswith(".star") else ".csv" if filename.lower().endswith(".csv") else None
-    if ending is None:
-        raise PointsFileError(f"{filename}: unknown format of points; known are .csv and .star")
+    ending = PurePath(filename).suffix.lower()
+    if ending not in POINT_FORMATS:
+        raise PointsFileError(f"{filename}: unknown format of points; known are {' '.join(POINT_FORMATS)}")
     with tempfile.TemporaryDirectory(prefix="cryosam-") as folder:
         file = Path(folder, f"points{ending}")
         file.write_bytes(content)

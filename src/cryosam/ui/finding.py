@@ -8,6 +8,7 @@ from scipy.spatial import cKDTree
 from scipy.spatial.transform import Rotation
 
 from cryosam.arrays import Points, Progress
+from cryosam.cache import FeatureCache
 from cryosam.config import Config
 from cryosam.masks import Segmentation
 from cryosam.prompts import PointPrompts
@@ -27,6 +28,7 @@ def find(
     config: Config,
     progress: Progress,
     so_far: Callable[[int, Points], None],
+    cache: FeatureCache | None = None,
 ) -> dict[int, Segmentation]:
     """Search a tomogram for one kind, or for several that compete for each particle.
 
@@ -42,6 +44,8 @@ def find(
         Called as ``progress(stage, done, total)``; what it raises ends the search.
     so_far
         Called with a kind and the places that look like it, before the search has ended.
+    cache
+        Keeps the tomogram's features for the next search.
 
     Returns
     -------
@@ -57,9 +61,9 @@ def find(
         so_far(numbers[name], points)
 
     if len(prompts) == 1:
-        found = segmentation.segment(tomogram, prompts[0], config, progress=progress, so_far=tell)
+        found = segmentation.segment(tomogram, prompts[0], config, cache=cache, progress=progress, so_far=tell)
         return dict.fromkeys(views, found)
-    found = segmentation.segment_kinds(tomogram, prompts, config, progress=progress, so_far=tell)
+    found = segmentation.segment_kinds(tomogram, prompts, config, cache=cache, progress=progress, so_far=tell)
     return dict(zip(views, found.kinds, strict=True))
 
 

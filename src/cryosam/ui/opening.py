@@ -41,7 +41,7 @@ def open_tomograms(
             found.append(ViewedTomogram(path, voxel_size_angstrom=voxel_size_angstrom))
             continue
         if not path.is_dir():
-            raise InputError(f"{path}: not a tomogram; give an MRC, TIFF or OME-Zarr file, or a folder of them")
+            raise InputError(f"{path}: not a tomogram; give an MRC, TIFF, HDF5 or OME-Zarr file, or a folder of them")
         n_before = len(found)
         for each in sorted(path.iterdir()):
             if each.name.startswith(".") or not is_volume_name(each):
@@ -51,7 +51,7 @@ def open_tomograms(
             except InputError as error:
                 left_out.append(str(error))
         if len(found) == n_before:
-            raise InputError(f"{path}: no tomogram in this folder; give MRC, TIFF or OME-Zarr files")
+            raise InputError(f"{path}: no tomogram in this folder; give MRC, TIFF, HDF5 or OME-Zarr files")
     unique = list({viewed.path: viewed for viewed in found}.values())
     _tell_apart(unique)
     return unique, left_out

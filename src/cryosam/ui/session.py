@@ -10,9 +10,10 @@ import numpy as np
 
 from cryosam import __version__
 from cryosam.arrays import Points, Progress
+from cryosam.cache import FeatureCache
 from cryosam.config import Config
 from cryosam.errors import InputError, PromptError, UnknownItemError
-from cryosam.masks import InstanceMask
+from cryosam.masks import InstanceMask, Segmentation
 from cryosam.prompts import PointPrompts
 from cryosam.ui import description
 from cryosam.ui.filling import fill_masks, with_masks, without_mask
@@ -42,11 +43,20 @@ class Session:
         Keeps the session; without it, it is forgotten.
     config
         Settings of searches and masks; the default preset if left out.
+    cache
+        Keeps a tomogram's features, so that only the first search has to make them.
     """
 
-    def __init__(self, tomograms: Gallery, store: Store | None = None, config: Config | None = None) -> None:
+    def __init__(
+        self,
+        tomograms: Gallery,
+        store: Store | None = None,
+        config: Config | None = None,
+        cache: FeatureCache | None = None,
+    ) -> None:
         self.tomograms = tomograms
         self.config = config or Config()
+        self._cache = cache
         self._history = History(store)
         self._masking = threading.Lock()  # one mask at a time: two would take as long as one after the other
         self._worker = Worker(lambda job: self._history.tell("job", description.describe_job(job)), self._end_job)
@@ -198,7 +208,7 @@ class Session:
             self._history.tell("so_far", content)
 
         def work(progress: Progress) -> None:
-            found = find(viewed.tomogram, views, config, progress, tell)
+            found = find(viewed.tomogram, views, config, progress, tell, self._cache)
             progress("finishing", 1, 1)  # the last chance to be cancelled
 
             def change(state: State) -> State:
@@ -213,6 +223,17 @@ class Session:
 
         self._worker.start(job, work)
         return job.id
+
+    def add_found(self, tomogram: int, kind_id: int, prompts: PointPrompts, found: Segmentation) -> None:
+        """Take what was found elsewhere, from these clicks, as if a search of the session had found it."""
+        masks = iter(found.prompt_masks)
+        clicks = tuple(
+            Click(self._history.next_id(), (z, y, x), bool(positive), next(masks) if positive else InstanceMask.empty())
+            for (z, y, x), positive in zip(prompts.points.tolist(), np.asarray(prompts.is_positive), strict=True)
+        )
+        used = View(clicks=clicks)
+        settled = with_found(used, used, found, self._history.next_id)
+        self._change_view(tomogram, kind_id, lambda _: settled, None)
 
     def segment(self, tomogram: int, kind_id: int) -> int:
         """Begin to make the masks of what is shown of a kind and has none; the number of the job.

@@ -80,9 +80,13 @@ class Store:
         self._thread.start()
 
     @classmethod
-    def for_tomograms(cls, tomograms: Sequence[ViewedTomogram], root: Path | None = None) -> "Store":
-        """The store of these tomograms among those of the user."""
-        name = hashlib.sha256("".join(viewed.fingerprint for viewed in tomograms).encode()).hexdigest()[:16]
+    def for_tomograms(
+        cls, tomograms: Sequence[ViewedTomogram], root: Path | None = None, results: Sequence[Path] = ()
+    ) -> "Store":
+        """The store of these tomograms, with these results to begin with, among those of the user."""
+        parts = [viewed.fingerprint for viewed in tomograms]
+        parts += [hashlib.sha256(_content(folder / "run.json")).hexdigest() for folder in results]
+        name = hashlib.sha256("".join(parts).encode()).hexdigest()[:16]
         return cls((root or state_folder()) / name, tomograms)
 
     def load(self) -> Saved | None:
@@ -131,6 +135,10 @@ class Store:
         with atomic_path(self.path) as temporary:
             temporary.write_bytes(_encode(saved, self._fingerprints, maps))
         self._maps.keep_only(maps.values())
+
+
+def _content(file: Path) -> bytes:
+    return file.read_bytes() if file.is_file() else b""
 
 
 def _lock(folder: Path) -> IO[bytes] | None:

@@ -211,12 +211,15 @@ class ViewedTomogram:
             self._copy, self._is_dropped = None, True
 
     def _slice(self, plane: Plane, index: int) -> Bytes:
-        if self._copy is None and plane == "x":
-            self.await_copy()  # it reads the file once; reading every row for one column would take as long
         copy = self._copy
         if copy is not None:
             return copy.slice(plane, index)
-        return self.grey.to_bytes(np.take(self.read(), index, axis=AXIS[plane]))
+        if plane == "z":
+            return self.grey.to_bytes(np.asarray(self.read()[index]))
+        # Until the copy is there. A slice of plane x touches all of the file, which must not be in memory at once.
+        starts = range(0, self.shape[0], _MAPPED)
+        parts = [np.take(self.read()[z : z + _MAPPED], index, axis=AXIS[plane]) for z in starts]
+        return self.grey.to_bytes(np.concatenate(parts))
 
     def _make_copy(self, on_disk: bool) -> None:
         copy: Copy | None = None

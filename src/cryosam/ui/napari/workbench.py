@@ -11,6 +11,7 @@ import numpy as np
 from napari import layers
 from napari.components import ViewerModel
 
+from cryosam.cache import FeatureCache
 from cryosam.config import Config
 from cryosam.errors import InputError, PromptError, UnknownItemError, VoxelSizeError
 from cryosam.ui.exchange import write_all
@@ -69,7 +70,7 @@ class Workbench:
     def __init__(self, viewer: ViewerModel, image: layers.Image, config: Config | None = None) -> None:
         self.viewer, self.image = viewer, image
         self._viewed = viewed_of(image)
-        self.session = Session(Gallery([self._viewed]), config=config)
+        self.session = Session(Gallery([self._viewed]), config=config, cache=FeatureCache())
         self._kinds: dict[layers.Points, int] = {}
         self._found: dict[int, layers.Points] = {}
         self._drawn: dict[int, dict[int, Point]] = {}

@@ -30,6 +30,7 @@ _MOST_UPLOADED = 64 * 2**20  # bytes of a file of points
 _BINARY = "application/octet-stream"
 
 Slab = Annotated[int, Query(ge=1, le=101)]
+Voxel = Annotated[float, Query(allow_inf_nan=False)]
 Smooth = Annotated[float, Query(ge=0, le=4)]
 
 
@@ -95,11 +96,10 @@ def _add_looking(app: FastAPI, session: Session) -> None:
         revision = session.revision
         return {"revision": revision, "kinds": describe_candidates(session.state, session.number(t))}
 
-    @app.get("/api/tomograms/{t}/thumbnail/{kind}/{candidate}")
-    def thumbnail(t: int, kind: int, candidate: int) -> Response:
-        view = session.state.view(session.number(t), kind)
-        diameter = None if view.size is None else view.size.diameter
-        picture = images.encode_thumbnail(session.tomograms, t, view.candidate(candidate).point, diameter)
+    @app.get("/api/tomograms/{t}/thumbnail/{kind}")
+    def thumbnail(t: int, kind: int, z: Voxel, y: Voxel, x: Voxel) -> Response:
+        size = session.state.view(session.number(t), kind).size
+        picture = images.encode_thumbnail(session.tomograms, t, (z, y, x), None if size is None else size.diameter)
         return Response(picture, media_type="image/png")
 
     @app.get("/api/tomograms/{t}/meshes/{kind}")

@@ -25,7 +25,7 @@ _HEADERS = {
     "Cross-Origin-Resource-Policy": "same-origin",
     "Cross-Origin-Opener-Policy": "same-origin",
 }
-_LOCKED = """<!doctype html><html lang="en"><meta charset="utf-8"><meta name="color-scheme" content="dark light">
+_LOCKED = """<!doctype html><html lang="en"><meta charset="utf-8"><meta name="color-scheme" content="dark">
 <title>CryoSAM</title><main><h1>This page needs its whole address</h1>
 <p>Open the address that <code>cryosam serve</code> printed when it started, with everything after
 <code>?token=</code>. It changes each time the command starts.</p></main></html>"""

@@ -32,10 +32,11 @@ def encode_thumbnail(gallery: Gallery, tomogram: int, point: Point, diameter: fl
     diameter
         Of what is to be seen, in voxels.
     """
-    z, y, x = (round(c) for c in point)
+    shape = gallery[tomogram].shape
+    z, y, x = (min(max(round(c), 0), n - 1) for c, n in zip(point, shape, strict=True))
     half = round(max(_LEAST, _MARGIN * (diameter or 0.0)) / 2)
-    depth, height, width = gallery[tomogram].shape
-    section = gallery.pixels(tomogram, "z", min(max(z, 0), depth - 1), slab=3)
+    _, height, width = shape
+    section = gallery.pixels(tomogram, "z", z, slab=3)
     rows = np.clip(np.arange(y - half, y + half + 1), 0, height - 1)
     cols = np.clip(np.arange(x - half, x + half + 1), 0, width - 1)
     buffer = io.BytesIO()

@@ -19,6 +19,7 @@ LOCAL = "127.0.0.1"
 _PORTS = range(8765, 8785)  # that are tried where none is asked for
 _WILDCARDS = ("0.0.0.0", "::")
 _PATIENCE = 1  # seconds for open connections when the server ends
+_WARMING = 10  # seconds for what the first click needs, when the server ends
 
 
 def serve(
@@ -53,7 +54,8 @@ def serve(
         If the address cannot be listened at.
     """
     listener = _listen(host, port)
-    threading.Thread(target=session.warm_up, daemon=True, name="warm-up").start()
+    warm_up = threading.Thread(target=session.warm_up, daemon=True, name="warm-up")
+    warm_up.start()
     port = int(listener.getsockname()[1])
     token = secrets.token_urlsafe(24)
     app = make_app(session, token=token, hosts=_names(host, port), command=command)
@@ -72,6 +74,7 @@ def serve(
     finally:
         session.close()
         listener.close()
+        warm_up.join(_WARMING)  # an interpreter that ends beneath it would be aborted, with a message
 
 
 class _Server(uvicorn.Server):

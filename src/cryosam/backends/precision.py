@@ -1,0 +1,39 @@
+"""Which arithmetic a model is computed in: bfloat16 where the device is fast with it, else single precision."""
+
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any, Literal
+
+import torch
+
+__all__ = ["Precision", "autocast", "is_half"]
+
+Precision = Literal["auto", "float32", "bfloat16"]
+"""How a model's products are computed; weights, norms and answers stay in single precision."""
+
+
+def is_half(device: torch.device, precision: Precision = "auto") -> bool:
+    """Whether products are computed in bfloat16: "auto" does so where the device has instructions for it.
+
+    Examples
+    --------
+    >>> is_half(torch.device("cpu"), "bfloat16"), is_half(torch.device("cpu"), "float32")
+    (True, False)
+    """
+    if precision != "auto":
+        return precision == "bfloat16"
+    if device.type == "cuda":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    known = torch.cpu.get_capabilities() if device.type == "cpu" and hasattr(torch.cpu, "get_capabilities") else {}
+    return any(bool(known.get(name)) for name in ("avx512_bf16", "amx_bf16"))
+
+
+def autocast(device: torch.device, precision: Precision = "auto") -> AbstractContextManager[Any]:
+    """Context in which a model is computed in a precision.
+
+    Examples
+    --------
+    >>> with autocast(torch.device("cpu"), "bfloat16"):
+    ...     (torch.ones(2, 2) @ torch.ones(2, 2)).dtype
+    torch.bfloat16
+    """
+    return torch.autocast(device.type, torch.bfloat16) if is_half(device, precision) else nullcontext()

@@ -1,0 +1,215 @@
+"""A feature field of dense 3D descriptors: kept on several grids, whitened where they are used."""
+
+from collections.abc import Iterator, Mapping
+from itertools import product
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from cryosam.arrays import Mask, Points, Scores, Volume
+from cryosam.geometry import level_shape, level_to_voxel, voxel_to_level
+from cryosam.memory import Workspace, release
+
+__all__ = ["Channels", "DenseField", "sample_channels"]
+
+_CHUNK = 1 << 18  # points, or cells, that are compared at a time
+
+Channels = Float[np.ndarray, "_ _ _ _"]
+"""Some channels at every cell of a grid: channel, z, y, x."""
+
+
+class DenseField:
+    """Descriptors at the cells of one level (a `FeatureField`).
+
+    They are kept as they were described, each on its own grid, and are whitened where they are used: what varies slowly
+    takes little memory. In the similarity with a query both steps are linear, so that one number a cell is interpolated
+    and not all channels.
+
+    Parameters
+    ----------
+    shape
+        Of the tomogram, voxels z, y, x.
+    parts
+        Channels ``(c, *level_shape(shape, stride))`` by the stride of their grid, the finest first, which is the
+        field's; the others are that times powers of two.
+    mean, whitening
+        ``(c,)`` and ``(c, c)`` of all channels: features are ``whitening @ (channels - mean)``, of which the background
+        has mean zero and about unit covariance.
+    lengths
+        Squared length of the feature at every cell; None computes it.
+    workspace
+        Keeps the lengths.
+    """
+
+    def __init__(
+        self,
+        shape: tuple[int, int, int],
+        parts: Mapping[int, Channels],
+        mean: Float[np.ndarray, " c"],
+        whitening: Float[np.ndarray, "c c"],
+        lengths: Volume | None = None,
+        workspace: Workspace | None = None,
+    ) -> None:
+        self.shape = shape
+        self.stride = next(iter(parts))
+        self._parts = dict(parts)
+        self._mean, self._whitening = mean, whitening
+        self._lengths = self._measure(workspace or Workspace()) if lengths is None else lengths
+
+    @property
+    def n_channels(self) -> int:
+        """Numbers a feature."""
+        return len(self._mean)
+
+    def sample(self, points: Points) -> Float[np.ndarray, "n c"]:
+        """Features at points ``(n, 3)`` in voxels, interpolated between the cells' centres."""
+        return (sample_channels(self._parts, points) - self._mean) @ self._whitening.T
+
+    def similarity_at(self, query: Float[np.ndarray, " c"], points: Points) -> Scores:
+        """Similarity in [-1, 1] between the query and the feature at each point, see `similarity_map`."""
+        query, found = query.astype(np.float32), np.zeros(len(points), dtype=np.float32)
+        for start in range(0, len(points), _CHUNK):
+            features = self.sample(points[start : start + _CHUNK])
+            lengths = np.einsum("nc,nc->n", features, features)
+            found[start : start + _CHUNK] = _similarity(features @ query, lengths, query)
+        return found
+
+    def similarity_map(self, query: Float[np.ndarray, " c"], stride: int, where: Mask | None = None) -> Volume:
+        """Similarity between the query and the feature at the centre of every cell of a level; NaN where not asked for.
+
+        It is 2 q.f / (|q|^2 + |f|^2): the cosine, damped where the lengths differ. Whitened descriptors of a particle
+        are long and those of a faint look-alike short: the length is evidence too.
+        """
+        cells, query = level_shape(self.shape, stride), query.astype(np.float32)
+        if stride != self.stride or where is not None:
+            asked, similarity = (
+                np.ones(cells, dtype=bool) if where is None else where,
+                np.full(cells, np.float32(np.nan)),
+            )
+            similarity[asked] = self.similarity_at(query, level_to_voxel(np.argwhere(asked), stride, self.shape))
+            return similarity
+        weights = self._whitening.T @ query
+        (finest, fine), *others = self._split(weights)
+        maps = [(own // finest, np.tensordot(w, part.astype(np.float32), 1)) for own, (part, w) in others]
+        similarity, (part, of_part) = np.empty(cells, dtype=np.float32), fine
+        for layers in self._layers():
+            dots = torch.from_numpy(of_part) @ _to_float(part[:, layers])
+            for multiple, coarse in maps:
+                dots += _refine(torch.from_numpy(coarse[None]), multiple, layers, cells)[0].flatten()
+            products = dots.numpy().reshape(-1, *cells[1:]) - np.float32(weights @ self._mean)
+            similarity[layers] = _similarity(products, self._lengths[layers], query)
+            release(part)
+            release(self._lengths)
+        return similarity
+
+    def to_arrays(self) -> dict[str, np.ndarray]:
+        """The field as arrays, for a cache."""
+        parts = {f"channels_{stride}": part for stride, part in self._parts.items()}
+        return {
+            "shape": np.array(self.shape),
+            "strides": np.array(list(self._parts)),
+            "mean": self._mean,
+            "whitening": self._whitening,
+            "lengths": self._lengths,
+        } | parts
+
+    @classmethod
+    def from_arrays(cls, arrays: Mapping[str, np.ndarray]) -> "DenseField":
+        """Inverse of `to_arrays`."""
+        depth, height, width = (int(n) for n in arrays["shape"])
+        parts = {int(stride): arrays[f"channels_{stride}"] for stride in arrays["strides"]}
+        return cls((depth, height, width), parts, arrays["mean"], arrays["whitening"], arrays["lengths"])
+
+    def _split(self, weights: Float[np.ndarray, " c"]) -> list[tuple[int, tuple[Channels, Float[np.ndarray, " _"]]]]:
+        """Each grid's channels with their share of some weights."""
+        ends = np.cumsum([len(part) for part in self._parts.values()])[:-1]
+        shares = np.split(weights, ends)
+        return [(stride, (part, share)) for (stride, part), share in zip(self._parts.items(), shares, strict=True)]
+
+    def _layers(self) -> Iterator[slice]:
+        """Ranges of cells along z that are worked on together."""
+        depth, height, width = level_shape(self.shape, self.stride)
+        step = max(1, _CHUNK // (height * width))
+        for start in range(0, depth, step):
+            yield slice(start, min(start + step, depth))
+
+    def _measure(self, workspace: Workspace) -> Volume:
+        """Squared length of the feature at every cell."""
+        cells = level_shape(self.shape, self.stride)
+        lengths: Volume = workspace.empty(cells, np.float32)
+        whitening, mean = torch.from_numpy(self._whitening), torch.from_numpy(self._mean)
+        for layers in self._layers():
+            channels = [
+                _to_float(part[:, layers])
+                if stride == self.stride
+                else _refine(torch.from_numpy(part), stride // self.stride, layers, cells).flatten(1)
+                for stride, part in self._parts.items()
+            ]
+            features = whitening @ (torch.cat(channels) - mean[:, None])
+            lengths[layers] = features.square_().sum(dim=0).numpy().reshape(-1, *cells[1:])
+            release(self._parts[self.stride])
+            release(lengths)
+        return lengths
+
+
+def sample_channels(parts: Mapping[int, Channels], points: Points) -> Float[np.ndarray, "n c"]:
+    """All channels at points ``(n, 3)`` in voxels, from parts by the stride of their grid; interpolated."""
+    return np.concatenate([_interpolate(p, voxel_to_level(points, s)) for s, p in parts.items()], axis=1)
+
+
+def _similarity(
+    products: Float[np.ndarray, "..."], lengths: Float[np.ndarray, "..."], query: Float[np.ndarray, " c"]
+) -> Float[np.ndarray, "..."]:
+    """Of features with some products with the query, and squared lengths."""
+    return 2 * products / np.maximum(lengths + np.float32(query @ query), np.finfo(np.float32).tiny)
+
+
+def _to_float(part: Channels) -> Float[Tensor, "c n"]:
+    """Single precision, channels by cells; PyTorch converts half precision several times faster than NumPy."""
+    return torch.from_numpy(np.ascontiguousarray(part)).float().flatten(1)
+
+
+def _interpolate(part: Channels, at: Points) -> Float[np.ndarray, "n c"]:
+    """Channels at places in cells, see `_neighbours`."""
+    (z, of_z), (y, of_y), (x, of_x) = (_neighbours(at[:, axis], n) for axis, n in enumerate(part.shape[1:]))
+    channels = np.zeros((len(at), len(part)), dtype=np.float32)
+    for i, j, k in product(range(4), repeat=3):
+        channels += (of_z[i] * of_y[j] * of_x[k] * part[:, z[i], y[j], x[k]]).T.astype(np.float32)
+    return channels
+
+
+def _refine(
+    coarse: Float[Tensor, "c cz cy cx"], multiple: int, layers: slice, cells: tuple[int, int, int]
+) -> Float[Tensor, "c z y x"]:
+    """Values at the centres of ``multiple`` times finer cells, see `_neighbours`; some layers of them."""
+    ranges = (range(layers.start, layers.stop), range(cells[1]), range(cells[2]))
+    values = coarse
+    for axis, fine in enumerate(ranges, start=1):
+        at = (np.array(fine) + 0.5) / multiple - 0.5
+        parts = []
+        for index, weight in zip(*_neighbours(at, coarse.shape[axis]), strict=True):
+            shape = [-1 if a == axis else 1 for a in range(4)]
+            factor = torch.from_numpy(weight.astype(np.float32)).view(shape)
+            parts.append(factor * values.index_select(axis, torch.from_numpy(index)).float())
+        values = parts[0] + parts[1] + parts[2] + parts[3]
+    return values
+
+
+def _neighbours(at: Float[np.ndarray, " n"], n_cells: int) -> tuple[Int[np.ndarray, "4 n"], Float[np.ndarray, "4 n"]]:
+    """The four cells around each place along an axis, and their weights.
+
+    Cubic convolution (Keys, IEEE Trans. ASSP 29, 1981): linear interpolation would blur, the more the farther a place
+    is from a centre. Beyond the outermost centres there is what there is at them.
+    """
+    at = np.clip(at, 0, n_cells - 1)
+    low = np.floor(at).astype(int)
+    t = at - low
+    weights = [
+        ((-0.5 * t + 1) * t - 0.5) * t,
+        (1.5 * t - 2.5) * t * t + 1,
+        ((-1.5 * t + 2) * t + 0.5) * t,
+        (0.5 * t - 0.5) * t * t,
+    ]
+    return np.clip(low + np.arange(-1, 3)[:, None], 0, n_cells - 1), np.stack(weights)

@@ -1,0 +1,154 @@
+"""How much memory a run may take, and large arrays that are kept in files where that is not enough."""
+
+import mmap
+import os
+import re
+import tempfile
+import weakref
+from math import prod
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from cryosam.errors import ConfigError, OutputError
+
+__all__ = ["Workspace", "memory_limit", "parse_bytes", "release"]
+
+_UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
+_SHARE = 0.7  # of what the machine has free, where the user names no limit
+_FIXED = 1.5e9  # bytes that programs, models and the work at hand take, whatever the size of the tomogram
+_LEAST = 1 << 20  # bytes: smaller arrays are not counted
+_CGROUPS = (  # limit and use, of a container or a cluster's job
+    ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current"),
+    ("/sys/fs/cgroup/memory/memory.limit_in_bytes", "/sys/fs/cgroup/memory/memory.usage_in_bytes"),
+)
+
+
+def parse_bytes(text: str) -> float:
+    """A size such as ``8GB``, ``500 MB`` or ``1.5G`` in bytes; a thousand megabytes are a gigabyte.
+
+    Raises
+    ------
+    ConfigError
+        If it is not a positive number with or without a unit.
+
+    Examples
+    --------
+    >>> parse_bytes("8GB")
+    8000000000.0
+    """
+    found = re.fullmatch(r"\s*(\d+(?:\.\d*)?|\.\d+)\s*([KMGT]?)I?B?\s*", text.upper())
+    if found is None or float(found[1]) <= 0:
+        raise ConfigError(f"a size is a positive number with a unit, such as 8GB or 500MB, got {text!r}")
+    return float(found[1]) * _UNITS[found[2]]
+
+
+def memory_limit() -> float:
+    """Bytes that a run may take where the user names no limit: seven tenths of what is free now.
+
+    Free is what the system can give without swapping, within the limit of the container or the cluster's job.
+
+    Examples
+    --------
+    >>> memory_limit() > 0
+    True
+    """
+    return _SHARE * min([_free(), *(limit for pair in _CGROUPS for limit in _of_cgroup(*pair))])
+
+
+def _free() -> float:
+    """Bytes that the machine can give."""
+    try:
+        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
+        return next(float(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:"))
+    except (OSError, StopIteration):
+        pass
+    try:
+        return 0.5 * os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, ValueError):  # Windows
+        return 8e9
+
+
+def _of_cgroup(limit: str, used: str) -> list[float]:
+    """Bytes that a control group leaves, if there is one with a limit."""
+    try:
+        return [max(0.0, float(Path(limit).read_text("ascii")) - float(Path(used).read_text("ascii")))]
+    except (OSError, ValueError):  # no such group, or "max"
+        return []
+
+
+class Workspace:
+    """Gives large arrays: in memory while a budget lasts, and beyond it in files that vanish with the arrays.
+
+    What is computed does not depend on where an array lies.
+
+    Parameters
+    ----------
+    limit
+        Bytes that the whole process may take; None takes `memory_limit`. The arrays get what is left beside programs
+        and models, 1.5 GB.
+    folder
+        For the files; by default the system's for temporary files, which ``TMPDIR`` names.
+
+    Examples
+    --------
+    >>> array = Workspace(limit=1e6).empty((3, 400, 500), np.float32)
+    >>> array.shape, isinstance(array, np.memmap)
+    ((3, 400, 500), True)
+    """
+
+    def __init__(self, limit: float | None = None, folder: Path | None = None) -> None:
+        self._left = (memory_limit() if limit is None else limit) - _FIXED
+        self._folder = folder
+
+    def empty(self, shape: tuple[int, ...], dtype: Any) -> np.ndarray:
+        """An array whose content is arbitrary.
+
+        Raises
+        ------
+        OutputError
+            If it does not fit into the budget, and there is no space for a file.
+        """
+        n_bytes = prod(shape) * np.dtype(dtype).itemsize
+        if n_bytes >= _LEAST and n_bytes > self._left:
+            return self._in_file(shape, np.dtype(dtype), n_bytes)
+        array = np.empty(shape, dtype)
+        if n_bytes >= _LEAST:
+            self._left -= n_bytes
+            weakref.finalize(array, self._give_back, n_bytes)
+        return array
+
+    def _in_file(self, shape: tuple[int, ...], dtype: np.dtype, n_bytes: int) -> np.ndarray:
+        folder = self._folder or Path(tempfile.gettempdir())
+        try:
+            with tempfile.TemporaryFile(dir=folder) as file:  # the map outlives the name and the file object
+                if hasattr(os, "posix_fallocate"):
+                    os.posix_fallocate(file.fileno(), 0, n_bytes)  # a full disk must not show in the middle of a run
+                return np.memmap(file, dtype, "r+", 0, shape)
+        except OSError as error:
+            raise OutputError(
+                f"no space for {n_bytes / 1e9:.1f} GB in {folder} ({error.strerror or error}): "
+                "set TMPDIR to a larger disk, or allow more --memory"
+            ) from error
+
+    def _give_back(self, n_bytes: int) -> None:
+        self._left += n_bytes
+
+
+def release(array: np.ndarray) -> None:
+    """Let the pages of a memory-mapped array leave this process; they are read again when they are needed.
+
+    Nothing happens to an array that is in memory. What was written to a copy-on-write map is lost.
+
+    Examples
+    --------
+    >>> mapped = Workspace(limit=1e6).empty((1 << 20,), np.float32)
+    >>> mapped[:] = 3
+    >>> release(mapped)
+    >>> float(mapped.sum()) / len(mapped)
+    3.0
+    """
+    mapped = getattr(array, "_mmap", None)
+    if mapped is not None and hasattr(mmap, "MADV_DONTNEED"):
+        mapped.madvise(mmap.MADV_DONTNEED)

@@ -1,0 +1,221 @@
+"""What the command line found, as a session holds it."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from scipy import ndimage
+from scipy.spatial.transform import Rotation
+
+from cryosam.errors import InputError
+from cryosam.io import read_info, read_points, read_volume
+from cryosam.io.earlier_results import Results, read_results
+from cryosam.io.points import PointTable
+from cryosam.masks import Average, InstanceMask, ScoreMap, Segmentation
+from cryosam.prompts import PointPrompts
+from cryosam.ui.session import Session
+from cryosam.ui.viewed import Gallery, ViewedTomogram
+
+__all__ = ["add_results"]
+
+_COLOURS = ("#4cc9f0", "#ffb454", "#b794f6", "#7bd88f", "#ff7b9c", "#f6e05e", "#5eead4", "#f0a6ca")
+_NO_NAME = "particle"
+
+
+@dataclass(frozen=True, eq=False)
+class _Kind:
+    """One kind of a run: where it is in ``run.json``, its clicks, and which rows of the tables are its."""
+
+    name: str
+    description: Mapping[str, Any]
+    prompts: PointPrompts
+    particles: np.ndarray
+    candidates: np.ndarray
+
+
+def add_results(session: Session, folders: Sequence[Path]) -> None:
+    """Put what ``cryosam segment`` or ``cryosam demo`` wrote into a session; nothing is put in if one cannot be read.
+
+    What was looked at and not accepted comes without masks, as the files have none of it.
+
+    Parameters
+    ----------
+    session
+        Shows the tomograms that were searched.
+    folders
+        That were given to ``--out``.
+
+    Raises
+    ------
+    InputError
+        If one is no result, or not one of these tomograms.
+    """
+    read = [found for folder in folders for found in _read(folder, session.tomograms)]
+    for number, prompts, found in read:
+        session.add_found(number, _kind_for(session, number, found.kind), prompts, found)
+
+
+def _kind_for(session: Session, number: int, name: str) -> int:
+    """The kind of a name, or another one where something of it is in the tomogram already."""
+    kinds = session.state.kinds
+    numbered = (name, *(f"{name} {i}" for i in range(2, len(kinds) + 3)))
+    for each in numbered:
+        same = [kind.id for kind in kinds if kind.name == each]
+        if not same:
+            return session.add_kind(each, _COLOURS[len(kinds) % len(_COLOURS)])
+        view = session.state.view(number, same[0])
+        if not view.clicks and not view.candidates:
+            return same[0]
+    raise AssertionError("one of the names is free")
+
+
+def _read(folder: Path, tomograms: Gallery) -> list[tuple[int, PointPrompts, Segmentation]]:
+    """Each kind of a result, with the number of its tomogram and the clicks."""
+    results = read_results(folder)
+    number = _tomogram_of(results, tomograms)
+    viewed, candidates = tomograms[number], _read_candidates(results)
+    masks, rotations = _read_masks(results), _read_rotations(results, viewed)
+    return [
+        (number, kind.prompts, _segmentation(results, viewed, kind, candidates, masks, rotations))
+        for kind in _kinds(results, candidates)
+    ]
+
+
+def _tomogram_of(results: Results, tomograms: Gallery) -> int:
+    """The one with the result's shape, and its path or at least its file name where several have that."""
+    known = results.run["input"]
+    path, shape = Path(known["path"]), tuple(known["shape_zyx"])
+    fitting = [i for i, viewed in enumerate(tomograms) if viewed.shape == shape]
+    same_path = [i for i in fitting if tomograms[i].path == path.absolute()]
+    same_name = [i for i in fitting if tomograms[i].path.name == path.name]
+    for chosen in (same_path, same_name):
+        if len(chosen) == 1:
+            return chosen[0]
+    if len(fitting) != 1:
+        size = " x ".join(str(n) for n in shape)
+        raise InputError(f"{results.folder}: a result of {path}, {size} voxels; give that tomogram, too")
+    return fitting[0]
+
+
+def _read_candidates(results: Results) -> PointTable:
+    """Everything that was looked at; the particles where no more is known."""
+    file = results.folder / "candidates.csv"
+    return read_points(file) if file.is_file() else results.particles
+
+
+def _read_masks(results: Results) -> tuple[InstanceMask, ...]:
+    """One a particle, empty where there is none."""
+    instances = results.particles.instances
+    if instances is None or not results.has_instances:
+        return (InstanceMask.empty(),) * len(results.particles)
+    labels = results.read_instances()
+    boxes = ndimage.find_objects(labels)
+    masks = []
+    for label in instances.tolist():
+        box = boxes[label - 1] if 0 < label <= len(boxes) else None
+        if box is None:
+            masks.append(InstanceMask.empty())
+            continue
+        z, y, x = (each.start for each in box)
+        masks.append(InstanceMask((z, y, x), np.asarray(labels[box]) == label))
+    return tuple(masks)
+
+
+def _read_rotations(results: Results, viewed: ViewedTomogram) -> Rotation | None:
+    """As the STAR file has them, whose rows are those of the other table."""
+    file = results.folder / "particles.star"
+    if not file.is_file() or not len(results.particles):
+        return None
+    rotations = read_points(file, shape=viewed.shape, voxel_size_angstrom=viewed.voxel_size_angstrom).rotations
+    return rotations if rotations is not None and len(rotations) == len(results.particles) else None
+
+
+def _kinds(results: Results, candidates: PointTable) -> list[_Kind]:
+    run = results.run
+    if not run["kinds"]:
+        prompts = _prompts(run["prompts"], _NO_NAME)
+        return [_Kind(_NO_NAME, run, prompts, np.arange(len(results.particles)), np.arange(len(candidates)))]
+    kinds = []
+    for part in run["kinds"]:
+        name = part["name"]
+        clicks = [click for click in run["prompts"] if click["kind"] == name]
+        own, all_of_it = (np.flatnonzero(np.array(t.names or ()) == name) for t in (results.particles, candidates))
+        kinds.append(_Kind(name, part, _prompts(clicks, name), own, all_of_it))
+    return kinds
+
+
+def _prompts(clicks: Sequence[dict[str, Any]], name: str) -> PointPrompts:
+    points = np.array([click["zyx"] for click in clicks], dtype=float).reshape(-1, 3)
+    return PointPrompts(points, np.array([click["is_positive"] for click in clicks], dtype=bool), name)
+
+
+def _segmentation(
+    results: Results,
+    viewed: ViewedTomogram,
+    kind: _Kind,
+    candidates: PointTable,
+    masks: Sequence[InstanceMask],
+    rotations: Rotation | None,
+) -> Segmentation:
+    """What was found of one kind; candidates are the particles and then what was not accepted."""
+    own = results.particles.take(kind.particles)
+    rest = candidates.take(kind.candidates[len(own) :])
+    own_masks = tuple(masks[i] for i in kind.particles)
+    suffix = f"-{kind.name}" if results.run["kinds"] else ""
+    return Segmentation(
+        shape=viewed.shape,
+        points=own.points,
+        scores=_scores(own),
+        masks=own_masks,
+        rotations=None if rotations is None else rotations[kind.particles],
+        score_map=_read_score_map(results.folder / f"score{suffix}.mrc", viewed.shape),
+        candidate_points=np.concatenate([own.points, rest.points]),
+        candidate_scores=np.concatenate([_scores(own), _scores(rest)]),
+        candidate_masks=own_masks + (InstanceMask.empty(),) * len(rest),
+        threshold=kind.description["threshold"],
+        average=_read_average(results.folder / f"average{suffix}.mrc", viewed.voxel_size_angstrom),
+        prompt_masks=tuple(_under(point, own_masks) for point in kind.prompts.positive),
+        warnings=_warnings(results, kind),
+        voxel_size_angstrom=viewed.voxel_size_angstrom,
+        name=viewed.tomogram.name,
+        provenance={**results.run["provenance"], **kind.description["provenance"]},
+        kind=kind.name,
+    )
+
+
+def _scores(table: PointTable) -> np.ndarray:
+    """Certain where the table has none."""
+    return np.ones(len(table)) if table.scores is None else np.asarray(table.scores, dtype=float)
+
+
+def _under(point: np.ndarray, masks: Sequence[InstanceMask]) -> InstanceMask:
+    """The mask that holds a click; empty if none does."""
+    return next((mask for mask in masks if mask.holds(point)), InstanceMask.empty())
+
+
+def _warnings(results: Results, kind: _Kind) -> tuple[str, ...]:
+    """Those of a run, or of one of its kinds, which are told with its name."""
+    told = results.run["warnings"]
+    if not results.run["kinds"]:
+        return tuple(told)
+    start = f"{kind.name}: "
+    return tuple(text.removeprefix(start) for text in told if text.startswith(start))
+
+
+def _read_score_map(file: Path, shape: tuple[int, int, int]) -> ScoreMap | None:
+    if not file.is_file():
+        return None
+    values = np.array(read_volume(file), dtype=np.float32)
+    stride = round(max(shape) / max(values.shape))  # cells are voxels a stride, rounded up
+    return ScoreMap(np.where(values < 0, np.float32(np.nan), values), stride)
+
+
+def _read_average(file: Path, voxel_size_angstrom: float | None) -> Average | None:
+    if not file.is_file():
+        return None
+    pixel = read_info(file).voxel_size_angstrom
+    # without a voxel size, nothing that is written depends on the step
+    step = 1.0 if pixel is None or voxel_size_angstrom is None else pixel / voxel_size_angstrom
+    return Average(np.array(read_volume(file), dtype=np.float32), step)
