@@ -135,7 +135,13 @@ def align(
     in_other_ways = _standardised(np.log(np.maximum(likeness, 1e-3)), unsettled)
     ranking = _standardised(evidence_alone, unsettled) + np.clip(in_other_ways, -_FARTHEST, _FARTHEST)
     ranking[starts] = np.inf
-    n_members = _FIRST_MEMBERS
+    n_members, least = _FIRST_MEMBERS, _LEAST_MEMBERS
+    if known is not None and prior is not None:  # what is unlike the known average must not become a part of it
+        compared = search.find(prior.box, torch.cat([spectra, somewhere])).correlations
+        first = np.argsort(-np.where(possible, ranking, -np.inf), kind="stable")[:_FIRST_MEMBERS]
+        evidence = kind_evidence(compared[: len(points)], first, compared[len(points) :], likeness, known.witnesses)
+        n_probable = np.count_nonzero(evidence.probabilities[possible] > _EVEN_ODDS)
+        ranking, least, n_members = evidence.total, 1, int(np.clip(n_probable, 1, config.max_members))
     for done in range(config.n_averages):
         if progress is not None:
             progress("averaging", done, config.n_averages)
@@ -151,7 +157,7 @@ def align(
         evidence = kind_evidence(correlations, members, by_chance, likeness, known.witnesses if known else None)
         ranking = evidence.total
         n_probable = np.count_nonzero(evidence.probabilities[possible] > _EVEN_ODDS)
-        n_members = int(np.clip(n_probable, _LEAST_MEMBERS, min(config.max_members, _GROWTH * len(members))))
+        n_members = int(np.clip(n_probable, least, min(config.max_members, _GROWTH * len(members))))
     if progress is not None:
         progress("averaging", config.n_averages, config.n_averages)
     return Alignment(
