@@ -69,12 +69,12 @@ def test_a_constant_volume_has_no_structure() -> None:
 
 
 def test_large_scales_are_described_on_coarser_grids() -> None:
-    descriptor = Invariants(scales=(1.5, 7.9, 8.1, 12.0, 16.5))
+    descriptor = Invariants(scales=(1.5, 11.9, 12.1, 18.0, 24.5))
     assert isinstance(descriptor, VolumeDescriptor)
     parts = descriptor.parts(2)
     assert all(isinstance(part, DescriptorPart) for part in parts)
     assert [(part.stride, part.n_channels) for part in parts] == [(2, 10), (4, 10), (8, 5)]
-    assert [part.stride for part in Invariants(scales=(9.0,)).parts(2)] == [2, 4]  # the finest is always there
+    assert [part.stride for part in Invariants(scales=(13.0,)).parts(2)] == [2, 4]  # the finest is always there
 
 
 def test_a_coarser_grid_gives_nearly_the_same_similarity() -> None:
@@ -83,7 +83,7 @@ def test_a_coarser_grid_gives_nearly_the_same_similarity() -> None:
     z, y, x = np.mgrid[:48, :56, :64]
     for centre in ((12, 14, 16), (30, 40, 20), (24, 20, 50)):
         volume += np.exp(-((z - centre[0]) ** 2 + (y - centre[1]) ** 2 + (x - centre[2]) ** 2) / 50).astype(np.float32)
-    scales = (1.5, 2.4, 3.7, 5.8, 9.0)
+    scales = (2.1, 3.4, 5.2, 8.1, 12.6)
     coarse = extract(volume, scales)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("cryosam.backends.invariants._CELLS", 100.0)
@@ -104,10 +104,10 @@ def similarities(field):
 def test_blocks_do_not_show(monkeypatch) -> None:
     """Products of matrices of other sizes differ in the last digit, which half precision may round either way."""
     volume = noise((30, 37, 41))
-    whole = extract(volume, (1.5, 8.5))
+    whole = extract(volume, (1.5, 12.5))
     monkeypatch.setattr(dense, "_BLOCK", 6)
     monkeypatch.setattr(dense_field, "_CHUNK", 500)
-    blocks = extract(volume, (1.5, 8.5))
+    blocks = extract(volume, (1.5, 12.5))
     for name, array in whole.to_arrays().items():
         np.testing.assert_allclose(blocks.to_arrays()[name].astype(float), array.astype(float), rtol=2e-3, atol=1e-4)
     np.testing.assert_allclose(similarities(blocks), similarities(whole), atol=1e-3)
@@ -115,8 +115,8 @@ def test_blocks_do_not_show(monkeypatch) -> None:
 
 def test_the_budget_changes_nothing() -> None:
     volume = noise((90, 101, 110))
-    reference = extract(volume, (1.5, 8.5)).to_arrays()
-    field = extract(volume, (1.5, 8.5), workspace=Workspace(limit=1.0))
+    reference = extract(volume, (1.5, 12.5)).to_arrays()
+    field = extract(volume, (1.5, 12.5), workspace=Workspace(limit=1.0))
     found = field.to_arrays()
     assert isinstance(found["channels_2"], np.memmap)
     for name, array in reference.items():
@@ -127,18 +127,18 @@ def test_the_budget_changes_nothing() -> None:
 def test_the_number_of_threads_changes_the_last_digit_at_most() -> None:
     """Threads share a product of matrices in parts of other sizes."""
     volume = noise((90, 101, 110))
-    reference = extract(volume, (1.5, 8.5))
+    reference = extract(volume, (1.5, 12.5))
     before = torch.get_num_threads()
     torch.set_num_threads(before + 1)
     try:
-        found = extract(volume, (1.5, 8.5))
+        found = extract(volume, (1.5, 12.5))
     finally:
         torch.set_num_threads(before)
     np.testing.assert_allclose(similarities(found), similarities(reference), atol=1e-4)
 
 
 def test_background_is_whitened() -> None:
-    field = extract(noise((40, 44, 48)), (1.5, 8.5))
+    field = extract(noise((40, 44, 48)), (1.5, 12.5))
     cells = np.argwhere(np.ones((20, 22, 24), dtype=bool))
     features = field.sample(level_to_voxel(cells, 2)).astype(float)
     np.testing.assert_allclose(features.mean(axis=0), 0, atol=0.01)

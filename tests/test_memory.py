@@ -35,6 +35,8 @@ def test_a_containers_limit_counts(tmp_path, monkeypatch) -> None:
     assert memory_limit() > 1e6
     limit.write_text("1200\n")
     assert memory_limit() == pytest.approx(0.7 * 1000)
+    (tmp_path / "memory.stat").write_text("anon 50\nfile 150\n")
+    assert memory_limit() == pytest.approx(0.7 * 1150)
 
 
 def test_arrays_are_in_memory_while_the_budget_lasts_and_give_it_back(tmp_path) -> None:

@@ -4,9 +4,9 @@ An entry is a folder of ``.npy`` files named by a key, with a manifest of their 
 only when it is complete, by one rename; it disappears the same way. So runs that share a folder, or are killed, never
 see half an entry, and no locks are needed: of two runs that compute the same entry, the first to finish keeps it.
 
-The key has the digest of the voxels themselves, never a file's name or date: reading all of a tomogram takes a second a
-gigabyte, and what changes voxels in place may leave both as they were. The checksums are CRC-32: they are to find
-damage, at two gigabytes a second, and not forgery.
+The key has the digest of the voxels themselves, never a file's name or date: reading all of a tomogram takes two
+seconds a gigabyte, and what changes voxels in place may leave both as they were. The checksums are CRC-32: they are
+to find damage, at two gigabytes a second, and not forgery.
 """
 
 import hashlib

@@ -73,9 +73,15 @@ def _free() -> float:
 def _of_cgroup(limit: str, used: str) -> list[float]:
     """Bytes that a control group leaves, if there is one with a limit."""
     try:
-        return [max(0.0, float(Path(limit).read_text("ascii")) - float(Path(used).read_text("ascii")))]
+        left = float(Path(limit).read_text("ascii")) - float(Path(used).read_text("ascii"))
     except (OSError, ValueError):  # no such group, or "max"
         return []
+    try:
+        kept = dict(line.split() for line in Path(used).with_name("memory.stat").read_text("ascii").splitlines())
+    except OSError:
+        kept = {}
+    # files that were read are given up when memory is needed
+    return [max(0.0, left + float(kept.get("file", kept.get("cache", 0))))]
 
 
 class Workspace:

@@ -20,7 +20,7 @@ from cryosam.arrays import Volume
 __all__ = ["Invariants"]
 
 _TRUNCATE = 3.5
-_CELLS = 2.0  # that a scale spans on the grid on which it is described, at least, but for the finest grid
+_CELLS = 3.0  # that a scale spans on the grid on which it is described, at least, but for the finest grid
 
 
 class Invariants:

@@ -14,7 +14,7 @@ from cryosam.io import read_info
 
 __all__ = ["Resources"]
 
-_FIXED_BYTES, _BYTES_PER_VOXEL = 0.6e9, 25  # of a worker with the default preset, as cryosam info says
+_FIXED_BYTES, _BYTES_PER_VOXEL = 1.1e9, 13  # of a worker with the default preset, as cryosam info says
 _CONTROL_GROUP = Path("/sys/fs/cgroup")
 _USABLE = 0.8  # of the memory that is free
 

@@ -5,7 +5,7 @@ from itertools import product
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
 
 from cryosam.arrays import Mask, Points, Scores, Volume
@@ -64,7 +64,7 @@ class DenseField:
         return len(self._mean)
 
     def sample(self, points: Points) -> Float[np.ndarray, "n c"]:
-        """Features at points ``(n, 3)`` in voxels, interpolated between the cells' centres."""
+        """Features at points ``(n, 3)`` in voxels, trilinear between the cells' centres."""
         return (sample_channels(self._parts, points) - self._mean) @ self._whitening.T
 
     def similarity_at(self, query: Float[np.ndarray, " c"], points: Points) -> Scores:
@@ -155,7 +155,7 @@ class DenseField:
 
 
 def sample_channels(parts: Mapping[int, Channels], points: Points) -> Float[np.ndarray, "n c"]:
-    """All channels at points ``(n, 3)`` in voxels, from parts by the stride of their grid; interpolated."""
+    """All channels at points ``(n, 3)`` in voxels, from parts by the stride of their grid; trilinear."""
     return np.concatenate([_interpolate(p, voxel_to_level(points, s)) for s, p in parts.items()], axis=1)
 
 
@@ -172,44 +172,30 @@ def _to_float(part: Channels) -> Float[Tensor, "c n"]:
 
 
 def _interpolate(part: Channels, at: Points) -> Float[np.ndarray, "n c"]:
-    """Channels at places in cells, see `_neighbours`."""
-    (z, of_z), (y, of_y), (x, of_x) = (_neighbours(at[:, axis], n) for axis, n in enumerate(part.shape[1:]))
+    """Channels at places in cells, trilinear; beyond the outermost centres theirs."""
+    cells = np.array(part.shape[1:])
+    at = np.clip(at, 0, cells - 1)
+    low = np.minimum(np.floor(at).astype(int), np.maximum(cells - 2, 0))
+    fraction = at - low
     channels = np.zeros((len(at), len(part)), dtype=np.float32)
-    for i, j, k in product(range(4), repeat=3):
-        channels += (of_z[i] * of_y[j] * of_x[k] * part[:, z[i], y[j], x[k]]).T.astype(np.float32)
+    for corner in product((0, 1), repeat=3):
+        weight = np.prod(np.where(corner, fraction, 1 - fraction), axis=1)
+        z, y, x = np.minimum(low + corner, cells - 1).T
+        channels += (weight * part[:, z, y, x]).T.astype(np.float32)
     return channels
 
 
 def _refine(
     coarse: Float[Tensor, "c cz cy cx"], multiple: int, layers: slice, cells: tuple[int, int, int]
 ) -> Float[Tensor, "c z y x"]:
-    """Values at the centres of ``multiple`` times finer cells, see `_neighbours`; some layers of them."""
+    """Values at the centres of ``multiple`` times finer cells, trilinear; some layers of them."""
     ranges = (range(layers.start, layers.stop), range(cells[1]), range(cells[2]))
     values = coarse
     for axis, fine in enumerate(ranges, start=1):
-        at = (np.array(fine) + 0.5) / multiple - 0.5
-        parts = []
-        for index, weight in zip(*_neighbours(at, coarse.shape[axis]), strict=True):
-            shape = [-1 if a == axis else 1 for a in range(4)]
-            factor = torch.from_numpy(weight.astype(np.float32)).view(shape)
-            parts.append(factor * values.index_select(axis, torch.from_numpy(index)).float())
-        values = parts[0] + parts[1] + parts[2] + parts[3]
+        n = coarse.shape[axis]
+        at = ((torch.tensor(fine) + 0.5) / multiple - 0.5).clamp(0, n - 1)
+        low = at.floor().long().clamp(max=max(n - 2, 0))
+        fraction = (at - low).view([-1 if a == axis else 1 for a in range(4)])
+        here, beyond = (values.index_select(axis, i).float() for i in (low, (low + 1).clamp(max=n - 1)))
+        values = here + fraction * (beyond - here)
     return values
-
-
-def _neighbours(at: Float[np.ndarray, " n"], n_cells: int) -> tuple[Int[np.ndarray, "4 n"], Float[np.ndarray, "4 n"]]:
-    """The four cells around each place along an axis, and their weights.
-
-    Cubic convolution (Keys, IEEE Trans. ASSP 29, 1981): linear interpolation would blur, the more the farther a place
-    is from a centre. Beyond the outermost centres there is what there is at them.
-    """
-    at = np.clip(at, 0, n_cells - 1)
-    low = np.floor(at).astype(int)
-    t = at - low
-    weights = [
-        ((-0.5 * t + 1) * t - 0.5) * t,
-        (1.5 * t - 2.5) * t * t + 1,
-        ((-1.5 * t + 2) * t + 0.5) * t,
-        (0.5 * t - 0.5) * t * t,
-    ]
-    return np.clip(low + np.arange(-1, 3)[:, None], 0, n_cells - 1), np.stack(weights)
