@@ -55,7 +55,8 @@ def kind_evidence(
     candidates that were averaged. Candidates of the least likeness tell nothing of what else resembles the kind and
     have no part in this; their probability is that of others with the same sum. Where hardly anything else is left,
     places of the background may stand for it: that division is taken in which the groups are farther apart. Witnesses
-    from another tomogram are known to be of one or the other group, so that none, or few, of the kind can be told too.
+    from another tomogram are known to be of one or the other group, and of the averaged candidates those start it that
+    are nearer to the witnesses of the kind: so none, or few, of the kind can be told too.
     Probabilities never fall where the sum rises.
 
     Parameters
@@ -87,7 +88,7 @@ def kind_evidence(
     rest = np.setdiff1d(np.flatnonzero(is_telling), averaged)
     if witnesses is not None:
         known = _as_evidence(witnesses.correlations, witnesses.likeness)
-        start = np.where(_is_nearer(evidence, known[witnesses.is_kind], known[~witnesses.is_kind]), 0.95, 0.02)
+        start[~_is_nearer(evidence, known[witnesses.is_kind], known[~witnesses.is_kind])] = 0.02
         return _divide(evidence, start, is_telling, known, witnesses.is_kind)
     divisions = [_divide(evidence, start, is_telling)] if len(rest) else []
     if (n_others := _LEAST_OTHERS - len(rest)) > 0:
