@@ -5,11 +5,11 @@
     python benchmarks/ablation.py FOLDER --densities MAPS  # tomo.mrc, particles.csv, instances.mrc[.gz]; MAPS/KIND.mrc
     python benchmarks/ablation.py --simulated              # tomograms of the project's own simulator, which knows them
 
-The figures are the best F1 over all thresholds, and "own" the F1 at the threshold that the program chose. "features" is
-the similarity of local descriptors, and "0.5" the F1 of the best 512 above that fixed similarity, which is the published
-rule; "masks" adds the second look at each candidate's mask; "average" is the whole method. "template" has the same candidates as the
-last step, compared with the true density in the same orientations, the same band and with the same weights as with the
-average.
+The figures are the best F1 over all thresholds, and "own" the F1 at the threshold that the program chose. "features"
+is the similarity of local descriptors, and "0.5" the F1 of the best 512 above that fixed similarity, which is the
+published rule; "masks" adds the second look at each candidate's mask; "average" is the whole method. "template" has the
+same candidates as the last step, compared with the true density in the same orientations, the same band and with the
+same weights as with the average.
 """
 
 import argparse

@@ -27,7 +27,7 @@ changes = st.fixed_dictionaries(
         "diameter_angstrom": st.none() | st.floats(1, 1e4),
         "device": st.sampled_from(["auto", "cpu", "cuda:1"]),
         "tomogram__percentiles": st.tuples(st.floats(0, 49), st.floats(50, 100)),
-        "features__backend": st.text(),
+        "features__backend": st.text(min_size=1).filter(lambda name: name != "none"),  # which unsets a setting
         "features__scales": st.lists(st.floats(0.1, 20), min_size=1, max_size=5).map(tuple),
         "matching__strides": st.sampled_from([(2,), (16, 8, 4), (8, 4, 2, 1)]),
         "matching__threshold": st.none() | st.floats(0, 1),
@@ -125,6 +125,8 @@ def test_a_file_that_is_not_there(tmp_path: Path) -> None:
         (MatchingConfig, {"strides": (4, 8)}),
         (MatchingConfig, {"strides": (4, 4)}),
         (MatchingConfig, {"strides": (0,)}),
+        (FeatureConfig, {"backend": None}),
+        (PropagationConfig, {"segmenter": ""}),
         (MatchingConfig, {"coarse_similarity": 1.1}),
         (MatchingConfig, {"threshold": -0.1}),
         (MatchingConfig, {"max_particles": 0}),

@@ -86,6 +86,7 @@ class FeatureConfig:
     slice_px: int = 518
 
     def __post_init__(self) -> None:
+        _require(self.backend not in (None, "", _NONE), "backend is the name or the folder of a model")
         _require(self.scales_diameter > 0, f"scales_diameter must be positive, got {self.scales_diameter}")
         _require(min(self.scales, default=0) > 0, f"scales must be positive, got {self.scales}")
         _require(self.token_diameters >= 0, f"token_diameters must not be negative, got {self.token_diameters}")
@@ -201,6 +202,7 @@ class PropagationConfig:
     z_weight: float = 1.5
 
     def __post_init__(self) -> None:
+        _require(self.segmenter not in (None, "", _NONE), "segmenter is the name, the folder or the file of a model")
         fusions = ("union", "majority", "intersection", "soft")
         _require(self.fusion in fusions, f"fusion is one of {', '.join(fusions)}, got {self.fusion}")
         _require(0 <= self.min_iou <= 1, f"min_iou is in [0, 1], got {self.min_iou}")
