@@ -6,14 +6,13 @@ import numpy as np
 import pytest
 
 from cryosam import propagation, slices
-from cryosam.arrays import PLANES
 from cryosam.backends import Candidates
 from cryosam.backends.classical import ClassicalSegmenter
 from cryosam.config import PropagationConfig
+from cryosam.fusion import fuse
 from cryosam.geometry import Window
-from cryosam.propagation import _combine, _rewindow, follow, propagate
+from cryosam.propagation import _rewindow, follow, propagate
 from cryosam.tomogram import Tomogram
-from oracles import fuse_by_vote
 
 
 def ellipsoid(shape, centre, radii):
@@ -82,7 +81,7 @@ def test_sweeps_through_whole_slices_are_the_walks_of_each_point(fusion, diamete
     expected = []
     for centre in centres:
         walks = propagation._walk_all(tomogram, centre[None], ClassicalSegmenter(), config, diameter)
-        expected.append(full(propagation._fuse(walks, centre, fusion, config.z_weight), SHAPE))
+        expected.append(full(fuse(propagation._by_plane(walks), centre, fusion), SHAPE))
     segmenter = Counting()
     found = propagate(tomogram, centres, segmenter, config, diameter)
     assert max(segmenter.seen.values()) == 2  # one sweep in each direction
@@ -197,23 +196,6 @@ def test_best_score_wins_among_the_admissible() -> None:
     (found,) = propagate(Tomogram(values), np.array([[4.0, 5.0, 6.0]]), RecordingSegmenter(), config)
     disc = np.hypot(*np.meshgrid(np.arange(11) - 5, np.arange(13) - 6, indexing="ij")) < 4  # candidate 1
     np.testing.assert_array_equal(full(found, (9, 11, 13))[4], disc & (np.abs(np.arange(11) - 5) < 4)[:, None])
-
-
-@pytest.mark.parametrize("rule", ["union", "majority", "intersection"])
-def test_fusion_agrees_with_the_definition(rule) -> None:
-    rng = np.random.default_rng(1)
-    logits = rng.normal(size=(3, 4, 5, 6)).astype(np.float32)
-    logits[rng.random(logits.shape) < 0.3] = np.nan
-    stacks = [[[[None if np.isnan(v) else bool(v > 0) for v in r] for r in p] for p in s] for s in logits]
-    expected = fuse_by_vote([np.array(s, dtype=object) for s in stacks], rule)
-    np.testing.assert_array_equal(_combine(dict(zip(PLANES, logits, strict=True)), rule, 1.5), expected)
-
-
-def test_soft_fusion_weighs_the_z_plane() -> None:
-    shape = (1, 1, 1)
-    sure, unsure = np.full(shape, 3.0, dtype=np.float32), np.full(shape, -1.2, dtype=np.float32)
-    assert _combine({"z": sure, "y": unsure, "x": unsure}, "soft", 2.0).all()
-    assert not _combine({"z": unsure, "y": sure, "x": unsure}, "soft", 2.0).any()
 
 
 def test_a_moved_window_sees_the_same_logits_at_the_same_voxels() -> None:

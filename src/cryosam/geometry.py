@@ -104,6 +104,12 @@ class Window:
         """The window shifted by whole voxels."""
         return Window(self.top + rows, self.left + cols, self.height, self.width)
 
+    def contains(self, rows: Integer[np.ndarray, " n"], cols: Integer[np.ndarray, " n"]) -> Bool[np.ndarray, " n"]:
+        """Which voxels of the slice, by their rows and columns, lie in the window."""
+        return np.asarray(
+            (rows >= self.top) & (rows < self.top + self.height) & (cols >= self.left) & (cols < self.left + self.width)
+        )
+
     def to_window(self, rows_cols: RowsCols) -> RowsCols:
         """Slice to window coordinates, ``(n, 2)``."""
         return rows_cols - np.array([self.top, self.left], dtype=float)

@@ -9,12 +9,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-from jaxtyping import Float, Int
-from scipy import ndimage
+from jaxtyping import Float
 
-from cryosam.arrays import PLANES, Image, Mask, Plane, Points, Progress
+from cryosam.arrays import PLANES, Image, Plane, Points, Progress
 from cryosam.backends import PromptSegmenter
-from cryosam.config import Fusion, PropagationConfig
+from cryosam.config import PropagationConfig
+from cryosam.fusion import fuse
 from cryosam.geometry import AXIS, Window, in_plane_axes
 from cryosam.masks import InstanceMask
 from cryosam.slices import BATCH, UNSEEN, Answer, Place, Remembering, ask, depth_of, window_of
@@ -120,7 +120,7 @@ def propagate(
         for each in walks:
             mine[each.owner].append(each)
         masks += [
-            _fuse(mine[owner], point, config.fusion, config.z_weight)
+            fuse(_by_plane(mine[owner]), point, config.fusion, config.z_weight)
             for owner, point in enumerate(points[start : start + n_together])
         ]
         if progress is not None:
@@ -162,7 +162,15 @@ def follow(
         best = max([best, *pairs], key=_total_score)
         if _length(best) < _LONG * _width(best):
             break
-    return _fuse(best, point, "union", config.z_weight)
+    return fuse(_by_plane(best), point, "union")
+
+
+def _by_plane(walks: Sequence[_Walk]) -> dict[Plane, list[Answer]]:
+    """The answers of some walks."""
+    answers: dict[Plane, list[Answer]] = defaultdict(list)
+    for walk in walks:
+        answers[walk.plane] += walk.answers
+    return answers
 
 
 def _total_score(walks: Sequence[_Walk]) -> float:
@@ -302,67 +310,3 @@ def _rewindow(logits: Image, source: Window, target: Window) -> Image:
     in_source, in_target = shifted.overlap(source.height, source.width)
     moved[in_target] = logits[in_source]
     return moved
-
-
-def _fuse(walks: Sequence[_Walk], point: Float[np.ndarray, " 3"], fusion: Fusion, z_weight: float) -> InstanceMask:
-    """One mask from the three planes' stacks: the connected part that is nearest to the point."""
-    boxes = [_box(walk.plane, answer) for walk in walks for answer in walk.answers if answer.mask.any()]
-    if not boxes:
-        return InstanceMask.empty()
-    low = np.min([b[0] for b in boxes], axis=0)
-    high = np.max([b[1] for b in boxes], axis=0)
-    stacks = {plane: np.full(high - low, np.nan, dtype=np.float32) for plane in PLANES}
-    for walk in walks:
-        for answer in walk.answers:
-            _paint(stacks[walk.plane], low, walk.plane, answer)
-    fused = _combine(stacks, fusion, z_weight)
-    parts, n_parts = ndimage.label(fused)
-    if n_parts == 0:
-        return InstanceMask.empty()
-    voxels = np.argwhere(fused)
-    nearest = voxels[int(np.argmin(((voxels + low - point) ** 2).sum(axis=1)))]
-    z, y, x = (int(c) for c in low)
-    return InstanceMask.crop(np.asarray(parts == parts[tuple(nearest)]), (z, y, x))
-
-
-def _box(plane: Plane, answer: Answer) -> tuple[list[int], list[int]]:
-    """First and one-past-last voxel of an answer's mask in the volume."""
-    rows, cols = np.nonzero(answer.mask)
-    low, high = [answer.depth] * 3, [answer.depth + 1] * 3
-    for axis, values, origin in zip(
-        in_plane_axes(plane), (rows, cols), (answer.window.top, answer.window.left), strict=True
-    ):
-        low[axis], high[axis] = int(values.min()) + origin, int(values.max()) + 1 + origin
-    return low, high
-
-
-def _paint(stack: Float[np.ndarray, "z y x"], low: Int[np.ndarray, " 3"], plane: Plane, answer: Answer) -> None:
-    """Write an answer's logits into its plane's stack, whose first voxel is ``low``."""
-    row_axis, col_axis = in_plane_axes(plane)
-    layer = np.moveaxis(stack, AXIS[plane], 0)[answer.depth - int(low[AXIS[plane]])]
-    top, left = int(low[row_axis]), int(low[col_axis])
-    if answer.seen is not None:
-        inside, _ = answer.seen.moved(-top, -left).overlap(*layer.shape)
-        layer[inside] = UNSEEN
-    inside, place = answer.window.moved(-top, -left).overlap(*layer.shape)
-    layer[inside] = answer.logits[place]
-
-
-def _combine(stacks: dict[Plane, Float[np.ndarray, "z y x"]], fusion: Fusion, z_weight: float) -> Mask:
-    """Fuse the planes' logits by vote, or by the weighted mean of their probabilities.
-
-    A plane has no say (NaN) where its walk or its window did not come: a walk that noise stopped is no vote against.
-    """
-    weights = {"z": z_weight, "y": 1.0, "x": 1.0} if fusion == "soft" else dict.fromkeys(PLANES, 1.0)
-    known = np.zeros(stacks["z"].shape, dtype=np.float32)
-    total = np.zeros_like(known)
-    for plane, logits in stacks.items():
-        saw = ~np.isnan(logits)
-        value = 1 / (1 + np.exp(-np.clip(logits[saw], -30, 30))) if fusion == "soft" else logits[saw] > 0
-        known[saw] += weights[plane]
-        total[saw] += weights[plane] * value
-    if fusion == "union":
-        return np.asarray(total > 0)
-    if fusion == "intersection":
-        return np.asarray((known > 0) & (total == known))
-    return np.asarray(total > known / 2)
