@@ -715,7 +715,11 @@ main(sys.argv[1:])
 def test_a_signal_ends_a_run_at_once(tomo, tmp_path, number, code):
     words = ["segment", str(tomo), "--point", "8,8,9", "--out", str(tmp_path / "out")]
     process = subprocess.Popen(
-        [sys.executable, "-c", SLOW, *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        [sys.executable, "-c", SLOW, *words],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # shells let background jobs ignore it
     )
     assert process.stdout is not None
     assert process.stdout.readline() == "started\n"

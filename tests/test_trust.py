@@ -93,10 +93,11 @@ def test_what_belongs_to_another_kind_does_not_count(monkeypatch):
 
 
 def test_segment_tells_it_when_asked() -> None:
-    told = []
-    plain = segment(phantom(), click(BALLS[0]))
-    found = segment(phantom(), click(BALLS[0]), n_trials=2, so_far=lambda kind, points: told.append((kind, points)))
-    assert len(told) == 1  # of the user's click alone, not of the trials
+    told: list[int] = []
+    plain = segment(phantom(), click(BALLS[0]), so_far=lambda _, points: told.append(len(points)))
+    with_trials: list[int] = []
+    found = segment(phantom(), click(BALLS[0]), n_trials=2, so_far=lambda _, points: with_trials.append(len(points)))
+    assert with_trials == told  # of the user's click alone, not of the trials
     assert plain.trust is None
     np.testing.assert_array_equal(found.points, plain.points)
     assert found.trust is not None

@@ -35,7 +35,7 @@ class Invariants:
 
     Examples
     --------
-    >>> fine, coarse = Invariants(scales=(1.5, 6.0)).parts(stride=2)
+    >>> fine, coarse = Invariants(scales=(1.5, 12.0)).parts(stride=2)
     >>> fine.stride, coarse.stride
     (2, 4)
     >>> coarse.describe(np.random.default_rng(0).random((9, 10, 11), dtype=np.float32)).shape
