@@ -45,9 +45,9 @@ def main() -> None:
 
     Coordinates are voxels z,y,x, counted from 0; a whole number is the centre of a voxel.
     """
-    # Read when a command imports torch. Threads that wait for each other would else keep other programs from the cores,
-    # and where these are busy, for most of a minute a mask.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    # Read when a command imports torch. Its threads wait for each other thousands of times a second, and would else keep
+    # the cores from whatever else runs there, even from the thread that they wait for.
+    os.environ.setdefault("GOMP_SPINCOUNT", "3000")
 
 
 for _command in (demo, serve, segment, pick, mask, query, batch, evaluate, convert, info, simulate, models, cache):
