@@ -45,8 +45,8 @@ def main() -> None:
 
     Coordinates are voxels z,y,x, counted from 0; a whole number is the centre of a voxel.
     """
-    # Read when a command imports torch. Its threads wait for each other thousands of times a second, and would else keep
-    # the cores from whatever else runs there, even from the thread that they wait for.
+    # Read when a command imports torch. Its threads wait for each other thousands of times a second, and would else
+    # keep the cores from whatever else runs there, even from the thread that they wait for.
     os.environ.setdefault("GOMP_SPINCOUNT", "3000")
 
 
