@@ -1,7 +1,7 @@
 /** One of the three linked slices: draws it, and turns pointer, wheel and keys into what they mean. */
 
 import { effect, signal, useSignal } from "@preact/signals";
-import { useEffect, useRef } from "preact/hooks";
+import { useLayoutEffect, useRef } from "preact/hooks";
 import * as actions from "./actions";
 import type { Candidate } from "./api";
 import type { Frame, Plane, Point } from "./geometry";
@@ -31,7 +31,8 @@ export function SliceView({ plane }: { plane: Plane }) {
   const wheel = useRef(0);
   const { normal } = SHOWN[plane];
 
-  useEffect(() => {
+  // Before the browser can bring a click: where it went is not known until the view has a size.
+  useLayoutEffect(() => {
     const painter = new Painter(canvas.current!);
     let asked = 0;
     const stop = effect(() => {
@@ -41,11 +42,13 @@ export function SliceView({ plane }: { plane: Plane }) {
         if (scene.current) painter.paint(scene.current, unit());
       });
     });
-    const observer = new ResizeObserver(() => {
+    const measure = () => {
       const { clientWidth, clientHeight } = host.current!;
       const size = [Math.round(clientWidth * devicePixelRatio), Math.round(clientHeight * devicePixelRatio)] as const;
       state.viewSizes.value = { ...state.viewSizes.value, [plane]: size };
-    });
+    };
+    measure();
+    const observer = new ResizeObserver(measure);
     observer.observe(host.current!);
     // Not passive: the browser must not zoom the page or go back in history.
     const onWheel = (event: WheelEvent) => scroll(event);

@@ -133,6 +133,17 @@ def test_from_one_click_and_two_buttons_to_a_star_file(page, rings, tmp_path) ->
     assert score_detections(table.points, centres, 4.0).f1 > 0.9
 
 
+def test_a_click_before_the_first_frame_counts(address, page, rings) -> None:
+    """A busy machine draws late: the page knows from its layout, not from a drawn frame, where a click went."""
+    page.add_init_script("window.requestAnimationFrame = () => 0; ResizeObserver.prototype.observe = () => {};")
+    page.goto(address)
+    sync_api.expect(page.get_by_test_id("slice-z")).to_contain_text(f"/ {SHAPE[0] - 1}")
+    click_voxel(page, rings[1][CLICKED])
+    sync_api.expect(page.get_by_test_id("click")).to_have_count(1)
+    (click,) = view(page)["clicks"]
+    np.testing.assert_allclose(click["point"], rings[1][CLICKED], atol=1)
+
+
 def test_scrolling_changes_the_slice(page) -> None:
     number, box = page.get_by_test_id("slice-z"), page.locator("[data-plane=z]").bounding_box()
     before = number.inner_text()
