@@ -13,6 +13,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from cryosam.arrays import Images
+from cryosam.backends.attention import use_fast_attention
 from cryosam.backends.digests import digest_model
 from cryosam.backends.framing import imagenet_rgb
 from cryosam.backends.precision import Precision, autocast, is_half
@@ -52,6 +53,7 @@ class DinoFeatures:
         self.model = model.to(self.device).eval()
         self.images_per_batch = images_per_batch
         self.precision: Precision = precision
+        use_fast_attention(self.model, self.device)
 
     @cached_property
     def digest(self) -> str:

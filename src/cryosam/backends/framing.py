@@ -5,6 +5,8 @@ Both directions are the same operation, linear interpolation that averages where
 image of 5 x 8 fills 2.5 x 4 cells of a map of 4 x 4), and the same on every device.
 """
 
+from functools import lru_cache
+
 import numpy as np
 import torch
 from jaxtyping import Float
@@ -69,10 +71,7 @@ def into_frame(images: Float[Tensor, "n h w"], frame: Frame, n_cells: int) -> Fl
     tensor([[[1., 2.],
              [1., 1.]]])
     """
-    pixels = patch_to_pixel(np.arange(n_cells, dtype=float), frame.size_px / n_cells)
-    positions = frame.to_image(np.stack([pixels, pixels], axis=1))
-    rows = _linear_weights(positions[:, 0], frame.height).to(images)
-    cols = _linear_weights(positions[:, 1], frame.width).to(images)
+    rows, cols = (weights.to(images) for weights in _weights_into(frame, n_cells))
     lowest = images.amin(dim=(1, 2), keepdim=True)
     # cells beyond the image have no weights at all, so they stay at the minimum
     return rows @ (images - lowest) @ cols.T + lowest
@@ -93,13 +92,25 @@ def out_of_frame(maps: Float[Tensor, "... cells cells"], frame: Frame) -> Float[
     >>> out_of_frame(torch.tensor([[[1.0, 2.0], [0.0, 0.0]]]), Frame(1, 2, 4))
     tensor([[[1., 2.]]])
     """
-    n_cells = maps.shape[-1]
+    rows, cols = (weights.to(maps) for weights in _weights_out_of(frame, maps.shape[-1]))
+    return rows @ maps @ cols.T
+
+
+@lru_cache(maxsize=64)
+def _weights_into(frame: Frame, n_cells: int) -> tuple[Float[Tensor, "cells h"], Float[Tensor, "cells w"]]:
+    """Weights of an image's rows and columns in each row and column of a grid over a model's input."""
+    pixels = patch_to_pixel(np.arange(n_cells, dtype=float), frame.size_px / n_cells)
+    positions = frame.to_image(np.stack([pixels, pixels], axis=1))
+    return _linear_weights(positions[:, 0], frame.height), _linear_weights(positions[:, 1], frame.width)
+
+
+@lru_cache(maxsize=64)
+def _weights_out_of(frame: Frame, n_cells: int) -> tuple[Float[Tensor, "h cells"], Float[Tensor, "w cells"]]:
+    """The other way round."""
     index = np.arange(max(frame.height, frame.width), dtype=float)
     pixels = frame.to_model(np.stack([index, index], axis=1))
     positions = pixel_to_patch(pixels, frame.size_px / n_cells)
-    rows = _linear_weights(positions[: frame.height, 0], n_cells).to(maps)
-    cols = _linear_weights(positions[: frame.width, 1], n_cells).to(maps)
-    return rows @ maps @ cols.T
+    return _linear_weights(positions[: frame.height, 0], n_cells), _linear_weights(positions[: frame.width, 1], n_cells)
 
 
 def _linear_weights(positions: Float[np.ndarray, " m"], n_samples: int) -> Float[Tensor, "m n"]:
@@ -109,4 +120,4 @@ def _linear_weights(positions: Float[np.ndarray, " m"], n_samples: int) -> Float
     weights = np.clip(1 - np.abs(positions[:, None] - np.arange(n_samples)) / max(step, 1.0), 0, None)
     weights[(positions < -0.5) | (positions > n_samples - 0.5)] = 0
     total = weights.sum(axis=1, keepdims=True)
-    return torch.from_numpy(weights / np.where(total > 0, total, 1))
+    return torch.from_numpy((weights / np.where(total > 0, total, 1)).astype(np.float32))
