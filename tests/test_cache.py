@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from cryosam.cache import FeatureCache, entry_key
+from cryosam.errors import ConfigError
 
 ARRAYS = {
     "tokens": np.arange(24, dtype=np.float16).reshape(2, 3, 4),
@@ -92,6 +93,15 @@ def test_the_least_recently_used_is_given_up_first(tmp_path):
     cache.get_or_compute("oldest", never)  # a use makes it the youngest
     cache.get_or_compute("new", lambda: {"a": np.zeros(80)})
     assert entries(tmp_path) == ["new", "old", "oldest"]
+
+
+def test_the_environment_limits_it(tmp_path, monkeypatch):
+    assert FeatureCache(tmp_path).max_bytes == 50e9
+    monkeypatch.setenv("CRYOSAM_CACHE_LIMIT", "200GB")
+    assert FeatureCache(tmp_path).max_bytes == 200e9
+    monkeypatch.setenv("CRYOSAM_CACHE_LIMIT", "much")
+    with pytest.raises(ConfigError, match="CRYOSAM_CACHE_LIMIT"):
+        FeatureCache(tmp_path)
 
 
 def test_what_is_larger_than_the_limit_is_not_stored(tmp_path):

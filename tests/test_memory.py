@@ -1,13 +1,15 @@
 """Budgets, and arrays that are kept in files when there is none left."""
 
 import gc
+import threading
+from collections.abc import Iterator
 
 import numpy as np
 import pytest
 
 from cryosam import memory
 from cryosam.errors import ConfigError, OutputError
-from cryosam.memory import Workspace, memory_limit, parse_bytes, release
+from cryosam.memory import Workspace, ahead, memory_limit, parse_bytes, release
 
 BESIDE = memory._FIXED  # bytes of a limit that arrays do not get
 MB = 2**20
@@ -66,6 +68,25 @@ def test_a_file_is_an_array_like_any_and_leaves_nothing_behind(tmp_path) -> None
 
 def test_small_arrays_need_no_file(tmp_path) -> None:
     assert not isinstance(Workspace(1.0, tmp_path).empty((1000,), np.float32), np.memmap)
+
+
+def test_the_next_item_is_made_while_one_is_worked_on() -> None:
+    made = [threading.Event() for _ in range(4)]
+
+    def make() -> Iterator[int]:
+        for i, event in enumerate(made):
+            event.set()
+            yield i
+
+    for i in ahead(make()):
+        assert made[min(i + 1, 3)].wait(timeout=20)
+
+
+def test_what_fails_ahead_fails_where_it_is_needed() -> None:
+    items = ahead(1 // n for n in (1, 0))
+    assert next(items) == 1
+    with pytest.raises(ZeroDivisionError):
+        next(items)
 
 
 def test_a_full_disk_is_said_at_once(tmp_path) -> None:

@@ -25,6 +25,9 @@ from pathlib import Path
 
 import numpy as np
 
+from cryosam.errors import ConfigError
+from cryosam.memory import parse_bytes
+
 __all__ = ["Entry", "FeatureCache", "entry_key"]
 
 _log = logging.getLogger(__name__)
@@ -52,6 +55,14 @@ def entry_key(**parts: object) -> str:
     False
     """
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+
+def _limit() -> float:
+    """Bytes of all entries together, where nothing else is said."""
+    try:
+        return parse_bytes(os.environ.get("CRYOSAM_CACHE_LIMIT") or "50GB")
+    except ConfigError as error:
+        raise ConfigError(f"CRYOSAM_CACHE_LIMIT: {error}") from error
 
 
 @dataclass(frozen=True)
@@ -82,7 +93,13 @@ class FeatureCache:
         Created when first needed; by default that of the environment variable ``CRYOSAM_CACHE``, or
         ``~/.cache/cryosam/features``.
     max_bytes
-        Of all entries together; an entry larger than this is not stored at all.
+        Of all entries together; an entry larger than this is not stored at all. By default that of the environment
+        variable ``CRYOSAM_CACHE_LIMIT``, such as ``200GB``, or 50 GB.
+
+    Raises
+    ------
+    ConfigError
+        If the environment variable is no size.
 
     Examples
     --------
@@ -94,10 +111,10 @@ class FeatureCache:
     memmap([0., 1., 2.])
     """
 
-    def __init__(self, folder: Path | None = None, max_bytes: int = 50 * 10**9) -> None:
+    def __init__(self, folder: Path | None = None, max_bytes: float | None = None) -> None:
         default = os.environ.get("CRYOSAM_CACHE") or Path.home() / ".cache" / "cryosam" / "features"
         self.folder = Path(folder or default)
-        self.max_bytes = max_bytes
+        self.max_bytes = _limit() if max_bytes is None else max_bytes
 
     def get_or_compute(self, key: str, compute: Callable[[], Mapping[str, np.ndarray]]) -> dict[str, np.ndarray]:
         """Arrays of an entry, computed and stored if they are not there or not what was stored.

@@ -1,19 +1,23 @@
-"""How much memory a run may take, and large arrays that are kept in files where that is not enough."""
+"""How much memory a run may take, large arrays that are kept in files where that is not enough, and reading ahead."""
 
 import mmap
 import os
 import re
 import tempfile
 import weakref
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from math import prod
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
 from cryosam.errors import ConfigError, OutputError
 
-__all__ = ["Workspace", "memory_limit", "parse_bytes", "release"]
+__all__ = ["Workspace", "ahead", "memory_limit", "parse_bytes", "release"]
+
+_Item = TypeVar("_Item")
 
 _UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
 _SHARE = 0.7  # of what the machine has free, where the user names no limit
@@ -140,6 +144,22 @@ class Workspace:
 
     def _give_back(self, n_bytes: int) -> None:
         self._left += n_bytes
+
+
+def ahead(items: Iterator[_Item]) -> Iterator[_Item]:
+    """The items, each made in another thread while the one before is worked on: reading does not wait for computing.
+
+    Examples
+    --------
+    >>> list(ahead(iter("abc")))
+    ['a', 'b', 'c']
+    """
+    end = object()
+    with ThreadPoolExecutor(max_workers=1) as other_thread:
+        following = other_thread.submit(next, items, end)
+        while (item := following.result()) is not end:
+            following = other_thread.submit(next, items, end)
+            yield item  # type: ignore[misc]  # it is not the end
 
 
 def release(array: np.ndarray) -> None:

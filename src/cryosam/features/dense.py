@@ -13,7 +13,7 @@ from cryosam.arrays import Points, Progress, Volume
 from cryosam.backends import DescriptorPart, VolumeDescriptor
 from cryosam.features.dense_field import Channels, DenseField, sample_channels
 from cryosam.geometry import level_shape, level_to_voxel
-from cryosam.memory import Workspace, release
+from cryosam.memory import Workspace, ahead, release
 from cryosam.tomogram import Box, Voxels
 
 __all__ = ["extract_dense"]
@@ -88,9 +88,10 @@ def _cell_means(voxels: Voxels, stride: int, workspace: Workspace) -> Volume:
     cells = level_shape(voxels.shape, stride)
     means: Volume = workspace.empty(cells, np.float32)
     depth, height, width = voxels.shape
-    for z in range(cells[0]):
-        layer = voxels.crop((slice(z * stride, min((z + 1) * stride, depth)), slice(0, height), slice(0, width)))
-        means[z] = _pool(torch.from_numpy(np.ascontiguousarray(layer)), stride)[0].numpy()
+    ranges = (slice(z, min(z + stride, depth)) for z in range(0, depth, stride))
+    layers = (np.ascontiguousarray(voxels.crop((layer, slice(0, height), slice(0, width)))) for layer in ranges)
+    for z, layer in enumerate(ahead(layers)):
+        means[z] = _pool(torch.from_numpy(layer), stride)[0].numpy()
     # half precision is finest near zero
     means -= np.float32(means.mean(dtype=np.float64))
     return means

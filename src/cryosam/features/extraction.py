@@ -6,7 +6,6 @@ short for go to a file as they come.
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice, pairwise, product
 from math import ceil, floor
@@ -22,7 +21,7 @@ from cryosam.errors import ConfigError
 from cryosam.features.lattice import DoubledNorms
 from cryosam.features.triplane import PlaneTokens, TriPlaneField, cell_centres
 from cryosam.geometry import AXIS, in_plane_axes, patch_to_pixel
-from cryosam.memory import Workspace, release
+from cryosam.memory import Workspace, ahead, release
 from cryosam.tomogram import Voxels
 
 __all__ = ["extract_triplane"]
@@ -114,17 +113,9 @@ _Batch = tuple[list[tuple[int, _Span, _Span]], Images]
 
 
 def _batches(tiles: Iterator[tuple[int, _Span, _Span, Image]]) -> Iterator[_Batch]:
-    """Tiles that the model is given together, each batch prepared while the model is busy with the one before."""
-
-    def prepare() -> _Batch | None:
-        batch = list(islice(tiles, _TILES_AT_ONCE))
-        return ([tile[:3] for tile in batch], np.stack([tile[3] for tile in batch])) if batch else None
-
-    with ThreadPoolExecutor(max_workers=1) as other_thread:
-        following = other_thread.submit(prepare)
-        while (batch := following.result()) is not None:
-            following = other_thread.submit(prepare)
-            yield batch
+    """Tiles that the model is given together."""
+    while batch := list(islice(tiles, _TILES_AT_ONCE)):
+        yield [tile[:3] for tile in batch], np.stack([tile[3] for tile in batch])
 
 
 def _extract_plane(
@@ -141,7 +132,8 @@ def _extract_plane(
     shape = len(depths), rows.n_tokens, cols.n_tokens, extractor.n_channels
     tokens, norms = workspace.empty(shape, np.float16), DoubledNorms(shape)
     n_left = len(rows.spans) * len(cols.spans)  # tiles of the slice that is being filled
-    for places, images in _batches(_tiles(tomogram, plane, depths.tolist(), rows, cols, extractor.patch_px)):
+    tiles = _tiles(tomogram, plane, depths.tolist(), rows, cols, extractor.patch_px)
+    for places, images in ahead(_batches(tiles)):
         answers = extractor.extract(images).to("cpu", torch.float16)
         for (k, r, c), answer in zip(places, answers.permute(0, 2, 3, 1).numpy(), strict=True):
             kept = answer[
