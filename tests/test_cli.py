@@ -17,6 +17,7 @@ from scipy import ndimage
 
 import cryosam
 from cryosam import segmentation
+from cryosam.backends.loading import write_model
 from cryosam.cache import FeatureCache
 from cryosam.cli import main
 from cryosam.cli import progress as progress_module
@@ -25,6 +26,7 @@ from cryosam.io import folders, read_points, read_volume, results, write_volume
 from cryosam.io.earlier_results import read_results
 from cryosam.io.results import OUTPUTS
 from cryosam.masks import InstanceMask, ScoreMap, Segmentation
+from tiny_models import tiny_dinov2, tiny_sam, tiny_sam2
 
 SHAPE = (24, 30, 42)
 CENTRES = ((8, 8, 9), (14, 20, 12), (11, 15, 31))
@@ -733,6 +735,24 @@ def test_a_signal_ends_a_run_at_once(tomo, tmp_path, number, code):
 def test_a_reader_that_leaves_is_no_error():
     command = f"{sys.executable} -m cryosam segment --help | true"
     assert subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=True).stderr == ""
+
+
+# --- models in folders ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("preset", ["paper", "fast"])
+def test_presets_of_2d_models_run_with_models_in_folders(tomo, tmp_path, preset):
+    write_model(tiny_dinov2(), tmp_path / "dino")
+    write_model((tiny_sam if preset == "paper" else tiny_sam2)(), tmp_path / "sam")
+    models = ["--features", tmp_path / "dino", "--segmenter", tmp_path / "sam"]
+    words = ["--preset", preset, *models, "--diameter", "70", "--threshold", "0", "--max-particles", "5"]
+    cli("segment", tomo, "--point", "8,8,9", "--out", tmp_path / "out", *words)
+    written = {path.name for path in (tmp_path / "out").iterdir()}
+    assert written >= {"particles.star", "instances.mrc", "semantic.mrc", "score.mrc", "report.html"}
+    run = json.loads((tmp_path / "out" / "run.json").read_text())
+    assert run["configuration"]["preset"] == preset
+    assert run["configuration"]["features"]["backend"] == str(tmp_path / "dino")
+    assert len(read_points(tmp_path / "out" / "particles.csv").points) == run["n_particles"] <= 5
 
 
 # --- progress ---------------------------------------------------------------------------------------------------------
