@@ -114,7 +114,7 @@ def test_turning_many_averages_at_once_gives_the_same_coefficients() -> None:
     frame = Frame.around(9.0, 3.0, 60.0, "cpu")
     averages = torch.from_numpy(np.random.default_rng(0).standard_normal((3, *(frame.edge,) * 3)).astype(np.float32))
     rotations = uniform_rotations(50)
-    one_by_one = torch.stack([frame.turned(average, rotations) for average in averages])
+    one_by_one = torch.stack([frame.turned(frame.padded_spectra(average[None]), rotations) for average in averages])
     together = Turner(frame, rotations).turned(averages)
     assert float((together - one_by_one).abs().max()) < 1e-4 * float(one_by_one.abs().max())
 

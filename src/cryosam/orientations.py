@@ -1,6 +1,7 @@
 """Particles compared with averages in all orientations, at the detail that these tell apart."""
 
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import product
 
 import numpy as np
@@ -53,10 +54,15 @@ class OrientationSearch:
         )
         return cls(cut, Turner(cut.frame, uniform_rotations(config.n_rotations)), shifts_within(_SHIFT_PX))
 
+    @cached_property
+    def phases(self) -> Complex[Tensor, "m k"]:
+        """Of the shifts."""
+        return self.cut.frame.phases(self.shifts)
+
     def find(self, template: Float[Tensor, "e e e"], spectra: Complex[Tensor, "n k"], n_best: int = 1) -> Found:
         """How boxes, of which the spectra are given, compare with a template."""
         (templates,) = self.turner.turned(template[None])
-        return self.cut.frame.search(templates, spectra, self.shifts, n_best)
+        return self.cut.frame.search(templates, spectra, self.phases, n_best)
 
     def turn_back(self, boxes: Float[Tensor, "n e e e"], found: Found, chosen: Int[np.ndarray, " n"]) -> Parts:
         """The chosen boxes, turned back from how they were found to lie."""
@@ -94,7 +100,7 @@ class OrientationSearch:
             averages = torch.stack(blended)
         correlations = np.zeros(n)
         for fold, templates in zip(folds, self.turner.turned(averages), strict=True):
-            correlations[fold] = frame.search(templates, spectra[fold], self.shifts).correlations
+            correlations[fold] = frame.search(templates, spectra[fold], self.phases).correlations
         return correlations
 
 

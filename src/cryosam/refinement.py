@@ -92,6 +92,7 @@ def refine(
     detail = max(_LEAST_DETAIL, _DETAIL * diameter)
     cut = Subtomograms.of(tomogram, diameter, size_px=_SIZE_PX, detail=detail, max_tilt=config.max_tilt, device=device)
     frame, shifts, n = cut.frame, shifts_within(_SHIFT_PX), len(points)
+    phases = frame.phases(shifts)
     folds = np.array_split(np.random.default_rng(0).permutation(n), min(_FOLDS, n))
     still, done, n_steps = np.zeros((n, 3)), 0, n * len(_STEPS)
     for degrees in _STEPS:
@@ -104,10 +105,10 @@ def refine(
                 progress("refining", done, n_steps)
             done += len(fold)
             others = np.setdiff1d(np.arange(n), fold)
-            held_out = merge(frame, *(part[others] for part in parts))
+            held_out = frame.padded_spectra(merge(frame, *(part[others] for part in parts))[None])
             for i in fold:
                 tried = Rotation.concatenate([way * _around(degrees) for way in ways[i]])
-                found = frame.search(frame.turned(held_out, tried), spectra[i : i + 1], shifts)
+                found = frame.search(frame.turned(held_out, tried), spectra[i : i + 1], phases)
                 turns[i] = tried[found.rotation[:1]]
                 moves[i] = cut.step * shifts[int(found.shift[0])]
         ways, points = turns, points + moves

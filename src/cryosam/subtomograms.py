@@ -191,12 +191,11 @@ class Frame:
         weights = self.weights / torch.sqrt(mean[shell].clamp(min=1e-12))
         return Frame(self.edge, self.mask, self.tilted, self.band, self.frequencies, weights)
 
-    def turned(self, average: Float[Tensor, "e e e"], rotations: Rotation) -> Complex[Tensor, "r k"]:
-        """Coefficients of the average, turned in many ways: read where each rotation takes them from."""
-        spectrum = self.padded_spectra(average[None])
-        turned = []
+    def turned(self, spectrum: Float[Tensor, "e2 e2 e2 2"], rotations: Rotation) -> Complex[Tensor, "r k"]:
+        """Coefficients of an average in many rotations, each read from another place of its padded spectrum."""
+        parts, turned = spectrum.permute(3, 0, 1, 2).contiguous(), []
         for some in in_parts(rotations):
-            values = _sample(spectrum.permute(3, 0, 1, 2), self.sources(some)[None, None])[:, 0]
+            values = _sample(parts, self.sources(some)[None, None])[:, 0]
             turned.append(torch.complex(values[0], values[1]) * self.weights)
         return torch.cat(turned)
 
@@ -215,25 +214,28 @@ class Frame:
         matrices = torch.from_numpy(rotations.as_matrix().astype(np.float32)).to(self.frequencies.device)
         return 2 * torch.einsum("rji,kj->rki", matrices, self.frequencies) + self.edge
 
-    def moved(self, spectra: Complex[Tensor, "n k"], shifts: Float[np.ndarray, "m 3"]) -> Complex[Tensor, "n m k"]:
-        """Coefficients of the boxes as they would be around their centres plus the shifts."""
-        offsets = torch.from_numpy(shifts.astype(np.float32)).to(spectra.device)
-        return spectra[:, None] * torch.exp(2j * torch.pi / self.edge * (offsets @ self.frequencies.T))
+    def phases(self, shifts: Float[np.ndarray, "m 3"]) -> Complex[Tensor, "m k"]:
+        """What a box's coefficients are multiplied by to be those of the box around its centre plus each shift."""
+        offsets = torch.from_numpy(shifts.astype(np.float32)).to(self.frequencies.device)
+        return torch.exp(2j * torch.pi / self.edge * (offsets @ self.frequencies.T))
 
     def search(
         self,
         templates: Complex[Tensor, "r k"],
         spectra: Complex[Tensor, "n k"],
-        shifts: Float[np.ndarray, "m 3"],
+        phases: Complex[Tensor, "m k"],
         n_best: int = 1,
     ) -> "Found":
-        """The templates with the highest normalised correlation with each particle, each at its best shift."""
+        """The templates with the highest normalised correlation with each particle, each at its best shift.
+
+        ``phases`` are those of the shifts.
+        """
         flat = torch.view_as_real(templates).flatten(1)
         flat = (flat / flat.norm(dim=1, keepdim=True).clamp(min=1e-12)).T
         found: list[tuple[Tensor, Tensor, Tensor]] = []
-        for some in torch.split(spectra, max(1, _TOGETHER // len(shifts))):
+        for some in torch.split(spectra, max(1, _TOGETHER // len(phases))):
             unit = some / some.norm(dim=1, keepdim=True).clamp(min=1e-12)
-            moved = torch.view_as_real(self.moved(unit, shifts)).flatten(2)
+            moved = torch.view_as_real(unit[:, None] * phases).flatten(2)
             at_best_shift, shift = (moved @ flat).max(dim=1)
             best, rotation = at_best_shift.topk(min(n_best, len(templates)), dim=1)
             found.append((best, rotation, shift.gather(1, rotation)))
