@@ -58,6 +58,8 @@ class Case:
     dice: float = 0.0
     centre_error: float = 0.0
     separation: float = 0.0
+    n_twice: int = 0
+    """Detections that lie within the distance of a hit from one of another kind of the same run."""
     seconds: float = 0.0
     peak_gb: float = 0.0
     probabilities: list[tuple[float, bool]] = field(default_factory=list)
@@ -74,8 +76,11 @@ def run(folder: Path, cases: list[Case], distance: float, preset: str) -> list[C
     else:
         found = list(segment_kinds(tomogram, [prompts for prompts, _, _ in asked], config).kinds)
     seconds = time.perf_counter() - start
-    for case, (_, points, truths), part in zip(cases, asked, found, strict=True):
+    for i, (case, (_, points, truths), part) in enumerate(zip(cases, asked, found, strict=True)):
         score(case, part, points, truths, distance)
+        others = np.concatenate([np.empty((0, 3)), *(other.points for k, other in enumerate(found) if k != i)])
+        apart = np.linalg.norm(part.points[:, None] - others, axis=2).min(axis=1, initial=np.inf)
+        case.n_twice = int((apart <= distance).sum())
         case.seconds, case.peak_gb = seconds, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
     return cases
 
@@ -154,6 +159,12 @@ def summarise(cases: Sequence[Case]) -> list[str]:
     return lines
 
 
+def count_labels(cases: Sequence[Case]) -> str:
+    """A sentence on particles with more than one label."""
+    n_found, n_twice = (sum(getattr(case, name) for case in cases) for name in ("n_found", "n_twice"))
+    return f"Of {n_found} detections {n_twice} lie where the same run has a detection of another kind."
+
+
 def calibrate(cases: Sequence[Case]) -> list[str]:
     """A Markdown table, a tomogram at a time: how many of the candidates with about one probability are hits."""
     lines = ["| tomogram | probability | candidates | mean probability | hits |", "| --- | --- | --- | --- | --- |"]
@@ -224,7 +235,9 @@ def main() -> None:
     if arguments.json:
         print(json.dumps({"machine": machine(), "cases": [asdict(c) for c in done]}, indent=1))
     else:
-        print("\n".join([*(f"{k}: {v}" for k, v in machine().items()), "", *summarise(done), "", *calibrate(done)]))
+        print(*(f"{k}: {v}" for k, v in machine().items()), "", *summarise(done), "", *calibrate(done), sep="\n")
+        if arguments.together:
+            print("", count_labels(done), sep="\n")
 
 
 def _together(cases: list[Case]) -> list[list[Case]]:

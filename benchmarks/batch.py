@@ -6,9 +6,9 @@
     python benchmarks/batch.py --tomograms 6 --size 160      # quick
 
 A query is made in one more tomogram. The batch is then done with one worker, with two, and with two while at random
-moments a worker, or the coordinator, is killed (``kill -9``) and the command given again until all is done. Compared
-are all tables of particles and candidates and all volumes of the three runs, byte for byte. The seconds of processors
-tell what two workers cost that work side by side, whatever else the machine does.
+moments the coordinator and a worker are killed in turn (``kill -9``), and the command is given again until all is done.
+All tables of particles and candidates and all volumes of the three runs are compared, byte for byte. The seconds of
+processors tell what two workers cost that work side by side, whatever else the machine does.
 """
 
 import argparse
@@ -76,7 +76,7 @@ def run(folder: Path, out: str, n_workers: int) -> tuple[float, float]:
 
 
 def run_with_kills(folder: Path, out: str, every: float) -> Kills:
-    """Do all with two workers, one of which, or the coordinator, is killed every so many seconds on average."""
+    """Do all with two workers; the coordinator and one of them are killed in turn, every so many seconds on average."""
     kills, chance = Kills(), random.Random(0)
     while True:
         kills.n_runs += 1
@@ -88,7 +88,7 @@ def run_with_kills(folder: Path, out: str, every: float) -> Kills:
                 break  # it was killed
             except subprocess.TimeoutExpired:
                 workers = _children(coordinator.pid)
-                if chance.random() < 0.3 or not workers:
+                if kills.n_coordinators <= kills.n_workers or not workers:
                     coordinator.send_signal(signal.SIGKILL)
                     kills.n_coordinators += 1
                 else:
