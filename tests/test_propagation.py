@@ -1,9 +1,11 @@
 """Self-prompting in six directions: masks of known objects, axis symmetry, fusion by the definition."""
 
+import tracemalloc
 from collections import Counter
 
 import numpy as np
 import pytest
+from scipy import ndimage
 
 from cryosam import propagation, slices
 from cryosam.backends import Candidates
@@ -72,6 +74,35 @@ class Counting(ClassicalSegmenter):
         return super().embed(images)
 
 
+class Numbering(ClassicalSegmenter):
+    """Remembers which of its answers was taken in the slice before."""
+
+    def __init__(self):
+        self.n_answers, self.told = 0, []
+
+    def segment(self, embedding, prompts):
+        answer = super().segment(embedding, prompts)
+        self.told += [] if prompts.memory is None else prompts.memory[:, 0].tolist()
+        numbers = self.n_answers + np.arange(answer.scores.size, dtype=np.float32).reshape(*answer.scores.shape, 1)
+        self.n_answers += answer.scores.size
+        best = np.take_along_axis(numbers[..., 0], answer.scores.argmax(axis=1)[:, None], axis=1)
+        self.best = [*getattr(self, "best", []), *best[:, 0].tolist()]
+        return Candidates(answer.logits, answer.scores, numbers)
+
+
+@pytest.mark.parametrize("window", [0.0, 3.0])
+def test_each_walk_is_reminded_of_its_own_last_answer(window) -> None:
+    truth = ellipsoid(SHAPE, CENTRE, (5, 6, 7))
+    segmenter = Numbering()
+    config = PropagationConfig(window_diameters=window)
+    propagate(tomogram_of(truth), np.array([CENTRE]), segmenter, config, 12.0)
+    assert len(segmenter.told) > 30
+    assert set(segmenter.told) <= set(segmenter.best)
+    n_taken = Counter(segmenter.told)
+    assert sorted(n_taken.values())[-3:] == [2, 2, 2]  # both walks from a first slice, in each of the three planes
+    assert set(sorted(n_taken.values())[:-3]) == {1}
+
+
 @pytest.mark.parametrize("fusion", ["union", "majority", "intersection"])
 @pytest.mark.parametrize("diameter", [None, 12.0])
 def test_sweeps_through_whole_slices_are_the_walks_of_each_point(fusion, diameter, monkeypatch) -> None:
@@ -104,6 +135,45 @@ def test_what_is_kept_of_whole_slices_does_not_grow_with_them() -> None:
         walks = propagation._sweep(tomogram, np.array([CENTRE]), ClassicalSegmenter(), config, None)
         kept.append(sum(answer.logits.size for walk in walks for answer in [*walk.answers, walk.last]))
     assert kept[0] == kept[1] < 100_000
+
+
+class Pieces:
+    """Answers with the connected bright piece under a point: quick."""
+
+    digest = "pieces"
+
+    def embed(self, images):
+        return images
+
+    def segment(self, embedding, prompts):
+        logits = np.full((len(prompts.points), 1, *embedding.shape[1:]), -1, dtype=np.float32)
+        for i, (which, point) in enumerate(zip(prompts.image_index, prompts.points[:, 0], strict=True)):
+            pieces, _ = ndimage.label(embedding[which] > 0.5)
+            here = pieces[tuple(np.round(point).astype(int))]
+            logits[i, 0][(pieces == here) & (here > 0)] = 1
+        return Candidates(logits, np.full((len(logits), 1), 0.9, dtype=np.float32))
+
+
+@pytest.mark.parametrize("window", [0, 3.0])
+def test_memory_grows_with_the_particles_volume_not_with_the_tomograms(window, monkeypatch) -> None:
+    """A volume a detection would take 0.4 MB each here."""
+    shape = (30, 120, 110)
+    grids = np.meshgrid(*(np.arange(12.0, n - 9, 24) for n in shape), indexing="ij")
+    centres = np.stack(grids, axis=-1).reshape(-1, 3)
+    tomogram = tomogram_of(np.logical_or.reduce([ellipsoid(shape, centre, (4, 4, 4)) for centre in centres]))
+    peaks = []
+    monkeypatch.setattr(slices, "_BATCH_PX", 1)
+    monkeypatch.setattr(propagation, "_HELD_VOXELS", 1)
+    for n in (4, len(centres)):
+        tracemalloc.start()
+        found = propagate(tomogram, centres[:n], Pieces(), PropagationConfig(window_diameters=window), 8.0)
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+        assert len(found) == n
+        assert all(mask.n_voxels > 100 for mask in found)
+    n_more = len(centres) - 4
+    assert n_more > 12
+    assert peaks[1] - peaks[0] < 0.2 * n_more * np.prod(shape)
 
 
 def test_permuting_the_volumes_axes_permutes_the_mask() -> None:

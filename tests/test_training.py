@@ -56,6 +56,30 @@ def test_training_runs_stops_and_resumes(pool: Path) -> None:
     torch.testing.assert_close(shipped.state_dict()[name], second["averaged"][name], atol=1e-3, rtol=1e-3)
 
 
+def test_training_may_begin_with_a_network_that_saw_less(simulate: ModuleType, tmp_path: Path) -> None:
+    """Its answers are those of the old weights, until it has learned what to make of what is new to it."""
+    from safetensors.torch import save_file
+
+    import checkpoints
+
+    old = load_network()
+    state = {name: values.clone() for name, values in old.state_dict().items() if not name.startswith("recall")}
+    state["score.0.weight"] = state["score.0.weight"][:100, :101].clone()
+    state["score.0.bias"] = state["score.0.bias"][:100].clone()
+    state["score.2.weight"] = state["score.2.weight"][:, :100].clone()
+    save_file(state, tmp_path / "old.safetensors")
+    run = checkpoints.Run.start(0, "cpu", 1e-3, 0.0)
+    run.begin_with(tmp_path / "old.safetensors")
+    with torch.no_grad():
+        for values in (old.recall.weight, old.recall.bias, old.score[0].weight[:, 101:], old.score[2].weight[:, 100:]):
+            values.zero_()
+    images, points = torch.randn(2, 1, 64, 64), torch.tensor([[[30.0, 31.0]], [[20.0, 40.0]]])
+    prompts = points, torch.ones(2, 1, dtype=torch.bool), None, torch.randn(2, 32, 32), torch.randn(2, 98)
+    expected, found = (n.eval().decode(n.encode(images), *prompts) for n in (old, run.averaged.eval()))
+    for a, b in zip(expected, found, strict=True):
+        torch.testing.assert_close(a, b)
+
+
 def test_the_pool_labels_what_is_dense(pool: Path, simulate: ModuleType) -> None:
     with np.load(pool / "train-0.npz") as stored:
         tomogram, instances = stored["tomogram"].astype(np.float32), stored["instances"]

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 from cryosam.backends.prompt_unet import PromptUNet
 
@@ -27,6 +27,23 @@ class Run:
         network = PromptUNet().to(device, memory_format=torch.channels_last)
         optimiser = torch.optim.AdamW(network.parameters(), lr=learning_rate, weight_decay=weight_decay)
         return cls(network, copy.deepcopy(network), optimiser)
+
+    @torch.no_grad()
+    def begin_with(self, path: Path) -> None:
+        """Take exported weights, also those of a network that saw and remembered less.
+
+        What it did not see weighs nothing at first; units that it did not have keep their random weights.
+        """
+        old = load_file(path)
+        for name, values in self.network.state_dict().items():
+            if name not in old:
+                values.zero_()
+                continue
+            block = tuple(slice(n) for n in old[name].shape)
+            if values.ndim == 2:
+                values[: len(old[name])] = 0
+            values[block] = old[name].to(values)
+        self.averaged.load_state_dict(self.network.state_dict())
 
     def resume(self, path: Path, device: str) -> None:
         """Continue from a checkpoint."""

@@ -58,9 +58,9 @@ class SmallSam(nn.Module):
         enlarged = functional.interpolate(images, scale_factor=ENLARGED, mode="bilinear")
         return (self.sam.vision_encoder(enlarged).last_hidden_state,)
 
-    def decode(self, features: tuple[Tensor, ...], *prompts: Tensor | None) -> tuple[Tensor, Tensor]:
-        """Logits at stride 2 and the scores' logits."""
-        points, is_positive, _, priors = prompts
+    def decode(self, features: tuple[Tensor, ...], *prompts: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
+        """Logits at stride 2 and the scores' logits; it remembers nothing."""
+        points, is_positive, _, priors, _ = prompts
         assert points is not None
         assert is_positive is not None
         encoder, n = self.sam.prompt_encoder, len(points)
@@ -75,7 +75,7 @@ class SmallSam(nn.Module):
         where = self.sam.get_image_wide_positional_embeddings().expand(n, -1, -1, -1)
         logits, scores = self.sam.mask_decoder(features[0], where, sparse, dense, multimask_output=True)[:2]
         cells = functional.interpolate(logits[:, 0].float(), size=(CELLS, CELLS), mode="bilinear", antialias=True)
-        return cells, torch.logit(scores[:, 0].float().clamp(1e-4, 1 - 1e-4))
+        return cells, torch.logit(scores[:, 0].float().clamp(1e-4, 1 - 1e-4)), points.new_zeros(*cells.shape[:2], 0)
 
 
 def train(network: nn.Module, pool: Path, minutes: float) -> int:

@@ -11,21 +11,23 @@ from cryosam.backends.embedded import standardise
 from cryosam.backends.prompt_unet import STRIDE
 from walks import CELLS, Batch
 
-FOCAL, OTHERS, NEIGHBOURS, SCORE = 20.0, 0.08, 4.0, 2.0
+FOCAL, OTHERS, NEIGHBOURS = 20.0, 0.08, 4.0
+FORGOTTEN = 0.1  # share of the slices of a walk in which nothing is remembered
 
 
 @dataclass(eq=False)
 class Round:
-    """The answers to one prompt an object: what they cost, the best-scored masks, and true and predicted IoU."""
+    """The answers to one prompt an object: what they cost; the best-scored mask, its memory, true and predicted IoU."""
 
     cost: Tensor
     logits: Tensor
+    memory: Tensor
     iou: Tensor
     score: Tensor
 
 
-Prompts = tuple[Tensor, Tensor, Tensor | None, Tensor | None]
-"""Points, whether they are positive, boxes and priors, as in `cryosam.backends.prompt_unet.draw_prompts`."""
+Prompts = tuple[Tensor, Tensor, Tensor | None, Tensor | None, Tensor | None]
+"""Points, whether they are positive, boxes, priors and memory, as `PromptUNet.decode` takes them."""
 
 
 class Network(Protocol):
@@ -34,11 +36,19 @@ class Network(Protocol):
     def encode(self, images: Tensor) -> tuple[Tensor, ...]:
         """Features of images (n, 1, h, w), whatever their form."""
 
-    def decode(self, features: tuple[Tensor, ...], *prompts: Tensor | None) -> tuple[Tensor, Tensor]:
-        """Logits (n, k, cells, cells) of k candidates, and the logits (n, k) of their scores."""
+    def decode(self, features: tuple[Tensor, ...], *prompts: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
+        """Logits (n, k, cells, cells) of k candidates, the logits (n, k) of their scores, and memory (n, k, m)."""
 
 
-def play(network: Network, batch: Batch, generator: torch.Generator) -> list[Round]:
+@dataclass(frozen=True, kw_only=True)
+class Scores:
+    """What wrong scores cost: the weight of their absolute error, and of all scores in slices where nothing is."""
+
+    error: float = 4.0
+    ends: float = 1.5
+
+
+def play(network: Network, batch: Batch, generator: torch.Generator, scores: Scores = Scores()) -> list[Round]:
     """A click, a correction, then a walk: in each next slice the prompt is the answer in the slice before."""
     n, n_slices = batch.images.shape[:2]
     pixels = standardise(batch.images.flatten(0, 1))[:, None]
@@ -47,38 +57,48 @@ def play(network: Network, batch: Batch, generator: torch.Generator) -> list[Rou
     positive = torch.ones(n, 1, dtype=torch.bool, device=pixels.device)
     points = batch.clicks[:, None]
     boxes = _boxes(batch.masks[:, 0], generator)
-    click = _ask(network, slices[0], (points, positive, boxes, None), batch, 0)
+    click = _ask(network, slices[0], (points, positive, boxes, None, None), batch, 0, scores)
 
     where, is_positive = _correction(click.logits, batch.masks[:, 0], generator)
     points, signs = (torch.cat(pair, dim=1) for pair in ((points, where[:, None]), (positive, is_positive[:, None])))
     without = torch.rand(n, generator=generator).to(pixels.device) < 0.25
     priors = torch.where(without[:, None, None], torch.nan, click.logits)
-    correction = _ask(network, slices[0], (points, signs, boxes, priors), batch, 0)
+    correction = _ask(network, slices[0], (points, signs, boxes, priors, None), batch, 0, scores)
 
     rounds = [click, correction]
     is_corrected = torch.rand(n, generator=generator).to(pixels.device) < 0.3
     before = torch.where(is_corrected[:, None, None], correction.logits, click.logits)
+    memory = torch.where(is_corrected[:, None], correction.memory, click.memory)
     for i in range(1, n_slices):
         best = before.flatten(1).argmax(dim=1)
         points = STRIDE * torch.stack([best // CELLS, best % CELLS], dim=1).float()[:, None] + (STRIDE - 1) / 2
-        rounds.append(_ask(network, slices[i], (points, positive, None, before), batch, i))
-        before = rounds[-1].logits
+        is_forgotten = torch.rand(n, generator=generator).to(pixels.device) < FORGOTTEN
+        memory = torch.where(is_forgotten[:, None], torch.nan, memory)
+        rounds.append(_ask(network, slices[i], (points, positive, None, before, memory), batch, i, scores))
+        before, memory = rounds[-1].logits, rounds[-1].memory
     return rounds
 
 
-def _ask(network: Network, features: tuple[Tensor, ...], prompts: Prompts, batch: Batch, which: int) -> Round:
-    logits, judged = network.decode(features, *prompts)
-    logits, judged = logits.float(), judged.float()
+def _ask(
+    network: Network, features: tuple[Tensor, ...], prompts: Prompts, batch: Batch, which: int, scores: Scores
+) -> Round:
+    logits, judged, memory = (values.float() for values in network.decode(features, *prompts))
     target = batch.masks[:, which]
     costs = mask_cost(logits, target, batch.others[:, which])
     iou = true_iou(logits, target)
     cost = costs.amin(dim=1) + OTHERS * costs.sum(dim=1)
-    cost = cost + functional.binary_cross_entropy_with_logits(judged, iou, reduction="none").mean(dim=1)
-    cost = cost + SCORE * (torch.sigmoid(judged) - iou).abs().mean(dim=1)
+    score_cost = functional.binary_cross_entropy_with_logits(judged, iou, reduction="none").mean(dim=1)
+    score_cost = score_cost + scores.error * (torch.sigmoid(judged) - iou).abs().mean(dim=1)
+    is_end = target.amax(dim=(1, 2)) <= 0.5
+    cost = cost + score_cost * torch.where(is_end, scores.ends, 1.0)
     chosen = judged.argmax(dim=1)
     rows = torch.arange(len(chosen), device=chosen.device)
     return Round(
-        cost.mean(), logits.detach()[rows, chosen], iou[rows, chosen], torch.sigmoid(judged.detach())[rows, chosen]
+        cost.mean(),
+        logits.detach()[rows, chosen],
+        memory.detach()[rows, chosen],
+        iou[rows, chosen],
+        torch.sigmoid(judged.detach())[rows, chosen],
     )
 
 

@@ -198,12 +198,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--train", type=int, default=250)
+    parser.add_argument("--first", type=int, default=0, help="number, and seed, of the first of these")
     parser.add_argument("--validation", type=int, default=12)
     parser.add_argument("--processes", type=int, default=2)
     arguments = parser.parse_args()
     arguments.out.mkdir(parents=True, exist_ok=True)
     jobs = [(arguments.out / f"validation-{i:03d}.npz", 900_000 + i) for i in range(arguments.validation)]
-    jobs += [(arguments.out / f"train-{i:03d}.npz", i) for i in range(arguments.train)]
+    jobs += [
+        (arguments.out / f"train-{i:03d}.npz", i) for i in range(arguments.first, arguments.first + arguments.train)
+    ]
     with Pool(arguments.processes) as pool:
         for _ in pool.imap(make_tomogram, jobs):
             pass

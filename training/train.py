@@ -21,12 +21,11 @@ import torch
 from torch import distributed
 
 from checkpoints import Run
-from losses import Round, play
+from losses import Round, Scores, play
 from walks import Batch, batches
 
 LOG_EVERY = 25
 SAVE_EVERY_SECONDS = 120
-HELD_AFTER = 0.5  # of the time: from then on the network is trained with the statistics that it will be used with
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,6 +34,7 @@ class Settings:
 
     pool: str
     out: str
+    begin_with: str | None = None
     minutes: float = 110.0
     max_steps: int = 10**9
     objects: int = 16
@@ -42,6 +42,10 @@ class Settings:
     learning_rate: float = 2e-3
     weight_decay: float = 0.02
     average: float = 0.998
+    held_after: float = 0.5
+    """Share of the time after which the network is trained with the statistics that it will be used with."""
+    score_error: float = 4.0
+    score_ends: float = 1.5
     seed: int = 0
     device: str = "cpu"
     bfloat16: bool = True
@@ -56,17 +60,20 @@ def train(settings: Settings, rank: int = 0) -> None:
     run = Run.start(settings.seed, settings.device, settings.learning_rate, settings.weight_decay)
     if checkpoint.exists():
         run.resume(checkpoint, settings.device)
+    elif settings.begin_with is not None:
+        run.begin_with(Path(settings.begin_with))
     rng = np.random.default_rng([settings.seed, rank, run.step])
     generator = torch.Generator().manual_seed(int(rng.integers(2**31)))
     source = batches(sorted(Path(settings.pool).glob("train-*.npz")), settings.objects, rng)
     started, saved, progress = time.monotonic() - run.seconds, time.monotonic(), run.seconds / (60 * settings.minutes)
+    scores = Scores(error=settings.score_error, ends=settings.score_ends)
     figures: list[dict[str, float]] = []
     while progress < 1 and run.step < settings.max_steps:
         set_rate(run.optimiser, settings.learning_rate, run.step, progress)
-        _hold_statistics(run.network, progress > HELD_AFTER)
+        _hold_statistics(run.network, progress >= settings.held_after)
         batch = Batch(*(v.to(settings.device) for v in vars(next(source)).values()))
         with torch.autocast(settings.device.split(":")[0], torch.bfloat16, enabled=settings.bfloat16):
-            rounds = play(run.network, batch, generator)
+            rounds = play(run.network, batch, generator, scores)
         cost = torch.stack([r.cost for r in rounds]).sum()
         run.optimiser.zero_grad()
         cost.backward()
@@ -166,7 +173,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--pool", required=True)
     parser.add_argument("--out", required=True)
+    parser.add_argument("--begin-with", help="exported weights; random ones otherwise")
     parser.add_argument("--minutes", type=float, default=110)
+    parser.add_argument("--learning-rate", type=float, default=2e-3)
+    parser.add_argument("--held-after", type=float, default=0.5, help="share of the time without batch statistics")
+    parser.add_argument("--score-error", type=float, default=4.0, help="weight of the scores' absolute error")
+    parser.add_argument("--score-ends", type=float, default=1.5, help="weight of scores beyond ends")
     parser.add_argument("--objects", type=int, default=16, help="objects a step and process")
     parser.add_argument("--processes", type=int, default=1)
     parser.add_argument("--seed", type=int, default=0)

@@ -51,16 +51,17 @@ def _measure_walk(
     """Add the figures of one click and the slices that follow; a note sets those of some objects apart."""
     images, masks, others, click = sample
     masks, others = (np.repeat(np.repeat(v > 0.5, STRIDE, axis=1), STRIDE, axis=2) for v in (masks, others))
-    logits = None
+    logits = memory = None
     for which in range(N_SLICES):
         point = click
         if logits is not None:
             point = np.array(np.unravel_index(int(logits.argmax()), (SIZE_PX, SIZE_PX)), dtype=float)
-        prompts = SlicePrompts(np.array([0]), point[None, None], np.array([[True]]), logits)
+        prompts = SlicePrompts(np.array([0]), point[None, None], np.array([[True]]), logits, memory=memory)
         answer = segmenter.segment(segmenter.embed(images[which][None]), prompts)
         overlaps = [_iou(mask > 0, masks[which]) for mask in answer.logits[0]]
         best = int(answer.scores[0].argmax())
         logits = answer.logits[:, best]
+        memory = None if answer.memory is None else answer.memory[:, best]
         if masks[which].any():
             found[" ".join(["Dice walk" if which else "Dice click", note])].append(
                 2 * overlaps[best] / (1 + overlaps[best])

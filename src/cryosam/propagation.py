@@ -17,7 +17,7 @@ from cryosam.config import PropagationConfig
 from cryosam.fusion import fuse
 from cryosam.geometry import AXIS, Window, in_plane_axes
 from cryosam.masks import InstanceMask
-from cryosam.slices import BATCH, UNSEEN, Answer, Place, Remembering, ask, depth_of, window_of
+from cryosam.slices import BATCH, UNSEEN, Answer, Place, Prior, Remembering, ask, depth_of, window_of
 from cryosam.tomogram import Voxels
 
 __all__ = ["follow", "propagate"]
@@ -266,12 +266,12 @@ def _advance(
             walk.stop()
             continue
         window = walk.last.window if config.window_diameters == 0 else _follow(walk.last)
-        prior = _rewindow(walk.last.logits, walk.last.window, window)
-        row, col = np.unravel_index(int(np.argmax(prior)), prior.shape)
+        logits = _rewindow(walk.last.logits, walk.last.window, window)
+        row, col = np.unravel_index(int(np.argmax(logits)), logits.shape)
         moving.append(walk)
         places.append(Place(walk.plane, walk.depth, window))
         prompts.append(np.array([row + window.top, col + window.left], dtype=float))
-        priors.append(prior)
+        priors.append(Prior(logits, walk.last.memory))
     if not moving:
         return
     answers = ask(tomogram, segmenter, places, prompts, priors, limit, config)

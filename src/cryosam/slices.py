@@ -2,7 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -14,7 +14,7 @@ from cryosam.config import PropagationConfig
 from cryosam.geometry import AXIS, Window, in_plane_axes
 from cryosam.tomogram import Voxels
 
-__all__ = ["BATCH", "UNSEEN", "Answer", "Place", "Remembering", "ask", "depth_of", "window_of"]
+__all__ = ["BATCH", "UNSEEN", "Answer", "Place", "Prior", "Remembering", "ask", "depth_of", "window_of"]
 
 BATCH = 32  # windows that are embedded together
 UNSEEN = -20.0  # logit outside a window: certainly not the object
@@ -28,6 +28,13 @@ class Place(NamedTuple):
     plane: Plane
     depth: int
     window: Window
+
+
+class Prior(NamedTuple):
+    """What was said of an object in the slice before: logits as the window sees them, and what was to be remembered."""
+
+    logits: Image
+    memory: Float[np.ndarray, " m"] | None
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,6 +53,8 @@ class Answer:
         The IoU that it expects, in [0, 1].
     seen
         What it saw, where ``window`` is only the part of it that holds the object.
+    memory
+        ``(m,)`` what it wants to be reminded of in the next slice, or None.
     """
 
     depth: int
@@ -53,6 +62,7 @@ class Answer:
     logits: Image
     score: float
     seen: Window | None = None
+    memory: Float[np.ndarray, " m"] | None = None
 
     @property
     def mask(self) -> Bool[np.ndarray, "h w"]:
@@ -65,7 +75,7 @@ class Answer:
         top, left = (max(0, int(hit[0]) - _MARGIN) for hit in (rows, cols))
         logits = self.logits[top : int(rows[-1]) + _MARGIN + 1, left : int(cols[-1]) + _MARGIN + 1].copy()
         window = Window(self.window.top + top, self.window.left + left, *logits.shape)
-        return Answer(self.depth, window, logits, self.score, self.seen or self.window)
+        return replace(self, window=window, logits=logits, seen=self.seen or self.window)
 
 
 class Remembering:
@@ -122,7 +132,7 @@ def ask(
     segmenter: PromptSegmenter,
     places: Sequence[Place],
     prompts: Sequence[Float[np.ndarray, " 2"]],
-    priors: Sequence[Float[np.ndarray, "_ _"]] | None,
+    priors: Sequence[Prior] | None,
     limit: float,
     config: PropagationConfig,
 ) -> list[Answer | None]:
@@ -139,7 +149,7 @@ def ask(
     prompts
         Row and column of a point for each, in voxels of the slice.
     priors
-        Logits in each window of the mask prompts, or None.
+        What was said of each object in the slice before, or None.
     limit
         Largest mask, in square voxels.
     config
@@ -162,18 +172,26 @@ def ask(
                 image_index=np.array([unique.index(places[i]) for i in batch]),
                 points=(np.stack([prompts[i] for i in batch]) - origins)[:, None, :],
                 is_positive=np.ones((len(batch), 1), dtype=bool),
-                logits=None if priors is None else np.stack([priors[i] for i in batch]),
+                logits=None if priors is None else np.stack([priors[i].logits for i in batch]),
+                memory=None if priors is None else _memory_of([priors[i] for i in batch]),
             )
             candidates = segmenter.segment(segmenter.embed(images), slice_prompts)
             for row, i in enumerate(batch):
                 _forget_outside(candidates.logits[row], places[i], tomogram)
-                prior = None if priors is None else priors[i]
+                prior = None if priors is None else priors[i].logits
                 best = _best_candidate(candidates, row, prior, limit, config)
                 if best is not None:
                     _, depth, window = places[i]
                     logits = candidates.logits[row, best].copy()  # lest it keeps the whole batch in memory
-                    answers[i] = Answer(depth, window, logits, float(candidates.scores[row, best]))
+                    memory = None if candidates.memory is None else candidates.memory[row, best].copy()
+                    answers[i] = Answer(depth, window, logits, float(candidates.scores[row, best]), memory=memory)
     return answers
+
+
+def _memory_of(priors: Sequence[Prior]) -> Float[np.ndarray, "n m"] | None:
+    """What a segmenter wanted to be reminded of; None if it did not."""
+    known = [prior.memory for prior in priors if prior.memory is not None]
+    return np.stack(known) if len(known) == len(priors) else None
 
 
 def _forget_outside(logits: Float[np.ndarray, "k h w"], place: Place, tomogram: Voxels) -> None:

@@ -101,15 +101,17 @@ class EmbeddedSegmenter:
         frame, n = embedding.frame, len(prompts.image_index)
         logits = np.empty((n, N_CANDIDATES, frame.height, frame.width), dtype=np.float32)
         scores = np.empty((n, N_CANDIDATES), dtype=np.float32)
+        memory = np.empty((n, N_CANDIDATES, self._network.n_remembered), dtype=np.float32)
         for start in range(0, n, self.objects_per_batch):
             chosen = slice(start, start + self.objects_per_batch)
             index = torch.from_numpy(prompts.image_index[chosen]).to(self.device)
             fine, middle, coarse = (maps[index] for maps in embedding.maps)
             with self._precision():
-                low, quality = self._network.decode((fine, middle, coarse), *self._framed(prompts, chosen, frame))
+                low, quality, seen = self._network.decode((fine, middle, coarse), *self._framed(prompts, chosen, frame))
             logits[chosen] = out_of_frame(low.float().clamp(-20, 20), frame).cpu().numpy()
             scores[chosen] = torch.sigmoid(quality.float()).cpu().numpy()
-        return Candidates(logits, scores)
+            memory[chosen] = seen.float().cpu().numpy()
+        return Candidates(logits, scores, memory)
 
     def _precision(self) -> AbstractContextManager[Any]:
         """In bfloat16, as the network was trained, where the device is fast with it."""
@@ -117,17 +119,20 @@ class EmbeddedSegmenter:
 
     def _framed(
         self, prompts: SlicePrompts, chosen: slice, frame: Frame
-    ) -> tuple[Tensor, Tensor, Tensor | None, Tensor | None]:
-        """Points, signs, boxes and mask prompts of some of the objects, in the network's input."""
-        boxes = priors = None
+    ) -> tuple[Tensor, Tensor, Tensor | None, Tensor | None, Tensor | None]:
+        """Points, signs, boxes, mask prompts and memory of some of the objects, in the network's input."""
+        boxes = priors = memory = None
         if prompts.boxes is not None:
             corners = frame.to_model(prompts.boxes[chosen].reshape(-1, 2))
             boxes = self._tensor(corners.reshape(-1, 4))
         if prompts.logits is not None:
             priors = into_frame(self._tensor(prompts.logits[chosen]), frame, frame.size_px // STRIDE)
+        if prompts.memory is not None:
+            memory = self._tensor(prompts.memory[chosen])
         points = prompts.points[chosen]
         points = frame.to_model(points.reshape(-1, 2)).reshape(points.shape)
-        return self._tensor(points), torch.from_numpy(prompts.is_positive[chosen]).to(self.device), boxes, priors
+        is_positive = torch.from_numpy(prompts.is_positive[chosen]).to(self.device)
+        return self._tensor(points), is_positive, boxes, priors, memory
 
     def _tensor(self, values: Float[np.ndarray, "..."]) -> Float[Tensor, "..."]:
         return torch.from_numpy(np.ascontiguousarray(values, dtype=np.float32)).to(self.device)

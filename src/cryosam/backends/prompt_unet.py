@@ -2,7 +2,8 @@
 
 The decoder is a small U-Net over maps of the prompts, to whose levels the encoder's features are added. Everything is
 convolutional, so the input may have any size that is a multiple of 16. Each candidate's score is read from the
-features under its own mask.
+features under its own mask and under the mask prompt, and from what was seen in the slice before, which is remembered
+as SAM 2 remembers objects: one slice does not tell whether an object goes on or is only smeared.
 """
 
 import copy
@@ -20,6 +21,7 @@ N_CANDIDATES = 3
 STRIDE = 2  # pixels a cell of the logits and of the prompts' maps
 _N_MAPS = 7
 _NEAR, _FAR = 1.0, 4.0  # standard deviations of a point's spots, in cells
+_N_FACTS = 2  # of a mask, beside its features: its size and certainty
 _PRIOR_RANGE = 3.0  # logits of a mask prompt beyond this are certain
 
 
@@ -58,7 +60,11 @@ class PromptUNet(nn.Module):
         self.up_middle, self.merge_middle = nn.Conv2d(r, q, 1), _unit(q, q)
         self.up_fine, self.merge_fine = nn.Conv2d(q, p, 1), _unit(p, p)
         self.logits = nn.Conv2d(p, N_CANDIDATES, 3, padding=1)
-        self.score = nn.Sequential(nn.Linear(p + r + 4, 64), nn.ReLU(), nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 1))
+        self.n_remembered = p + r + _N_FACTS
+        self.recall = nn.Linear(self.n_remembered, r)
+        self.score = nn.Sequential(
+            nn.Linear(3 * self.n_remembered + 3, 128), nn.ReLU(), nn.Linear(128, 64), nn.ReLU(), nn.Linear(64, 1)
+        )
 
     def encode(self, images: Float[Tensor, "n 1 h w"]) -> tuple[Tensor, Tensor, Tensor]:
         """Features at strides 2, 4 and 8 of normalised images, as the decoder adds them."""
@@ -80,45 +86,50 @@ class PromptUNet(nn.Module):
         is_positive: Bool[Tensor, "n p"],
         boxes: Float[Tensor, "n 4"] | None = None,
         priors: Float[Tensor, "n rows cols"] | None = None,
-    ) -> tuple[Float[Tensor, "n k rows cols"], Float[Tensor, "n k"]]:
-        """Logits at stride 2 and the scores' logits; prompts as in `draw_prompts`.
+        memory: Float[Tensor, "n m"] | None = None,
+    ) -> tuple[Float[Tensor, "n k rows cols"], Float[Tensor, "n k"], Float[Tensor, "n k m"]]:
+        """Logits at stride 2, the scores' logits, and what to remember of each candidate.
 
-        The features are repeated so that each object has its own.
+        Prompts as in `draw_prompts`. ``memory`` is what was to be remembered of each object in the slice before; None,
+        or a row of NaN, is none. The features are repeated so that each object has its own.
         """
         rows, cols = features[0].shape[2:]
         maps = draw_prompts((rows, cols), points, is_positive, boxes, priors)
         maps = maps.contiguous(memory_format=torch.channels_last)
         fine = self.fine(functional.relu(self.prompts(maps) + features[0]))
         middle = self.middle(functional.relu(self.middle_in(fine) + features[1]))
-        coarse = self.coarse(functional.relu(self.coarse_in(middle) + features[2]))
+        if memory is None:
+            memory = points.new_full((len(points), self.n_remembered), torch.nan)
+        is_known = ~memory.isnan().any(dim=1, keepdim=True)
+        memory = torch.nan_to_num(memory) * is_known
+        recalled = self.recall(memory) * is_known
+        coarse = self.coarse(functional.relu(self.coarse_in(middle) + features[2] + recalled[..., None, None]))
         middle = self.merge_middle(middle + _enlarge(self.up_middle(coarse)))
         fine = self.merge_fine(fine + _enlarge(self.up_fine(middle)))
         logits = self.logits(fine)
-        return logits, self._judge(logits.detach(), fine, coarse, maps[:, 5], maps[:, 6])
+        share = torch.sigmoid(logits.detach())
+        prior = ((maps[:, 5] + 1) / 2 * maps[:, 6])[:, None].to(share.dtype)
+        seen = _look_under(share, fine, coarse)
+        agreement = torch.minimum(share, prior).sum(dim=(2, 3)) / (torch.maximum(share, prior).sum(dim=(2, 3)) + 1e-3)
+        facts = torch.stack([agreement, *(v.expand_as(agreement) for v in (maps[:, 6, :1, 0], is_known))], dim=-1)
+        earlier = torch.cat([memory[:, None].to(seen.dtype), _look_under(prior, fine, coarse)], dim=-1)
+        judged: Tensor = self.score(torch.cat([seen, facts, earlier.expand(-1, N_CANDIDATES, -1)], dim=-1))
+        return logits, judged[..., 0], seen
 
-    def _judge(
-        self,
-        logits: Float[Tensor, "n k rows cols"],
-        fine: Float[Tensor, "n p rows cols"],
-        coarse: Float[Tensor, "n r coarse_rows coarse_cols"],
-        prior: Float[Tensor, "n rows cols"],
-        has_prior: Float[Tensor, "n rows cols"],
-    ) -> Float[Tensor, "n k"]:
-        """Score of each candidate from the features under it, its size, its certainty and the mask prompt."""
-        share = torch.sigmoid(logits)
-        area = share.sum(dim=(2, 3))
-        total = area[..., None] + 1e-3
-        near = torch.einsum("nkhw,nphw->nkp", share, fine) / total
-        thick = functional.avg_pool2d(share, 4)
-        wide = torch.einsum("nkhw,nrhw->nkr", thick, coarse) / (thick.sum(dim=(2, 3))[..., None] + 1e-3)
-        certainty = (share * (2 * share - 1).abs()).sum(dim=(2, 3)) / total[..., 0]
-        before = ((prior + 1) / 2 * has_prior)[:, None]
-        shared = torch.minimum(share, before).sum(dim=(2, 3))
-        agreement = shared / (torch.maximum(share, before).sum(dim=(2, 3)) + 1e-3)
-        given = has_prior[:, None, 0, 0].expand_as(area)
-        facts = torch.stack([torch.log1p(area) / 4, certainty, agreement, given], dim=-1)
-        judged: Tensor = self.score(torch.cat([near, wide, facts], dim=-1))
-        return judged[..., 0]
+
+def _look_under(
+    share: Float[Tensor, "n k rows cols"],
+    fine: Float[Tensor, "n p rows cols"],
+    coarse: Float[Tensor, "n r coarse_rows coarse_cols"],
+) -> Float[Tensor, "n k s"]:
+    """Features under each mask, its size and its certainty."""
+    area = share.sum(dim=(2, 3))
+    total = area[..., None] + 1e-3
+    near = torch.einsum("nkhw,nphw->nkp", share, fine) / total
+    thick = functional.avg_pool2d(share, 4)
+    wide = torch.einsum("nkhw,nrhw->nkr", thick, coarse) / (thick.sum(dim=(2, 3))[..., None] + 1e-3)
+    certainty = (share * (2 * share - 1).abs()).sum(dim=(2, 3)) / total[..., 0]
+    return torch.cat([near, wide, torch.stack([torch.log1p(area) / 4, certainty], dim=-1)], dim=-1)
 
 
 def draw_prompts(

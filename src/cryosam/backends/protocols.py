@@ -112,6 +112,9 @@ class SlicePrompts:
         ``(n, h, w)`` mask prompt, at the image's own size, or None.
     boxes
         ``(n, 4)`` first and last row and col (top, left, bottom, right), or None.
+    memory
+        ``(n, m)`` what the segmenter wanted to be reminded of in the next slice (`Candidates.memory`), or None; NaN
+        where there is nothing to remember.
     """
 
     image_index: Int[np.ndarray, " n"]
@@ -119,6 +122,7 @@ class SlicePrompts:
     is_positive: Bool[np.ndarray, "n p"]
     logits: Float[np.ndarray, "n h w"] | None = None
     boxes: Float[np.ndarray, "n 4"] | None = None
+    memory: Float[np.ndarray, "n m"] | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -131,10 +135,14 @@ class Candidates:
         ``(n, k, h, w)`` at the image's own size; a mask is ``logits > 0``.
     scores
         ``(n, k)`` predicted IoU, in [0, 1].
+    memory
+        ``(n, k, m)`` what the segmenter wants to be reminded of when it is asked for the same object in the next slice;
+        None if it remembers nothing.
     """
 
     logits: Float[np.ndarray, "n k h w"]
     scores: Float[np.ndarray, "n k"]
+    memory: Float[np.ndarray, "n k m"] | None = None
 
 
 @runtime_checkable
