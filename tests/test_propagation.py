@@ -345,3 +345,10 @@ def test_other_windows_are_tried_for_what_may_be_a_filament(monkeypatch, length,
     monkeypatch.setattr(propagation, "_walk_all", lambda *args: tried.append(args[3].window_voxels) or walk_all(*args))
     follow(tomogram, np.array([30.0, 12, 12]), PiecesSegmenter(), PropagationConfig(), [64, 128])
     assert tried == [64, 128][:n_tried]
+
+
+def test_a_filament_is_followed_without_memory() -> None:
+    segmenter = Numbering()
+    follow(tomogram_of(ellipsoid(SHAPE, CENTRE, (5, 6, 7))), np.array(CENTRE), segmenter, PropagationConfig(), [24])
+    assert segmenter.told == []
+    assert segmenter.best

@@ -17,7 +17,7 @@ from cryosam.config import PropagationConfig
 from cryosam.fusion import fuse
 from cryosam.geometry import AXIS, Window, in_plane_axes
 from cryosam.masks import InstanceMask
-from cryosam.slices import BATCH, UNSEEN, Answer, Place, Prior, Remembering, ask, depth_of, window_of
+from cryosam.slices import BATCH, UNSEEN, Answer, Place, Prior, Remembering, Unreminded, ask, depth_of, window_of
 from cryosam.tomogram import Voxels
 
 __all__ = ["follow", "propagate"]
@@ -138,7 +138,8 @@ def follow(
     """Segment what lies under a point in the slices of one plane alone, that in which the walks go farthest.
 
     Across a filament every slice shows all there is of it. Slices along it show a piece, as long as the segmenter takes
-    it for, and these outvote the slices across it in the fusion.
+    it for, and these outvote the slices across it in the fusion. Memory of the slice before tells ends, of which a
+    filament has none; reminded of what it saw, a walk along a microtubule's wall wanders around the tube.
 
     Parameters
     ----------
@@ -157,7 +158,7 @@ def follow(
     """
     best: list[_Walk] = []
     for window in windows:
-        walks = _walk_all(tomogram, point[None], segmenter, replace(config, window_voxels=window), None)
+        walks = _walk_all(tomogram, point[None], Unreminded(segmenter), replace(config, window_voxels=window), None)
         pairs = [[walk for walk in walks if walk.plane == plane] for plane in PLANES]
         best = max([best, *pairs], key=_total_score)
         if _length(best) < _LONG * _width(best):

@@ -14,7 +14,7 @@ from cryosam.config import PropagationConfig
 from cryosam.geometry import AXIS, Window, in_plane_axes
 from cryosam.tomogram import Voxels
 
-__all__ = ["BATCH", "UNSEEN", "Answer", "Place", "Prior", "Remembering", "ask", "depth_of", "window_of"]
+__all__ = ["BATCH", "UNSEEN", "Answer", "Place", "Prior", "Remembering", "Unreminded", "ask", "depth_of", "window_of"]
 
 BATCH = 32  # windows that are embedded together
 UNSEEN = -20.0  # logit outside a window: certainly not the object
@@ -99,6 +99,23 @@ class Remembering:
     def segment(self, embedding: Any, prompts: SlicePrompts) -> Candidates:
         """The segmenter's candidates."""
         return self._segmenter.segment(embedding, prompts)
+
+
+class Unreminded:
+    """A segmenter that is not reminded of the slice before (a `PromptSegmenter`)."""
+
+    def __init__(self, segmenter: PromptSegmenter) -> None:
+        self._segmenter = segmenter
+        self.embed = segmenter.embed
+
+    @property
+    def digest(self) -> str:
+        """That of the segmenter."""
+        return self._segmenter.digest
+
+    def segment(self, embedding: Any, prompts: SlicePrompts) -> Candidates:
+        """The segmenter's candidates, of which nothing is to be remembered."""
+        return replace(self._segmenter.segment(embedding, prompts), memory=None)
 
 
 def window_of(tomogram: Voxels, point: Float[np.ndarray, " 3"], plane: Plane, size: int) -> Place:
