@@ -18,6 +18,7 @@ FILAMENT_LABEL, GOLD_LABEL, MEMBRANE_LABEL = 97, 98, 99
 _INSIDE = 0.3  # of the protein's density: a voxel above it belongs to the particle
 _GOLD_DENSITY = 4.0
 _MEMBRANE_DENSITY = 0.75
+_MEMBRANE_REACH = 130.0  # angstrom from its middle: beyond, a membrane adds less than 1e-15
 _TURNS, _PLACES = 12, 60
 
 
@@ -105,24 +106,24 @@ class Scene:
 
     def add_vesicles(self, n: int) -> None:
         """Ellipsoidal bilayers of 500 to 1100 angstrom, two leaflets 40 angstrom apart; they may leave the volume."""
-        grid = np.indices(self.density.shape, dtype=np.float32, sparse=True)
         for _ in range(n):
             for _ in range(_PLACES):
                 radius = float(self._rng.uniform(250, 550)) / self._voxel
                 centre = self._rng.random(3) * (np.array(self.density.shape) - 1)
                 axes = radius * self._rng.uniform(0.85, 1.15, size=3)
-                depth = _depth_in_ellipsoid(grid, centre, axes) * self._voxel
-                shell = np.abs(depth) < 40
-                if shell.any() and not (shell & self._taken).any():
+                box = self._box_around(centre, axes + _MEMBRANE_REACH / self._voxel)
+                grid = [places.astype(np.float32) for places in np.ogrid[box]]
+                depth = np.abs(_depth_in_ellipsoid(grid, centre, axes) * self._voxel)
+                shell = depth < 40
+                if shell.any() and not (shell & self._taken[box]).any():
                     break
             else:
                 raise ConfigError(
                     f"no room for {n} vesicles in {self.density.shape} voxels; give fewer or a larger shape"
                 )
-            leaflets = np.exp(-0.5 * ((np.abs(depth) - 20) / 9) ** 2)
-            self.density += _MEMBRANE_DENSITY * leaflets
-            self.labels[np.abs(depth) < 30] = MEMBRANE_LABEL
-            self._taken |= shell
+            self.density[box] += _MEMBRANE_DENSITY * np.exp(-0.5 * ((depth - 20) / 9) ** 2)
+            self.labels[box][depth < 30] = MEMBRANE_LABEL
+            self._taken[box] |= shell
 
     def add_filaments(self, n: int) -> None:
         """Curved two-stranded filaments as actin, through the whole volume, interrupted where something else lies."""
@@ -142,6 +143,13 @@ class Scene:
             self.density += drawn
             self.labels[drawn > _INSIDE] = FILAMENT_LABEL
             self._taken |= _grown(drawn > 0.5 * _INSIDE)
+
+    def _box_around(
+        self, centre: Float[np.ndarray, " 3"], reach: Float[np.ndarray, " 3"]
+    ) -> tuple[slice, slice, slice]:
+        low, high = np.maximum(np.floor(centre - reach), 0), np.ceil(centre + reach) + 1
+        z, y, x = (slice(int(a), min(int(b), n)) for a, b, n in zip(low, high, self.density.shape, strict=True))
+        return z, y, x
 
     def _place(
         self, density: Volume, name: str, scale: float = 1.0
