@@ -28,6 +28,7 @@ from cryosam.backends import PromptSegmenter, SlicePrompts, load_segmenter
 from cryosam.geometry import AXIS, Window, ball_diameter, in_plane_axes
 from cryosam.io import read_volume
 from cryosam.propagation import propagate
+from cryosam.slices import Place, cut
 from cryosam.tomogram import detect_contrast, normalise
 from speed import machine
 from tomograms import gather
@@ -91,23 +92,24 @@ def slice_dices(segmenter: PromptSegmenter, kind: Kind, mode: str, rng: np.rando
             else:
                 layer = int(rng.choice(np.flatnonzero(stack.any(axis=(1, 2)))))
                 click = origin + rng.permutation(np.argwhere(stack[layer]))[0]
-            image = kind.tomogram.slice(plane, layer + particle.box[axis].start)
-            truth = np.zeros(image.shape, dtype=bool)
+            window = Window.around(float(click[0]), float(click[1]), max(16, round(3 * kind.diameter)))
+            place = Place(plane, layer + particle.box[axis].start, window)
+            truth = np.zeros([kind.tomogram.shape[a] for a in in_plane], dtype=bool)
             truth[particle.box[in_plane[0]], particle.box[in_plane[1]]] = stack[layer]
-            dices.append(_ask(segmenter, image, truth, click, max(16, round(3 * kind.diameter))))
+            dices.append(_ask(segmenter, kind.tomogram, place, truth, click))
     return dices
 
 
-def _ask(segmenter: PromptSegmenter, image: np.ndarray, truth: np.ndarray, click: np.ndarray, size: int) -> float:
-    window = Window.around(float(click[0]), float(click[1]), size)
-    inside, place = window.overlap(*image.shape)
-    shown = np.full((size, size), np.median(image[inside]), dtype=np.float32)
-    shown[place] = image[inside]
+def _ask(segmenter: PromptSegmenter, tomogram: Tomogram, place: Place, truth: np.ndarray, click: np.ndarray) -> float:
+    window = place.window
+    offsets = segmenter.beside(window.height, window.width)
+    shown = cut(tomogram, place, offsets)[None]
     point = window.to_window(click[None].astype(float))[None]
     prompts = SlicePrompts(np.array([0]), point, np.array([[True]]))
-    answer = segmenter.segment(segmenter.embed(shown[None]), prompts)
+    answer = segmenter.segment(segmenter.embed(shown[:, 0], shown[:, 1:] if offsets else None), prompts)
     mask = answer.logits[0, int(np.argmax(answer.scores[0]))] > 0
-    shared = int(np.count_nonzero(mask[place] & truth[inside]))
+    inside, at = window.overlap(*truth.shape)
+    shared = int(np.count_nonzero(mask[at] & truth[inside]))
     return 2 * shared / max(int(np.count_nonzero(mask) + np.count_nonzero(truth)), 1)
 
 
@@ -129,12 +131,14 @@ def volume_dices(segmenter: PromptSegmenter, kind: Kind, rng: np.random.Generato
 
 def speed(segmenter: PromptSegmenter) -> tuple[float, float]:
     """Windows of 72 voxels embedded a second, and milliseconds to decode a prompt, both in batches of 32."""
-    images = np.random.default_rng(0).random((32, 72, 72), dtype=np.float32)
+    rng, offsets = np.random.default_rng(0), segmenter.beside(72, 72)
+    images = rng.random((32, 72, 72), dtype=np.float32)
+    beside = rng.random((32, len(offsets), 72, 72), dtype=np.float32) if offsets else None
     prompts = SlicePrompts(np.arange(32), np.full((32, 1, 2), 36.0), np.ones((32, 1), dtype=bool))
     embed, decode = [], []
     for _ in range(5):
         start = time.perf_counter()
-        embedding = segmenter.embed(images)
+        embedding = segmenter.embed(images, beside)
         middle = time.perf_counter()
         segmenter.segment(embedding, prompts)
         embed.append(middle - start)

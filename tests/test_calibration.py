@@ -77,6 +77,15 @@ def test_groups_far_apart_are_well_separated_and_one_group_is_not() -> None:
     assert kind_evidence(one, np.arange(15), np.full(200, 0.2)).separation < 3.8
 
 
+def test_where_all_that_was_looked_at_is_alike_all_is_of_the_kind() -> None:
+    """Many particles and nothing else: the background stands for everything else, and the kind is not cut in two."""
+    random = np.random.default_rng(1)
+    correlations, background = random.normal(0.7, 0.04, 30), random.normal(0.25, 0.05, 60)
+    found = kind_evidence(correlations, np.arange(8), background, likeness=random.uniform(0.8, 1, 30))
+    assert found.probabilities.min() > 0.9
+    assert found.separation > 6
+
+
 @pytest.mark.parametrize(("share", "threshold"), [(0.01, 1.0), (0.05, 0.9), (0.2, 0.5), (0.9, 0.1)])
 def test_false_discovery_is_limited(share, threshold) -> None:
     assert limit_false_discovery(np.array([1.0, 0.9, 0.5, 0.1]), share) == threshold

@@ -37,6 +37,36 @@ def _discs(
     return (0.3 + 0.2 * (ndimage.gaussian_filter(image, 1.2) + noise * speckle / speckle.std())).astype(np.float32)
 
 
+def _balls(
+    size: int,
+    centres: list[tuple[float, float]],
+    radius: float,
+    noise: float = 0.3,
+    *,
+    depth: int = 0,
+    seed: int = 0,
+) -> np.ndarray:
+    """Nine slices through balls in smoothed noise, that in the middle ``depth`` from their centres."""
+    z, rows, cols = np.indices((9, size, size), sparse=True)
+    volume = np.zeros((9, size, size))
+    for row, col in centres:
+        volume[(z - 4 + depth) ** 2 + (rows - row) ** 2 + (cols - col) ** 2 < radius**2] = 1
+    speckle = ndimage.gaussian_filter(np.random.default_rng(seed).standard_normal(volume.shape), 1.5)
+    return (0.3 + 0.2 * (ndimage.gaussian_filter(volume, 1.2) + noise * speckle / speckle.std())).astype(np.float32)
+
+
+def _seen(
+    segmenter: EmbeddedSegmenter, slices: np.ndarray, prompts: SlicePrompts
+) -> tuple[np.ndarray, float, np.ndarray]:
+    """Logits, score and memory of the best mask in the slice in the middle, with those beside it."""
+    middle = len(slices) // 2
+    beside = slices[middle + np.array(segmenter.beside(*slices.shape[1:]))]
+    answer = segmenter.segment(segmenter.embed(slices[middle][None], beside[None]), prompts)
+    best = int(answer.scores[0].argmax())
+    assert answer.memory is not None
+    return answer.logits[0, best], float(answer.scores[0, best]), answer.memory[0, best]
+
+
 def _click(row: float, col: float, logits: np.ndarray | None = None) -> SlicePrompts:
     return SlicePrompts(np.array([0]), np.array([[[row, col]]], dtype=float), np.array([[True]]), logits)
 
@@ -64,30 +94,59 @@ def test_a_disc_is_segmented_from_a_click_anywhere_in_it(
         assert score > 0.6
 
 
-def test_touching_discs_are_cut_apart(segmenter: EmbeddedSegmenter) -> None:
+def test_touching_balls_are_cut_apart(segmenter: EmbeddedSegmenter) -> None:
     centres = [(30.0, 36.0), (51.0, 36.0)]
     found = []
     for seed in range(8):
-        image = _discs(72, centres, 10.5, seed=seed)
-        found += [_dice(_best(segmenter, image, _click(*centre))[0], centre, 10.5) for centre in centres]
-    assert np.mean(found) > 0.8
+        balls = _balls(72, centres, 10.5, seed=seed)
+        found += [_dice(_seen(segmenter, balls, _click(*centre))[0], centre, 10.5) for centre in centres]
+    assert np.mean(found) > 0.85
+    assert min(found) > 0.6
 
 
-def test_a_walk_past_the_end_scores_low(segmenter: EmbeddedSegmenter) -> None:
-    logits, _ = _best(segmenter, _discs(72, [(34.0, 37.0)], 8), _click(34, 37))
-    _, score = _best(segmenter, _discs(72, [(12.0, 60.0)], 8), _click(34, 37, logits[None]))
-    assert score < 0.3
+def test_a_walk_scores_high_within_a_ball_and_low_past_its_end(segmenter: EmbeddedSegmenter) -> None:
+    """A ball of radius 9, slice after slice; in the last ones within it there is little left."""
+    for seed in range(3):
+        prompts, scores = _click(34, 37), []
+        for depth in range(14):
+            logits, score, memory = _seen(segmenter, _balls(72, [(34.0, 37.0)], 9, depth=depth, seed=seed), prompts)
+            prompts = replace(_click(34, 37, logits[None]), memory=memory[None])
+            scores.append(score)
+        assert min(scores[:6]) > 0.6
+        assert max(scores[10:]) < 0.3
 
 
 def test_the_mask_prompt_is_followed_to_the_next_slice(segmenter: EmbeddedSegmenter) -> None:
     logits, _ = _best(segmenter, _discs(72, [(34.0, 37.0)], 11), _click(34, 37))
-    overlaps, scores = [], []
     for seed in range(8):
         after, score = _best(segmenter, _discs(72, [(35.0, 37.0)], 10, seed=seed), _click(34, 37, logits[None]))
-        overlaps.append(_dice(after, (35.0, 37.0), 10))
-        scores.append(score)
-    assert np.mean(overlaps) > 0.9
-    assert min(scores) > 0.5
+        assert _dice(after, (35.0, 37.0), 10) > 0.9
+        assert score > 0.5
+
+
+def test_slices_beside_tell_what_goes_on_from_what_ends(segmenter: EmbeddedSegmenter) -> None:
+    """The same faint disc among others like it, and as the smear behind the end of something bright."""
+    goes_on, ends = [], []
+    for seed in range(6):
+        bright, faint = (_discs(72, [(34.0, 37.0)], 9, 0.15, contrast=c, seed=seed + 20) for c in (1.0, 0.25))
+        logits, _ = _best(segmenter, bright, _click(34, 37))
+        for scores, contrasts in ((goes_on, (0.25, 0.25, 0.25, 0.25, 0.25)), (ends, (1.0, 0.6, 0.25, 0.1, 0.0))):
+            slices = [
+                _discs(72, [(34.0, 37.0)], 9, 0.15, contrast=c, seed=10 * seed + i) for i, c in enumerate(contrasts)
+            ]
+            stack = np.stack([slices[0], slices[0], slices[1], slices[1], faint, *np.repeat(slices[3:], 2, axis=0)])
+            scores.append(_seen(segmenter, stack, _click(34, 37, logits[None]))[1])
+    assert np.mean(goes_on) > 0.6
+    assert np.mean(ends) < 0.4
+
+
+@pytest.mark.parametrize(
+    ("size", "expected"), [(18, (-2, -1, 1, 2)), (47, (-2, -1, 1, 2)), (72, (-4, -2, 2, 4)), (1024, (-8, -4, 4, 8))]
+)
+def test_slices_beside_are_about_two_pixels_of_the_input_apart(
+    segmenter: EmbeddedSegmenter, size: int, expected: tuple[int, ...]
+) -> None:
+    assert segmenter.beside(size, size - 2) == expected
 
 
 def test_an_object_remembers_or_not_whatever_the_others_do(segmenter: EmbeddedSegmenter) -> None:
@@ -145,7 +204,7 @@ def test_an_object_without_noise_has_its_own_size(segmenter: EmbeddedSegmenter) 
 
 
 def test_standardise_survives_a_constant_image() -> None:
-    assert torch.equal(standardise(torch.full((1, 4, 5), 0.7)), torch.zeros(1, 4, 5))
+    assert torch.equal(standardise(torch.full((1, 1, 4, 5), 0.7)), torch.zeros(1, 1, 4, 5))
 
 
 def test_prompts_are_drawn_where_they_are() -> None:

@@ -69,9 +69,9 @@ class Counting(ClassicalSegmenter):
     def __init__(self):
         self.seen = Counter()
 
-    def embed(self, images):
+    def embed(self, images, beside=None):
         self.seen.update(image.tobytes() for image in images)
-        return super().embed(images)
+        return super().embed(images, beside)
 
 
 class Numbering(ClassicalSegmenter):
@@ -142,7 +142,10 @@ class Pieces:
 
     digest = "pieces"
 
-    def embed(self, images):
+    def beside(self, height, width):
+        return ()
+
+    def embed(self, images, beside=None):
         return images
 
     def segment(self, embedding, prompts):
@@ -229,7 +232,10 @@ class RecordingSegmenter:
     def __init__(self) -> None:
         self.asked = []
 
-    def embed(self, images):
+    def beside(self, height, width):
+        return ()
+
+    def embed(self, images, beside=None):
         return images
 
     def segment(self, embedding, prompts):
@@ -283,7 +289,10 @@ class EverywhereSegmenter:
 
     digest = "everywhere"
 
-    def embed(self, images):
+    def beside(self, height, width):
+        return ()
+
+    def embed(self, images, beside=None):
         return images
 
     def segment(self, embedding, prompts):
@@ -313,7 +322,10 @@ class PiecesSegmenter:
 
     digest = "pieces"
 
-    def embed(self, images):
+    def beside(self, height, width):
+        return ()
+
+    def embed(self, images, beside=None):
         return images
 
     def segment(self, embedding, prompts):

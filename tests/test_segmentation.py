@@ -140,8 +140,8 @@ def test_a_negative_point_removes_its_like_by_features_where_there_are_few() -> 
 
 def test_a_negative_point_removes_its_like_by_averages() -> None:
     tomogram, centres, _ = scene(n_kind=11, n_other=9, other=ONE_ARM_ELSEWHERE)
-    prompts = PointPrompts(np.round(centres[[0, 13]]), np.array([True, False]))
-    both, found = segment(tomogram, click(np.round(centres[0]))), segment(tomogram, prompts)
+    prompts = PointPrompts(np.round(centres[[5, 13]]), np.array([True, False]))
+    both, found = segment(tomogram, click(np.round(centres[5]))), segment(tomogram, prompts)
     is_kind = cKDTree(centres).query(both.points)[1] < 11
     assert np.count_nonzero(~is_kind) >= 5  # one click takes many of the others for the kind
     is_kind = cKDTree(centres).query(found.points)[1] < 11
@@ -248,5 +248,7 @@ def test_real_microtubule_is_followed_along_its_length(shared_data) -> None:
     assert found.provenance["contrast"] == "bright"
     _, y, x = np.nonzero(found.labels())
     assert len(np.unique(y)) >= 0.9 * tomogram.shape[1]
-    assert np.bincount(y, minlength=tomogram.shape[1]).max() < 400  # it did not flood the slice
+    areas = np.bincount(y, minlength=tomogram.shape[1])
+    assert areas.max() < 0.15 * tomogram.shape[0] * tomogram.shape[2]  # it did not flood the slice
+    assert found.labels()[18, 83, 52:64].max() == 0  # nor the inside of the tube
     assert abs(np.corrcoef(y, x)[0, 1]) > 0.9  # along the tube, which runs obliquely

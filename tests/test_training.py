@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from cryosam.backends.embedded import load_network
+from cryosam.backends.prompt_unet import N_BESIDE
 
 TRAINING = Path(__file__).parents[1] / "training"
 
@@ -67,13 +68,18 @@ def test_training_may_begin_with_a_network_that_saw_less(simulate: ModuleType, t
     state["score.0.weight"] = state["score.0.weight"][:100, :101].clone()
     state["score.0.bias"] = state["score.0.bias"][:100].clone()
     state["score.2.weight"] = state["score.2.weight"][:, :100].clone()
+    state["stem.0.0.weight"] = state["stem.0.0.weight"][:, :1].clone()
     save_file(state, tmp_path / "old.safetensors")
     run = checkpoints.Run.start(0, "cpu", 1e-3, 0.0)
     run.begin_with(tmp_path / "old.safetensors")
+    unseen = old.stem[0][0].weight[:, 1:]
     with torch.no_grad():
-        for values in (old.recall.weight, old.recall.bias, old.score[0].weight[:, 101:], old.score[2].weight[:, 100:]):
+        for values in (
+            *(unseen, old.recall.weight, old.recall.bias),
+            *(old.score[0].weight[:, 101:], old.score[2].weight[:, 100:]),
+        ):
             values.zero_()
-    images, points = torch.randn(2, 1, 64, 64), torch.tensor([[[30.0, 31.0]], [[20.0, 40.0]]])
+    images, points = torch.randn(2, 1 + N_BESIDE, 64, 64), torch.tensor([[[30.0, 31.0]], [[20.0, 40.0]]])
     prompts = points, torch.ones(2, 1, dtype=torch.bool), None, torch.randn(2, 32, 32), torch.randn(2, 98)
     expected, found = (n.eval().decode(n.encode(images), *prompts) for n in (old, run.averaged.eval()))
     for a, b in zip(expected, found, strict=True):
@@ -96,7 +102,7 @@ def test_a_sample_is_one_object_under_its_click(pool: Path) -> None:
     source = walks.load(pool / "train-0.npz", rng)
     drawn = [sample for sample in (walks.draw(source, rng) for _ in range(60)) if sample is not None]
     for images, masks, others, click in drawn:
-        assert images.shape == (walks.N_SLICES, walks.SIZE_PX, walks.SIZE_PX)
+        assert images.shape == (walks.N_SLICES, 1 + N_BESIDE, walks.SIZE_PX, walks.SIZE_PX)
         assert not ((masks > 0.6) & (others > 0.6)).any()
         cells = np.argwhere(masks[0] > 0.01)
         assert np.hypot(*(cells - (click - 0.5) / 2).T).min() < 14

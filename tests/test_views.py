@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from scipy import ndimage
 
 from cryosam.backends import load_segmenter
 from cryosam.backends.classical import ClassicalSegmenter
@@ -54,13 +55,41 @@ def test_noise_is_smoothed_away() -> None:
             segmenter,
             PropagationConfig(),
         )[0]
-        for level in (0.1, 1.5)
+        for level in (0.1, 4.0)
     ]
     assert found[1].smoothing > 1.3 * found[0].smoothing
     assert [view.diameter for view in found] == pytest.approx([18, 18], rel=0.2)
 
 
-@pytest.mark.parametrize(("radius", "largest"), [(9.0, 100), (25.0, 256)])
+def test_the_slices_beside_are_smoothed_in_three_dimensions() -> None:
+    volume = np.random.default_rng(0).random((60, 64, 68)).astype(np.float32)
+    shown = []
+
+    class Watching:
+        digest = "watching"
+        segment = staticmethod(ClassicalSegmenter().segment)
+
+        @staticmethod
+        def beside(height, width):
+            return (-2, 3)
+
+        @staticmethod
+        def embed(images, beside):
+            shown.append(np.concatenate([images[:, None], beside], axis=1))
+            return ClassicalSegmenter().embed(images)
+
+    point = (28, 32, 36)
+    find_views(Tomogram(volume), np.array([point], dtype=float), Watching(), PropagationConfig())
+    window = tuple(slice(c - 8, c + 8) for c in point)
+    for axis, images in enumerate(shown[:3]):  # of the smallest windows, 16 voxels wide
+        depths = point[axis] + np.array([0, -2, 3])
+        for sigma, found in zip((0.8, 1.7, 3.4), images, strict=True):
+            smooth = np.take(ndimage.gaussian_filter(volume, sigma), depths, axis=axis)
+            box = tuple(slice(None) if a == axis else window[a] for a in range(3))
+            np.testing.assert_allclose(found, np.moveaxis(smooth[box], axis, 0), atol=1e-3)
+
+
+@pytest.mark.parametrize(("radius", "largest"), [(9.0, 100), (25.0, 128)])
 def test_large_windows_are_tried_for_large_objects_alone(radius: float, largest: int) -> None:
     z, y, x = np.indices((100, 110, 120), sparse=True)
     tomogram = noisy((z - 50) ** 2 + (y - 54) ** 2 + (x - 61) ** 2 <= radius**2)
@@ -69,12 +98,13 @@ def test_large_windows_are_tried_for_large_objects_alone(radius: float, largest:
 
     class Recording:
         digest = segmenter.digest
+        beside = staticmethod(segmenter.beside)
         segment = staticmethod(segmenter.segment)
 
         @staticmethod
-        def embed(images):
+        def embed(images, beside):
             sizes.append(images.shape[1])
-            return segmenter.embed(images)
+            return segmenter.embed(images, beside)
 
     (view,) = find_views(tomogram, np.array([[50.0, 54, 61]]), Recording(), PropagationConfig())
     assert view.diameter == pytest.approx(2 * radius, rel=0.15)

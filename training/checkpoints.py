@@ -40,7 +40,7 @@ class Run:
                 values.zero_()
                 continue
             block = tuple(slice(n) for n in old[name].shape)
-            if values.ndim == 2:
+            if values.ndim >= 2:
                 values[: len(old[name])] = 0
             values[block] = old[name].to(values)
         self.averaged.load_state_dict(self.network.state_dict())

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from transformers import SamConfig, SamMaskDecoderConfig, SamModel, SamPromptEncoderConfig, SamVisionConfig
 
-from cryosam.backends.prompt_unet import PromptUNet
+from cryosam.backends.prompt_unet import N_BESIDE, PromptUNet
 from losses import Network, play
 from train import set_rate, summarise
 from walks import CELLS, SIZE_PX, batches
@@ -35,7 +35,7 @@ class SmallSam(nn.Module):
         vision = SamVisionConfig(
             image_size=size,
             patch_size=patch,
-            num_channels=1,
+            num_channels=1 + N_BESIDE,
             hidden_size=144,
             num_hidden_layers=6,
             num_attention_heads=4,

@@ -13,6 +13,7 @@ from walks import CELLS, Batch
 
 FOCAL, OTHERS, NEIGHBOURS = 20.0, 0.08, 4.0
 FORGOTTEN = 0.1  # share of the slices of a walk in which nothing is remembered
+ALONE = 0.1  # share of the walks that do not see the slices beside
 
 
 @dataclass(eq=False)
@@ -51,7 +52,9 @@ class Scores:
 def play(network: Network, batch: Batch, generator: torch.Generator, scores: Scores = Scores()) -> list[Round]:
     """A click, a correction, then a walk: in each next slice the prompt is the answer in the slice before."""
     n, n_slices = batch.images.shape[:2]
-    pixels = standardise(batch.images.flatten(0, 1))[:, None]
+    pixels = standardise(batch.images.flatten(0, 1))
+    is_alone = torch.rand(n, generator=generator).to(pixels.device) < ALONE
+    pixels[:, 1:] *= ~is_alone.repeat_interleave(n_slices)[:, None, None, None]
     features = network.encode(pixels.contiguous(memory_format=torch.channels_last))
     slices = [tuple(f.unflatten(0, (n, n_slices))[:, i] for f in features) for i in range(n_slices)]
     positive = torch.ones(n, 1, dtype=torch.bool, device=pixels.device)

@@ -57,7 +57,9 @@ def _measure_walk(
         if logits is not None:
             point = np.array(np.unravel_index(int(logits.argmax()), (SIZE_PX, SIZE_PX)), dtype=float)
         prompts = SlicePrompts(np.array([0]), point[None, None], np.array([[True]]), logits, memory=memory)
-        answer = segmenter.segment(segmenter.embed(images[which][None]), prompts)
+        shown = images[which][None]
+        beside = shown[:, 1:] if segmenter.beside(SIZE_PX, SIZE_PX) else None
+        answer = segmenter.segment(segmenter.embed(shown[:, 0], beside), prompts)
         overlaps = [_iou(mask > 0, masks[which]) for mask in answer.logits[0]]
         best = int(answer.scores[0].argmax())
         logits = answer.logits[:, best]

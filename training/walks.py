@@ -10,7 +10,7 @@ from scipy import ndimage
 from torch import Tensor
 
 from cryosam.arrays import Labels, Volume
-from cryosam.backends.embedded import INPUT_PX
+from cryosam.backends.embedded import INPUT_PX, offsets_beside
 from cryosam.backends.framing import into_frame
 from cryosam.backends.prompt_unet import STRIDE
 from cryosam.geometry import Frame, Window
@@ -25,8 +25,9 @@ N_SLICES = 4
 class Batch:
     """n objects: a slice through each, and the next slices of a walk, where the object may have ended.
 
-    ``images`` (n, s, h, w) in [0, 1]; ``masks`` and ``others`` (n, s, cells, cells) the shares of each cell that the
-    object and its neighbours cover; ``clicks`` (n, 2) row, col in the first slice, in pixels.
+    ``images`` (n, s, c, h, w) in [0, 1], each slice and those beside it; ``masks`` and ``others`` (n, s, cells, cells)
+    the shares of each cell that the object and its neighbours cover; ``clicks`` (n, 2) row, col in the first slice, in
+    pixels.
     """
 
     images: Tensor
@@ -134,9 +135,9 @@ def draw(
     click = _click(masks[0], is_long, rng)
     frame = Frame(size, size, SIZE_PX)
     others = [_cut((instances[d] > 0) & (instances[d] != label), window, False) for d in depths]
-    images = [_cut(volume[d], window, float(np.median(volume[d]))) for d in depths]
+    images = [_cut_with_beside(volume, d, window, offsets_beside(frame)) for d in depths]
     return (
-        _framed(np.stack(images), frame, SIZE_PX),
+        _framed(np.concatenate(images), frame, SIZE_PX).reshape(N_SLICES, -1, SIZE_PX, SIZE_PX),
         _framed(np.stack(masks), frame, CELLS),
         _framed(np.stack(others), frame, CELLS),
         frame.to_model(click[None])[0],
@@ -156,6 +157,13 @@ def _cut(image: np.ndarray, window: Window, fill: float) -> np.ndarray:
     inside, place = window.overlap(*image.shape)
     cut[place] = image[inside]
     return cut
+
+
+def _cut_with_beside(volume: Volume, depth: int, window: Window, offsets: Sequence[int]) -> np.ndarray:
+    """Window of a slice and of those beside it; beyond the volume its last slice."""
+    fill = float(np.median(volume[depth]))
+    depths = [depth, *(int(np.clip(depth + i, 0, len(volume) - 1)) for i in offsets)]
+    return np.stack([_cut(volume[d], window, fill) for d in depths])
 
 
 def _part(masks: list[np.ndarray], rng: np.random.Generator) -> list[np.ndarray]:
@@ -191,10 +199,10 @@ def _turned(
     """The sample turned by quarters, mirrored, with other intensities."""
     images, masks, others, click = sample
     for _ in range(int(rng.integers(4))):
-        images, masks, others = (np.rot90(v, axes=(1, 2)) for v in (images, masks, others))
+        images, masks, others = (np.rot90(v, axes=(-2, -1)) for v in (images, masks, others))
         click = np.array([SIZE_PX - 1 - click[1], click[0]])
     if rng.random() < 0.5:
-        images, masks, others = (v[:, :, ::-1] for v in (images, masks, others))
+        images, masks, others = (v[..., ::-1] for v in (images, masks, others))
         click = np.array([click[0], SIZE_PX - 1 - click[1]])
     if rng.random() < 0.3:
         images = np.clip(images, 0, 1) ** rng.uniform(0.6, 1.6)

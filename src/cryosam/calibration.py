@@ -15,6 +15,7 @@ _PLAUSIBLE = 0.4  # candidates below this are certainly not of the kind
 _THRESHOLD_RANGE = (0.6, 0.8)
 _LEAST_OTHERS = 20  # correlations that tell how unlike the kind everything else is
 _LEAST_LIKENESS = 0.05  # what is less like the kind counts as much against it
+_UNLIKE = 0.5  # of the averaged candidates' likeness: what is less like the kind is not of it, at first sight
 _WEIGHINGS = 3  # of the kinds of evidence
 _EM_STEPS, _PRIOR = 50, 5.0  # and the number of candidates that the least variance counts for
 
@@ -53,10 +54,11 @@ def kind_evidence(
     what tells the two apart in this tomogram counts. The weighted sum of either group is taken for normally
     distributed; means, variances and the share of the kind are found by expectation maximisation. All starts from the
     candidates that were averaged. Candidates of the least likeness tell nothing of what else resembles the kind and
-    have no part in this; their probability is that of others with the same sum. Where hardly anything else is left,
-    places of the background may stand for it: that division is taken in which the groups are farther apart. Witnesses
-    from another tomogram are known to be of one or the other group, and of the averaged candidates those start it that
-    are nearer to the witnesses of the kind: so none, or few, of the kind can be told too.
+    have no part in this; their probability is that of others with the same sum. Where hardly anything is left that is
+    less like the kind than those averaged, places of the background may stand for it: that division is taken in which
+    the groups are farther apart. Witnesses from another tomogram are known to be of one or the other group, and of the
+    averaged candidates those start it that are nearer to the witnesses of the kind: so none, or few, of the kind can be
+    told too.
     Probabilities never fall where the sum rises.
 
     Parameters
@@ -91,7 +93,9 @@ def kind_evidence(
         start[~_is_nearer(evidence, known[witnesses.is_kind], known[~witnesses.is_kind])] = 0.02
         return _divide(evidence, start, is_telling, known, witnesses.is_kind)
     divisions = [_divide(evidence, start, is_telling)] if len(rest) else []
-    if (n_others := _LEAST_OTHERS - len(rest)) > 0:
+    is_unlike = alike[rest] < np.median(alike[averaged]) + np.log(_UNLIKE)
+    n_unlike = len(rest) if likeness is None else int(np.count_nonzero(is_unlike))
+    if (n_others := _LEAST_OTHERS - n_unlike) > 0:
         others = fisher_z(np.quantile(background, np.linspace(0.5, 0.95, n_others)))
         usual = float(np.median(alike[rest])) if len(rest) else float(alike.min())  # the background is no more like it
         others_evidence = np.stack([others, np.full(n_others, usual)], axis=1)

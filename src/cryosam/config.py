@@ -192,7 +192,7 @@ class PropagationConfig:
     segmenter: str = "embedded"
     fusion: Fusion = "majority"
     min_iou: float = 0.5
-    min_score: float = 0.3
+    min_score: float = 0.15
     max_area: int = 4096
     max_area_diameters: float = 1.2
     max_walk_diameters: float = 1.0

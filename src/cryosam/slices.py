@@ -14,7 +14,19 @@ from cryosam.config import PropagationConfig
 from cryosam.geometry import AXIS, Window, in_plane_axes
 from cryosam.tomogram import Voxels
 
-__all__ = ["BATCH", "UNSEEN", "Answer", "Place", "Prior", "Remembering", "Unreminded", "ask", "depth_of", "window_of"]
+__all__ = [
+    "BATCH",
+    "UNSEEN",
+    "Answer",
+    "Place",
+    "Prior",
+    "Remembering",
+    "Unreminded",
+    "ask",
+    "cut",
+    "depth_of",
+    "window_of",
+]
 
 BATCH = 32  # windows that are embedded together
 UNSEEN = -20.0  # logit outside a window: certainly not the object
@@ -83,18 +95,21 @@ class Remembering:
 
     def __init__(self, segmenter: PromptSegmenter) -> None:
         self._segmenter = segmenter
-        self._last: tuple[Images, Any] | None = None
+        self.beside = segmenter.beside
+        self._last: tuple[Images, Float[np.ndarray, "n s h w"] | None, Any] | None = None
 
     @property
     def digest(self) -> str:
         """That of the segmenter."""
         return self._segmenter.digest
 
-    def embed(self, images: Images) -> Any:
+    def embed(self, images: Images, beside: Float[np.ndarray, "n s h w"] | None = None) -> Any:
         """The embedding of the images; see `PromptSegmenter.embed`."""
-        if self._last is None or not np.array_equal(images, self._last[0]):
-            self._last = images, self._segmenter.embed(images)
-        return self._last[1]
+        last = self._last
+        is_new = last is None or not np.array_equal(images, last[0]) or not _are_equal(beside, last[1])
+        if last is None or is_new:
+            last = self._last = images, beside, self._segmenter.embed(images, beside)
+        return last[2]
 
     def segment(self, embedding: Any, prompts: SlicePrompts) -> Candidates:
         """The segmenter's candidates."""
@@ -106,7 +121,7 @@ class Unreminded:
 
     def __init__(self, segmenter: PromptSegmenter) -> None:
         self._segmenter = segmenter
-        self.embed = segmenter.embed
+        self.beside, self.embed = segmenter.beside, segmenter.embed
 
     @property
     def digest(self) -> str:
@@ -116,6 +131,10 @@ class Unreminded:
     def segment(self, embedding: Any, prompts: SlicePrompts) -> Candidates:
         """The segmenter's candidates, of which nothing is to be remembered."""
         return replace(self._segmenter.segment(embedding, prompts), memory=None)
+
+
+def _are_equal(some: Float[np.ndarray, "..."] | None, others: Float[np.ndarray, "..."] | None) -> bool:
+    return some is others or (some is not None and others is not None and np.array_equal(some, others))
 
 
 def window_of(tomogram: Voxels, point: Float[np.ndarray, " 3"], plane: Plane, size: int) -> Place:
@@ -129,18 +148,29 @@ def depth_of(tomogram: Voxels, point: Float[np.ndarray, " 3"], plane: Plane) -> 
     return int(np.clip(round(float(point[AXIS[plane]])), 0, tomogram.shape[AXIS[plane]] - 1))
 
 
-def _cut(voxels: Voxels, place: Place) -> Float[np.ndarray, "height width"]:
-    """Window of a slice; outside the slice the median of what is inside."""
+def cut(voxels: Voxels, place: Place, offsets: Sequence[int]) -> Float[np.ndarray, "s height width"]:
+    """Window of a slice, then of slices beside it, ``(1 + s, h, w)``.
+
+    Parameters
+    ----------
+    voxels
+        Normalised.
+    place
+        The window; outside the slice it has the median of what is inside.
+    offsets
+        The s slices beside it, counted from it; beyond the volume its last slice is seen again.
+    """
     plane, depth, window = place
     rows, cols = in_plane_axes(plane)
     inside, at = window.overlap(voxels.shape[rows], voxels.shape[cols])
-    box = [slice(depth, depth + 1)] * 3
+    depths = np.clip(depth + np.array([0, *offsets]), 0, voxels.shape[AXIS[plane]] - 1)
+    box = [slice(depths.min(), depths.max() + 1)] * 3
     box[rows], box[cols] = inside
-    image = voxels.crop((box[0], box[1], box[2])).squeeze(AXIS[plane])
-    if image.shape == (window.height, window.width):
-        return image
-    cut = np.full((window.height, window.width), np.median(image), dtype=np.float32)
-    cut[at] = image
+    images = np.moveaxis(voxels.crop((box[0], box[1], box[2])), AXIS[plane], 0)[depths - depths.min()]
+    if images.shape[1:] == (window.height, window.width):
+        return images
+    cut = np.full((len(images), window.height, window.width), np.median(images[0]), dtype=np.float32)
+    cut[:, *at] = images
     return cut
 
 
@@ -179,11 +209,11 @@ def ask(
     """
     answers: list[Answer | None] = [None] * len(places)
     for (height, width), members in _same_size(places).items():
-        size = max(1, min(BATCH, _BATCH_PX // (height * width)))
+        offsets, size = segmenter.beside(height, width), max(1, min(BATCH, _BATCH_PX // (height * width)))
         for start in range(0, len(members), size):
             batch = members[start : start + size]
             unique = list(dict.fromkeys(places[i] for i in batch))
-            images: Images = np.stack([_cut(tomogram, place) for place in unique])
+            shown = np.stack([cut(tomogram, place, offsets) for place in unique])
             origins = np.array([[places[i].window.top, places[i].window.left] for i in batch], dtype=float)
             slice_prompts = SlicePrompts(
                 image_index=np.array([unique.index(places[i]) for i in batch]),
@@ -192,7 +222,8 @@ def ask(
                 logits=None if priors is None else np.stack([priors[i].logits for i in batch]),
                 memory=None if priors is None else _memory_of([priors[i] for i in batch]),
             )
-            candidates = segmenter.segment(segmenter.embed(images), slice_prompts)
+            embedding = segmenter.embed(shown[:, 0], shown[:, 1:] if offsets else None)
+            candidates = segmenter.segment(embedding, slice_prompts)
             for row, i in enumerate(batch):
                 _forget_outside(candidates.logits[row], places[i], tomogram)
                 prior = None if priors is None else priors[i].logits

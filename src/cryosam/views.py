@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Float
 from scipy import ndimage
 
-from cryosam.arrays import PLANES, Plane, Points
+from cryosam.arrays import PLANES, Plane, Points, Volume
 from cryosam.backends import PromptSegmenter
 from cryosam.config import PropagationConfig
 from cryosam.geometry import AXIS, Window, in_plane_axes
@@ -73,10 +73,11 @@ def find_views(
 def _find_view(
     normalised: Tomogram, point: Float[np.ndarray, " 3"], segmenter: PromptSegmenter, config: PropagationConfig
 ) -> View:
-    stacks = [_smoothed(normalised, plane, depth_of(normalised, point, plane)) for plane in PLANES]
+    n_beside = max(abs(offset) for size in _WINDOWS for offset in (0, *segmenter.beside(size, size)))
+    stacks = [_Smoothed.around(normalised, point, plane, n_beside) for plane in PLANES]
     seen: list[list[Answer]] = []  # in the planes, of each window and smoothing
     for n_tried, size in enumerate(_WINDOWS, start=1):
-        seen += _show(stacks, point, size, segmenter, config)
+        seen += _show(stacks, size, segmenter, config)
         scores = np.array([sum(answer.score for answer in answers) for answers in seen]) / len(PLANES)
         is_passed = int(np.argmax(scores)) < (n_tried - _BEYOND) * len(_SMOOTHINGS)
         if size >= _LEAST_TRIED and is_passed and scores.max() >= _SURE:
@@ -107,33 +108,57 @@ def _leaves(answer: Answer) -> bool:
     return bool(mask[0].any() or mask[-1].any() or mask[:, 0].any() or mask[:, -1].any())
 
 
-def _smoothed(tomogram: Tomogram, plane: Plane, depth: int) -> Tomogram:
-    """A slice of the tomogram as Gaussians in three dimensions would leave it, one slice for each of them."""
-    axis = AXIS[plane]
-    slices = []
-    for sigma in _SMOOTHINGS:
-        reach = int(np.ceil(4 * sigma))
-        near = np.arange(max(0, depth - reach), min(tomogram.shape[axis], depth + reach + 1))
-        weights = np.exp(-0.5 * ((near - depth) / sigma) ** 2)
-        across = np.average(np.take(tomogram.data, near, axis=axis), axis=axis, weights=weights)
-        slices.append(ndimage.gaussian_filter(across.astype(np.float32), sigma))
-    return replace(tomogram, data=np.stack(slices, axis=axis))
+@dataclass(frozen=True, eq=False)
+class _Smoothed:
+    """What lies around a point in a plane, smoothed more and less, one stack of slices upon the other.
+
+    Parameters
+    ----------
+    plane
+        Its axis is that of the stacks.
+    tomogram
+        The stacks.
+    depths
+        Index of the slice through the point, of each smoothing.
+    prompt
+        Row and column of the point.
+    """
+
+    plane: Plane
+    tomogram: Tomogram
+    depths: tuple[int, ...]
+    prompt: Float[np.ndarray, " 2"]
+
+    @classmethod
+    def around(cls, tomogram: Tomogram, point: Float[np.ndarray, " 3"], plane: Plane, n_beside: int) -> "_Smoothed":
+        """The slice through a point, and some beside it, as Gaussians in three dimensions would leave them."""
+        axis, depth = AXIS[plane], depth_of(tomogram, point, plane)
+        wanted = np.clip(depth + np.arange(-n_beside, n_beside + 1), 0, tomogram.shape[axis] - 1)
+        stacks = []
+        for sigma in _SMOOTHINGS:
+            reach = n_beside + int(np.ceil(4 * sigma))
+            near = np.arange(max(0, depth - reach), min(tomogram.shape[axis], depth + reach + 1))
+            weights = np.exp(-0.5 * ((wanted[:, None] - near) / sigma) ** 2)
+            weights = (weights / weights.sum(axis=1, keepdims=True)).astype(np.float32)
+            images = np.tensordot(weights, np.moveaxis(np.take(tomogram.data, near, axis=axis), axis, 0), axes=1)
+            stacks.append([ndimage.gaussian_filter(image, sigma) for image in images])
+        data: Volume = np.moveaxis(np.concatenate(stacks), 0, axis)
+        depths = tuple(range(n_beside, len(_SMOOTHINGS) * len(wanted), len(wanted)))
+        prompt = np.array([float(point[a]) for a in in_plane_axes(plane)])
+        return cls(plane, replace(tomogram, data=data), depths, prompt)
 
 
 def _show(
-    stacks: Sequence[Tomogram],
-    point: Float[np.ndarray, " 3"],
-    size: int,
-    segmenter: PromptSegmenter,
-    config: PropagationConfig,
+    stacks: Sequence[_Smoothed], size: int, segmenter: PromptSegmenter, config: PropagationConfig
 ) -> list[list[Answer]]:
     """What is seen in windows of one size: for each smoothing the answers of those planes that have one."""
     seen: list[list[Answer]] = [[] for _ in _SMOOTHINGS]
-    for plane, stack in zip(PLANES, stacks, strict=True):
-        row, col = (float(point[axis]) for axis in in_plane_axes(plane))
-        places = [Place(plane, i, Window.around(row, col, size)) for i in range(len(_SMOOTHINGS))]
-        prompts = [np.array([row, col])] * len(places)
-        for answers, answer in zip(seen, ask(stack, segmenter, places, prompts, None, np.inf, config), strict=True):
+    for stack in stacks:
+        window = Window.around(float(stack.prompt[0]), float(stack.prompt[1]), size)
+        places = [Place(stack.plane, depth, window) for depth in stack.depths]
+        prompts = [stack.prompt] * len(places)
+        found = ask(stack.tomogram, segmenter, places, prompts, None, np.inf, config)
+        for answers, answer in zip(seen, found, strict=True):
             if answer is not None:
                 answers.append(answer)
     return seen

@@ -54,7 +54,11 @@ class ClassicalSegmenter:
         settings = (_EDGE_LEVEL, _CORE_LEVELS, _LEAST_CONTRAST, _REACH, _MEMORY)
         return hashlib.sha256(f"classical-2 {settings}".encode()).hexdigest()
 
-    def embed(self, images: Images) -> _Embedding:
+    def beside(self, height: int, width: int) -> tuple[int, ...]:  # noqa: ARG002
+        """None: an image is all that it sees."""
+        return ()
+
+    def embed(self, images: Images, beside: Float[np.ndarray, "n s h w"] | None = None) -> _Embedding:  # noqa: ARG002
         """Measure each window's surroundings; see `PromptSegmenter.embed`."""
         background = np.median(images, axis=(1, 2))
         below = np.minimum(images - background[:, None, None], 0)  # objects are above: noise is measured below

@@ -16,17 +16,18 @@ from cryosam.arrays import Images
 from cryosam.backends.digests import digest_model
 from cryosam.backends.framing import into_frame, out_of_frame
 from cryosam.backends.precision import autocast
-from cryosam.backends.prompt_unet import N_CANDIDATES, STRIDE, PromptUNet, fold_statistics
+from cryosam.backends.prompt_unet import N_BESIDE, N_CANDIDATES, STRIDE, PromptUNet, fold_statistics
 from cryosam.backends.protocols import Candidates, SlicePrompts
 from cryosam.errors import WeightsError
 from cryosam.geometry import Frame
 
-__all__ = ["INPUT_PX", "EmbeddedSegmenter", "load_network", "standardise"]
+__all__ = ["INPUT_PX", "EmbeddedSegmenter", "load_network", "offsets_beside", "standardise"]
 
 INPUT_PX = 64  # edge of the input that the network was trained at
 _MOST_PX = 512  # larger images are shrunk to this edge
 _MULTIPLE = 16  # the encoder's coarsest stride
 _BRIGHT, _HIGHEST = 0.995, 4.0  # quantile of the brightest pixels, and the most that they may stand out
+_STEP_PX = 2.0  # between the slices that are seen together
 _WEIGHTS = "embedded.safetensors"
 
 
@@ -82,14 +83,18 @@ class EmbeddedSegmenter:
         """Identity of the weights."""
         return digest_model(self.network)
 
+    def beside(self, height: int, width: int) -> tuple[int, ...]:
+        """Two slices before and two after, about two pixels of the input apart."""
+        return offsets_beside(_frame_of(height, width))
+
     @torch.inference_mode()
-    def embed(self, images: Images) -> _Embedding:
+    def embed(self, images: Images, beside: Float[np.ndarray, "n s h w"] | None = None) -> _Embedding:
         """Feature maps of images ``(n, h, w)`` in [0, 1]; see `PromptSegmenter.embed`."""
-        longest = min(max(images.shape[1], images.shape[2], INPUT_PX), _MOST_PX)
-        frame = Frame(images.shape[1], images.shape[2], -(-longest // _MULTIPLE) * _MULTIPLE)
+        frame = _frame_of(*images.shape[1:])
+        shown = images[:, None] if beside is None else np.concatenate([images[:, None], beside], axis=1)
         batches = []
         for start in range(0, len(images), self.images_per_batch):
-            chosen = self._tensor(images[start : start + self.images_per_batch])
+            chosen = self._tensor(shown[start : start + self.images_per_batch])
             with self._precision():
                 batches.append(self._network.encode(_standardised(chosen, frame)))
         fine, middle, coarse = (torch.cat(maps) for maps in zip(*batches, strict=True))
@@ -138,21 +143,41 @@ class EmbeddedSegmenter:
         return torch.from_numpy(np.ascontiguousarray(values, dtype=np.float32)).to(self.device)
 
 
-def standardise(images: Float[Tensor, "n h w"]) -> Float[Tensor, "n h w"]:
+def offsets_beside(frame: Frame) -> tuple[int, ...]:
+    """Slices that are shown beside an image, from it: two before and two after, about two pixels of the input apart.
+
+    Examples
+    --------
+    >>> offsets_beside(Frame(30, 30, 64)), offsets_beside(Frame(128, 128, 64))
+    ((-2, -1, 1, 2), (-8, -4, 4, 8))
+    """
+    step = max(1, round(_STEP_PX * max(frame.height, frame.width) / frame.size_px))
+    return tuple(step * i for i in range(-N_BESIDE // 2, N_BESIDE // 2 + 1) if i != 0)
+
+
+def standardise(images: Float[Tensor, "n c h w"]) -> Float[Tensor, "n c h w"]:
     """Images less their median, in units of twice their robust standard deviation, outliers clipped.
+
+    Median and unit are those of the first channel.
 
     Where hardly any noise is left, as after denoising, the unit is a quarter of the brightest pixels' height: else all
     of an object, and the blur around it, would be clipped to one value.
 
     Examples
     --------
-    >>> standardise(torch.tensor([[[0.0, 1.0, 2.0]]]))[0, 0, 1].item()
+    >>> standardise(torch.tensor([[[[0.0, 1.0, 2.0]]]]))[0, 0, 0, 1].item()
     0.0
     """
-    steps = torch.tensor([0.16, 0.5, 0.84, _BRIGHT], device=images.device)
-    low, median, high, bright = torch.quantile(images.flatten(1), steps, dim=1)[..., None, None]
+    low, median, high, bright = _quantiles(images[:, 0].flatten(1), (0.16, 0.5, 0.84, _BRIGHT))[..., None, None, None]
     unit = torch.maximum(high - low, (bright - median) / _HIGHEST)
     return ((images - median) / unit.clamp(min=1e-4)).clamp(-3, 6)
+
+
+def _quantiles(values: Float[Tensor, "n p"], shares: tuple[float, ...]) -> Float[Tensor, "q n"]:
+    """Quantiles of each row, as `torch.quantile` has them, but sorted by NumPy: on a CPU sixty times as fast."""
+    ordered = torch.from_numpy(np.sort(values.cpu().numpy(), axis=1)).to(values.device)
+    places = [share * (values.shape[1] - 1) for share in shares]
+    return torch.stack([torch.lerp(ordered[:, int(p)], ordered[:, -int(-p // 1)], p % 1) for p in places])
 
 
 def load_network(weights: bytes | None = None) -> PromptUNet:
@@ -178,9 +203,17 @@ def load_network(weights: bytes | None = None) -> PromptUNet:
     return network.eval()
 
 
-def _standardised(images: Float[Tensor, "n h w"], frame: Frame) -> Float[Tensor, "n 1 s s"]:
-    """Images in the input's frame, standardised; the padding is 0."""
+def _frame_of(height: int, width: int) -> Frame:
+    """Where images of that size lie in the input."""
+    longest = min(max(height, width, INPUT_PX), _MOST_PX)
+    return Frame(height, width, -(-longest // _MULTIPLE) * _MULTIPLE)
+
+
+def _standardised(images: Float[Tensor, "n c h w"], frame: Frame) -> Float[Tensor, "n c2 s s"]:
+    """Images in the input's frame, standardised; the padding is 0, and so are slices beside them that are not known."""
+    n, n_shown = images.shape[:2]
     rows, cols = frame.content_px
-    pixels = images.new_zeros(len(images), 1, frame.size_px, frame.size_px)
-    pixels[:, 0, :rows, :cols] = standardise(into_frame(images, frame, frame.size_px)[:, :rows, :cols])
+    framed = into_frame(images.flatten(0, 1), frame, frame.size_px)[:, :rows, :cols]
+    pixels = images.new_zeros(n, 1 + N_BESIDE, frame.size_px, frame.size_px)
+    pixels[:, :n_shown, :rows, :cols] = standardise(framed.reshape(n, n_shown, rows, cols))
     return pixels.contiguous(memory_format=torch.channels_last)

@@ -1,5 +1,8 @@
 """The network of the embedded segmenter: a convolutional encoder that runs once an image, and a light decoder.
 
+The encoder sees the slices beside the image too: they tell an object that ends from one that goes on, and noise from
+what lasts.
+
 The decoder is a small U-Net over maps of the prompts, to whose levels the encoder's features are added. Everything is
 convolutional, so the input may have any size that is a multiple of 16. Each candidate's score is read from the
 features under its own mask and under the mask prompt, and from what was seen in the slice before, which is remembered
@@ -15,9 +18,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-__all__ = ["N_CANDIDATES", "STRIDE", "PromptUNet", "draw_prompts", "fold_statistics"]
+__all__ = ["N_BESIDE", "N_CANDIDATES", "STRIDE", "PromptUNet", "draw_prompts", "fold_statistics"]
 
 N_CANDIDATES = 3
+N_BESIDE = 4  # slices that are seen beside an image
 STRIDE = 2  # pixels a cell of the logits and of the prompts' maps
 _N_MAPS = 7
 _NEAR, _FAR = 1.0, 4.0  # standard deviations of a point's spots, in cells
@@ -44,7 +48,7 @@ class PromptUNet(nn.Module):
         super().__init__()
         a, b, c, d = encoder_channels
         p, q, r = decoder_channels
-        self.stem = nn.Sequential(_unit(1, a // 2), _unit(a // 2, a, step=2), _Residual(a))
+        self.stem = nn.Sequential(_unit(1 + N_BESIDE, a), _unit(a, a, step=2), _Residual(a))
         self.down = nn.ModuleList(
             nn.Sequential(_unit(low, high, step=2), _Residual(high), _Residual(high))
             for low, high in ((a, b), (b, c), (c, d))
@@ -66,8 +70,11 @@ class PromptUNet(nn.Module):
             nn.Linear(3 * self.n_remembered + 3, 128), nn.ReLU(), nn.Linear(128, 64), nn.ReLU(), nn.Linear(64, 1)
         )
 
-    def encode(self, images: Float[Tensor, "n 1 h w"]) -> tuple[Tensor, Tensor, Tensor]:
-        """Features at strides 2, 4 and 8 of normalised images, as the decoder adds them."""
+    def encode(self, images: Float[Tensor, "n c h w"]) -> tuple[Tensor, Tensor, Tensor]:
+        """Features at strides 2, 4 and 8, as the decoder adds them.
+
+        Of each image, then of the slices beside it, normalised; 0 where these are not known.
+        """
         levels = [self.stem(images)]
         for down in self.down:
             levels.append(down(levels[-1]))

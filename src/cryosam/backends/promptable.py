@@ -114,8 +114,12 @@ class PromptableModel(ABC):
         """Identity of the weights and settings."""
         return digest_model(self.model, is_half=is_half(self.device, self.precision))
 
+    def beside(self, height: int, width: int) -> tuple[int, ...]:  # noqa: ARG002
+        """None: an image is all that it sees."""
+        return ()
+
     @torch.inference_mode()
-    def embed(self, images: Images) -> Embedding:
+    def embed(self, images: Images, beside: Float[np.ndarray, "n s h w"] | None = None) -> Embedding:  # noqa: ARG002
         """Feature maps of images ``(n, h, w)`` in [0, 1]; see `PromptSegmenter.embed`."""
         frame = Frame(images.shape[1], images.shape[2], self.size_px)
         batches = []

@@ -153,8 +153,19 @@ class PromptSegmenter(Protocol):
     def digest(self) -> str:
         """Identity of the weights and settings, for caches and provenance."""
 
-    def embed(self, images: Images) -> Any:
-        """Whatever `segment` needs of images ``(n, h, w)`` in [0, 1], protein bright; opaque to callers."""
+    def beside(self, height: int, width: int) -> tuple[int, ...]:
+        """Which slices beside an image of that size it wants to see too, counted from it; () for none."""
+
+    def embed(self, images: Images, beside: Float[np.ndarray, "n s h w"] | None = None) -> Any:
+        """Whatever `segment` needs of some images; opaque to callers.
+
+        Parameters
+        ----------
+        images
+            ``(n, h, w)`` in [0, 1], protein bright.
+        beside
+            ``(n, s, h, w)`` the same window of the slices beside each, as `beside` lists them; None if not known.
+        """
 
     def segment(self, embedding: Any, prompts: SlicePrompts) -> Candidates:
         """Candidates for every object of ``prompts``; an object's answer does not depend on the others'."""
