@@ -48,7 +48,9 @@ _PROTEIN = 0.3  # of a density's maximum
 
 
 def best_of_template(tomogram: Tomogram, found: Segmentation, density: Volume, clicks: Points, truth: Points) -> float:
-    """Best F1 of the candidates by their correlation with a density."""
+    """Best F1 of the candidates by their correlation with a density; 0 where there are none."""
+    if len(found.candidate_points) == 0:
+        return 0.0
     diameter = ball_diameter(float(np.count_nonzero(density > _PROTEIN * density.max())))
     normalised = normalise(tomogram, detect_contrast(tomogram, clicks), Config().tomogram.percentiles)
     search = OrientationSearch.of(normalised, diameter, Config().alignment)
