@@ -19,6 +19,11 @@ def segmenter() -> EmbeddedSegmenter:
     return EmbeddedSegmenter()
 
 
+def _noisy(density: np.ndarray, noise: float, seed: int) -> np.ndarray:
+    speckle = ndimage.gaussian_filter(np.random.default_rng(seed).standard_normal(density.shape), 1.5)
+    return (0.3 + 0.2 * (ndimage.gaussian_filter(density, 1.2) + noise * speckle / speckle.std())).astype(np.float32)
+
+
 def _discs(
     size: int,
     centres: list[tuple[float, float]],
@@ -33,8 +38,7 @@ def _discs(
     image = np.zeros((size, size))
     for row, col in centres:
         image[np.hypot(rows - row, cols - col) < radius] = contrast
-    speckle = ndimage.gaussian_filter(np.random.default_rng(seed).standard_normal(image.shape), 1.5)
-    return (0.3 + 0.2 * (ndimage.gaussian_filter(image, 1.2) + noise * speckle / speckle.std())).astype(np.float32)
+    return _noisy(image, noise, seed)
 
 
 def _balls(
@@ -51,8 +55,7 @@ def _balls(
     volume = np.zeros((9, size, size))
     for row, col in centres:
         volume[(z - 4 + depth) ** 2 + (rows - row) ** 2 + (cols - col) ** 2 < radius**2] = 1
-    speckle = ndimage.gaussian_filter(np.random.default_rng(seed).standard_normal(volume.shape), 1.5)
-    return (0.3 + 0.2 * (ndimage.gaussian_filter(volume, 1.2) + noise * speckle / speckle.std())).astype(np.float32)
+    return _noisy(volume, noise, seed)
 
 
 def _seen(

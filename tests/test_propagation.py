@@ -137,16 +137,20 @@ def test_what_is_kept_of_whole_slices_does_not_grow_with_them() -> None:
     assert kept[0] == kept[1] < 100_000
 
 
-class Pieces:
-    """Answers with the connected bright piece under a point: quick."""
-
-    digest = "pieces"
+class Plain:
+    """Sees images as they are, and nothing beside them."""
 
     def beside(self, height, width):
         return ()
 
     def embed(self, images, beside=None):
         return images
+
+
+class Pieces(Plain):
+    """Answers with the connected bright piece under a point: quick."""
+
+    digest = "pieces"
 
     def segment(self, embedding, prompts):
         logits = np.full((len(prompts.points), 1, *embedding.shape[1:]), -1, dtype=np.float32)
@@ -224,19 +228,13 @@ def test_at_the_faces_of_the_tomogram() -> None:
     assert dice(full(found, SHAPE), truth) > 0.95
 
 
-class RecordingSegmenter:
+class RecordingSegmenter(Plain):
     """Answers a disc of fixed radius at the prompt, and remembers what it was asked."""
 
     digest = "recording"
 
     def __init__(self) -> None:
         self.asked = []
-
-    def beside(self, height, width):
-        return ()
-
-    def embed(self, images, beside=None):
-        return images
 
     def segment(self, embedding, prompts):
         n, (height, width) = len(prompts.image_index), embedding.shape[1:]
@@ -284,16 +282,10 @@ def test_a_moved_window_sees_the_same_logits_at_the_same_voxels() -> None:
     assert (moved[:, 0] == -20).all()
 
 
-class EverywhereSegmenter:
+class EverywhereSegmenter(Plain):
     """Sees the object in all of every window."""
 
     digest = "everywhere"
-
-    def beside(self, height, width):
-        return ()
-
-    def embed(self, images, beside=None):
-        return images
 
     def segment(self, embedding, prompts):
         n, (_, height, width) = len(prompts.image_index), embedding.shape
@@ -317,16 +309,10 @@ def test_a_walk_goes_no_farther_than_the_particle_may_reach() -> None:
     assert [(s.start, s.stop) for s in found.box] == [(10, 31)] * 3
 
 
-class PiecesSegmenter:
+class PiecesSegmenter(Plain):
     """Sees what is bright within six pixels of the prompt, as one that never saw anything long."""
 
     digest = "pieces"
-
-    def beside(self, height, width):
-        return ()
-
-    def embed(self, images, beside=None):
-        return images
 
     def segment(self, embedding, prompts):
         rows, cols = np.indices(embedding.shape[1:])

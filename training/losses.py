@@ -35,7 +35,7 @@ class Network(Protocol):
     """What can be trained: a `cryosam.backends.prompt_unet.PromptUNet`, or what is compared with it."""
 
     def encode(self, images: Tensor) -> tuple[Tensor, ...]:
-        """Features of images (n, 1, h, w), whatever their form."""
+        """Features of images (n, c, h, w), whatever their form."""
 
     def decode(self, features: tuple[Tensor, ...], *prompts: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
         """Logits (n, k, cells, cells) of k candidates, the logits (n, k) of their scores, and memory (n, k, m)."""
