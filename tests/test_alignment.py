@@ -110,13 +110,27 @@ def test_what_lies_at_a_face_is_compared_too() -> None:
     assert np.isfinite(found.correlations).all()
 
 
-def test_turning_many_averages_at_once_gives_the_same_coefficients() -> None:
+def test_an_average_is_turned_to_the_same_coefficients_in_either_way() -> None:
     frame = Frame.around(9.0, 3.0, 60.0, "cpu")
-    averages = torch.from_numpy(np.random.default_rng(0).standard_normal((3, *(frame.edge,) * 3)).astype(np.float32))
+    average = torch.from_numpy(np.random.default_rng(0).standard_normal((frame.edge,) * 3).astype(np.float32))
     rotations = uniform_rotations(50)
-    one_by_one = torch.stack([frame.turned(frame.padded_spectra(average[None]), rotations) for average in averages])
-    together = Turner(frame, rotations).turned(averages)
-    assert float((together - one_by_one).abs().max()) < 1e-4 * float(one_by_one.abs().max())
+    slowly = frame.turned(frame.padded_spectrum(average), rotations)
+    quickly = Turner(frame, rotations).turned(average)
+    assert float((quickly - slowly).abs().max()) < 1e-4 * float(slowly.abs().max())
+
+
+def test_half_precision_finds_what_single_precision_finds(monkeypatch) -> None:
+    search, (average, *others) = search_for(scene()[0]), scene()[1]
+    template, spectra = search.cut.cut(average[None])[0], search.cut.spectra(np.array(others))
+    answers = []
+    for is_half in (True, False):
+        monkeypatch.setattr("cryosam.subtomograms.is_half", lambda device, answer=is_half: answer)
+        answers.append(search.find(template, spectra, n_best=3))
+    half, single = answers
+    np.testing.assert_allclose(half.correlations, single.correlations, atol=1e-3)
+    assert np.mean(half.rotation == single.rotation) > 0.9
+    assert np.mean(half.shift == single.shift) > 0.9
+    assert half.best.shape == single.best.shape == (17, 3)
 
 
 def test_a_known_average_takes_the_place_of_a_start_and_tells_how_all_lie(found) -> None:

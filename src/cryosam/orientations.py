@@ -61,8 +61,7 @@ class OrientationSearch:
 
     def find(self, template: Float[Tensor, "e e e"], spectra: Complex[Tensor, "n k"], n_best: int = 1) -> Found:
         """How boxes, of which the spectra are given, compare with a template."""
-        (templates,) = self.turner.turned(template[None])
-        return self.cut.frame.search(templates, spectra, self.phases, n_best)
+        return self.cut.frame.search(self.turner.turned(template), spectra, self.phases, n_best)
 
     def turn_back(self, boxes: Float[Tensor, "n e e e"], found: Found, chosen: Int[np.ndarray, " n"]) -> Parts:
         """The chosen boxes, turned back from how they were found to lie."""
@@ -93,14 +92,12 @@ class OrientationSearch:
         """
         frame, n = self.cut.frame, len(spectra)
         folds = np.array_split(random.permutation(n), min(_FOLDS, n))
-        others = [np.setdiff1d(np.arange(n), fold) for fold in folds]
-        averages = torch.stack([merge(frame, *(part[rest] for part in parts)) for rest in others])
-        if prior is not None:
-            blended = [prior.blend(frame, average, len(rest)) for average, rest in zip(averages, others, strict=True)]
-            averages = torch.stack(blended)
         correlations = np.zeros(n)
-        for fold, templates in zip(folds, self.turner.turned(averages), strict=True):
-            correlations[fold] = frame.search(templates, spectra[fold], self.phases).correlations
+        for fold in folds:
+            rest = np.setdiff1d(np.arange(n), fold)
+            average = merge(frame, *(part[rest] for part in parts))
+            average = average if prior is None else prior.blend(frame, average, len(rest))
+            correlations[fold] = self.find(average, spectra[fold]).correlations
         return correlations
 
 
@@ -143,12 +140,11 @@ class Turner:
         self.rotations = rotations
         self._corners = [_corners(frame.sources(some), 2 * frame.edge) for some in in_parts(rotations)]
 
-    def turned(self, averages: Float[Tensor, "a e e e"]) -> Complex[Tensor, "a r k"]:
-        """Coefficients of averages, turned in all ways."""
-        spectra, n = self.frame.padded_spectra(averages).flatten(0, 2), len(averages)
-        values = torch.cat([_weighted_sums(spectra, index, weights) for index, weights in self._corners])
-        turned = torch.view_as_complex(values.view(len(self.rotations), -1, n, 2)).permute(2, 0, 1)
-        return turned * self.frame.weights
+    def turned(self, average: Float[Tensor, "e e e"]) -> Complex[Tensor, "r k"]:
+        """Coefficients of an average, turned in all ways."""
+        spectrum = self.frame.padded_spectrum(average).flatten(0, 2)
+        values = torch.cat([_weighted_sums(spectrum, index, weights) for index, weights in self._corners])
+        return torch.view_as_complex(values).view(len(self.rotations), -1) * self.frame.weights
 
 
 def uniform_rotations(n: int) -> Rotation:

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from scipy.spatial.transform import Rotation
 from torch import Tensor
 
@@ -105,7 +105,7 @@ def refine(
                 progress("refining", done, n_steps)
             done += len(fold)
             others = np.setdiff1d(np.arange(n), fold)
-            held_out = frame.padded_spectra(merge(frame, *(part[others] for part in parts))[None])
+            held_out = frame.padded_spectrum(merge(frame, *(part[others] for part in parts)))
             for i in fold:
                 tried = Rotation.concatenate([way * _around(degrees) for way in ways[i]])
                 found = frame.search(frame.turned(held_out, tried), spectra[i : i + 1], phases)
@@ -129,16 +129,17 @@ def _coarse_ways(search: OrientationSearch, points: Points, average: Average) ->
     template = torch.from_numpy(np.ascontiguousarray(average.data, dtype=np.float32)).to(search.cut.frame.mask.device)
     found = search.find(template, search.cut.spectra(points), n_best=200)
     rotations = search.turner.rotations
-    ways = [rotations[_apart(rotations, best)] for best in found.best]
+    quaternions = rotations.as_quat()
+    ways = [rotations[best[_apart(quaternions[best])]] for best in found.best]
     return ways, points + search.cut.step * search.shifts[found.shift]
 
 
-def _apart(rotations: Rotation, order: Int[np.ndarray, " b"]) -> list[int]:
-    """The first of some rotations, and those after it that are far from all before."""
+def _apart(quaternions: Float[np.ndarray, "b 4"]) -> list[int]:
+    """Indices of the first of some rotations, and of those after it that are far from all before."""
+    are_near = np.abs(quaternions @ quaternions.T) > np.cos(np.radians(_APART) / 2)
     kept: list[int] = []
-    for i in order.tolist():
-        near = bool(kept) and (rotations[kept] * rotations[i].inv()).magnitude().min() < np.radians(_APART)
-        if not near:
+    for i, is_near in enumerate(are_near):
+        if not is_near[kept].any():
             kept.append(i)
         if len(kept) == _N_WAYS:
             break

@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from cryosam.arrays import Points, Scores
+from cryosam.backends.precision import is_half
 from cryosam.masks import Average
 from cryosam.tomogram import Voxels
 
@@ -34,6 +35,7 @@ _FILLING = 0.2  # of full sampling: added to the density of samples that the ave
 _N_BACKGROUND = 200  # boxes that tell the spectrum of the background
 _TOGETHER = 2000  # shifted particles in one product of matrices
 _TOGETHER_BOXES = 64
+_COMPARED_AGAIN = 8  # of the best templates at least: in half precision neighbours may look alike
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,7 +100,7 @@ class Subtomograms:
         data = torch.from_numpy(np.ascontiguousarray(average.data, dtype=np.float32)).to(device)
         places = (self.step / average.step) * grid + edge // 2
         is_inside = ((places >= 0) & (places <= edge - 1)).all(dim=-1)
-        return self.frame.masked((_sample(data[None], places[None])[0] * is_inside)[None])[0]
+        return self.frame.masked(_sample(data[None, None], places[None])[:, 0] * is_inside)[0]
 
     def spectra(self, points: Points) -> Complex[Tensor, "n k"]:
         """Weighted coefficients of the boxes around points."""
@@ -193,21 +195,19 @@ class Frame:
 
     def turned(self, spectrum: Float[Tensor, "e2 e2 e2 2"], rotations: Rotation) -> Complex[Tensor, "r k"]:
         """Coefficients of an average in many rotations, each read from another place of its padded spectrum."""
-        parts, turned = spectrum.permute(3, 0, 1, 2).contiguous(), []
+        parts, turned = spectrum.permute(3, 0, 1, 2), []
         for some in in_parts(rotations):
-            values = _sample(parts, self.sources(some)[None, None])[:, 0]
-            turned.append(torch.complex(values[0], values[1]) * self.weights)
+            values = _sample(parts.expand(len(some), -1, -1, -1, -1), self.sources(some)[:, None, None])[:, :, 0, 0]
+            turned.append(torch.complex(values[:, 0], values[:, 1]) * self.weights)
         return torch.cat(turned)
 
-    def padded_spectra(self, averages: Float[Tensor, "a e e e"]) -> Float[Tensor, "e2 e2 e2 c"]:
-        """Real and imaginary parts of averages in boxes twice as large, in which linear interpolation is good enough.
+    def padded_spectrum(self, average: Float[Tensor, "e e e"]) -> Float[Tensor, "e2 e2 e2 2"]:
+        """Real and imaginary parts of an average in a box twice as large, in which linear interpolation is good enough.
 
-        Frequency 0 is in the middle; ``c`` is twice the number of averages.
+        Frequency 0 is in the middle.
         """
-        padded = functional.pad(averages * self.mask, (self.edge // 2,) * 6)
-        axes = (1, 2, 3)
-        spectra = torch.fft.fftshift(torch.fft.fftn(torch.fft.ifftshift(padded, dim=axes), dim=axes), dim=axes)
-        return torch.view_as_real(spectra).permute(1, 2, 3, 0, 4).flatten(3)
+        padded = functional.pad(average * self.mask, (self.edge // 2,) * 6)
+        return torch.view_as_real(torch.fft.fftshift(torch.fft.fftn(torch.fft.ifftshift(padded))))
 
     def sources(self, rotations: Rotation) -> Float[Tensor, "r k 3"]:
         """Places in a padded spectrum from which each rotation takes the coefficients."""
@@ -228,17 +228,24 @@ class Frame:
     ) -> "Found":
         """The templates with the highest normalised correlation with each particle, each at its best shift.
 
-        ``phases`` are those of the shifts.
+        ``phases`` are those of the shifts. The best are found in half precision where the device is fast with it, and
+        compared again in single precision.
         """
         flat = torch.view_as_real(templates).flatten(1)
-        flat = (flat / flat.norm(dim=1, keepdim=True).clamp(min=1e-12)).T
+        flat = flat / flat.norm(dim=1, keepdim=True).clamp(min=1e-12)
+        coarse = torch.bfloat16 if is_half(flat.device) else flat.dtype
+        across, n_compared = flat.T.to(coarse), min(max(n_best, _COMPARED_AGAIN), len(templates))
         found: list[tuple[Tensor, Tensor, Tensor]] = []
         for some in torch.split(spectra, max(1, _TOGETHER // len(phases))):
             unit = some / some.norm(dim=1, keepdim=True).clamp(min=1e-12)
             moved = torch.view_as_real(unit[:, None] * phases).flatten(2)
-            at_best_shift, shift = (moved @ flat).max(dim=1)
-            best, rotation = at_best_shift.topk(min(n_best, len(templates)), dim=1)
-            found.append((best, rotation, shift.gather(1, rotation)))
+            at_best_shift, shift = (moved.to(coarse) @ across).max(dim=1)
+            rotation = at_best_shift.topk(n_compared, dim=1).indices
+            shift = shift.gather(1, rotation)
+            particle = torch.arange(len(some), device=some.device)[:, None]
+            exact = torch.einsum("nbk,nbk->nb", moved[particle, shift], flat[rotation])
+            best, order = exact.topk(min(n_best, n_compared), dim=1)
+            found.append((best, rotation.gather(1, order), shift.gather(1, order)))
         correlations, chosen, moves = (torch.cat([one[i] for one in found]).cpu().numpy() for i in range(3))
         return Found(correlations[:, 0].astype(float), chosen[:, 0], moves[:, 0], chosen)
 
@@ -247,11 +254,11 @@ def turn_back(
     frame: Frame, boxes: Float[Tensor, "n e e e"], rotations: Rotation, shifts: Float[np.ndarray, "n 3"]
 ) -> tuple[Float[Tensor, "n e e e"], Float[Tensor, "n e e e"]]:
     """Each box turned back onto the average, and where in Fourier space it then has information."""
-    turned, samples = [], []
-    for box, back, shift in zip(boxes, rotations.inv(), shifts, strict=True):
-        turned.append(_turn(torch.roll(box, tuple(int(-s) for s in shift), dims=(0, 1, 2)), back))
-        samples.append(_turn(frame.tilted, back))
-    return torch.stack(turned), torch.stack(samples)
+    back = rotations.inv()
+    moved = [
+        torch.roll(box, tuple(int(-s) for s in shift), dims=(0, 1, 2)) for box, shift in zip(boxes, shifts, strict=True)
+    ]
+    return _turn(torch.stack(moved), back), _turn(frame.tilted.expand_as(boxes), back)
 
 
 def merge(frame: Frame, turned: Float[Tensor, "n e e e"], samples: Float[Tensor, "n e e e"]) -> Float[Tensor, "e e e"]:
@@ -262,13 +269,14 @@ def merge(frame: Frame, turned: Float[Tensor, "n e e e"], samples: Float[Tensor,
     return average - (average * frame.mask).sum() / frame.mask.sum()
 
 
-def _turn(volume: Float[Tensor, "e e e"], rotation: Rotation) -> Float[Tensor, "e e e"]:
-    """The volume turned about its middle pixel."""
-    edge = len(volume)
-    pixels = torch.arange(edge, device=volume.device, dtype=torch.float32) - edge // 2
-    grid = torch.stack(torch.meshgrid(pixels, pixels, pixels, indexing="ij"), dim=-1)
-    matrix = torch.from_numpy(rotation.as_matrix().astype(np.float32)).to(volume.device)
-    return _sample(volume[None], (grid @ matrix + edge // 2)[None])[0]  # each pixel is read where it was before
+def _turn(volumes: Float[Tensor, "n e e e"], rotations: Rotation) -> Float[Tensor, "n e e e"]:
+    """Each volume turned about its middle pixel."""
+    edge, device = volumes.shape[1], volumes.device
+    pixels = torch.arange(edge, device=device, dtype=torch.float32) - edge // 2
+    grid = torch.stack(torch.meshgrid(pixels, pixels, pixels, indexing="ij"), dim=-1).flatten(0, 2)
+    matrices = torch.from_numpy(rotations.as_matrix().astype(np.float32)).to(device)
+    places = (grid @ matrices + edge // 2).view(-1, edge, edge, edge, 3)  # each pixel is read where it was before
+    return _sample(volumes[:, None], places)[:, 0]
 
 
 def _boxes(voxels: Voxels, points: Points, edge: int, step: float, device: str) -> Float[Tensor, "n e e e"]:
@@ -304,11 +312,11 @@ def in_parts(rotations: Rotation) -> list[Rotation]:
     return [rotations[start : start + _TOGETHER] for start in range(0, len(rotations), _TOGETHER)]
 
 
-def _sample(volumes: Float[Tensor, "c z y x"], places: Float[Tensor, "1 a b d 3"]) -> Float[Tensor, "c a b d"]:
+def _sample(volumes: Float[Tensor, "n c z y x"], places: Float[Tensor, "n a b d 3"]) -> Float[Tensor, "n c a b d"]:
     """Values at places z, y, x in voxels, by linear interpolation; beyond the faces the nearest voxel's."""
-    last = torch.tensor(volumes.shape[1:], device=volumes.device, dtype=torch.float32) - 1
+    last = torch.tensor(volumes.shape[2:], device=volumes.device, dtype=torch.float32) - 1
     grid = (2 * places / last.clamp(min=1) - 1).flip(-1)
-    return functional.grid_sample(volumes[None], grid, align_corners=True, padding_mode="border")[0]
+    return functional.grid_sample(volumes, grid, align_corners=True, padding_mode="border")
 
 
 def shifts_within(reach: float) -> Float[np.ndarray, "m 3"]:
