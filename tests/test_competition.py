@@ -3,13 +3,16 @@
 import numpy as np
 import pytest
 
+from cryosam.backends.classical import ClassicalSegmenter
 from cryosam.competition import compete
+from cryosam.config import PropagationConfig
 from cryosam.masks import InstanceMask, ScoreMap
 from cryosam.prompted import Prompted
+from cryosam.propagation import Instances
 from cryosam.search import Candidates
 from cryosam.tomogram import Tomogram
 
-TOMOGRAM = Tomogram(np.zeros((3, 3, 3), dtype=np.float32))
+INSTANCES = Instances(Tomogram(np.zeros((3, 3, 3), dtype=np.float32)), ClassicalSegmenter(), PropagationConfig())
 MAP = ScoreMap(np.zeros((1, 1, 1), dtype=np.float32), 4)
 
 
@@ -20,7 +23,7 @@ def candidates(points, scores, edge=5):
         else InstanceMask.empty()
         for p in points
     )
-    prompted = Prompted((), (), 6.0, TOMOGRAM, 1.0)
+    prompted = Prompted((), (), 6.0, INSTANCES, 1.0)
     return Candidates(np.array(points, dtype=float), np.array(scores), masks, prompted, 6.0, MAP, 0.5)
 
 

@@ -5,7 +5,7 @@ import pytest
 
 from cryosam.backends.classical import ClassicalSegmenter
 from cryosam.backends.invariants import Invariants
-from cryosam.config import Config, MatchingConfig, PropagationConfig
+from cryosam.config import MatchingConfig, PropagationConfig
 from cryosam.features.dense import extract_dense
 from cryosam.masks import InstanceMask
 from cryosam.memory import Workspace
@@ -40,7 +40,7 @@ def looks(tomogram, point, support=None):
         PropagationConfig(window_voxels=256, smoothing=1.6),
     )
     first = first_look(tomogram, points, segmenter, settings, None, Workspace())
-    return first, second_look(first, points, segmenter, settings, support)
+    return first, second_look(first, points, support)
 
 
 def test_a_lone_particle_keeps_its_mask() -> None:
@@ -58,9 +58,7 @@ def test_particles_like_it_tell_where_a_mask_that_holds_a_neighbour_ends() -> No
     tomogram = Tomogram((noise + 0.7 * np.exp(-np.min(squares, axis=0) / 32)).clip(0, 1).astype(np.float32))
     first, alone = looks(tomogram, click)
     field = extract_dense(tomogram, Invariants(), 2, Workspace())
-    support = support_from(
-        field, first.smoothed, ClassicalSegmenter(), Config(matching=MatchingConfig(volume_tolerance=0.4))
-    )
+    support = support_from(field, first.instances, MatchingConfig(volume_tolerance=0.4))
     point, lone = np.array(click, dtype=float), InstanceMask.crop(squares[0] <= 36)
     assert support(point, lone) > 0.6 > support(point, first.masks[0])
     _, second = looks(tomogram, click, support)

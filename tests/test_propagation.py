@@ -13,7 +13,7 @@ from cryosam.backends.classical import ClassicalSegmenter
 from cryosam.config import PropagationConfig
 from cryosam.fusion import fuse
 from cryosam.geometry import Window
-from cryosam.propagation import _rewindow, follow, propagate
+from cryosam.propagation import Instances, _rewindow, follow, propagate
 from cryosam.tomogram import Tomogram
 
 
@@ -48,6 +48,28 @@ def test_an_ellipsoid_is_recovered(fusion, diameter) -> None:
     config = PropagationConfig(fusion=fusion)
     (found,) = propagate(tomogram_of(truth), np.array([[14.0, 13.0, 21.0]]), ClassicalSegmenter(), config, diameter)
     assert dice(full(found, SHAPE), truth) > 0.97
+
+
+def test_what_was_segmented_is_not_segmented_again(monkeypatch) -> None:
+    centres = np.array([[8.0, 9.0, 10.0], [20.0, 22.0, 30.0], [9.0, 23.0, 29.0]])
+    tomogram = tomogram_of(np.logical_or.reduce([ellipsoid(SHAPE, centre, (4, 4, 4)) for centre in centres]))
+    instances, n_asked = Instances(tomogram, ClassicalSegmenter(), PropagationConfig()), []
+
+    def counted(voxels, points, *rest):
+        n_asked.append(len(points))
+        return propagate(voxels, points, *rest)
+
+    monkeypatch.setattr(propagation, "propagate", counted)
+    (second,) = instances.under(centres[1:2], 8.0)
+    all_three = instances.under(centres + 0.2, 8.0)
+    again = instances.under(centres[::-1], 8.0)
+    assert all_three[1] is second
+    assert again == all_three[::-1]
+    assert [mask.centroid.round().tolist() for mask in all_three] == centres.tolist()
+    instances.under(centres[:1], 7.0)
+    instances.under(centres[:1] + 0.6, 8.0)
+    assert instances.under(np.zeros((0, 3)), 8.0) == ()
+    assert n_asked == [1, 2, 0, 1, 1, 0]
 
 
 def test_each_point_has_its_own_instance_in_order() -> None:

@@ -41,7 +41,8 @@ def tomogram() -> Tomogram:
 
 def _show(tomogram: Tomogram, segmenter: Watching, places: list[Place]) -> None:
     prompts = [np.array([5.0, 6.0])] * len(places)
-    assert ask(tomogram, segmenter, places, prompts, None, np.inf, PropagationConfig()) == [None] * len(places)
+    sources = [tomogram] * len(places)
+    assert ask(sources, segmenter, places, prompts, None, np.inf, PropagationConfig()) == [None] * len(places)
 
 
 @pytest.mark.parametrize("plane", PLANES)

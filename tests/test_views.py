@@ -81,7 +81,8 @@ def test_the_slices_beside_are_smoothed_in_three_dimensions() -> None:
     point = (28, 32, 36)
     find_views(Tomogram(volume), np.array([point], dtype=float), Watching(), PropagationConfig())
     window = tuple(slice(c - 8, c + 8) for c in point)
-    for axis, images in enumerate(shown[:3]):  # of the smallest windows, 16 voxels wide
+    planes = np.split(shown[0], 3)  # of the smallest windows, 16 voxels wide
+    for axis, images in enumerate(planes):
         depths = point[axis] + np.array([0, -2, 3])
         for sigma, found in zip((0.8, 1.7, 3.4), images, strict=True):
             smooth = np.take(ndimage.gaussian_filter(volume, sigma), depths, axis=axis)

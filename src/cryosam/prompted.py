@@ -14,13 +14,13 @@ from scipy import ndimage
 
 from cryosam.arrays import Points, Progress
 from cryosam.backends import PromptSegmenter
-from cryosam.config import Config, PropagationConfig
+from cryosam.config import MatchingConfig, PropagationConfig
 from cryosam.features import FeatureField
 from cryosam.geometry import ball_diameter
 from cryosam.masks import InstanceMask
 from cryosam.matching import agreement, build_query, match
 from cryosam.memory import Workspace
-from cryosam.propagation import follow, propagate
+from cryosam.propagation import Instances, follow, propagate
 from cryosam.smoothing import Smoothed
 from cryosam.tomogram import Box, Tomogram, Voxels
 from cryosam.views import View, find_views
@@ -59,8 +59,8 @@ class Prompted:
         One a click: whether the mask tells the kind's centre and volume.
     diameter
         Of the kind, in voxels.
-    smoothed
-        What the segmenter saw.
+    instances
+        Of the tomogram as the segmenter saw it.
     smoothing
         Standard deviation in voxels of the Gaussian that made it.
     """
@@ -68,7 +68,7 @@ class Prompted:
     masks: tuple[InstanceMask, ...]
     is_trusted: tuple[bool, ...]
     diameter: float
-    smoothed: Voxels
+    instances: Instances
     smoothing: float
 
     @property
@@ -114,14 +114,15 @@ def first_look(
     if sigma is None:
         sigma = float(np.median([view.smoothing for view in views]))
     smoothed = Smoothed(normalised, sigma, workspace) if sigma > 0 else normalised
+    instances = Instances(smoothed, segmenter, config)
     if knows_size:
-        masks = propagate(smoothed, points, segmenter, config, diameter, progress)
+        masks = instances.under(points, diameter, progress)
     else:
         masks = tuple(
             _look(smoothed, point, segmenter, config, view) for point, view in zip(points, views, strict=True)
         )
     is_trusted = tuple(mask.n_voxels > 0 for mask in masks)
-    return Prompted(masks, is_trusted, diameter or _diameter_of(masks), smoothed, sigma)
+    return Prompted(masks, is_trusted, diameter or _diameter_of(masks), instances, sigma)
 
 
 def _view(
@@ -158,20 +159,14 @@ def _look(
     return mask
 
 
-def second_look(
-    first: Prompted,
-    points: Points,
-    segmenter: PromptSegmenter,
-    config: PropagationConfig,
-    support: Support | None = None,
-) -> Prompted:
+def second_look(first: Prompted, points: Points, support: Support | None = None) -> Prompted:
     """Settle how far each instance reaches, then segment it again, bounded by its size.
 
     Parameters
     ----------
     first
         The first look, without a given diameter.
-    points, segmenter, config
+    points
         As in `first_look`.
     support
         Of a mask in the rest of the tomogram; without it only the click tells.
@@ -186,32 +181,27 @@ def second_look(
             settled.append(mask)
             is_trusted.append(mask.n_voxels > 0)
             continue
-        mask, evidence = _settle(first.smoothed, point, mask, segmenter, config, support)
+        mask, evidence = _settle(first.instances, point, mask, support)
         settled.append(mask)
         is_trusted.append(evidence >= _TRUSTED)
     reliable = [mask for mask, trust in zip(settled, is_trusted, strict=True) if trust]
     diameter = _diameter_of(reliable or settled)
     masks = tuple(settled)
     if not any(_is_filament(mask) for mask in settled):
-        again = propagate(first.smoothed, points, segmenter, config, diameter)
+        again = first.instances.under(points, diameter)
         masks = tuple(new if new.iou(old) >= _ALIKE else old for old, new in zip(settled, again, strict=True))
     return replace(first, masks=masks, is_trusted=tuple(is_trusted), diameter=diameter)
 
 
 def _settle(
-    smoothed: Voxels,
-    point: Float[np.ndarray, " 3"],
-    mask: InstanceMask,
-    segmenter: PromptSegmenter,
-    config: PropagationConfig,
-    support: Support | None,
+    instances: Instances, point: Float[np.ndarray, " 3"], mask: InstanceMask, support: Support | None
 ) -> tuple[InstanceMask, float]:
     """The largest of a click's masks with about the best evidence, and that evidence."""
     masks, evidence = [mask], [_evidence(point, mask, support)]
     for bound in _diameter_of([mask]) * np.array(_TIGHTENINGS):
         if evidence[-1] >= _ENOUGH or bound < _LEAST_DIAMETER:
             break
-        (tighter,) = propagate(smoothed, point[None], segmenter, config, float(bound))
+        (tighter,) = instances.under(point[None], float(bound))
         if tighter.n_voxels >= _LEAST_VOXELS and all(tighter.iou(other) < _SAME for other in masks):
             masks.append(tighter)
             evidence.append(_evidence(point, tighter, support))
@@ -226,38 +216,36 @@ def _evidence(point: Float[np.ndarray, " 3"], mask: InstanceMask, support: Suppo
     return centred if support is None or centred < _TRUSTED else centred * support(point, mask)
 
 
-def support_from(field: FeatureField, smoothed: Voxels, segmenter: PromptSegmenter, config: Config) -> Support:
+def support_from(field: FeatureField, instances: Instances, config: MatchingConfig) -> Support:
     """Ask the particles that are most like a mask's centre whether they bear the mask out.
 
     Parameters
     ----------
     field
         Describes voxels.
-    smoothed
-        What the segmenter sees.
-    segmenter
-        Answers prompts in 2D.
+    instances
+        Of the tomogram as the segmenter sees it.
     config
-        Settings of all stages.
+        Levels and limits.
 
     Returns
     -------
     support
         Mean `agreement` of the most similar candidates, each segmented within the mask's diameter.
     """
-    tolerance = config.matching.volume_tolerance
+    tolerance = config.volume_tolerance
 
     def support(point: Float[np.ndarray, " 3"], mask: InstanceMask) -> float:
         if tolerance is None:
             return 1.0
         diameter = _diameter_of([mask])
-        query = build_query(field, point[None], [mask], config.matching.query)
-        candidates = match(field, query, config.matching, diameter=diameter)
+        query = build_query(field, point[None], [mask], config.query)
+        candidates = match(field, query, config, diameter=diameter)
         others = np.linalg.norm(candidates.points - mask.centroid, axis=1) > diameter
         points, scores = candidates.points[others][:_WITNESSES], candidates.scores[others][:_WITNESSES]
         if len(points) == 0:
             return _NO_WITNESS
-        masks = propagate(smoothed, points, segmenter, config.propagation, diameter)
+        masks = instances.under(points, diameter)
         return float(agreement(field, query, scores, masks, mask.n_voxels, tolerance).mean())
 
     return support

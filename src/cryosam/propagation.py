@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from jaxtyping import Float
+from scipy.spatial import cKDTree
 
 from cryosam.arrays import PLANES, Image, Plane, Points, Progress
 from cryosam.backends import PromptSegmenter
@@ -20,10 +21,11 @@ from cryosam.masks import InstanceMask
 from cryosam.slices import BATCH, UNSEEN, Answer, Place, Prior, Remembering, Unreminded, ask, depth_of, window_of
 from cryosam.tomogram import Voxels
 
-__all__ = ["follow", "propagate"]
+__all__ = ["Instances", "follow", "propagate"]
 
 _LONG = 4.0  # widths: what goes on for less is no filament
 _LARGEST_WINDOW = 256  # voxels, where neither the diameter nor the window's size is given
+_SAME_PLACE = 0.5  # voxels between two points that ask for the same instance
 _HELD_VOXELS = 64_000_000  # of whole slices in which walks begin: more points are segmented in several sweeps
 
 
@@ -128,6 +130,39 @@ def propagate(
     return tuple(masks)
 
 
+class Instances:
+    """The instances of one tomogram, each segmented when it is first asked for.
+
+    A point that lies within half a voxel of one before, with the same bound, has the mask of that one.
+
+    Parameters
+    ----------
+    voxels
+        Normalised, and as the segmenter is to see them: smoothed.
+    segmenter, config
+        As in `propagate`.
+    """
+
+    def __init__(self, voxels: Voxels, segmenter: PromptSegmenter, config: PropagationConfig) -> None:
+        self.voxels = voxels
+        self.segmenter = segmenter
+        self.config = config
+        self._points: dict[float | None, Points] = {}
+        self._masks: dict[float | None, list[InstanceMask]] = {}
+
+    def under(
+        self, points: Points, diameter: float | None, progress: Progress | None = None
+    ) -> tuple[InstanceMask, ...]:
+        """The instance under each point, within a diameter; see `propagate`."""
+        known, masks = self._points.get(diameter, np.zeros((0, 3))), self._masks.setdefault(diameter, [])
+        distance, nearest = cKDTree(known).query(points)
+        is_new = distance > _SAME_PLACE
+        which = np.where(is_new, len(known) + np.cumsum(is_new) - 1, nearest)
+        masks += propagate(self.voxels, points[is_new], self.segmenter, self.config, diameter, progress)
+        self._points[diameter] = np.concatenate([known, points[is_new]])
+        return tuple(masks[i] for i in which)
+
+
 def follow(
     tomogram: Voxels,
     point: Float[np.ndarray, " 3"],
@@ -202,9 +237,8 @@ def _walk_all(
     starts = [_first_window(tomogram, points[owner], plane, config, diameter) for plane, owner in pairs]
     prompts = [np.asarray(points[owner][list(in_plane_axes(plane))], dtype=float) for plane, owner in pairs]
     walks = []
-    for (plane, owner), answer in zip(
-        pairs, ask(tomogram, segmenter, starts, prompts, None, limit, config), strict=True
-    ):
+    answers = ask([tomogram] * len(starts), segmenter, starts, prompts, None, limit, config)
+    for (plane, owner), answer in zip(pairs, answers, strict=True):
         if answer is not None:
             walks += _Walk.both_ways(owner, plane, answer)
     while active := [walk for walk in walks if not walk.has_stopped]:
@@ -230,7 +264,7 @@ def _sweep(
             owners = begins[depth]
             places = [Place(plane, depth, Window(0, 0, height, width))] * len(owners)
             prompts = [np.asarray(points[owner][list(in_plane_axes(plane))], dtype=float) for owner in owners]
-            answers = ask(tomogram, segmenter, places, prompts, None, limit, config)
+            answers = ask([tomogram] * len(places), segmenter, places, prompts, None, limit, config)
             for owner, answer in zip(owners, answers, strict=True):
                 if answer is not None:
                     up, down = _Walk.both_ways(owner, plane, answer)
@@ -275,7 +309,7 @@ def _advance(
         priors.append(Prior(logits, walk.last.memory))
     if not moving:
         return
-    answers = ask(tomogram, segmenter, places, prompts, priors, limit, config)
+    answers = ask([tomogram] * len(places), segmenter, places, prompts, priors, limit, config)
     for walk, answer in zip(moving, answers, strict=True):
         walk.go_on(answer)
 

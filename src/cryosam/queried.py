@@ -14,6 +14,7 @@ from cryosam.errors import QueryError
 from cryosam.features import FeatureField
 from cryosam.masks import Average, Segmentation
 from cryosam.prompted import Prompted
+from cryosam.propagation import Instances
 from cryosam.queries import SavedQuery, Witnesses
 from cryosam.run import Run, octave
 from cryosam.smoothing import Smoothed
@@ -68,7 +69,8 @@ def recall(run: Run, query: SavedQuery) -> Prompted:
     if sigma is None:
         sigma = run.tomogram.voxels(query.smoothing_angstrom)
     smoothed = Smoothed(run.normalised, sigma, run.workspace) if sigma > 0 else run.normalised
-    return Prompted((), (), _diameter(run, query), smoothed, sigma)
+    instances = Instances(smoothed, run.segmenter, run.config.propagation)
+    return Prompted((), (), _diameter(run, query), instances, sigma)
 
 
 def known(run: Run, query: SavedQuery) -> Known:

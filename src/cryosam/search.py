@@ -17,7 +17,7 @@ from cryosam.masks import Average, InstanceMask, ScoreMap, merge_duplicates
 from cryosam.matching import Matches, Query, agreement, build_query, is_allowed, kind_volume, match
 from cryosam.prompted import Prompted, first_look, second_look, support_from, visibility
 from cryosam.prompts import PointPrompts
-from cryosam.propagation import propagate
+from cryosam.propagation import Instances
 from cryosam.queried import known, recall, require_same_features
 from cryosam.queries import SavedQuery
 from cryosam.run import Run
@@ -82,9 +82,9 @@ def look(run: Run, prompts: PointPrompts, *, is_search: bool) -> Prompted:
         return first
     support = None
     if is_search:
-        support = support_from(run.describe(first.diameter), first.smoothed, run.segmenter, run.config)
+        support = support_from(run.describe(first.diameter), first.instances, run.config.matching)
     with run.timed("prompts"):
-        return second_look(first, clicks, run.segmenter, settings, support)
+        return second_look(first, clicks, support)
 
 
 def is_visible(run: Run, prompts: PointPrompts, prompted: Prompted) -> bool:
@@ -127,7 +127,8 @@ def search(run: Run, prompts: PointPrompts | SavedQuery) -> Candidates:
         if run.config.matching.max_false_discovery is not None:
             run.say("the share of false detections cannot be told without an average of at least ten candidates")
     # a smoothed copy of the tomogram has done its work, and several kinds would keep one each
-    return with_threshold(run, replace(found, prompted=replace(prompted, smoothed=run.normalised)))
+    instances = Instances(run.normalised, run.segmenter, run.config.propagation)
+    return with_threshold(run, replace(found, prompted=replace(prompted, instances=instances)))
 
 
 def with_threshold(run: Run, found: Candidates) -> Candidates:
@@ -225,7 +226,7 @@ def _segment(run: Run, prompted: Prompted, points: Points) -> tuple[InstanceMask
     settings = run.config.propagation
     bound = prompted.diameter if settings.window_diameters else run.given_diameter  # whole slices know no size
     with run.timed("segmenting"):
-        return propagate(prompted.smoothed, points, run.segmenter, settings, bound, run.progress)
+        return prompted.instances.under(points, bound, run.progress)
 
 
 def _is_possible(run: Run, points: Points) -> Bool[np.ndarray, " n"]:

@@ -175,7 +175,7 @@ def cut(voxels: Voxels, place: Place, offsets: Sequence[int]) -> Float[np.ndarra
 
 
 def ask(
-    tomogram: Voxels,
+    sources: Sequence[Voxels],
     segmenter: PromptSegmenter,
     places: Sequence[Place],
     prompts: Sequence[Float[np.ndarray, " 2"]],
@@ -187,8 +187,8 @@ def ask(
 
     Parameters
     ----------
-    tomogram
-        Normalised.
+    sources
+        What each window is cut from, normalised.
     segmenter
         Answers prompts in 2D.
     places
@@ -212,11 +212,12 @@ def ask(
         offsets, size = segmenter.beside(height, width), max(1, min(BATCH, _BATCH_PX // (height * width)))
         for start in range(0, len(members), size):
             batch = members[start : start + size]
-            unique = list(dict.fromkeys(places[i] for i in batch))
-            shown = np.stack([cut(tomogram, place, offsets) for place in unique])
+            windows = [(id(sources[i]), places[i]) for i in batch]
+            unique = dict(zip(windows, batch, strict=True))
+            shown = np.stack([cut(sources[i], places[i], offsets) for i in unique.values()])
             origins = np.array([[places[i].window.top, places[i].window.left] for i in batch], dtype=float)
             slice_prompts = SlicePrompts(
-                image_index=np.array([unique.index(places[i]) for i in batch]),
+                image_index=np.array([list(unique).index(window) for window in windows]),
                 points=(np.stack([prompts[i] for i in batch]) - origins)[:, None, :],
                 is_positive=np.ones((len(batch), 1), dtype=bool),
                 logits=None if priors is None else np.stack([priors[i].logits for i in batch]),
@@ -225,7 +226,7 @@ def ask(
             embedding = segmenter.embed(shown[:, 0], shown[:, 1:] if offsets else None)
             candidates = segmenter.segment(embedding, slice_prompts)
             for row, i in enumerate(batch):
-                _forget_outside(candidates.logits[row], places[i], tomogram)
+                _forget_outside(candidates.logits[row], places[i], sources[i])
                 prior = None if priors is None else priors[i].logits
                 best = _best_candidate(candidates, row, prior, limit, config)
                 if best is not None:

@@ -152,13 +152,12 @@ def _show(
     stacks: Sequence[_Smoothed], size: int, segmenter: PromptSegmenter, config: PropagationConfig
 ) -> list[list[Answer]]:
     """What is seen in windows of one size: for each smoothing the answers of those planes that have one."""
-    seen: list[list[Answer]] = [[] for _ in _SMOOTHINGS]
+    sources, places, prompts = [], [], []
     for stack in stacks:
         window = Window.around(float(stack.prompt[0]), float(stack.prompt[1]), size)
-        places = [Place(stack.plane, depth, window) for depth in stack.depths]
-        prompts = [stack.prompt] * len(places)
-        found = ask(stack.tomogram, segmenter, places, prompts, None, np.inf, config)
-        for answers, answer in zip(seen, found, strict=True):
-            if answer is not None:
-                answers.append(answer)
-    return seen
+        places += [Place(stack.plane, depth, window) for depth in stack.depths]
+        sources += [stack.tomogram] * len(stack.depths)
+        prompts += [stack.prompt] * len(stack.depths)
+    found = ask(sources, segmenter, places, prompts, None, np.inf, config)
+    of_each = [found[i :: len(_SMOOTHINGS)] for i in range(len(_SMOOTHINGS))]
+    return [[answer for answer in answers if answer is not None] for answers in of_each]

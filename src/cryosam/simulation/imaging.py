@@ -77,7 +77,7 @@ def project(density: Volume, tilts: Tilts) -> Slices:
     ((3, 1, 4), 60.0)
     """
     n_z, n_y, n_x = density.shape
-    planes = fft.rfft2(density.astype(np.float32, copy=False))
+    planes = fft.rfft2(density.astype(np.float32, copy=False), workers=-1)
     slices = _waves(n_z, n_x, tilts) @ np.ascontiguousarray(planes.transpose(2, 0, 1))
     kx, _ = _frequencies(n_y, n_x, tilts)
     return np.asarray(slices * (kx < 0.5))
@@ -118,7 +118,7 @@ def back_project(slices: Slices, tilts: Tilts, shape: tuple[int, int, int]) -> V
     weights = np.maximum(apart, 1 / (n_z * len(tilts))).astype(np.float32)
     waves = np.conj(_waves(n_z, n_x, tilts)).transpose(0, 2, 1)
     planes = waves @ (slices * weights[..., None]).astype(np.complex64)
-    return fft.irfft2(np.ascontiguousarray(planes.transpose(1, 2, 0)), (n_y, n_x))
+    return fft.irfft2(np.ascontiguousarray(planes.transpose(1, 2, 0)), (n_y, n_x), workers=-1)
 
 
 def transfer_function(frequency: Float[np.ndarray, "..."], defocus_um: float) -> Float[np.ndarray, "..."]:
@@ -155,7 +155,7 @@ def _shot_noise(n_y: int, n_x: int, tilts: Tilts, rng: np.random.Generator) -> S
     noise = rng.standard_normal((len(tilts), n_y, n_x), dtype=np.float32)
     noise *= np.sqrt(np.cos(np.radians(tilts)), dtype=np.float32)[:, None, None]
     kx, _ = _frequencies(n_y, n_x, tilts)
-    return np.asarray(fft.rfft2(noise).transpose(2, 0, 1) * (kx < 0.5), dtype=np.complex64)
+    return np.asarray(fft.rfft2(noise, workers=-1).transpose(2, 0, 1) * (kx < 0.5), dtype=np.complex64)
 
 
 def record(
