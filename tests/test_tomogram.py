@@ -226,6 +226,20 @@ def test_a_hollow_particle_clicked_in_its_middle(sign: int, expected: Contrast, 
     assert detect_contrast(Tomogram(volume), points(CENTRE)) == expected
 
 
+def test_in_noise_all_of_the_tomogram_tells_more_than_a_click() -> None:
+    """The click lies on the brightest noise among faint dark particles."""
+    random = np.random.default_rng(0)
+    centres = random.uniform(8, (40, 92, 100), (30, 3))
+    z, y, x = np.indices((48, 100, 108), sparse=True)
+    protein = np.any([(z - a) ** 2 + (y - b) ** 2 + (x - c) ** 2 <= 25 for a, b, c in centres], axis=0)
+    volume = (random.normal(size=protein.shape) - 0.7 * protein).astype(np.float32)
+    inside = np.pad(np.ones((8, 60, 68), dtype=bool), 20)
+    brightest = np.argmax(np.where(inside, ndimage.gaussian_filter(volume, 2.5), -np.inf))
+    click = points(np.unravel_index(brightest, volume.shape))
+    assert detect_contrast(Tomogram(volume), click) == "dark"
+    assert detect_contrast(Tomogram(-volume), click) == "bright"
+
+
 def test_a_click_in_the_corner() -> None:
     volume = noise()
     volume[:5, :5, :5] -= 4
