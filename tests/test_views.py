@@ -84,7 +84,7 @@ def test_the_slices_beside_are_smoothed_in_three_dimensions() -> None:
     planes = np.split(shown[0], 3)  # of the smallest windows, 16 voxels wide
     for axis, images in enumerate(planes):
         depths = point[axis] + np.array([0, -2, 3])
-        for sigma, found in zip((0.8, 1.7, 3.4), images, strict=True):
+        for sigma, found in zip((0.8, 1.7, 3.4, 6.8), images, strict=True):
             smooth = np.take(ndimage.gaussian_filter(volume, sigma), depths, axis=axis)
             box = tuple(slice(None) if a == axis else window[a] for a in range(3))
             np.testing.assert_allclose(found, np.moveaxis(smooth[box], axis, 0), atol=1e-3)

@@ -33,6 +33,7 @@ _LEAST_DIAMETER = 6.0  # voxels, of a bound
 _SAME = 0.8  # IoU above which two masks are one
 _ALIKE = 0.5  # IoU below which the mask that is segmented again is another object
 _OFF_CENTRE = 0.4  # of a mask's diameter: spread of the distance between its centroid and the click
+_PLAUSIBLE, _SMALLER = 0.6, 0.35  # of the first mask's diameter; spread of the logarithm of what is smaller than that
 _ENOUGH = 0.7  # support of a mask that needs no further look
 _NEARLY = 0.8  # of the best support: the larger of two masks that are borne out alike is taken
 _TRUSTED = 0.3  # least support of a mask that tells the kind's centre and volume
@@ -40,7 +41,7 @@ _WITNESSES = 8  # candidates that bear a mask out
 _NO_WITNESS = 0.5  # support of a mask where nothing else is alike
 _ELONGATED = 8.0  # ratio of a mask's longest to its shortest half-axis beyond which it is a filament
 _FOLLOWED = 0.2  # least score along a filament: what would be a bad mask of a particle is a bad stretch of a filament
-_VIEWED = 144  # voxels around a click: half of the largest window that is tried, and what smoothing needs beyond it
+_VIEWED = 156  # voxels around a click: half of the largest window that is tried, and what smoothing needs beyond it
 _LEAST_VOXELS = 30  # of a mask whose shape means anything
 
 Support = Callable[[Float[np.ndarray, " 3"], InstanceMask], float]
@@ -197,23 +198,30 @@ def _settle(
     instances: Instances, point: Float[np.ndarray, " 3"], mask: InstanceMask, support: Support | None
 ) -> tuple[InstanceMask, float]:
     """The largest of a click's masks with about the best evidence, and that evidence."""
-    masks, evidence = [mask], [_evidence(point, mask, support)]
-    for bound in _diameter_of([mask]) * np.array(_TIGHTENINGS):
+    first = _diameter_of([mask])
+    masks, evidence = [mask], [_evidence(point, mask, first, support)]
+    for bound in first * np.array(_TIGHTENINGS):
         if evidence[-1] >= _ENOUGH or bound < _LEAST_DIAMETER:
             break
         (tighter,) = instances.under(point[None], float(bound))
         if tighter.n_voxels >= _LEAST_VOXELS and all(tighter.iou(other) < _SAME for other in masks):
             masks.append(tighter)
-            evidence.append(_evidence(point, tighter, support))
+            evidence.append(_evidence(point, tighter, first, support))
     best = next(i for i, value in enumerate(evidence) if value >= _NEARLY * max(evidence))
     return masks[best], evidence[best]
 
 
-def _evidence(point: Float[np.ndarray, " 3"], mask: InstanceMask, support: Support | None) -> float:
-    """How well a mask is centred on its click, times its support."""
-    off_centre = float(np.linalg.norm(mask.centroid - point)) / (_OFF_CENTRE * _diameter_of([mask]))
-    centred = float(np.exp(-0.5 * off_centre**2))
-    return centred if support is None or centred < _TRUSTED else centred * support(point, mask)
+def _evidence(point: Float[np.ndarray, " 3"], mask: InstanceMask, first: float, support: Support | None) -> float:
+    """How well a mask is centred on its click, times its support, unless it is much smaller than the first mask.
+
+    The first mask may hold a neighbour, but is seldom many times as large as the particle; and noise bears out whatever
+    is small, for it is small everywhere.
+    """
+    diameter = _diameter_of([mask])
+    off_centre = float(np.linalg.norm(mask.centroid - point)) / (_OFF_CENTRE * diameter)
+    smaller = max(0.0, float(np.log(_PLAUSIBLE * first / diameter))) / _SMALLER
+    likely = float(np.exp(-0.5 * off_centre**2 - 0.5 * smaller**2))
+    return likely if support is None or likely < _TRUSTED else likely * support(point, mask)
 
 
 def support_from(field: FeatureField, instances: Instances, config: MatchingConfig) -> Support:
