@@ -5,7 +5,9 @@ import shutil
 import sys
 import time
 from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
 from datetime import UTC, datetime
+from multiprocessing import get_context
 from pathlib import Path
 
 import click
@@ -30,21 +32,26 @@ _MARGIN = 20  # voxels from the clicked particle to the nearest face
 @click.pass_obj
 def demo(command: str, out: Path, seed: int, overwrite: bool) -> None:
     """Simulate a tomogram, segment it from ONE point, and score the result against the known answer."""
-    from cryosam import segmentation
-    from cryosam.cli.pipeline import report_findings
-    from cryosam.cli.progress import show_progress
-    from cryosam.cli.scoring import compare, print_comparison
-    from cryosam.config import Config
     from cryosam.io.folders import check_output
-    from cryosam.io.phantoms import write_simulated
-    from cryosam.io.results import RunInfo, write_segmentation
-    from cryosam.prompts import PointPrompts
     from cryosam.simulation import DEMO_KIND, demo_config, simulate
 
     check_output(out, overwrite=overwrite)
     started, clock = datetime.now(UTC).isoformat(timespec="seconds"), time.perf_counter()
+    with ProcessPoolExecutor(1, get_context("spawn")) as another:
+        simulating = another.submit(simulate, demo_config(seed))
+
+        # meanwhile: torch takes about as long to import
+        from cryosam import segmentation
+        from cryosam.cli.pipeline import report_findings
+        from cryosam.cli.progress import show_progress
+        from cryosam.cli.scoring import compare, print_comparison
+        from cryosam.config import Config
+        from cryosam.io.phantoms import write_simulated
+        from cryosam.io.results import RunInfo, write_segmentation
+        from cryosam.prompts import PointPrompts
+
+        simulated = simulating.result()
     with show_progress() as progress:
-        simulated = simulate(demo_config(seed), progress=progress)
         truth = write_simulated(out / "truth", simulated, overwrite=overwrite)
         click.echo(f"simulated {len(simulated.names)} particles of {len(simulated.kinds)} kinds: {truth / 'tomo.mrc'}")
         point = _choose_click(simulated.points, simulated.names, simulated.tomogram.shape, DEMO_KIND)
