@@ -61,6 +61,15 @@ def test_noise_is_smoothed_away() -> None:
     assert [view.diameter for view in found] == pytest.approx([18, 18], rel=0.2)
 
 
+def test_a_large_object_is_seen_in_noise_that_hides_it_from_the_eye() -> None:
+    z, y, x = np.indices((70, 76, 80), sparse=True)
+    ball = ((z - 34) ** 2 + (y - 38) ** 2 + (x - 41) ** 2 <= 13**2).astype(np.float32)
+    noise = np.random.default_rng(0).normal(0, 24, ball.shape).astype(np.float32)
+    segmenter = load_segmenter("embedded", device="cpu")
+    (view,) = find_views(Tomogram(ball + noise), np.array([[34.0, 38, 41]]), segmenter, PropagationConfig())
+    assert view.diameter == pytest.approx(26, rel=0.15)
+
+
 def test_the_slices_beside_are_smoothed_in_three_dimensions() -> None:
     volume = np.random.default_rng(0).random((60, 64, 68)).astype(np.float32)
     shown = []
