@@ -21,7 +21,8 @@ _LEAST_TRIED = 64  # voxels: the inside of a large object alone may look like an
 _BEYOND = 3  # larger sizes are tried beyond that with the best expected mask
 _SURE = 0.6  # expected score below which all sizes are tried
 _SMOOTHINGS = (0.8, 1.7, 3.4, 6.8)  # standard deviations in voxels that are tried
-_COSTS = np.array([0.0, 0.0, 0.0, 0.1])  # of the expected score: the last blurs, and is for what is not seen else
+_COST = 0.1  # of the last one, in expected score: it blurs, and is for what is hardly seen else
+_LAST = np.s_[len(_SMOOTHINGS) - 1 :: len(_SMOOTHINGS)]  # of what is seen: the views that are smoothed most
 _PREFERENCE = 25.0  # a score that is lower by one in this many counts e times less
 _HELD_BACK = 0.75  # of the smoothing that is expected to be best: masks are best a little sharper
 _ACROSS = (25, 40, 64)  # windows in which filaments are followed
@@ -80,10 +81,12 @@ def _find_view(
     for n_tried, size in enumerate(_WINDOWS, start=1):
         seen += _show(stacks, size, segmenter, config)
         scores = np.array([sum(answer.score for answer in answers) for answers in seen]) / len(PLANES)
-        scores -= np.tile(_COSTS, n_tried)
+        scores[_LAST] -= _COST
         is_passed = int(np.argmax(scores)) < (n_tried - _BEYOND) * len(_SMOOTHINGS)
         if size >= _LEAST_TRIED and is_passed and scores.max() >= _SURE:
             break
+    if scores[_LAST].max() < scores.max():
+        scores[_LAST] = -np.inf
     weights = np.exp(_PREFERENCE * (scores - scores.max()))
     sizes, smoothings = np.repeat(_WINDOWS[:n_tried], len(_SMOOTHINGS)), np.tile(_SMOOTHINGS, n_tried)
     diameters = np.maximum([_diameter(answers) for answers in seen], _LEAST_DIAMETER)
