@@ -5,6 +5,7 @@
     python benchmarks/accuracy.py FOLDER                   # tomo.mrc, particles.csv and instances.mrc[.gz] in FOLDER
     python benchmarks/accuracy.py FOLDER --clicks 1 --seeds 5 --json > accuracy.json
     python benchmarks/accuracy.py --simulated              # tomograms of the project's own simulator
+    python benchmarks/accuracy.py --random                 # the same with random complexes
 
 A click is a whole voxel within half a particle's radius of a random particle's centre. Every case runs the whole method
 in a process of its own, so that its peak memory is its own. A hit lies within ``--distance`` voxels of a true centre,
@@ -35,7 +36,7 @@ from cryosam.geometry import ball_diameter
 from cryosam.io import read_volume
 from cryosam.masks import InstanceMask
 from speed import machine
-from tomograms import gather
+from tomograms import gather, gather_random
 
 _SHARE = 0.1  # that may be false
 
@@ -203,6 +204,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folder", type=Path, nargs="?", help="tomo.mrc, particles.csv and instances.mrc[.gz]")
     parser.add_argument("--simulated", action="store_true", help="also on tomograms that are simulated now")
+    parser.add_argument("--random", action="store_true", help="also on simulated tomograms of random complexes")
     parser.add_argument("--clicks", type=int, nargs="+", default=[1, 5])
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--distance", type=float, default=6.0, help="of a hit, in voxels")
@@ -214,8 +216,9 @@ def main() -> None:
 
     with tempfile.TemporaryDirectory() as temporary:
         folders = gather(arguments.folder, Path(temporary) if arguments.simulated else None)
+        folders |= gather_random(Path(temporary)) if arguments.random else {}
         if not folders:
-            parser.error("give a folder, or --simulated")
+            parser.error("give a folder, --simulated or --random")
         cases = [
             case
             for name, folder in folders.items()

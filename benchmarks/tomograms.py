@@ -2,10 +2,12 @@
 
 from pathlib import Path
 
-from cryosam.io.phantoms import write_simulated
-from cryosam.simulation import SimulationConfig, simulate
+import numpy as np
 
-__all__ = ["gather"]
+from cryosam.io.phantoms import write_simulated
+from cryosam.simulation import SimulationConfig, random_complex, simulate
+
+__all__ = ["gather", "gather_random"]
 
 _SIMULATED = {
     "10 A, SNR 0.1": SimulationConfig(
@@ -51,4 +53,41 @@ def gather(folder: Path | None, scratch: Path | None) -> dict[str, Path]:
     if scratch is not None:
         for name, config in _SIMULATED.items():
             folders[name] = write_simulated(scratch / str(config.seed), simulate(config))
+    return folders
+
+
+_RANDOM = (  # signal-to-noise ratio, and angstrom a voxel
+    (0.02, 12),
+    (0.025, 8),
+    (0.03, 10),
+    (0.04, 14),
+    (0.05, 7),
+    (0.06, 11),
+    (0.08, 9),
+    (0.1, 13),
+    (0.03, 15),
+    (0.05, 6),
+    (0.02, 10),
+    (0.15, 12),
+)
+
+
+def gather_random(scratch: Path) -> dict[str, Path]:
+    """Folders of tomograms, by name, with four random complexes each, which are 130 to 270 angstrom long."""
+    rng, folders = np.random.default_rng(777), {}
+    for i, (snr, voxel_size) in enumerate(_RANDOM):
+        maps = {
+            f"c{k}": random_complex(int(rng.integers(1_000_000)), float(rng.uniform(130, 270)), voxel_size)
+            for k in range(4)
+        }
+        is_fine = voxel_size <= 7
+        config = SimulationConfig(
+            shape=(100, 300, 300) if is_fine else (72, 224, 224),
+            voxel_size_angstrom=voxel_size,
+            counts=dict.fromkeys(maps, 14 if is_fine else 20),
+            snr=snr,
+            seed=900 + i,
+        )
+        name = f"random, {voxel_size} A, SNR {snr}"
+        folders[name] = write_simulated(scratch / f"random-{i}", simulate(config, maps))
     return folders
