@@ -240,6 +240,11 @@ def test_in_noise_all_of_the_tomogram_tells_more_than_a_click() -> None:
     assert detect_contrast(Tomogram(-volume), click) == "bright"
 
 
+@pytest.mark.parametrize("clicks", [points(), points(CENTRE)])
+def test_a_constant_tomogram_has_either_contrast(clicks: Points) -> None:
+    assert detect_contrast(Tomogram(np.full((41, 47, 59), 3.0, dtype=np.float32)), clicks) in ("dark", "bright")
+
+
 def test_a_click_in_the_corner() -> None:
     volume = noise()
     volume[:5, :5, :5] -= 4

@@ -196,7 +196,7 @@ def _skewness(volumes: Sequence[AnyVolume]) -> float:
     values = np.concatenate([part - np.median(part) for part in smooth])
     values = np.clip(values / (values.std() + np.finfo(np.float32).tiny), -_FARTHEST, _FARTHEST)
     values -= values.mean()
-    skewness = np.mean(values**3) / (values.std() + np.finfo(np.float32).tiny) ** 3
+    skewness = np.mean(values**3) / max(float(values.std()), 1e-6) ** 3  # 0 where all are equal
     n_independent = len(values) / (2 * np.sqrt(np.pi) * _SMOOTHING) ** 3
     return float(skewness / np.sqrt(6 / n_independent))
 
