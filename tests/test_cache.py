@@ -222,6 +222,15 @@ def test_damage_anywhere_is_noticed(tmp_path):
     cache.get_or_compute("k", never)
 
 
+def test_what_lacks_only_its_name_is_no_entry_yet(tmp_path):
+    cache = FeatureCache(tmp_path)
+    cache.get_or_compute("key", lambda: {"a": np.zeros(9)})
+    (tmp_path / "key").rename(tmp_path / ".unfinished-abc")
+    assert cache.entries() == []
+    assert cache.clear() == 0
+    assert (tmp_path / ".unfinished-abc" / "a.npy").exists()
+
+
 def test_runs_that_are_killed_at_any_moment_leave_whole_entries(tmp_path):
     """Several processes store, evict and clear in one folder, and are killed in the midst of it."""
     program = f"""

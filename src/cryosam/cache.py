@@ -189,6 +189,8 @@ class FeatureCache:
         """
         found: list[Entry] = []
         for path in self._folders():
+            if path.name.startswith(_UNFINISHED):  # though all may be written but the name
+                continue
             with suppress(OSError):  # another run may remove it meanwhile
                 used = (path / _MANIFEST).stat().st_mtime
                 found.append(Entry(path, sum(file.stat().st_size for file in path.iterdir()), used))
