@@ -254,11 +254,17 @@ def turn_back(
     frame: Frame, boxes: Float[Tensor, "n e e e"], rotations: Rotation, shifts: Float[np.ndarray, "n 3"]
 ) -> tuple[Float[Tensor, "n e e e"], Float[Tensor, "n e e e"]]:
     """Each box turned back onto the average, and where in Fourier space it then has information."""
-    back = rotations.inv()
-    moved = [
-        torch.roll(box, tuple(int(-s) for s in shift), dims=(0, 1, 2)) for box, shift in zip(boxes, shifts, strict=True)
-    ]
-    return _turn(torch.stack(moved), back), _turn(frame.tilted.expand_as(boxes), back)
+    turned, samples = [], []
+    for start in range(0, len(boxes), _TOGETHER_BOXES):  # the places that pixels are read from take more than the boxes
+        some = slice(start, start + _TOGETHER_BOXES)
+        moved = [
+            torch.roll(box, tuple(int(-s) for s in shift), dims=(0, 1, 2))
+            for box, shift in zip(boxes[some], shifts[some], strict=True)
+        ]
+        back = rotations[some].inv()
+        turned.append(_turn(torch.stack(moved), back))
+        samples.append(_turn(frame.tilted.expand(len(moved), -1, -1, -1), back))
+    return torch.cat(turned), torch.cat(samples)
 
 
 def merge(frame: Frame, turned: Float[Tensor, "n e e e"], samples: Float[Tensor, "n e e e"]) -> Float[Tensor, "e e e"]:
