@@ -3,16 +3,15 @@
 import json
 import os
 import platform
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from cryosam.config import Config, to_toml
+from cryosam.io.environment import peak_memory, versions
 from cryosam.io.exports import EXPORT_PATTERNS, check_exports, describe_exports, write_exports
 from cryosam.io.folders import check_output, output_folder
 from cryosam.io.mrc import write_mrc, write_mrc_labels
@@ -53,8 +52,6 @@ Where there are several kinds, each has a score map and an average of its own, `
 """
 
 Prompts = PointPrompts | SavedQuery
-
-_PACKAGES = ("numpy", "scipy", "torch", "scikit-image", "transformers", "mrcfile")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -227,7 +224,7 @@ def describe_run(
         "command": run.command,
         "started": run.started,
         "seconds": run.seconds,
-        "peak_memory_bytes": _peak_memory(),
+        "peak_memory_bytes": peak_memory(),
         "input": {
             "path": run.input_path,
             "name": tomogram.name,
@@ -275,7 +272,7 @@ def describe_run(
         ],
         "configuration": asdict(config),
         "configuration_toml": to_toml(config),
-        "versions": _versions(),
+        "versions": versions(),
         "platform": platform.platform(),
         "outputs": {name: text for name, text in OUTPUTS.items() if name in _names(segmentation)}
         | {
@@ -388,26 +385,3 @@ def _write_maps(
     if segmentation.average is not None:
         average = segmentation.average
         write_mrc(folder / names[1], average.data, None if size is None else size * average.step)
-
-
-def _versions() -> dict[str, str]:
-    """Of this package, Python and the packages that compute."""
-    versions = {"cryosam": _version("cryosam-et"), "python": platform.python_version()}
-    return versions | {name: _version(name) for name in _PACKAGES}
-
-
-def _version(distribution: str) -> str:
-    try:
-        return version(distribution)
-    except PackageNotFoundError:
-        return "not installed"
-
-
-def _peak_memory() -> int | None:
-    """Largest resident size of this process so far, in bytes; None where the system does not tell."""
-    try:
-        import resource
-    except ImportError:  # Windows
-        return None
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024
