@@ -90,13 +90,19 @@ export async function cancel(): Promise<void> {
   await change(() => api.cancelJob(running.id));
 }
 
-export async function setThreshold(kindId: number, threshold: number): Promise<void> {
+/** Thresholds are sent one after the other: of two on their way at once, a busy server may take the last one first. */
+let thresholdsSent: Promise<void> = Promise.resolve();
+
+export function setThreshold(kindId: number, threshold: number): Promise<void> {
   const t = tomogram.value;
-  if (!t) return;
-  await change(() => api.setThreshold(t.id, kindId, threshold));
-  const { [kindId]: sent, ...others } = state.slidingThreshold.value;
-  // Another value may be under the finger by now; it stays.
-  if (sent === threshold) state.slidingThreshold.value = others;
+  if (!t) return Promise.resolve();
+  thresholdsSent = thresholdsSent.then(async () => {
+    await change(() => api.setThreshold(t.id, kindId, threshold));
+    const { [kindId]: sent, ...others } = state.slidingThreshold.value;
+    // Another value may be under the finger by now; it stays.
+    if (sent === threshold) state.slidingThreshold.value = others;
+  });
+  return thresholdsSent;
 }
 
 // ----------------------------------------------------------------------------------------------------------- candidates

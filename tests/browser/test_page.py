@@ -164,6 +164,25 @@ def test_a_position_that_is_typed_in_is_gone_to(page) -> None:
     sync_api.expect(page.get_by_test_id("slice-x")).to_contain_text("33 /")
 
 
+def test_the_last_of_two_quick_thresholds_stays(found) -> None:
+    """The first one is still on its way when the slider moves again."""
+    page, held = found, []
+    page.route("**/api/tomograms/0/kinds/*", lambda route: route.continue_() if held else held.append(route))
+    slider = page.get_by_test_id("threshold")
+    slider.fill("1")
+    sync_api.expect(page.get_by_test_id("shown-count")).to_have_text("0")
+    slider.fill("0")
+    page.wait_for_timeout(1000)  # in which the second one would arrive first
+    with page.expect_response("**/api/tomograms/0/kinds/*"):
+        held[0].continue_()
+    for _ in range(300):
+        if view(page)["threshold"] == 0:
+            break
+        page.wait_for_timeout(100)
+    assert view(page)["threshold"] == 0
+    sync_api.expect(page.get_by_test_id("shown-count")).to_have_text(str(view(page)["n_candidates"]))
+
+
 def test_what_was_done_is_there_after_a_reload_and_can_be_changed(found, rings) -> None:
     """The slider, a verdict, undo, a negative click, a search that is cancelled."""
     page = found
