@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 import numpy as np
+from jaxtyping import Float
 from scipy.spatial import cKDTree
 
 from cryosam.search import Candidates
@@ -18,7 +19,8 @@ def compete(found: Sequence[Candidates]) -> list[Candidates]:
 
     Two candidates of different kinds are one particle if their masks share half of the smaller one, or the centre of
     one lies in the other's mask. A particle is of one kind or of none: with odds o_k of kind k its probability is
-    o_k / (1 + sum of all o). Where the best kind is more probable than not, the others are ruled out.
+    o_k / (1 + sum of all o). Where a kind accepts it, or is more probable than not, the less probable ones are ruled
+    out.
 
     Parameters
     ----------
@@ -30,7 +32,8 @@ def compete(found: Sequence[Candidates]) -> list[Candidates]:
     found
         The same candidates in the order of their new scores.
     """
-    odds = [np.clip(each.scores, _SURE, 1 - _SURE) / (1 - np.clip(each.scores, _SURE, 1 - _SURE)) for each in found]
+    odds = [_odds(each.scores) for each in found]
+    enough = np.minimum(_odds(np.array([each.threshold for each in found])), 1)
     settled = []
     for k, each in enumerate(found):
         rivals = np.zeros((len(found), len(each.scores)))
@@ -39,9 +42,16 @@ def compete(found: Sequence[Candidates]) -> list[Candidates]:
                 for i, j in _shared(each, claimed):
                     rivals[other, i] = max(rivals[other, i], odds[other][j])
         scores = odds[k] / (1 + odds[k] + rivals.sum(axis=0))
-        is_lost = rivals.max(axis=0) > np.maximum(odds[k], 1)
+        is_lost = ((rivals > odds[k]) & (rivals >= enough[:, None])).any(axis=0)
         settled.append(each.ranked(np.where((each.scores > 0) & ~is_lost, scores, 0)))
     return settled
+
+
+def _odds(probability: Float[np.ndarray, "..."]) -> Float[np.ndarray, "..."]:
+    """How many times more probable than not."""
+    sure = np.clip(probability, _SURE, 1 - _SURE)
+    odds: Float[np.ndarray, "..."] = sure / (1 - sure)
+    return odds
 
 
 def _shared(first: Candidates, second: Candidates) -> list[tuple[int, int]]:

@@ -3,14 +3,13 @@
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from jaxtyping import Bool, Float, Int
 
 from cryosam.arrays import Points, Scores
-from cryosam.calibration import fisher_z, two_groups
+from cryosam.calibration import two_groups
+from cryosam.groups import Group, likeness
 from cryosam.masks import Average
 from cryosam.orientations import OrientationSearch
-from cryosam.subtomograms import merge
 
 __all__ = ["Division", "divide"]
 
@@ -21,8 +20,6 @@ _EVEN_ODDS = 0.5
 _SURE = 0.9  # probability that no particle begins a round above
 _AVERAGED = 0.7  # least probability of a member of an average
 _ONE_KIND = 0.9  # likeness of two averages from which they may be of one kind
-_LEAST_RELIABILITY = 0.01
-_HALVINGS = 3  # of the particles, to tell the noise in their average
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,20 +87,23 @@ def divide(
     >>> None if found is None else found.probabilities.round()
     array([1., 1., 1., 0., 0., 0.])
     """
-    sides = _Side(search, points, positive), _Side(search, points, negative)
+    spectra = search.cut.spectra(points)
+    known = [[Group(search, points, spectra, box) for box in search.cut.cut(points[i])] for i in (positive, negative)]
+    first, second = (groups[0] for groups in known)
     is_known = np.isin(np.arange(len(points)), np.concatenate([positive, negative]))
-    alone = sides[0].alone() - sides[1].alone()
+    alone = np.subtract(*(np.mean([group.z for group in groups], axis=0) for groups in known))
     divisions = []
     for n_first in _FIRST_MEMBERS:
         share, separation = _extremes(alone, is_known, n_first), 0.0
         for _ in range(_ROUNDS):
             share[positive], share[negative] = 1, 0
-            difference = sides[0].compare(share > _AVERAGED) - sides[1].compare(share < 1 - _AVERAGED)
+            difference = first.gather(np.flatnonzero(share > _AVERAGED))
+            difference = difference - second.gather(np.flatnonzero(share < 1 - _AVERAGED))
             share, separation = two_groups(difference, np.clip(share, 1 - _SURE, _SURE), len(points))
         share[positive], share[negative] = 1, 0
-        if min(side.n_members for side in sides) >= _LEAST_MEMBERS:
-            average = Average(sides[0].average.cpu().numpy(), search.cut.step)
-            divisions.append(Division(share, separation, _likeness(*sides), average))
+        if min(len(first.members), len(second.members)) >= _LEAST_MEMBERS:
+            average = Average(first.average.cpu().numpy(), search.cut.step)
+            divisions.append(Division(share, separation, likeness(first, second), average))
     different = [division for division in divisions if division.likeness < _ONE_KIND]
     return max(different, key=lambda division: division.separation, default=None)
 
@@ -115,58 +115,3 @@ def _extremes(values: Float[np.ndarray, " n"], is_known: Bool[np.ndarray, " n"],
     n_first = min(n_first - 1, len(order) // 3)
     share[order[len(order) - n_first :]], share[order[:n_first]] = 1, 0
     return share
-
-
-def _likeness(first: "_Side", second: "_Side") -> float:
-    """Correlation of two averages as it would be without noise (Spearman 1904)."""
-    return first.likeness_to(second) / float(np.sqrt(first.reliability() * second.reliability()))
-
-
-class _Side:
-    """One of the two kinds: its average, and how the particles lie in it."""
-
-    def __init__(self, search: OrientationSearch, points: Points, known: Int[np.ndarray, " k"]):
-        self._search = search
-        self._boxes = search.cut.cut(points)
-        self._spectra = search.cut.frame.spectra(self._boxes)
-        self._alone = [search.find(box, self._spectra) for box in self._boxes[known]]
-        self._found = self._alone[0]
-        self.average = self._boxes[known[0]]
-        self._parts = self._boxes[:0], self._boxes[:0]
-
-    @property
-    def n_members(self) -> int:
-        """How many particles are in the average."""
-        return len(self._parts[0])
-
-    def alone(self) -> Float[np.ndarray, " n"]:
-        """Fisher's z of each particle with the known ones, one at a time."""
-        return np.mean([fisher_z(found.correlations) for found in self._alone], axis=0)
-
-    def compare(self, is_member: Bool[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:
-        """Fisher's z of each particle with the members' average, or with one that it is no part of."""
-        members = np.flatnonzero(is_member)
-        self._parts = self._search.turn_back(self._boxes[members], self._found, members)
-        self.average = merge(self._search.cut.frame, *self._parts)
-        self._found = self._search.find(self.average, self._spectra)
-        correlations = self._found.correlations.copy()
-        if len(members) > 1:
-            random = np.random.default_rng(0)
-            correlations[members] = self._search.compare_held_out(self._parts, self._spectra[members], random)
-        return fisher_z(correlations)
-
-    def likeness_to(self, other: "_Side") -> float:
-        """Correlation of the averages in their best orientation."""
-        spectra = self._search.cut.frame.spectra(other.average[None])
-        return float(self._search.find(self.average, spectra).correlations[0])
-
-    def reliability(self) -> float:
-        """Expected correlation of the average with another one of as many particles, from those of halves."""
-        frame, found, random = self._search.cut.frame, [], np.random.default_rng(0)
-        for _ in range(_HALVINGS):
-            order = random.permutation(self.n_members)
-            halves = (merge(frame, *(part[order[k::2]] for part in self._parts)) for k in range(2))
-            first, second = frame.spectra(torch.stack(list(halves)))
-            found.append(float((first.conj() * second).sum().real / (first.norm() * second.norm())))
-        half = max(float(np.mean(found)), _LEAST_RELIABILITY)
-        return 2 * half / (1 + half)

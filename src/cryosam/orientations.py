@@ -1,6 +1,6 @@
 """Particles compared with averages in all orientations, at the detail that these tell apart."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import product
 
@@ -53,6 +53,10 @@ class OrientationSearch:
             tomogram, diameter, size_px=_SIZE_PX, detail=detail, max_tilt=config.max_tilt, device=device
         )
         return cls(cut, Turner(cut.frame, uniform_rotations(config.n_rotations)), shifts_within(_SHIFT_PX))
+
+    def with_rotations(self, n: int) -> "OrientationSearch":
+        """The same in about n orientations."""
+        return replace(self, turner=Turner(self.cut.frame, uniform_rotations(n)))
 
     @cached_property
     def phases(self) -> Complex[Tensor, "m k"]:

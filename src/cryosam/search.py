@@ -10,6 +10,7 @@ from scipy.spatial import cKDTree
 from cryosam.alignment import align
 from cryosam.arrays import Points, Scores
 from cryosam.calibration import choose_threshold, limit_false_discovery
+from cryosam.classification import classify
 from cryosam.division import divide
 from cryosam.features import FeatureField
 from cryosam.geometry import ball_diameter
@@ -26,7 +27,8 @@ __all__ = ["Candidates", "centres", "is_visible", "look", "search", "with_thresh
 
 _ENOUGH_TO_AVERAGE = 10  # candidates
 _EVEN_ODDS = 0.5
-_PLAUSIBLE = 0.1  # probability of a candidate that is worth telling from what a negative click lies on
+_PLAUSIBLE = 0.2  # of the threshold: what is worth telling from what a negative click lies on
+_APART = 5.0  # standard deviations between the kind and everything else, at which there is no other kind among it
 _DOUBTFUL = 3.8  # standard deviations between the kind and everything else
 _INVISIBLE = 2.6  # contrast that background reaches by chance, in standard deviations
 
@@ -120,7 +122,7 @@ def search(run: Run, prompts: PointPrompts | SavedQuery) -> Candidates:
         found = _compare(run, prompts, wider) if len(wider.points) > len(found.points) else found
         if isinstance(prompts, PointPrompts):
             found = _divide(run, prompts, found)
-        _warn(run, prompts)
+        _warn(run, prompts, found)
     else:
         if isinstance(prompts, PointPrompts):
             found = _unlike_negatives(run, prompts, found)
@@ -132,13 +134,12 @@ def search(run: Run, prompts: PointPrompts | SavedQuery) -> Candidates:
 
 
 def with_threshold(run: Run, found: Candidates) -> Candidates:
-    """The threshold that the settings ask for; without one, even odds where scores are probabilities."""
+    """The threshold that the settings ask for; without one, its own."""
     matching, threshold = run.config.matching, found.threshold
     if matching.threshold is not None:
         threshold = matching.threshold
-    elif found.average is not None:
-        share = matching.max_false_discovery
-        threshold = _EVEN_ODDS if share is None else limit_false_discovery(found.scores, share)
+    elif found.average is not None and matching.max_false_discovery is not None:
+        threshold = limit_false_discovery(found.scores, matching.max_false_discovery)
     return replace(found, threshold=threshold)
 
 
@@ -186,7 +187,7 @@ def _rank(run: Run, prompts: PointPrompts | SavedQuery, prompted: Prompted) -> C
 def _widen(run: Run, found: Candidates) -> Candidates:
     """The candidates and those that are like the mean of what is probably of the kind, scored by likeness to it."""
     field, diameter = run.describe(found.prompted.diameter), found.prompted.diameter
-    probable = np.flatnonzero(found.scores >= _EVEN_ODDS)
+    probable = np.flatnonzero(found.scores >= found.threshold)
     tolerance = run.config.matching.volume_tolerance
     if len(probable) == 0 or tolerance is None:
         return found
@@ -250,11 +251,12 @@ def _divide(run: Run, prompts: PointPrompts, found: Candidates) -> Candidates:
     positive = _clicked(prompts.positive, found)
     positive = positive if len(positive) else np.array([int(np.argmax(found.scores))])
     negative = np.setdiff1d(_clicked(prompts.negative, found), positive)
-    if not (found.scores[negative] >= _PLAUSIBLE).any():
+    is_plausible = found.scores >= _PLAUSIBLE * found.threshold
+    if not is_plausible[negative].any():
         return found
     scores = found.scores.copy()
     scores[negative] = 0
-    chosen = np.union1d(np.flatnonzero(found.scores >= _PLAUSIBLE), np.concatenate([positive, negative]))
+    chosen = np.union1d(np.flatnonzero(is_plausible), np.concatenate([positive, negative]))
     sides = np.searchsorted(chosen, positive), np.searchsorted(chosen, negative)
     with run.timed("aligning"):
         division = divide(run.orientations(found.diameter), found.points[chosen], *sides)
@@ -262,7 +264,7 @@ def _divide(run: Run, prompts: PointPrompts, found: Candidates) -> Candidates:
         run.say("no other detection could be told to be like the negative clicks: only what they lie on was left out")
         return found.ranked(scores)
     scores[chosen] *= division.probabilities
-    n_lost = np.count_nonzero(found.scores >= _EVEN_ODDS) - np.count_nonzero(scores >= _EVEN_ODDS)
+    n_lost = np.count_nonzero(found.scores >= found.threshold) - np.count_nonzero(scores >= found.threshold)
     run.provenance["like_negatives"] = float(n_lost)
     return replace(found.ranked(scores), average=division.average)
 
@@ -289,13 +291,19 @@ def _compare(run: Run, prompts: PointPrompts | SavedQuery, found: Candidates) ->
             known=elsewhere,
             progress=run.progress,
         )
+        reliance = 1.0
+        if len(starts) and aligned.evidence.separation < _APART:
+            aligned, reliance = classify(
+                run.orientations(found.diameter), found.points, aligned, starts, run.config.alignment, found.scores
+            )
     typical = found.points[int(np.argmax(np.where(possible, aligned.correlations, -1)))]
     run.provenance["most_typical"] = ",".join(f"{c:.0f}" for c in typical)
     run.provenance["separation"] = round(aligned.evidence.separation, 2)
     if len(starts):
         run.provenance["click_probability"] = round(float(aligned.evidence.probabilities[starts].max()), 3)
     evidence = np.stack([aligned.correlations, found.scores], axis=1)
-    found = replace(found, average=aligned.average, evidence=evidence)
+    threshold = _EVEN_ODDS * reliance
+    found = replace(found, average=aligned.average, evidence=evidence, threshold=threshold)
     return found.ranked(np.where(possible, aligned.evidence.probabilities, 0))
 
 
@@ -305,10 +313,10 @@ def _clicked(clicks: Points, found: Candidates) -> Int[np.ndarray, " k"]:
     return np.unique(distances.argmin(axis=0)[distances.min(axis=0) <= found.diameter])
 
 
-def _warn(run: Run, prompts: PointPrompts | SavedQuery) -> None:
+def _warn(run: Run, prompts: PointPrompts | SavedQuery, found: Candidates) -> None:
     """Say where the average may be of something else."""
     is_saved = isinstance(prompts, SavedQuery)
-    if not is_saved and float(run.provenance["click_probability"]) < _EVEN_ODDS:
+    if not is_saved and float(run.provenance["click_probability"]) < found.threshold:
         run.say(
             "the clicked particle is not like the average of those found, which may be of another kind; a better click "
             f"may be {run.provenance['most_typical']}"

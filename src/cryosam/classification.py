@@ -1,0 +1,214 @@
+"""All kinds among the candidates, found without being named, and which of them was clicked.
+
+Where kinds are alike, or much is noise, an average that starts from one particle gathers others with it. Averages that
+compete for the particles come apart: each particle goes to the average it is most like.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Int
+
+from cryosam.alignment import Alignment
+from cryosam.arrays import Points, Scores
+from cryosam.calibration import KindEvidence, fisher_z
+from cryosam.config import AlignmentConfig
+from cryosam.groups import Group, likeness
+from cryosam.masks import Average
+from cryosam.mixture import Mixture
+from cryosam.orientations import OrientationSearch
+
+__all__ = ["classify"]
+
+_N_ROTATIONS = 700  # in which classes compete
+_LEAST_POOL, _POOL = 60, 3  # candidates that compete: at least, and for each that is accepted so far
+_N_SEEDS = 10  # candidates from which classes grow
+_MEMBERS = (8, 16, 32)  # of a class at most, in each round
+_LEAST_MEMBERS = 4  # of a class that goes on
+_N_CLASSES = 6
+_LESS_LIKE_KIND = 0.5  # weight of being unlike the kind, for what a class grows from
+_FIRST_STEPS, _STEPS = 5, 20  # of expectation maximisation: with those that compete, with all
+_GUESSED = 0.95  # share of a candidate in the class it is most like
+_LEAST_LIKENESS = 0.05  # what is less like the kind counts as much against it
+_STRAY = 0.05  # share of the averaged particles that may be of any class
+_ONE_KIND, _ONE_KIND_ACCEPTED = 0.9, 0.8  # least likeness of two classes of one kind; if both are accepted
+_ACCEPTED = 0.7  # share of a class from which it is accepted
+_AS_ALIKE = 0.35  # between the logarithms of how like the kind both are in other ways
+_MIXED, _STEEPNESS = 3.0, 0.7  # separation at which half of a class is of other kinds, and how fast that changes
+_EVEN_ODDS = 0.5
+
+
+def classify(
+    search: OrientationSearch,
+    points: Points,
+    found: Alignment,
+    starts: Int[np.ndarray, " s"],
+    config: AlignmentConfig,
+    candidate_likeness: Scores,
+) -> tuple[Alignment, float]:
+    """Divide the candidates into classes, and take that of the clicked particles for their kind.
+
+    Classes grow from candidates of all ranks, and the kind's average so far is one more. Each candidate goes to the
+    class whose average it is most like, for a few rounds. How the candidates compare with all the averages then makes a
+    mixture of normal distributions. The clicked particles' class is the one in which what is known of them is most
+    likely, together with all classes that look like it.
+
+    Parameters
+    ----------
+    search
+        Compares particles of the kind's diameter.
+    points
+        ``(n, 3)`` centres z, y, x in voxels.
+    found
+        The kind as it was averaged and told from everything else.
+    starts
+        Indices of the particles that were clicked.
+    config
+        Number of members of an average.
+    candidate_likeness
+        ``(n,)`` in [0, 1], how like the kind each candidate is in other ways; 0 rules it out.
+
+    Returns
+    -------
+    alignment
+        The kind as its class; as it was where no classes were found.
+    reliance
+        Share of the class that is of the clicked kind, as far as the distance to the nearest other class tells it. The
+        probabilities are multiples of it.
+    """
+    possible = candidate_likeness > 0
+    pool = _pool(found, possible, starts)
+    groups, evidence = _compete(search, points, pool, found)
+    if len(groups) < 2:
+        return found, 1.0
+    alike = np.log(np.maximum(candidate_likeness, _LEAST_LIKENESS))
+    mixture = _mix(evidence, alike, pool, groups)
+    shares = mixture.assign(evidence, alike)
+
+    # what was clicked is as like itself as can be
+    clicked = mixture.log_densities(evidence[starts], np.zeros(len(starts))).mean(axis=0)
+    mine = int(np.argmax(clicked + np.log(_STRAY + shares[found.members].mean(axis=0))))
+    is_accepted = possible & (found.evidence.probabilities > _EVEN_ODDS)
+    is_mine = _of_one_kind(groups, mixture, mine, is_accepted @ shares / shares.sum(axis=0))
+    if is_mine.all():
+        return found, 1.0
+    separation = float(mixture.distances()[np.ix_(is_mine, ~is_mine)].min())
+    probabilities = shares[:, is_mine].sum(axis=1)
+    total = np.log(probabilities + 1e-12) - np.log(shares[:, ~is_mine].sum(axis=1) + 1e-12)
+    ranking = np.where(possible, total, -np.inf)
+    n_members = int(np.clip(np.count_nonzero(probabilities[possible] > _EVEN_ODDS), 1, config.max_members))
+    group = Group(search, points, search.cut.spectra(points), groups[mine].average)
+    group.gather(np.argsort(-ranking, kind="stable")[:n_members])
+    reliance = 1 / (1 + float(np.exp((_MIXED - separation) / _STEEPNESS)))
+    rotations, shifts = group.placed()
+    aligned = replace(
+        found,
+        correlations=np.tanh(group.z),
+        evidence=KindEvidence(reliance * probabilities, total, separation),
+        rotations=rotations,
+        points=points + search.cut.step * shifts,
+        average=Average(group.average.cpu().numpy(), search.cut.step),
+        members=group.members,
+    )
+    return aligned, reliance
+
+
+def _pool(found: Alignment, possible: Bool[np.ndarray, " n"], starts: Int[np.ndarray, " s"]) -> Int[np.ndarray, " p"]:
+    """The candidates that compete, the likest first."""
+    order = np.argsort(-np.where(possible, found.evidence.total, -np.inf), kind="stable")[: np.count_nonzero(possible)]
+    n_accepted = np.count_nonzero(found.evidence.probabilities[possible] > _EVEN_ODDS)
+    chosen = np.concatenate([order[: max(_LEAST_POOL, _POOL * n_accepted)], starts, found.members])
+    chosen = np.unique(chosen)
+    pool: Int[np.ndarray, " p"] = chosen[np.argsort(-found.evidence.total[chosen], kind="stable")]
+    return pool
+
+
+def _compete(
+    search: OrientationSearch, points: Points, pool: Int[np.ndarray, " p"], found: Alignment
+) -> tuple[list[Group], Float[np.ndarray, "n f"]]:
+    """Classes of the candidates that compete, and how all compare with their averages and with the kind's so far."""
+    coarse = search.with_rotations(_N_ROTATIONS)
+    spectra = coarse.cut.spectra(points[pool])
+    place = {int(candidate): i for i, candidate in enumerate(pool)}
+    kind = Group(coarse, points[pool], spectra, torch.from_numpy(found.average.data).to(spectra.device))
+    kind.gather(np.array([place[int(member)] for member in found.members]))
+    unlike = _LESS_LIKE_KIND * _standardised(kind.z)
+    groups = [kind]
+    n_seeds = min(_N_SEEDS, len(pool) // (_LEAST_MEMBERS + 1))
+    for seed in np.unique(np.linspace(0, len(pool) - 1, n_seeds + 2).astype(int))[1:-1]:
+        group = Group(coarse, points[pool], spectra, coarse.cut.cut(points[pool[seed]][None])[0])
+        alike = _standardised(group.z)
+        alike[seed] = np.inf
+        group.gather(np.argsort(-alike, kind="stable")[: _MEMBERS[0]])
+        group.gather(np.argsort(unlike - _standardised(group.z), kind="stable")[: _MEMBERS[0]])
+        groups.append(group)
+    for n_members in _MEMBERS:
+        if not groups:
+            break
+        preference = _preference(groups)
+        best, survivors = preference.argmax(axis=0), []
+        for rank, group in enumerate(groups):
+            members = np.flatnonzero(best == rank)
+            if len(members) >= _LEAST_MEMBERS:
+                likest = members[np.argsort(-preference[rank, members], kind="stable")]
+                survivors.append((len(members), likest[:n_members], group))
+        survivors.sort(key=lambda survivor: -survivor[0])
+        is_last = n_members == _MEMBERS[-1]
+        survivors = survivors[: _N_CLASSES if is_last else max(_N_CLASSES, int(0.7 * len(survivors)))]
+        for _, members, group in survivors:
+            group.gather(members)
+        groups = [group for _, _, group in survivors]
+    if len(groups) < 2:
+        return groups, fisher_z(found.correlations)[:, None]
+    every = coarse.cut.spectra(points)
+    evidence = [group.compare(every) for group in groups]
+    for each, group in zip(evidence, groups, strict=True):
+        each[pool] = group.z
+    return groups, np.stack([*evidence, fisher_z(found.correlations)], axis=1)
+
+
+def _mix(
+    evidence: Float[np.ndarray, "n f"],
+    alike: Float[np.ndarray, " n"],
+    pool: Int[np.ndarray, " p"],
+    groups: Sequence[Group],
+) -> Mixture:
+    """The classes as a mixture: of what competes, then of all that is not too unlike the kind to tell anything."""
+    start = np.full((len(pool), len(groups)), (1 - _GUESSED) / len(groups))
+    start[np.arange(len(pool)), _preference(groups).argmax(axis=0)] += _GUESSED
+    mixture = Mixture.fit(evidence[pool], alike[pool], start, _FIRST_STEPS)
+    is_telling = alike > np.log(_LEAST_LIKENESS)
+    is_telling[pool] = True
+    told = evidence[is_telling], alike[is_telling]
+    return Mixture.fit(*told, mixture.assign(*told), _STEPS)
+
+
+def _preference(groups: Sequence[Group]) -> Float[np.ndarray, "k n"]:
+    """Of each candidate for each class; averages of few and of many members count alike."""
+    alike = _standardised(np.stack([group.z for group in groups]))
+    preference: Float[np.ndarray, "k n"] = alike - alike.mean(axis=0)
+    return preference
+
+
+def _standardised(values: Float[np.ndarray, "... n"]) -> Float[np.ndarray, "... n"]:
+    """Distance from the median, in units of the spread."""
+    middle = np.median(values, axis=-1, keepdims=True)
+    spread = 1.48 * np.median(np.abs(values - middle), axis=-1, keepdims=True) + 1e-9
+    deviation: Float[np.ndarray, "... n"] = (values - middle) / spread
+    return deviation
+
+
+def _of_one_kind(
+    groups: Sequence[Group], mixture: Mixture, mine: int, accepted: Float[np.ndarray, " k"]
+) -> Bool[np.ndarray, " k"]:
+    """The class and all others that look like it: a kind may have been cut in two.
+
+    Those of which the larger part is accepted need not be as like it; ``accepted`` is that part of each class.
+    """
+    is_mine = np.abs(mixture.alike - mixture.alike[mine]) <= _AS_ALIKE
+    for k in map(int, np.flatnonzero(is_mine)):
+        enough = _ONE_KIND if accepted[k] < _ACCEPTED else _ONE_KIND_ACCEPTED
+        is_mine[k] = k == mine or likeness(groups[mine], groups[k]) >= enough
+    return np.asarray(is_mine)

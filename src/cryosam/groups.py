@@ -1,0 +1,109 @@
+"""Particles that are averaged together, and how like their average all others are."""
+
+import numpy as np
+import torch
+from jaxtyping import Complex, Float, Int
+from scipy.spatial.transform import Rotation
+from torch import Tensor
+
+from cryosam.arrays import Points
+from cryosam.calibration import fisher_z
+from cryosam.orientations import OrientationSearch, Parts
+from cryosam.subtomograms import merge
+
+__all__ = ["Group", "likeness"]
+
+_LEAST_RELIABILITY = 0.01
+_HALVINGS = 3  # of the members, to tell the noise in their average
+
+
+class Group:
+    """Some of the particles, their average, and how each of all particles compares with it.
+
+    Parameters
+    ----------
+    search
+        Compares particles of the group's diameter.
+    points
+        ``(n, 3)`` centres z, y, x of all particles, in voxels.
+    spectra
+        ``(n, k)`` of the boxes around them.
+    first
+        ``(edge, edge, edge)`` what they are compared with before any is a member: one of the boxes, or an average.
+
+    Examples
+    --------
+    >>> from cryosam.config import AlignmentConfig
+    >>> from cryosam.tomogram import Tomogram
+    >>> rng = np.random.default_rng(0)
+    >>> volume = rng.normal(0, 0.02, (40, 60, 60)).astype(np.float32)
+    >>> centres = np.array([[20.0, 15, 15], [20, 15, 45], [20, 45, 15], [20, 45, 45]])
+    >>> for z, y, x in centres[:3].astype(int):
+    ...     volume[z - 2 : z + 3, y - 2 : y + 3, x - 5 : x + 6] += 1
+    >>> search = OrientationSearch.of(Tomogram(volume), 8.0, AlignmentConfig())
+    >>> group = Group(search, centres, search.cut.spectra(centres), search.cut.cut(centres[:1])[0])
+    >>> bool(group.gather(np.arange(3))[:3].min() > group.z[3])
+    True
+    """
+
+    def __init__(
+        self,
+        search: OrientationSearch,
+        points: Points,
+        spectra: Complex[Tensor, "n k"],
+        first: Float[Tensor, "e e e"],
+    ) -> None:
+        self._search, self._points, self._spectra = search, points, spectra
+        self._found = search.find(first, spectra)
+        self._parts: Parts | None = None
+        self.average = first
+        self.members: Int[np.ndarray, " m"] = np.zeros(0, dtype=int)
+        self.z: Float[np.ndarray, " n"] = fisher_z(self._found.correlations)
+        """Fisher's z of each particle's correlation with the average, or with one that it is no part of."""
+
+    def gather(self, members: Int[np.ndarray, " m"]) -> Float[np.ndarray, " n"]:
+        """Average other particles, at least one, as they lie in the average so far; returns the new `z`."""
+        self.members = members
+        self._parts = self._search.turn_back(self._search.cut.cut(self._points[members]), self._found, members)
+        self.average = merge(self._search.cut.frame, *self._parts)
+        self._found = self._search.find(self.average, self._spectra)
+        correlations = self._found.correlations.copy()
+        if len(members) > 1:
+            random = np.random.default_rng(0)
+            correlations[members] = self._search.compare_held_out(self._parts, self._spectra[members], random)
+        self.z = fisher_z(correlations)
+        return self.z
+
+    def compare(self, spectra: Complex[Tensor, "m k"]) -> Float[np.ndarray, " m"]:
+        """Fisher's z of the correlations of other boxes with the average."""
+        return fisher_z(self._search.find(self.average, spectra).correlations)
+
+    def placed(self) -> tuple[Rotation, Float[np.ndarray, "n 3"]]:
+        """How all particles lie: what turns the average to lie as each does, and pixels z, y, x off its centre."""
+        return self._search.turner.rotations[self._found.rotation], self._search.shifts[self._found.shift]
+
+    def reliability(self) -> float:
+        """Expected correlation of the average with another one of as many particles, from those of halves."""
+        frame, found, random = self._search.cut.frame, [], np.random.default_rng(0)
+        if self._parts is None:
+            raise ValueError("nothing was averaged yet")
+        for _ in range(_HALVINGS):
+            order = random.permutation(len(self.members))
+            halves = (merge(frame, *(part[order[k::2]] for part in self._parts)) for k in range(2))
+            first, second = frame.spectra(torch.stack(list(halves)))
+            found.append(float((first.conj() * second).sum().real / (first.norm() * second.norm())))
+        half = max(float(np.mean(found)), _LEAST_RELIABILITY)
+        return 2 * half / (1 + half)
+
+    def likeness_to(self, other: "Group") -> float:
+        """Correlation of two averages, in their best orientation."""
+        spectra = self._search.cut.frame.spectra(other.average[None])
+        return float(self._search.find(self.average, spectra).correlations[0])
+
+
+def likeness(first: Group, second: Group) -> float:
+    """Correlation of two groups' averages as it would be without noise (Spearman 1904).
+
+    About 1 where both are of one kind.
+    """
+    return first.likeness_to(second) / float(np.sqrt(first.reliability() * second.reliability()))

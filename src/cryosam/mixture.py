@@ -1,0 +1,104 @@
+"""Several classes of candidates, told apart by how each compares with the average of every class."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float
+
+__all__ = ["Mixture"]
+
+_SHRINKAGE = 0.3  # of the variances, added to them: few candidates tell how the kinds of evidence vary together
+_PRIOR = 5.0  # number of candidates that the least variance of the likeness counts for
+_LEAST_SHARE = 0.02  # of a class
+
+Shares = Float[np.ndarray, "n k"]
+"""Of each of n candidates in each of k classes; each candidate's sum to 1."""
+
+
+@dataclass(frozen=True, eq=False)
+class Mixture:
+    """Classes of candidates, each normally distributed.
+
+    Parameters
+    ----------
+    means
+        ``(k, f)`` of the classes' evidence.
+    precision
+        ``(f, f)`` inverse of the covariance of the evidence within the classes, which is the same in all.
+    alike, spread
+        ``(k,)`` means and variances of the logarithm of the likeness.
+    shares
+        ``(k,)`` of the candidates, in the classes.
+    """
+
+    means: Float[np.ndarray, "k f"]
+    precision: Float[np.ndarray, "f f"]
+    alike: Float[np.ndarray, " k"]
+    spread: Float[np.ndarray, " k"]
+    shares: Float[np.ndarray, " k"]
+
+    @classmethod
+    def fit(
+        cls, evidence: Float[np.ndarray, "n f"], alike: Float[np.ndarray, " n"], start: Shares, n_steps: int
+    ) -> "Mixture":
+        """By expectation maximisation, from a first guess of the classes.
+
+        Parameters
+        ----------
+        evidence
+            ``(n, f)`` of the candidates.
+        alike
+            ``(n,)`` logarithm of their likeness, which varies on its own.
+        start
+            ``(n, k)`` first guess.
+        n_steps
+            At least 1.
+
+        Examples
+        --------
+        >>> evidence = np.array([[0.0, 1], [0.1, 1.1], [1, 0.1], [1.1, 0.0]])
+        >>> guess = np.array([[0.6, 0.4], [0.5, 0.5], [0.5, 0.5], [0.4, 0.6]])
+        >>> Mixture.fit(evidence, np.zeros(4), guess, 10).assign(evidence, np.zeros(4)).round()[:, 0]
+        array([1., 1., 0., 0.])
+        """
+        found = cls._of(evidence, alike, start)
+        for _ in range(n_steps - 1):
+            found = cls._of(evidence, alike, found.assign(evidence, alike))
+        return found
+
+    @classmethod
+    def _of(cls, evidence: Float[np.ndarray, "n f"], alike: Float[np.ndarray, " n"], weights: Shares) -> "Mixture":
+        """Of candidates that are known."""
+        n_each = weights.sum(axis=0) + 1e-9
+        means = (weights.T @ evidence) / n_each[:, None]
+        within = sum((w[:, None] * (evidence - m)).T @ (evidence - m) for w, m in zip(weights.T, means, strict=True))
+        covariance = within / len(evidence)
+        covariance += np.diag(_SHRINKAGE * np.diag(covariance) + 1e-6)
+        middle = (weights.T @ alike) / n_each
+        squares = (weights * (alike[:, None] - middle) ** 2).sum(axis=0)
+        spread = (squares + 2 * _PRIOR * (0.1 * alike.var() + 1e-3)) / (n_each + 2 * _PRIOR)
+        shares = np.clip(n_each / len(evidence), _LEAST_SHARE, 1)
+        return cls(means, np.linalg.inv(covariance), middle, spread, shares)
+
+    def log_densities(self, evidence: Float[np.ndarray, "n f"], alike: Float[np.ndarray, " n"]) -> Shares:
+        """``(n, k)`` logarithms of the classes' densities, but for a constant."""
+        offsets = evidence[:, None] - self.means
+        distances = np.einsum("nkf,fg,nkg->nk", offsets, self.precision, offsets)
+        distances += (alike[:, None] - self.alike) ** 2 / self.spread + np.log(self.spread)
+        densities: Shares = -distances / 2
+        return densities
+
+    def assign(self, evidence: Float[np.ndarray, "n f"], alike: Float[np.ndarray, " n"]) -> Shares:
+        """``(n, k)`` probabilities that each candidate is of each class."""
+        odds = self.log_densities(evidence, alike) + np.log(self.shares)
+        odds = np.exp(odds - odds.max(axis=1, keepdims=True))
+        shares: Shares = odds / odds.sum(axis=1, keepdims=True)
+        return shares
+
+    def distances(self) -> Float[np.ndarray, "k k"]:
+        """Between the means of the classes, in standard deviations within them."""
+        offsets = self.means[:, None] - self.means
+        squares = np.einsum("klf,fg,klg->kl", offsets, self.precision, offsets)
+        squares += (self.alike[:, None] - self.alike) ** 2 / ((self.spread[:, None] + self.spread) / 2)
+        distances: Float[np.ndarray, "k k"] = np.sqrt(squares)
+        return distances

@@ -1,0 +1,64 @@
+"""Kinds that an average gathered together come apart when averages compete."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from scipy.spatial.transform import Rotation
+
+from cryosam.alignment import Alignment, align
+from cryosam.classification import classify
+from cryosam.config import AlignmentConfig
+from cryosam.orientations import OrientationSearch
+from test_alignment import scene, search_for
+
+N_KIND, N_OTHER = 10, 10
+IS_KIND = np.arange(N_KIND + N_OTHER) < N_KIND
+CONFIG = AlignmentConfig()
+
+
+@pytest.fixture(scope="module")
+def mixed() -> tuple[OrientationSearch, np.ndarray, Alignment, Rotation]:
+    """Two kinds, and an average that was led astray: it took both for one."""
+    tomogram, centres, turns = scene(N_KIND, N_OTHER)
+    search = search_for(tomogram)
+    found = align(search, centres, np.array([3]), CONFIG)
+    everything = replace(found.evidence, probabilities=np.ones(len(centres)), separation=2.0)
+    return search, centres, replace(found, evidence=everything, members=np.arange(len(centres))), turns
+
+
+@pytest.mark.parametrize("clicked", [2, N_KIND + 5])
+def test_the_clicked_kind_is_taken_whole_and_the_other_left(mixed, clicked) -> None:
+    search, centres, found, _ = mixed
+    classified, reliance = classify(search, centres, found, np.array([clicked]), CONFIG, np.ones(len(centres)))
+    is_found = classified.evidence.probabilities > reliance / 2
+    assert np.array_equal(is_found, IS_KIND[clicked] == IS_KIND)
+    assert (IS_KIND[classified.members] == IS_KIND[clicked]).all()
+    assert classified.evidence.separation > 3
+    assert classified.evidence.probabilities.max() <= reliance <= 1
+
+
+def test_orientations_are_those_of_the_new_average(mixed) -> None:
+    search, centres, found, turns = mixed
+    classified, _ = classify(search, centres, found, np.array([2]), CONFIG, np.ones(len(centres)))
+    frames = turns[:N_KIND].inv() * classified.rotations[:N_KIND]
+    middle = min(frames, key=lambda one: np.median((one.inv() * frames).magnitude()))
+    errors = np.degrees((middle.inv() * frames).magnitude())
+    assert np.median(errors) < 25  # about the step between neighbouring rotations
+    offsets = classified.rotations[:N_KIND].inv().apply(classified.points[:N_KIND] - centres[:N_KIND])
+    assert np.median(np.linalg.norm(offsets - np.median(offsets, axis=0), axis=1)) < 1.5
+
+
+def test_what_is_ruled_out_is_not_averaged(mixed) -> None:
+    search, centres, found, _ = mixed
+    likeness = np.where(np.arange(len(centres)) % 5 == 4, 0.0, 1.0)
+    classified, _ = classify(search, centres, found, np.array([2]), CONFIG, likeness)
+    assert (likeness[classified.members] > 0).all()
+
+
+def test_one_kind_is_not_cut_in_two() -> None:
+    tomogram, centres, _ = scene(18, 0)
+    search = search_for(tomogram)
+    found = align(search, centres, np.array([3]), CONFIG)
+    classified, reliance = classify(search, centres, found, np.array([3]), CONFIG, np.ones(len(centres)))
+    assert np.count_nonzero(classified.evidence.probabilities > reliance / 2) >= 16

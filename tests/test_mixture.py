@@ -1,0 +1,47 @@
+"""Classes of candidates with a known answer."""
+
+import numpy as np
+import pytest
+
+from cryosam.mixture import Mixture
+
+N_EACH = 40
+
+
+@pytest.fixture
+def three_classes() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Evidence of three classes, the likeness of each candidate, and its class."""
+    random, truth = np.random.default_rng(2), np.repeat(np.arange(3), N_EACH)
+    middles = np.array([[0.9, 0.5], [0.5, 0.9], [0.2, 0.2]])
+    return middles[truth] + random.normal(0, 0.06, (len(truth), 2)), random.normal(-0.3, 0.1, len(truth)), truth
+
+
+def _guess(truth: np.ndarray) -> np.ndarray:
+    """Two of three are guessed right."""
+    guessed = np.where(np.arange(len(truth)) % 3 == 0, (truth + 1) % 3, truth)
+    return 0.05 + 0.85 * np.eye(3)[guessed]
+
+
+def test_every_candidate_finds_its_class_where_two_of_three_are_guessed(three_classes) -> None:
+    evidence, alike, truth = three_classes
+    shares = Mixture.fit(evidence, alike, _guess(truth), 20).assign(evidence, alike)
+    assert np.array_equal(shares.argmax(axis=1), truth)
+    assert np.allclose(shares.sum(axis=1), 1)
+
+
+def test_classes_are_apart_by_their_spread(three_classes) -> None:
+    evidence, alike, truth = three_classes
+    apart = Mixture.fit(evidence, alike, _guess(truth), 20).distances()
+    assert np.allclose(np.diag(apart), 0)
+    assert np.allclose(apart, apart.T)
+    expected = 0.4 * np.sqrt(2) / 0.06 / np.sqrt(1.3)  # variances are counted by 0.3 larger
+    assert apart[0, 1] == pytest.approx(expected, rel=0.15)
+
+
+def test_likeness_tells_classes_of_the_same_evidence_apart() -> None:
+    random = np.random.default_rng(3)
+    evidence = random.normal(0, 0.1, (2 * N_EACH, 2))
+    alike = np.concatenate([random.normal(-0.2, 0.05, N_EACH), random.normal(-2.0, 0.05, N_EACH)])
+    start = np.where(np.arange(2 * N_EACH)[:, None] % N_EACH < 10, np.eye(2)[np.repeat([0, 1], N_EACH)], 0.5)
+    shares = Mixture.fit(evidence, alike, start, 20).assign(evidence, alike)
+    assert np.array_equal(shares.argmax(axis=1), np.repeat([0, 1], N_EACH))
