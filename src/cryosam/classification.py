@@ -9,7 +9,8 @@ from dataclasses import replace
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Complex, Float, Int
+from torch import Tensor
 
 from cryosam.alignment import Alignment
 from cryosam.arrays import Points, Scores
@@ -25,9 +26,8 @@ __all__ = ["classify"]
 _N_ROTATIONS = 700  # in which classes compete
 _LEAST_POOL, _POOL = 60, 3  # candidates that compete: at least, and for each that is accepted so far
 _N_SEEDS = 10  # candidates from which classes grow
-_MEMBERS = (8, 16, 32)  # of a class at most, in each round
+_ROUNDS = ((8, 7), (16, 6), (32, 6))  # members of an average, and classes, at most
 _LEAST_MEMBERS = 4  # of a class that goes on
-_N_CLASSES = 6
 _LESS_LIKE_KIND = 0.5  # weight of being unlike the kind, for what a class grows from
 _FIRST_STEPS, _STEPS = 5, 20  # of expectation maximisation: with those that compete, with all
 _GUESSED = 0.95  # share of a candidate in the class it is most like
@@ -80,9 +80,17 @@ def classify(
     """
     possible = candidate_likeness > 0
     pool = _pool(found, possible, starts)
-    groups, evidence = _compete(search, points, pool, found)
+    spectra = search.cut.spectra(points)
+    members = np.flatnonzero(np.isin(pool, found.members))
+    groups = _begin(search.with_rotations(_N_ROTATIONS), points[pool], spectra[pool], found.average, members)
+    for n_members, n_classes in _ROUNDS:
+        groups = _compete(groups, n_members, n_classes)
     if len(groups) < 2:
         return found, 1.0
+    compared = [group.compare(spectra) for group in groups]
+    for each, group in zip(compared, groups, strict=True):
+        each[pool] = group.z  # members with averages that they are no part of
+    evidence = np.stack([*compared, fisher_z(found.correlations)], axis=1)
     alike = np.log(np.maximum(candidate_likeness, _LEAST_LIKENESS))
     mixture = _mix(evidence, alike, pool, groups)
     shares = mixture.assign(evidence, alike)
@@ -99,7 +107,7 @@ def classify(
     total = np.log(probabilities + 1e-12) - np.log(shares[:, ~is_mine].sum(axis=1) + 1e-12)
     ranking = np.where(possible, total, -np.inf)
     n_members = int(np.clip(np.count_nonzero(probabilities[possible] > _EVEN_ODDS), 1, config.max_members))
-    group = Group(search, points, search.cut.spectra(points), groups[mine].average)
+    group = Group(search, points, spectra, groups[mine].average)
     group.gather(np.argsort(-ranking, kind="stable")[:n_members])
     reliance = 1 / (1 + float(np.exp((_MIXED - separation) / _STEEPNESS)))
     rotations, shifts = group.placed()
@@ -125,48 +133,41 @@ def _pool(found: Alignment, possible: Bool[np.ndarray, " n"], starts: Int[np.nda
     return pool
 
 
-def _compete(
-    search: OrientationSearch, points: Points, pool: Int[np.ndarray, " p"], found: Alignment
-) -> tuple[list[Group], Float[np.ndarray, "n f"]]:
-    """Classes of the candidates that compete, and how all compare with their averages and with the kind's so far."""
-    coarse = search.with_rotations(_N_ROTATIONS)
-    spectra = coarse.cut.spectra(points[pool])
-    place = {int(candidate): i for i, candidate in enumerate(pool)}
-    kind = Group(coarse, points[pool], spectra, torch.from_numpy(found.average.data).to(spectra.device))
-    kind.gather(np.array([place[int(member)] for member in found.members]))
+def _begin(
+    coarse: OrientationSearch,
+    points: Float[np.ndarray, "p 3"],
+    spectra: Complex[Tensor, "p k"],
+    average: Average,
+    members: Int[np.ndarray, " m"],
+) -> list[Group]:
+    """What competes at first: the kind as it is averaged so far, and what is most like candidates of all ranks."""
+    kind = Group(coarse, points, spectra, torch.from_numpy(average.data).to(spectra.device))
+    kind.gather(members)
     unlike = _LESS_LIKE_KIND * _standardised(kind.z)
     groups = [kind]
-    n_seeds = min(_N_SEEDS, len(pool) // (_LEAST_MEMBERS + 1))
-    for seed in np.unique(np.linspace(0, len(pool) - 1, n_seeds + 2).astype(int))[1:-1]:
-        group = Group(coarse, points[pool], spectra, coarse.cut.cut(points[pool[seed]][None])[0])
+    n_seeds, n_first = min(_N_SEEDS, len(points) // (_LEAST_MEMBERS + 1)), _ROUNDS[0][0]
+    for seed in np.unique(np.linspace(0, len(points) - 1, n_seeds + 2).astype(int))[1:-1]:
+        group = Group(coarse, points, spectra, coarse.cut.cut(points[seed : seed + 1])[0])
         alike = _standardised(group.z)
         alike[seed] = np.inf
-        group.gather(np.argsort(-alike, kind="stable")[: _MEMBERS[0]])
-        group.gather(np.argsort(unlike - _standardised(group.z), kind="stable")[: _MEMBERS[0]])
+        group.gather(np.argsort(-alike, kind="stable")[:n_first])
+        group.gather(np.argsort(unlike - _standardised(group.z), kind="stable")[:n_first])
         groups.append(group)
-    for n_members in _MEMBERS:
-        if not groups:
-            break
-        preference = _preference(groups)
-        best, survivors = preference.argmax(axis=0), []
-        for rank, group in enumerate(groups):
-            members = np.flatnonzero(best == rank)
-            if len(members) >= _LEAST_MEMBERS:
-                likest = members[np.argsort(-preference[rank, members], kind="stable")]
-                survivors.append((len(members), likest[:n_members], group))
-        survivors.sort(key=lambda survivor: -survivor[0])
-        is_last = n_members == _MEMBERS[-1]
-        survivors = survivors[: _N_CLASSES if is_last else max(_N_CLASSES, int(0.7 * len(survivors)))]
-        for _, members, group in survivors:
-            group.gather(members)
-        groups = [group for _, _, group in survivors]
-    if len(groups) < 2:
-        return groups, fisher_z(found.correlations)[:, None]
-    every = coarse.cut.spectra(points)
-    evidence = [group.compare(every) for group in groups]
-    for each, group in zip(evidence, groups, strict=True):
-        each[pool] = group.z
-    return groups, np.stack([*evidence, fisher_z(found.correlations)], axis=1)
+    return groups
+
+
+def _compete(groups: Sequence[Group], n_members: int, n_classes: int) -> list[Group]:
+    """The largest classes, averaged anew: each candidate goes to the one that it is most like."""
+    if not groups:
+        return []
+    preference = _preference(groups)
+    best = preference.argmax(axis=0)
+    sizes = np.bincount(best, minlength=len(groups))
+    largest = [k for k in np.argsort(-sizes, kind="stable")[:n_classes] if sizes[k] >= _LEAST_MEMBERS]
+    for k in largest:
+        members = np.flatnonzero(best == k)
+        groups[k].gather(members[np.argsort(-preference[k, members], kind="stable")[:n_members]])
+    return [groups[k] for k in largest]
 
 
 def _mix(
