@@ -1,5 +1,7 @@
 """One particle, several kinds that claim it."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -52,12 +54,14 @@ def test_the_order_of_the_kinds_does_not_matter() -> None:
         np.testing.assert_allclose(one.points, other.points)
 
 
-def test_at_even_odds_no_particle_has_two_kinds() -> None:
+@pytest.mark.parametrize("threshold", [0.5, 0.15])
+def test_at_its_threshold_no_particle_has_two_kinds(threshold) -> None:
     random = np.random.default_rng(1)
     place = random.uniform(5, 60, (40, 3))
     kinds = [candidates(place + random.normal(0, 0.5, place.shape), random.random(40)) for _ in range(4)]
-    settled = compete(kinds)
-    accepted = np.concatenate([each.points[each.scores >= 0.5] for each in settled])
+    settled = compete([replace(each, threshold=threshold) for each in kinds])
+    accepted = np.concatenate([each.points[each.scores >= threshold] for each in settled])
+    assert len(accepted) > 10
     distances = np.linalg.norm(accepted[:, None] - accepted, axis=2) + 99 * np.eye(len(accepted))
     assert distances.min() > 2
 

@@ -36,7 +36,7 @@ _STRAY = 0.05  # share of the averaged particles that may be of any class
 _ONE_KIND, _ONE_KIND_ACCEPTED = 0.9, 0.8  # least likeness of two classes of one kind; if both are accepted
 _ACCEPTED = 0.7  # share of a class from which it is accepted
 _AS_ALIKE = 0.35  # between the logarithms of how like the kind both are in other ways
-_MIXED, _STEEPNESS = 3.0, 0.7  # separation at which half of a class is of other kinds, and how fast that changes
+_MIXED, _STEEPNESS = 3.0, 1.0  # separation at which half of a class is of other kinds, and how fast that changes
 _EVEN_ODDS = 0.5
 
 
