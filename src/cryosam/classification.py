@@ -99,7 +99,7 @@ def classify(
     clicked = mixture.log_densities(evidence[starts], np.zeros(len(starts))).mean(axis=0)
     mine = int(np.argmax(clicked + np.log(_STRAY + shares[found.members].mean(axis=0))))
     is_accepted = possible & (found.evidence.probabilities > _EVEN_ODDS)
-    is_mine = _of_one_kind(groups, mixture, mine, is_accepted @ shares / shares.sum(axis=0))
+    is_mine = _of_one_kind(groups, mixture, mine, is_accepted @ shares / (shares.sum(axis=0) + 1e-9))
     if is_mine.all():
         return found, 1.0
     separation = float(mixture.distances()[np.ix_(is_mine, ~is_mine)].min())

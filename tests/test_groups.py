@@ -1,0 +1,42 @@
+"""Averages of some particles, and how like each other those of one kind are."""
+
+import numpy as np
+import pytest
+
+from cryosam.groups import Group, likeness
+from test_alignment import scene, search_for
+
+N_KIND, N_OTHER = 12, 8
+
+
+@pytest.fixture(scope="module")
+def groups() -> list[Group]:
+    """Two halves of one kind, and another kind."""
+    tomogram, centres, _ = scene(N_KIND, N_OTHER)
+    search = search_for(tomogram)
+    spectra = search.cut.spectra(centres)
+    of_each = [np.arange(0, N_KIND, 2), np.arange(1, N_KIND, 2), np.arange(N_KIND, N_KIND + N_OTHER)]
+    groups = [Group(search, centres, spectra, search.cut.cut(centres[members[:1]])[0]) for members in of_each]
+    for group, members in zip(groups, of_each, strict=True):
+        group.gather(members)
+        group.gather(members)
+    return groups
+
+
+def test_halves_of_a_kind_are_alike_and_another_kind_is_not(groups) -> None:
+    first, second, other = groups
+    assert likeness(first, second) > 0.85
+    assert likeness(first, other) < likeness(first, second) - 0.15
+
+
+def test_particles_that_are_no_member_are_known_by_the_average(groups) -> None:
+    first, second, other = groups
+    assert first.z[second.members].min() > first.z[other.members].max()
+
+
+def test_what_was_not_averaged_has_no_reliability() -> None:
+    tomogram, centres, _ = scene(3, 0)
+    search = search_for(tomogram)
+    alone = Group(search, centres, search.cut.spectra(centres), search.cut.cut(centres[:1])[0])
+    with pytest.raises(ValueError, match="averaged"):
+        alone.reliability()
