@@ -10,6 +10,7 @@ from torch import Tensor
 
 from cryosam.arrays import Points, Progress
 from cryosam.config import AlignmentConfig
+from cryosam.extent import Extent, find_extent
 from cryosam.masks import Average
 from cryosam.orientations import OrientationSearch
 from cryosam.subtomograms import Subtomograms, merge, shifts_within, turn_back
@@ -24,6 +25,9 @@ _N_WAYS = 10  # to lie that are tried at the fine detail, at least _APART degree
 _APART = 35.0
 _STEPS = (10.0, 7.0, 4.0, 2.0)  # degrees between the rotations around the best, round by round
 _FARTHEST = 0.35  # diameters from the centre that was given: what moves farther is put back
+_OFF_CENTRE = (
+    0.25  # diameters between the centres and the centre of mass of the average, from which they are moved there
+)
 _FOLDS = 4  # of the particles: each is compared with an average of the other folds
 _ALIKE = 0.5  # correlation of the two halves' averages that ends the resolution
 
@@ -42,12 +46,15 @@ class Refinement:
         Mean of all particles, corrected for the missing wedge; its centre is the points' place.
     resolution
         In voxels, where the Fourier shell correlation of averages of two halves falls below one half.
+    extent
+        Of the average, where its centre of mass is far from the places that were given; the points are there then.
     """
 
     rotations: Rotation
     points: Points
     average: Average
     resolution: float
+    extent: Extent | None
 
 
 def refine(
@@ -66,7 +73,7 @@ def refine(
     Particles that look alike in two ways at the coarse detail may lie in either. So the ways that fit best are compared
     again at a finer detail, and the best of them is then refined in smaller and smaller steps. A particle is always
     compared with an average of others. The place that all centres then mark is the median of those that were given, as
-    seen in the particles' own frame.
+    seen in the particles' own frame; where only one part of each particle was seen, the average's centre of mass.
 
     Parameters
     ----------
@@ -118,10 +125,18 @@ def refine(
     points = points + rotations.apply(np.median(rotations.inv().apply(centres - points), axis=0))
     has_strayed = np.linalg.norm(points - centres, axis=1) > _FARTHEST * diameter  # onto a neighbour, say
     points[has_strayed] = centres[has_strayed]
+    extent = find_extent(tomogram, points, rotations, diameter, config, device)
+    if extent is not None and np.linalg.norm(extent.centre) <= _OFF_CENTRE * diameter:
+        extent = None
+    if extent is not None:
+        points = points + rotations.apply(extent.centre)
+        whole = max(diameter, extent.diameter)
+        cut = Subtomograms.of(tomogram, whole, size_px=_SIZE_PX, detail=detail, max_tilt=config.max_tilt, device=device)
+        frame = cut.frame
     parts = turn_back(frame, cut.cut(points), rotations, still)
     halves = [merge(frame, *(part[k::2] for part in parts)) for k in range(2)]
     refined = Average(merge(frame, *parts).cpu().numpy(), cut.step)
-    return Refinement(rotations, points, refined, _resolution(halves[0], halves[1]) * cut.step)
+    return Refinement(rotations, points, refined, _resolution(halves[0], halves[1]) * cut.step, extent)
 
 
 def _coarse_ways(search: OrientationSearch, points: Points, average: Average) -> tuple[list[Rotation], Points]:

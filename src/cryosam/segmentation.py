@@ -332,6 +332,11 @@ def _accept(run: Run, found: Candidates, kind: str) -> Segmentation:
             )
         points, average, rotations = refined.points, refined.average, refined.rotations
         run.provenance["resolution_voxels"] = round(refined.resolution, 2)
+        if refined.extent is not None:
+            run.say(
+                "each mask holds only a part of its particle: the average of all is as large as a ball of "
+                f"{refined.extent.diameter:.0f} voxels, and the centres are those of the whole"
+            )
     return _result(
         run,
         found.prompted,

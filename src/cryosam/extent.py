@@ -1,0 +1,136 @@
+"""How far particles reach, from an average in a box that is wider than what was seen of each."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Bool, Float
+from scipy import ndimage
+from scipy.spatial import cKDTree
+from scipy.spatial.transform import Rotation
+
+from cryosam.arrays import Points
+from cryosam.config import AlignmentConfig
+from cryosam.geometry import ball_diameter
+from cryosam.subtomograms import Frame, Subtomograms, merge, turn_back
+from cryosam.tomogram import Voxels
+
+__all__ = ["Extent", "find_extent"]
+
+_WIDTH = 2.5  # of what is averaged, in diameters
+_SIZE_PX = 25  # pixels of that at most
+_MOST = 32  # particles that are averaged
+_SURE, _DENSE = 4.0, 0.35  # deviations of the noise, and of the densest parts, that the particle is above
+_PART = 0.2  # of the largest part's volume: smaller ones do not count
+_BORDER = 0.92  # of the mask's radius: what reaches beyond is no end of a particle
+_SHARED = 0.3  # share of the particles in which another one lies at a part: it is a neighbour
+
+
+@dataclass(frozen=True)
+class Extent:
+    """Where a particle's density lies.
+
+    Parameters
+    ----------
+    centre
+        ``(3,)`` z, y, x of its centre of mass in voxels, from the point that was averaged around, as the average lies.
+    diameter
+        Of a ball of its volume, in voxels.
+    """
+
+    centre: Float[np.ndarray, " 3"]
+    diameter: float
+
+
+def find_extent(
+    tomogram: Voxels,
+    points: Points,
+    rotations: Rotation,
+    diameter: float,
+    config: AlignmentConfig,
+    device: str = "cpu",
+) -> Extent | None:
+    """Where the density of particles lies that are averaged around points on them.
+
+    A click on one of two parts that hang together by little finds and aligns that part alone. In the average of many,
+    the other part stands out of the noise too. Parts at which other detections lie are neighbours, and what reaches out
+    of the box, such as a membrane, has no centre here: neither counts.
+
+    Parameters
+    ----------
+    tomogram
+        Normalised: protein bright.
+    points
+        ``(n, 3)`` z, y, x in voxels, the surest first; n at least 2.
+    rotations
+        That turn the average to lie as each particle does.
+    diameter
+        Of what was seen of each, in voxels.
+    config
+        Tilts.
+    device
+        Where to compute.
+
+    Returns
+    -------
+    extent
+        None where nothing stands out at the points, or what does reaches out of the box.
+
+    Examples
+    --------
+    >>> from cryosam.tomogram import Tomogram
+    >>> volume = np.random.default_rng(0).normal(0, 1.0, (40, 120, 120)).astype(np.float32)
+    >>> centres = np.array([[20.0, y, x] for y in (20, 60, 100) for x in (20, 60, 100)])
+    >>> turns = Rotation.random(9, random_state=0)
+    >>> for arm in ([0, 0, 0], [0, 0, 8]):
+    ...     volume[tuple(np.round(centres + turns.apply(arm)).astype(int).T)] += 200
+    >>> tomogram = Tomogram(ndimage.gaussian_filter(volume, 2.0))
+    >>> found = find_extent(tomogram, centres, turns, 8.0, AlignmentConfig())
+    >>> None if found is None else found.centre.round()
+    array([0., 0., 4.])
+    """
+    width = _WIDTH * diameter
+    step = max(1.0, width / _SIZE_PX)
+    frame = Frame.around(width / step, width / step, config.max_tilt, device)
+    cut = Subtomograms(tomogram, step, frame, frame.mask[None][:0])
+    density, is_inside = _density(cut, points[:_MOST], rotations[:_MOST])
+    least = max(_SURE, _DENSE * float(np.quantile(density[is_inside], 0.995)))
+    parts, n_parts = ndimage.label((density > least) & is_inside, np.ones((3, 3, 3)))
+    sizes = np.bincount(parts.ravel(), minlength=n_parts + 1)
+    sizes[0] = 0
+    middle = len(density) // 2
+    radius = np.linalg.norm(np.indices(density.shape).T - middle, axis=-1).T
+    reaches_out = np.unique(parts[radius > _BORDER * radius[is_inside].max()])
+    counts = sizes >= _PART * max(1, sizes.max())
+    counts[reaches_out] = False
+    for part in np.flatnonzero(counts):
+        place = cut.step * (np.array(ndimage.center_of_mass(parts == part)) - middle)
+        counts[part] = not _is_neighbour(points, rotations, place, diameter)
+    nearest = np.where(parts > 0, radius, np.inf)
+    own = parts.ravel()[nearest.argmin()]
+    if nearest.min() > diameter / 2 / cut.step or not counts[own]:
+        return None
+    is_particle: Bool[np.ndarray, "e e e"] = counts[parts]
+    mass = np.minimum(density, 2 * least) * is_particle
+    centre = cut.step * (np.array(ndimage.center_of_mass(mass)) - middle)
+    return Extent(centre, ball_diameter(float(is_particle.sum())) * cut.step)
+
+
+def _density(
+    cut: Subtomograms, points: Points, rotations: Rotation
+) -> tuple[Float[np.ndarray, "e e e"], Bool[np.ndarray, "e e e"]]:
+    """The average, smoothed by a pixel, in deviations of its noise, which two halves tell; and where it is known."""
+    turned, samples = turn_back(cut.frame, cut.cut(points), rotations, np.zeros((len(points), 3)))
+    halves = (merge(cut.frame, turned[k::2], samples[k::2]).cpu().numpy() for k in range(2))
+    first, second = (ndimage.gaussian_filter(half, 1.0) for half in halves)
+    is_inside = cut.frame.mask.cpu().numpy() > 0.5
+    density: Float[np.ndarray, "e e e"] = (first + second) / (float(np.std((first - second)[is_inside])) + 1e-12)
+    return density, is_inside
+
+
+def _is_neighbour(points: Points, rotations: Rotation, place: Float[np.ndarray, " 3"], diameter: float) -> bool:
+    """Whether at a place in the average other particles lie, more than half a diameter from the particle itself."""
+    if np.linalg.norm(place) < diameter / 2:
+        return False
+    distances, nearest = cKDTree(points).query(points + rotations.apply(place))
+    is_other = (distances < diameter / 2) & (nearest != np.arange(len(points)))
+    return bool(is_other.mean() >= _SHARED)
