@@ -43,6 +43,8 @@ def assess(monkeypatch: pytest.MonkeyPatch, answers: dict[int, list[int]], n_tri
         first,
         np.linspace(0.9, 0.8, len(first)),
         (mask,) * len(first),
+        candidate_points=first,
+        candidate_scores=np.linspace(0.9, 0.8, len(first)),
         prompt_masks=(mask,),
         provenance={"diameter_voxels": 8.0},
     )

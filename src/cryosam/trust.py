@@ -50,10 +50,11 @@ def assess(
     diameter = float(found.provenance["diameter_voxels"])
     trials = _elsewhere(found.prompt_masks, diameter, n_trials // 2)
     n_moved = len(trials)
-    is_another = cKDTree(prompts.positive).query(found.points)[0] > diameter / 2
-    others = found.points[is_another][: n_trials - n_trials // 2]
+    seen = found.candidate_points[: len(found.points)]  # refined centres may lie off what was seen of a particle
+    is_another = cKDTree(prompts.positive).query(seen)[0] > diameter / 2
+    others = seen[is_another][: n_trials - n_trials // 2]
     trials += [np.round(point)[None] for point in others]
-    answers, clicked = [found.points], _centre(prompts.positive[0], found.prompt_masks[0])
+    answers, clicked = [seen], _centre(prompts.positive[0], found.prompt_masks[0])
     for clicks in trials:
         with run.timed("trials"):
             again = replace(run.for_next_kind(), so_far=None)
