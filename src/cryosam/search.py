@@ -116,10 +116,10 @@ def search(run: Run, prompts: PointPrompts | SavedQuery) -> Candidates:
     _tell(run, prompts, found)
     knows_volumes = run.config.matching.volume_tolerance is not None
     if run.config.alignment.is_on and knows_volumes and np.count_nonzero(found.scores) >= enough:
-        found = _compare(run, prompts, found)
-        _tell(run, prompts, found)
-        wider = _widen(run, found)
-        found = _compare(run, prompts, wider) if len(wider.points) > len(found.points) else found
+        compared = _compare(run, prompts, found)
+        _tell(run, prompts, compared)
+        wider = _widen(run, compared)
+        found = _compare(run, prompts, wider if len(wider.points) > len(found.points) else found, has_classes=True)
         if isinstance(prompts, PointPrompts):
             found = _divide(run, prompts, found)
         _warn(run, prompts, found)
@@ -269,10 +269,13 @@ def _divide(run: Run, prompts: PointPrompts, found: Candidates) -> Candidates:
     return replace(found.ranked(scores), average=division.average)
 
 
-def _compare(run: Run, prompts: PointPrompts | SavedQuery, found: Candidates) -> Candidates:
+def _compare(
+    run: Run, prompts: PointPrompts | SavedQuery, found: Candidates, *, has_classes: bool = False
+) -> Candidates:
     """The candidates with probabilities, from the comparison with an average of those most like the clicked ones.
 
-    Those with score 0 are ruled out and stay so.
+    Those with score 0 are ruled out and stay so. Where the kind hardly stands apart, they are divided into classes, if
+    that is asked for.
     """
     starts, elsewhere = np.zeros(0, dtype=int), None
     if isinstance(prompts, SavedQuery):
@@ -292,7 +295,7 @@ def _compare(run: Run, prompts: PointPrompts | SavedQuery, found: Candidates) ->
             progress=run.progress,
         )
         reliance = 1.0
-        if len(starts) and aligned.evidence.separation < _APART:
+        if has_classes and len(starts) and aligned.evidence.separation < _APART:
             aligned, reliance = classify(
                 run.orientations(found.diameter), found.points, aligned, starts, run.config.alignment, found.scores
             )
