@@ -4,11 +4,11 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from scipy.spatial.transform import Rotation
 
 from cryosam.arrays import Points, Progress, Scores
-from cryosam.calibration import KindEvidence, fisher_z, kind_evidence
+from cryosam.calibration import KindEvidence, fisher_z, kind_evidence, standardised
 from cryosam.config import AlignmentConfig
 from cryosam.masks import Average
 from cryosam.orientations import OrientationSearch, Prior
@@ -132,8 +132,8 @@ def align(
     found = alone[0]
     unsettled = possible & ~np.isin(np.arange(len(points)), starts)
     evidence_alone = np.mean([fisher_z(each.correlations) for each in alone], axis=0)
-    in_other_ways = _standardised(np.log(np.maximum(likeness, 1e-3)), unsettled)
-    ranking = _standardised(evidence_alone, unsettled) + np.clip(in_other_ways, -_FARTHEST, _FARTHEST)
+    in_other_ways = standardised(np.log(np.maximum(likeness, 1e-3)), unsettled)
+    ranking = standardised(evidence_alone, unsettled) + np.clip(in_other_ways, -_FARTHEST, _FARTHEST)
     ranking[starts] = np.inf
     n_members, least = _FIRST_MEMBERS, _LEAST_MEMBERS
     if known is not None and prior is not None:  # what is unlike the known average must not become a part of it
@@ -169,13 +169,3 @@ def align(
         average=Average(average.cpu().numpy(), cut.step),
         members=members,
     )
-
-
-def _standardised(values: Float[np.ndarray, " n"], among: Bool[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:
-    """Distance from the median of some of the values, in units of their spread."""
-    if not among.any():
-        return np.zeros(len(values))
-    middle = np.median(values[among])
-    spread = 1.48 * np.median(np.abs(values[among] - middle)) + 1e-9
-    deviation: Float[np.ndarray, " n"] = (values - middle) / spread
-    return deviation

@@ -9,12 +9,21 @@ from skimage.filters import threshold_otsu
 from cryosam.arrays import Scores
 from cryosam.queries import Witnesses
 
-__all__ = ["KindEvidence", "choose_threshold", "fisher_z", "kind_evidence", "limit_false_discovery", "two_groups"]
+__all__ = [
+    "LEAST_LIKENESS",
+    "KindEvidence",
+    "choose_threshold",
+    "fisher_z",
+    "kind_evidence",
+    "limit_false_discovery",
+    "standardised",
+    "two_groups",
+]
 
 _PLAUSIBLE = 0.4  # candidates below this are certainly not of the kind
 _THRESHOLD_RANGE = (0.6, 0.8)
 _LEAST_OTHERS = 20  # correlations that tell how unlike the kind everything else is
-_LEAST_LIKENESS = 0.05  # what is less like the kind counts as much against it
+LEAST_LIKENESS = 0.05  # what is less like the kind counts as much against it
 _UNLIKE = 0.5  # of the averaged candidates' likeness: what is less like the kind is not of it, at first sight
 _WEIGHINGS = 3  # of the kinds of evidence
 _EM_STEPS, _PRIOR = 50, 5.0  # and the number of candidates that the least variance counts for
@@ -85,7 +94,7 @@ def kind_evidence(
     alike = evidence[:, 1]
     start = np.full(n, 0.02)
     start[averaged] = 0.95
-    is_telling = alike > np.log(_LEAST_LIKENESS)
+    is_telling = alike > np.log(LEAST_LIKENESS)
     is_telling[averaged] = True
     rest = np.setdiff1d(np.flatnonzero(is_telling), averaged)
     if witnesses is not None:
@@ -105,7 +114,7 @@ def kind_evidence(
 
 def _as_evidence(correlations: Scores, likeness: Scores) -> Float[np.ndarray, "n 2"]:
     """Both kinds of evidence, on scales where their errors are alike."""
-    return np.stack([fisher_z(correlations), np.log(np.maximum(likeness, _LEAST_LIKENESS))], axis=1)
+    return np.stack([fisher_z(correlations), np.log(np.maximum(likeness, LEAST_LIKENESS))], axis=1)
 
 
 def _is_nearer(
@@ -151,6 +160,25 @@ def fisher_z(correlations: Float[np.ndarray, "..."]) -> Float[np.ndarray, "..."]
     array([0.  , 0.55, 2.65])
     """
     return np.arctanh(np.clip(correlations, -0.99, 0.99))
+
+
+def standardised(
+    values: Float[np.ndarray, "*k n"], among: Bool[np.ndarray, " n"] | None = None
+) -> Float[np.ndarray, "*k n"]:
+    """Distance from the median, in units of the spread; those of some of the values where these are given.
+
+    Examples
+    --------
+    >>> standardised(np.array([1.0, 2.0, 3.0, 9.0])).round(1)
+    array([-1. , -0.3,  0.3,  4.4])
+    """
+    some = values if among is None else values[..., among]
+    if some.shape[-1] == 0:
+        return np.zeros_like(values)
+    middle = np.median(some, axis=-1, keepdims=True)
+    spread = 1.48 * np.median(np.abs(some - middle), axis=-1, keepdims=True) + 1e-9
+    deviation: Float[np.ndarray, "*k n"] = (values - middle) / spread
+    return deviation
 
 
 def _discriminant(evidence: Float[np.ndarray, "n e"], share: Scores) -> Float[np.ndarray, " e"]:

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from cryosam.alignment import Alignment
 from cryosam.arrays import Points, Scores
-from cryosam.calibration import KindEvidence, fisher_z
+from cryosam.calibration import LEAST_LIKENESS, KindEvidence, fisher_z, standardised
 from cryosam.config import AlignmentConfig
 from cryosam.groups import Group, likeness
 from cryosam.masks import Average
@@ -31,7 +31,6 @@ _LEAST_MEMBERS = 4  # of a class that goes on
 _LESS_LIKE_KIND = 0.5  # weight of being unlike the kind, for what a class grows from
 _FIRST_STEPS, _STEPS = 5, 20  # of expectation maximisation: with those that compete, with all
 _GUESSED = 0.95  # share of a candidate in the class it is most like
-_LEAST_LIKENESS = 0.05  # what is less like the kind counts as much against it
 _STRAY = 0.05  # share of the averaged particles that may be of any class
 _ONE_KIND, _ONE_KIND_ACCEPTED = 0.9, 0.8  # least likeness of two classes of one kind; if both are accepted
 _ACCEPTED = 0.7  # share of a class from which it is accepted
@@ -91,7 +90,7 @@ def classify(
     for each, group in zip(compared, groups, strict=True):
         each[pool] = group.z  # members with averages that they are no part of
     evidence = np.stack([*compared, fisher_z(found.correlations)], axis=1)
-    alike = np.log(np.maximum(candidate_likeness, _LEAST_LIKENESS))
+    alike = np.log(np.maximum(candidate_likeness, LEAST_LIKENESS))
     mixture = _mix(evidence, alike, pool, groups)
     shares = mixture.assign(evidence, alike)
 
@@ -143,15 +142,15 @@ def _begin(
     """What competes at first: the kind as it is averaged so far, and what is most like candidates of all ranks."""
     kind = Group(coarse, points, spectra, torch.from_numpy(average.data).to(spectra.device))
     kind.gather(members)
-    unlike = _LESS_LIKE_KIND * _standardised(kind.z)
+    unlike = _LESS_LIKE_KIND * standardised(kind.z)
     groups = [kind]
     n_seeds, n_first = min(_N_SEEDS, len(points) // (_LEAST_MEMBERS + 1)), _ROUNDS[0][0]
     for seed in np.unique(np.linspace(0, len(points) - 1, n_seeds + 2).astype(int))[1:-1]:
         group = Group(coarse, points, spectra, coarse.cut.cut(points[seed : seed + 1])[0])
-        alike = _standardised(group.z)
+        alike = standardised(group.z)
         alike[seed] = np.inf
         group.gather(np.argsort(-alike, kind="stable")[:n_first])
-        group.gather(np.argsort(unlike - _standardised(group.z), kind="stable")[:n_first])
+        group.gather(np.argsort(unlike - standardised(group.z), kind="stable")[:n_first])
         groups.append(group)
     return groups
 
@@ -180,7 +179,7 @@ def _mix(
     start = np.full((len(pool), len(groups)), (1 - _GUESSED) / len(groups))
     start[np.arange(len(pool)), _preference(groups).argmax(axis=0)] += _GUESSED
     mixture = Mixture.fit(evidence[pool], alike[pool], start, _FIRST_STEPS)
-    is_telling = alike > np.log(_LEAST_LIKENESS)
+    is_telling = alike > np.log(LEAST_LIKENESS)
     is_telling[pool] = True
     told = evidence[is_telling], alike[is_telling]
     return Mixture.fit(*told, mixture.assign(*told), _STEPS)
@@ -188,17 +187,9 @@ def _mix(
 
 def _preference(groups: Sequence[Group]) -> Float[np.ndarray, "k n"]:
     """Of each candidate for each class; averages of few and of many members count alike."""
-    alike = _standardised(np.stack([group.z for group in groups]))
+    alike = standardised(np.stack([group.z for group in groups]))
     preference: Float[np.ndarray, "k n"] = alike - alike.mean(axis=0)
     return preference
-
-
-def _standardised(values: Float[np.ndarray, "... n"]) -> Float[np.ndarray, "... n"]:
-    """Distance from the median, in units of the spread."""
-    middle = np.median(values, axis=-1, keepdims=True)
-    spread = 1.48 * np.median(np.abs(values - middle), axis=-1, keepdims=True) + 1e-9
-    deviation: Float[np.ndarray, "... n"] = (values - middle) / spread
-    return deviation
 
 
 def _of_one_kind(

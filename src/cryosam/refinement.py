@@ -25,9 +25,7 @@ _N_WAYS = 10  # to lie that are tried at the fine detail, at least _APART degree
 _APART = 35.0
 _STEPS = (10.0, 7.0, 4.0, 2.0)  # degrees between the rotations around the best, round by round
 _FARTHEST = 0.35  # diameters from the centre that was given: what moves farther is put back
-_OFF_CENTRE = (
-    0.25  # diameters between the centres and the centre of mass of the average, from which they are moved there
-)
+_OFF_CENTRE = 0.25  # diameters off the average's centre of mass, from which the centres are moved there
 _FOLDS = 4  # of the particles: each is compared with an average of the other folds
 _ALIKE = 0.5  # correlation of the two halves' averages that ends the resolution
 

@@ -119,7 +119,12 @@ def search(run: Run, prompts: PointPrompts | SavedQuery) -> Candidates:
         compared = _compare(run, prompts, found)
         _tell(run, prompts, compared)
         wider = _widen(run, compared)
-        found = _compare(run, prompts, wider if len(wider.points) > len(found.points) else found, has_classes=True)
+        if len(wider.points) > len(compared.points):
+            found = _compare(run, prompts, wider, has_classes=True)
+        elif float(run.provenance["separation"]) < _APART:
+            found = _compare(run, prompts, found, has_classes=True)
+        else:
+            found = compared
         if isinstance(prompts, PointPrompts):
             found = _divide(run, prompts, found)
         _warn(run, prompts, found)

@@ -320,15 +320,9 @@ def _accept(run: Run, found: Candidates, kind: str) -> Segmentation:
     if average is not None and run.config.alignment.is_refined and len(points) >= _ENOUGH_TO_REFINE:
         device = resolve_device(run.config.device)
         with run.timed("refining"):
+            search_for, settings = run.orientations(found.diameter), run.config.alignment
             refined = refine(
-                run.normalised,
-                run.orientations(found.diameter),
-                points,
-                average,
-                found.diameter,
-                run.config.alignment,
-                device,
-                progress=run.progress,
+                run.normalised, search_for, points, average, found.diameter, settings, device, progress=run.progress
             )
         points, average, rotations = refined.points, refined.average, refined.rotations
         run.provenance["resolution_voxels"] = round(refined.resolution, 2)
