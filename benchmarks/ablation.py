@@ -7,9 +7,9 @@
 
 The figures are the best F1 over all thresholds, and "own" the F1 at the threshold that the program chose. "features"
 is the similarity of local descriptors, and "0.5" the F1 of the best 512 above that fixed similarity, which is the
-published rule; "masks" adds the second look at each candidate's mask; "average" is the whole method. "template" has the
-same candidates as the last step, compared with the true density in the same orientations, the same band and with the
-same weights as with the average.
+published rule; "masks" adds the second look at each candidate's mask, "average" the comparison with an average, and
+"classes" divides the candidates, which is the whole method. "template" has the same candidates as the last step,
+compared with the true density in the same orientations, the same band and with the same weights as with the average.
 """
 
 import argparse
@@ -42,7 +42,8 @@ _CONFIGS = {
         matching__max_candidates=_MOST,
     ),
     "masks": Config().override(alignment__is_on=False),
-    "average": Config(),
+    "average": Config().override(alignment__has_classes=False),
+    "classes": Config(),
 }
 _PROTEIN = 0.3  # of a density's maximum
 

@@ -11,7 +11,8 @@ A click is a whole voxel within half a particle's radius of a random particle's 
 in a process of its own, so that its peak memory is its own. A hit lies within ``--distance`` voxels of a true centre,
 one to one. "F1" is at the threshold that the program chose; "best F1" at the best threshold for that case, which no
 user knows. "Dice" is the mean over hits of the Dice coefficient of the detection's mask and the true instance's. A
-second table tells how often candidates with about one probability are hits.
+second table tells how often candidates with about one probability are hits, a third how often detections are by how far
+the kind stands apart from everything else.
 """
 
 import argparse
@@ -23,6 +24,7 @@ import time
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass, field, replace
+from itertools import pairwise
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -167,21 +169,39 @@ def count_labels(cases: Sequence[Case]) -> str:
 
 
 def calibrate(cases: Sequence[Case]) -> list[str]:
-    """A Markdown table, a tomogram at a time: how many of the candidates with about one probability are hits."""
+    """A Markdown table, a tomogram at a time and of all: how many of the candidates with one probability are hits."""
     lines = ["| tomogram | probability | candidates | mean probability | hits |", "| --- | --- | --- | --- | --- |"]
-    for tomogram in dict.fromkeys(case.tomogram for case in cases):
-        pairs = np.array([pair for case in cases if case.tomogram == tomogram for pair in case.probabilities])
+    groups = {tomogram: [case for case in cases if case.tomogram == tomogram] for tomogram in _tomograms(cases)}
+    if len(groups) > 1:
+        groups["**all**"] = list(cases)
+    for tomogram, group in groups.items():
+        pairs = np.array([pair for case in group for pair in case.probabilities])
         for low in (0.0, 0.1, 0.3, 0.5, 0.7, 0.9) if len(pairs) else ():
             high = {0.0: 0.1, 0.9: 1.01}.get(low, low + 0.2)
             chosen = pairs[(pairs[:, 0] >= low) & (pairs[:, 0] < high)]
             means = [f"{value:.2f}" for value in chosen.mean(axis=0)] if len(chosen) else ["", ""]
             lines.append(f"| {tomogram} | {low:g} to {min(high, 1):g} | {len(chosen)} | {means[0]} | {means[1]} |")
-        accepted = [pair for case in cases if case.tomogram == tomogram for pair in _limited(case.probabilities)]
+        accepted = [pair for case in group for pair in _limited(case.probabilities)]
         if accepted:
             mean, hits = np.mean(accepted, axis=0)
             name = f"accepted with `--max-false-discovery {_SHARE}`"
             lines.append(f"| {tomogram} | {name} | {len(accepted)} | {mean:.2f} | {hits:.2f} |")
     return lines
+
+
+def tell_apart(cases: Sequence[Case]) -> list[str]:
+    """A Markdown table: how many detections are hits in runs whose kind is so far from the nearest other class."""
+    lines = ["| separation | runs | detections | hits |", "| --- | --- | --- | --- |"]
+    for low, high in pairwise((0, 2, 3, 4, 5, 6, 8, np.inf)):
+        group = [case for case in cases if low <= case.separation < high and case.n_found]
+        n_found = sum(case.n_found for case in group)
+        share = f"{sum(case.precision * case.n_found for case in group) / n_found:.2f}" if group else ""
+        lines.append(f"| {low:g} to {high:g} | {len(group)} | {n_found} | {share} |")
+    return lines
+
+
+def _tomograms(cases: Sequence[Case]) -> list[str]:
+    return list(dict.fromkeys(case.tomogram for case in cases))
 
 
 def _limited(pairs: list[tuple[float, bool]]) -> list[tuple[float, bool]]:
@@ -238,7 +258,8 @@ def main() -> None:
     if arguments.json:
         print(json.dumps({"machine": machine(), "cases": [asdict(c) for c in done]}, indent=1))
     else:
-        print(*(f"{k}: {v}" for k, v in machine().items()), "", *summarise(done), "", *calibrate(done), sep="\n")
+        tables = [*summarise(done), "", *calibrate(done), "", *tell_apart(done)]
+        print(*(f"{k}: {v}" for k, v in machine().items()), "", *tables, sep="\n")
         if arguments.together:
             print("", count_labels(done), sep="\n")
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from cryosam.mixture import Mixture
+from cryosam.mixture import Mixture, two_heaps
 
 N_EACH = 40
 
@@ -45,3 +45,24 @@ def test_likeness_tells_classes_of_the_same_evidence_apart() -> None:
     start = np.where(np.arange(2 * N_EACH)[:, None] % N_EACH < 10, np.eye(2)[np.repeat([0, 1], N_EACH)], 0.5)
     shares = Mixture.fit(evidence, alike, start, 20).assign(evidence, alike)
     assert np.array_equal(shares.argmax(axis=1), np.repeat([0, 1], N_EACH))
+
+
+@pytest.mark.parametrize("apart", [0.0, 2.0])
+def test_one_heap_is_not_taken_for_two(apart: float) -> None:
+    """Two normal distributions that overlap have no gap between them."""
+    random = np.random.default_rng(4)
+    gains = [two_heaps(random.normal(0, 3, 40) + apart * 3 * (np.arange(40) < 20)) for _ in range(20)]
+    assert np.mean(np.array(gains) > 8) <= 0.1
+
+
+@pytest.mark.parametrize("n_first", [4, 20, 36])
+def test_two_heaps_are_seen_whatever_their_sizes(n_first: int) -> None:
+    random = np.random.default_rng(5)
+    values = 0.1 * random.normal(0, 1, 40) + 0.6 * (np.arange(40) < n_first)
+    assert two_heaps(values) > 8
+    assert two_heaps(100 - 7 * values) == pytest.approx(two_heaps(values))
+
+
+@pytest.mark.parametrize("values", [[0.3], [0.3, 1.0], [0.3, 0.3, 1.0], [1.0] * 5])
+def test_equal_values_and_few_are_one_heap(values: list[float]) -> None:
+    assert two_heaps(np.array(values)) == 0

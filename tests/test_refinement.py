@@ -63,6 +63,16 @@ def test_a_particle_is_its_average_turned(found) -> None:
     assert correlations["as documented"] > correlations["inverse"] + 0.2
 
 
+def test_a_place_within_a_particle_is_kept_where_nothing_reaches_beyond_it() -> None:
+    """Only the whole of a part moves the centres, not what is smaller than the part."""
+    tomogram, centres, turns = scene()
+    points = centres[:N] + turns[:N].apply([0.0, 0, 7])
+    coarse = align(search_for(tomogram, 24.0), points, np.array([0]), AlignmentConfig())
+    refined = refine(tomogram, search_for(tomogram, 24.0), points, coarse.average, 24.0, AlignmentConfig())
+    assert refined.extent is None
+    assert np.linalg.norm(refined.points - points, axis=1).max() < 3
+
+
 def test_noise_resolves_less_than_particles(found) -> None:
     refined, _, _ = found
     tomogram, centres, _ = scene(noise=1.5)

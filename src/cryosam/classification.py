@@ -16,9 +16,9 @@ from cryosam.alignment import Alignment
 from cryosam.arrays import Points, Scores
 from cryosam.calibration import LEAST_LIKENESS, KindEvidence, fisher_z, standardised
 from cryosam.config import AlignmentConfig
-from cryosam.groups import Group, likeness
+from cryosam.groups import Group
 from cryosam.masks import Average
-from cryosam.mixture import Mixture
+from cryosam.mixture import Mixture, two_heaps
 from cryosam.orientations import OrientationSearch
 
 __all__ = ["classify"]
@@ -32,10 +32,9 @@ _LESS_LIKE_KIND = 0.5  # weight of being unlike the kind, for what a class grows
 _FIRST_STEPS, _STEPS = 5, 20  # of expectation maximisation: with those that compete, with all
 _GUESSED = 0.95  # share of a candidate in the class it is most like
 _STRAY = 0.05  # share of the averaged particles that may be of any class
-_ONE_KIND, _ONE_KIND_ACCEPTED = 0.9, 0.8  # least likeness of two classes of one kind; if both are accepted
 _ACCEPTED = 0.7  # share of a class from which it is accepted
-_AS_ALIKE = 0.35  # between the logarithms of how like the kind both are in other ways
-_MIXED, _STEEPNESS = 3.0, 1.0  # separation at which half of a class is of other kinds, and how fast that changes
+_TWO_KINDS = 10.0  # gain of two heaps over one from which they are two kinds: very strong evidence (Kass, Raftery 1995)
+_MIXED, _STEEPNESS = 4.0, 1.3  # separation at which half of a class is of other kinds, and how fast that changes
 _EVEN_ODDS = 0.5
 
 
@@ -52,7 +51,7 @@ def classify(
     Classes grow from candidates of all ranks, and the kind's average so far is one more. Each candidate goes to the
     class whose average it is most like, for a few rounds. How the candidates compare with all the averages then makes a
     mixture of normal distributions. The clicked particles' class is the one in which what is known of them is most
-    likely, together with all classes that look like it.
+    likely, together with the classes that were accepted with it and cannot be told from it.
 
     Parameters
     ----------
@@ -98,7 +97,8 @@ def classify(
     clicked = mixture.log_densities(evidence[starts], np.zeros(len(starts))).mean(axis=0)
     mine = int(np.argmax(clicked + np.log(_STRAY + shares[found.members].mean(axis=0))))
     is_accepted = possible & (found.evidence.probabilities > _EVEN_ODDS)
-    is_mine = _of_one_kind(groups, mixture, mine, is_accepted @ shares / (shares.sum(axis=0) + 1e-9))
+    accepted = is_accepted @ shares / (shares.sum(axis=0) + 1e-9)
+    is_mine = _of_one_kind(groups, mine, shares[pool].argmax(axis=1), accepted)
     if is_mine.all():
         return found, 1.0
     separation = float(mixture.distances()[np.ix_(is_mine, ~is_mine)].min())
@@ -193,14 +193,21 @@ def _preference(groups: Sequence[Group]) -> Float[np.ndarray, "k n"]:
 
 
 def _of_one_kind(
-    groups: Sequence[Group], mixture: Mixture, mine: int, accepted: Float[np.ndarray, " k"]
+    groups: Sequence[Group], mine: int, members: Int[np.ndarray, " p"], accepted: Float[np.ndarray, " k"]
 ) -> Bool[np.ndarray, " k"]:
-    """The class and all others that look like it: a kind may have been cut in two.
+    """The class and others that were accepted with it and cannot be told from it: a kind may have been cut in two.
 
-    Those of which the larger part is accepted need not be as like it; ``accepted`` is that part of each class.
+    They join one by one, the one that lies most in one heap with what has joined first. ``members`` is the class of
+    each candidate, ``accepted`` the part of each class that was accepted.
     """
-    is_mine = np.abs(mixture.alike - mixture.alike[mine]) <= _AS_ALIKE
-    for k in map(int, np.flatnonzero(is_mine)):
-        enough = _ONE_KIND if accepted[k] < _ACCEPTED else _ONE_KIND_ACCEPTED
-        is_mine[k] = k == mine or likeness(groups[mine], groups[k]) >= enough
-    return np.asarray(is_mine)
+    alike = np.stack([group.z for group in groups])
+    is_mine = np.arange(len(groups)) == mine
+    for _ in groups:
+        gains = np.full(len(groups), np.inf)
+        for k in np.flatnonzero((accepted >= _ACCEPTED) & ~is_mine):
+            both = is_mine[members] | (members == k)
+            gains[k] = two_heaps((alike[is_mine].max(axis=0) - alike[k])[both])
+        if gains.min() >= _TWO_KINDS:
+            break
+        is_mine[gains.argmin()] = True
+    return is_mine

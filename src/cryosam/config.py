@@ -38,6 +38,12 @@ def _require(condition: bool, message: str) -> None:
         raise ConfigError(message)
 
 
+def _require_positive(config: Any, *names: str) -> None:
+    for name in names:
+        value = getattr(config, name)
+        _require(value is None or value > 0, f"{name} must be positive, got {value}")
+
+
 @dataclass(frozen=True, kw_only=True)
 class TomogramConfig:
     """How intensities are prepared.
@@ -87,10 +93,9 @@ class FeatureConfig:
 
     def __post_init__(self) -> None:
         _require(self.backend not in (None, "", _NONE), "backend is the name or the folder of a model")
-        _require(self.scales_diameter > 0, f"scales_diameter must be positive, got {self.scales_diameter}")
         _require(min(self.scales, default=0) > 0, f"scales must be positive, got {self.scales}")
         _require(self.token_diameters >= 0, f"token_diameters must not be negative, got {self.token_diameters}")
-        _require(self.slice_px > 0, f"slice_px must be positive, got {self.slice_px}")
+        _require_positive(self, "scales_diameter", "slice_px")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -145,13 +150,11 @@ class MatchingConfig:
         _require(min(self.strides) >= 1, f"strides must be positive, got {self.strides}")
         for name in ("coarse_similarity", "candidate_similarity"):
             _require(-1 <= getattr(self, name) <= 1, f"{name} is a cosine, got {getattr(self, name)}")
-        _require(self.max_candidates > 0, f"max_candidates must be positive, got {self.max_candidates}")
-        _require(self.volume_tolerance is None or self.volume_tolerance > 0, "volume_tolerance must be positive")
+        _require_positive(self, "max_candidates", "volume_tolerance", "max_particles")
         _require(self.threshold is None or 0 <= self.threshold <= 1, f"threshold is in [0, 1], got {self.threshold}")
         share = self.max_false_discovery
         _require(share is None or 0 < share < 1, f"max_false_discovery is between 0 and 1, got {share}")
         _require(share is None or self.threshold is None, "give a threshold or max_false_discovery, not both")
-        _require(self.max_particles is None or self.max_particles > 0, "max_particles must be positive")
         _require(self.query in ("centroid", "mean"), f"query is centroid or mean, got {self.query}")
         _require(self.min_distance_diameters >= 0, "min_distance_diameters must not be negative")
         _require(self.edge_margin >= 0, f"edge_margin must not be negative, got {self.edge_margin}")
@@ -207,14 +210,9 @@ class PropagationConfig:
         _require(self.fusion in fusions, f"fusion is one of {', '.join(fusions)}, got {self.fusion}")
         _require(0 <= self.min_iou <= 1, f"min_iou is in [0, 1], got {self.min_iou}")
         _require(0 <= self.min_score <= 1, f"min_score is in [0, 1], got {self.min_score}")
-        _require(self.max_area > 0, f"max_area must be positive, got {self.max_area}")
-        _require(self.max_area_diameters > 0, "max_area_diameters must be positive")
-        _require(self.max_walk_diameters > 0, "max_walk_diameters must be positive")
-        window = self.window_voxels
-        _require(window is None or window > 0, f"window_voxels must be positive, got {window}")
+        _require_positive(self, "max_area", "max_area_diameters", "max_walk_diameters", "window_voxels", "z_weight")
         _require(self.window_diameters >= 0, "window_diameters must not be negative")
         _require(self.smoothing is None or self.smoothing >= 0, f"smoothing must not be negative, got {self.smoothing}")
-        _require(self.z_weight > 0, f"z_weight must be positive, got {self.z_weight}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -227,6 +225,8 @@ class AlignmentConfig:
         Whether it is done; without it the similarity of features decides (paper).
     is_refined
         Whether the orientations of the detections are found, which makes centres and the average sharper too.
+    has_classes
+        Whether the candidates are then divided into classes that compete, of which the kind is one.
     max_members
         Most candidates that are averaged.
     n_averages
@@ -241,6 +241,7 @@ class AlignmentConfig:
 
     is_on: bool = True
     is_refined: bool = True
+    has_classes: bool = True
     max_members: int = 40
     n_averages: int = 3
     n_rotations: int = 2000
@@ -248,8 +249,7 @@ class AlignmentConfig:
     max_tilt: float = 60.0
 
     def __post_init__(self) -> None:
-        for name in ("max_members", "n_averages", "n_rotations"):
-            _require(getattr(self, name) > 0, f"{name} must be positive, got {getattr(self, name)}")
+        _require_positive(self, "max_members", "n_averages", "n_rotations")
         _require(self.resolution >= 2, f"resolution is at least 2 voxels, got {self.resolution}")
         _require(0 < self.max_tilt <= 90, f"max_tilt is in (0, 90] degrees, got {self.max_tilt}")
 
@@ -282,10 +282,7 @@ class Config:
     alignment: AlignmentConfig = field(default_factory=AlignmentConfig)
 
     def __post_init__(self) -> None:
-        diameter = self.diameter_angstrom
-        _require(diameter is None or diameter > 0, f"the diameter must be positive, got {diameter}")
-        memory = self.memory_gb
-        _require(memory is None or memory > 0, f"memory_gb must be positive, got {memory}")
+        _require_positive(self, "diameter_angstrom", "memory_gb")
         devices = ("auto", "cpu", "cuda", "mps")
         _require(self.device.split(":")[0] in devices, f"device is one of {', '.join(devices)}, got {self.device}")
 
@@ -341,12 +338,7 @@ PRESETS: Mapping[str, Config] = MappingProxyType(
                 min_distance_diameters=0,
             ),
             propagation=PropagationConfig(
-                segmenter="sam-vit-h",
-                fusion="union",
-                min_score=0.5,
-                window_diameters=0,
-                smoothing=0,
-                max_area=1024,
+                segmenter="sam-vit-h", fusion="union", min_score=0.5, window_diameters=0, smoothing=0, max_area=1024
             ),
             alignment=AlignmentConfig(is_on=False),
         ),

@@ -45,7 +45,8 @@ class Refinement:
     resolution
         In voxels, where the Fourier shell correlation of averages of two halves falls below one half.
     extent
-        Of the average, where its centre of mass is far from the places that were given; the points are there then.
+        Of the average, where it is larger than what was seen of each particle and its centre of mass is far from the
+        places that were given; the points are there then.
     """
 
     rotations: Rotation
@@ -124,11 +125,11 @@ def refine(
     has_strayed = np.linalg.norm(points - centres, axis=1) > _FARTHEST * diameter  # onto a neighbour, say
     points[has_strayed] = centres[has_strayed]
     extent = find_extent(tomogram, points, rotations, diameter, config, device)
-    if extent is not None and np.linalg.norm(extent.centre) <= _OFF_CENTRE * diameter:
+    if extent is not None and (np.linalg.norm(extent.centre) <= _OFF_CENTRE * diameter or extent.diameter <= diameter):
         extent = None
     if extent is not None:
         points = points + rotations.apply(extent.centre)
-        whole = max(diameter, extent.diameter)
+        whole = extent.diameter
         cut = Subtomograms.of(tomogram, whole, size_px=_SIZE_PX, detail=detail, max_tilt=config.max_tilt, device=device)
         frame = cut.frame
     parts = turn_back(frame, cut.cut(points), rotations, still)

@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 from scipy.spatial import cKDTree
 
-from cryosam.alignment import align
+from cryosam.alignment import Alignment, align
 from cryosam.arrays import Points, Scores
 from cryosam.calibration import choose_threshold, limit_false_discovery
 from cryosam.classification import classify
@@ -28,7 +28,6 @@ __all__ = ["Candidates", "centres", "is_visible", "look", "search", "with_thresh
 _ENOUGH_TO_AVERAGE = 10  # candidates
 _EVEN_ODDS = 0.5
 _PLAUSIBLE = 0.2  # of the threshold: what is worth telling from what a negative click lies on
-_APART = 5.0  # standard deviations between the kind and everything else, at which there is no other kind among it
 _DOUBTFUL = 3.8  # standard deviations between the kind and everything else
 _INVISIBLE = 2.6  # contrast that background reaches by chance, in standard deviations
 
@@ -116,15 +115,13 @@ def search(run: Run, prompts: PointPrompts | SavedQuery) -> Candidates:
     _tell(run, prompts, found)
     knows_volumes = run.config.matching.volume_tolerance is not None
     if run.config.alignment.is_on and knows_volumes and np.count_nonzero(found.scores) >= enough:
-        compared = _compare(run, prompts, found)
+        aligned = _align(run, prompts, found)
+        compared = _judge(run, prompts, found, aligned)
         _tell(run, prompts, compared)
         wider = _widen(run, compared)
         if len(wider.points) > len(compared.points):
-            found = _compare(run, prompts, wider, has_classes=True)
-        elif float(run.provenance["separation"]) < _APART:
-            found = _compare(run, prompts, found, has_classes=True)
-        else:
-            found = compared
+            found, aligned = wider, _align(run, prompts, wider)
+        found = _judge(run, prompts, found, *_classify(run, prompts, found, aligned))
         if isinstance(prompts, PointPrompts):
             found = _divide(run, prompts, found)
         _warn(run, prompts, found)
@@ -274,51 +271,55 @@ def _divide(run: Run, prompts: PointPrompts, found: Candidates) -> Candidates:
     return replace(found.ranked(scores), average=division.average)
 
 
-def _compare(
-    run: Run, prompts: PointPrompts | SavedQuery, found: Candidates, *, has_classes: bool = False
-) -> Candidates:
-    """The candidates with probabilities, from the comparison with an average of those most like the clicked ones.
+def _align(run: Run, prompts: PointPrompts | SavedQuery, found: Candidates) -> Alignment:
+    """The candidates compared with an average of those most like the clicked ones.
 
-    Those with score 0 are ruled out and stay so. Where the kind hardly stands apart, they are divided into classes, if
-    that is asked for.
+    Those with score 0 are ruled out and stay so.
     """
-    starts, elsewhere = np.zeros(0, dtype=int), None
-    if isinstance(prompts, SavedQuery):
-        elsewhere = known(run, prompts)
-    else:
-        clicked = _clicked(prompts.positive, found)
-        starts = clicked if len(clicked) else np.zeros(1, dtype=int)
-    possible = found.scores > 0
     with run.timed("aligning"):
-        aligned = align(
+        return align(
             run.orientations(found.diameter),
             found.points,
-            starts,
+            _starts(prompts, found),
             run.config.alignment,
             likeness=found.scores,
-            known=elsewhere,
+            known=known(run, prompts) if isinstance(prompts, SavedQuery) else None,
             progress=run.progress,
         )
-        reliance = 1.0
-        if has_classes and len(starts) and aligned.evidence.separation < _APART:
-            aligned, reliance = classify(
-                run.orientations(found.diameter), found.points, aligned, starts, run.config.alignment, found.scores
-            )
+
+
+def _classify(
+    run: Run, prompts: PointPrompts | SavedQuery, found: Candidates, aligned: Alignment
+) -> tuple[Alignment, float]:
+    """The candidates divided into classes, and how far the clicked one's is relied on; as they were without a click."""
+    starts, settings = _starts(prompts, found), run.config.alignment
+    if len(starts) == 0 or not settings.has_classes:
+        return aligned, 1.0
+    with run.timed("classifying"):
+        return classify(run.orientations(found.diameter), found.points, aligned, starts, settings, found.scores)
+
+
+def _judge(
+    run: Run, prompts: PointPrompts | SavedQuery, found: Candidates, aligned: Alignment, reliance: float = 1.0
+) -> Candidates:
+    """The candidates with probabilities, which how they compare gives them."""
+    possible, starts = found.scores > 0, _starts(prompts, found)
     typical = found.points[int(np.argmax(np.where(possible, aligned.correlations, -1)))]
     run.provenance["most_typical"] = ",".join(f"{c:.0f}" for c in typical)
     run.provenance["separation"] = round(aligned.evidence.separation, 2)
     if len(starts):
         run.provenance["click_probability"] = round(float(aligned.evidence.probabilities[starts].max()), 3)
     evidence = np.stack([aligned.correlations, found.scores], axis=1)
-    threshold = _EVEN_ODDS * reliance
-    found = replace(found, average=aligned.average, evidence=evidence, threshold=threshold)
+    found = replace(found, average=aligned.average, evidence=evidence, threshold=_EVEN_ODDS * reliance)
     return found.ranked(np.where(possible, aligned.evidence.probabilities, 0))
 
 
-def _clicked(clicks: Points, found: Candidates) -> Int[np.ndarray, " k"]:
-    """Indices of the candidates nearest to the clicks; clicks farther than a diameter from all have none."""
-    distances = np.linalg.norm(found.points[:, None] - clicks, axis=2)
-    return np.unique(distances.argmin(axis=0)[distances.min(axis=0) <= found.diameter])
+def _starts(prompts: PointPrompts | SavedQuery, found: Candidates) -> Int[np.ndarray, " k"]:
+    """Indices of the clicked candidates, or of the best; none where a query says what is searched for."""
+    if isinstance(prompts, SavedQuery):
+        return np.zeros(0, dtype=int)
+    clicked = _clicked(prompts.positive, found)
+    return clicked if len(clicked) else np.zeros(1, dtype=int)
 
 
 def _warn(run: Run, prompts: PointPrompts | SavedQuery, found: Candidates) -> None:
@@ -335,6 +336,12 @@ def _warn(run: Run, prompts: PointPrompts | SavedQuery, found: Candidates) -> No
             "particles of this kind hardly stand apart from others, so that probabilities and counts are in doubt; "
             f"look at the detections, {advice}"
         )
+
+
+def _clicked(clicks: Points, found: Candidates) -> Int[np.ndarray, " k"]:
+    """Indices of the candidates nearest to the clicks; clicks farther than a diameter from all have none."""
+    distances = np.linalg.norm(found.points[:, None] - clicks, axis=2)
+    return np.unique(distances.argmin(axis=0)[distances.min(axis=0) <= found.diameter])
 
 
 def centres(points: Points, masks: Sequence[InstanceMask]) -> Points:
