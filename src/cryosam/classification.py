@@ -16,7 +16,7 @@ from cryosam.alignment import Alignment
 from cryosam.arrays import Points, Scores
 from cryosam.calibration import LEAST_LIKENESS, KindEvidence, fisher_z, standardised
 from cryosam.config import AlignmentConfig
-from cryosam.groups import Group
+from cryosam.groups import Group, likeness
 from cryosam.masks import Average
 from cryosam.mixture import Mixture, two_heaps
 from cryosam.orientations import OrientationSearch
@@ -33,6 +33,7 @@ _FIRST_STEPS, _STEPS = 5, 20  # of expectation maximisation: with those that com
 _GUESSED = 0.95  # share of a candidate in the class it is most like
 _STRAY = 0.05  # share of the averaged particles that may be of any class
 _ACCEPTED = 0.7  # share of a class from which it is accepted
+_LOOKS_LIKE, _AS_ALIKE = 0.9, 0.2  # likeness of averages; of the logarithms of how like the kind both are otherwise
 _TWO_KINDS = 10.0  # gain of two heaps over one from which they are two kinds: very strong evidence (Kass, Raftery 1995)
 _MIXED, _STEEPNESS = 4.0, 1.3  # separation at which half of a class is of other kinds, and how fast that changes
 _EVEN_ODDS = 0.5
@@ -51,7 +52,7 @@ def classify(
     Classes grow from candidates of all ranks, and the kind's average so far is one more. Each candidate goes to the
     class whose average it is most like, for a few rounds. How the candidates compare with all the averages then makes a
     mixture of normal distributions. The clicked particles' class is the one in which what is known of them is most
-    likely, together with the classes that were accepted with it and cannot be told from it.
+    likely, together with the classes that cannot be told from it.
 
     Parameters
     ----------
@@ -98,7 +99,7 @@ def classify(
     mine = int(np.argmax(clicked + np.log(_STRAY + shares[found.members].mean(axis=0))))
     is_accepted = possible & (found.evidence.probabilities > _EVEN_ODDS)
     accepted = is_accepted @ shares / (shares.sum(axis=0) + 1e-9)
-    is_mine = _of_one_kind(groups, mine, shares[pool].argmax(axis=1), accepted)
+    is_mine = _of_one_kind(groups, mixture, mine, shares[pool].argmax(axis=1), accepted)
     if is_mine.all():
         return found, 1.0
     separation = float(mixture.distances()[np.ix_(is_mine, ~is_mine)].min())
@@ -193,20 +194,27 @@ def _preference(groups: Sequence[Group]) -> Float[np.ndarray, "k n"]:
 
 
 def _of_one_kind(
-    groups: Sequence[Group], mine: int, members: Int[np.ndarray, " p"], accepted: Float[np.ndarray, " k"]
+    groups: Sequence[Group],
+    mixture: Mixture,
+    mine: int,
+    members: Int[np.ndarray, " p"],
+    accepted: Float[np.ndarray, " k"],
 ) -> Bool[np.ndarray, " k"]:
-    """The class and others that were accepted with it and cannot be told from it: a kind may have been cut in two.
+    """The class and others that cannot be told from it: a kind may have been cut in two.
 
-    They join one by one, the one that lies most in one heap with what has joined first. ``members`` is the class of
-    each candidate, ``accepted`` the part of each class that was accepted.
+    Those may join that were accepted with it or look like it, one by one, the one that lies most in one heap with what
+    has joined first. ``members`` is the class of each candidate, ``accepted`` the part of each class that was accepted.
     """
-    alike = np.stack([group.z for group in groups])
+    z = np.stack([group.z for group in groups])
     is_mine = np.arange(len(groups)) == mine
+    may_join = accepted >= _ACCEPTED
+    for k in map(int, np.flatnonzero(np.abs(mixture.alike - mixture.alike[mine]) <= _AS_ALIKE)):
+        may_join[k] |= likeness(groups[mine], groups[k]) >= _LOOKS_LIKE
     for _ in groups:
         gains = np.full(len(groups), np.inf)
-        for k in np.flatnonzero((accepted >= _ACCEPTED) & ~is_mine):
+        for k in map(int, np.flatnonzero(may_join & ~is_mine)):
             both = is_mine[members] | (members == k)
-            gains[k] = two_heaps((alike[is_mine].max(axis=0) - alike[k])[both])
+            gains[k] = two_heaps((z[is_mine].max(axis=0) - z[k])[both])
         if gains.min() >= _TWO_KINDS:
             break
         is_mine[gains.argmin()] = True
