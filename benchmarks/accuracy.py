@@ -4,6 +4,7 @@
 
     python benchmarks/accuracy.py FOLDER                   # tomo.mrc, particles.csv and instances.mrc[.gz] in FOLDER
     python benchmarks/accuracy.py FOLDER --clicks 1 --seeds 5 --json > accuracy.json
+    python benchmarks/accuracy.py FOLDER --noise 2 4 8     # also with so many times its noise; needs labels.mrc[.gz]
     python benchmarks/accuracy.py --simulated              # tomograms of the project's own simulator
     python benchmarks/accuracy.py --random                 # the same with random complexes
 
@@ -38,7 +39,7 @@ from cryosam.geometry import ball_diameter
 from cryosam.io import read_volume
 from cryosam.masks import InstanceMask
 from speed import machine
-from tomograms import gather, gather_random
+from tomograms import gather, gather_noisier, gather_random
 
 _SHARE = 0.1  # that may be false
 
@@ -223,6 +224,7 @@ def main() -> None:
     """Parse the command line, run the cases one after the other, and print the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folder", type=Path, nargs="?", help="tomo.mrc, particles.csv and instances.mrc[.gz]")
+    parser.add_argument("--noise", type=float, nargs="+", default=[], help="times that of FOLDER, to run it with too")
     parser.add_argument("--simulated", action="store_true", help="also on tomograms that are simulated now")
     parser.add_argument("--random", action="store_true", help="also on simulated tomograms of random complexes")
     parser.add_argument("--clicks", type=int, nargs="+", default=[1, 5])
@@ -233,10 +235,13 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, default=1, help="runs at a time; more than one slows each down")
     parser.add_argument("--json", action="store_true", help="every case, as JSON")
     arguments = parser.parse_args()
+    if arguments.noise and arguments.folder is None:
+        parser.error("give the folder of the tomogram to make noisier")
 
     with tempfile.TemporaryDirectory() as temporary:
         folders = gather(arguments.folder, Path(temporary) if arguments.simulated else None)
         folders |= gather_random(Path(temporary)) if arguments.random else {}
+        folders |= gather_noisier(arguments.folder, Path(temporary), arguments.noise) if arguments.noise else {}
         if not folders:
             parser.error("give a folder, --simulated or --random")
         cases = [

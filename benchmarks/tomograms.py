@@ -1,13 +1,18 @@
 """Tomograms with known answers that the benchmarks run on."""
 
+import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+from scipy import ndimage
 
+from cryosam import read_tomogram
+from cryosam.io import read_volume, write_volume
 from cryosam.io.phantoms import write_simulated
 from cryosam.simulation import SimulationConfig, random_complex, simulate
 
-__all__ = ["gather", "gather_random"]
+__all__ = ["gather", "gather_noisier", "gather_random"]
 
 _SIMULATED = {
     "10 A, SNR 0.1": SimulationConfig(
@@ -90,4 +95,26 @@ def gather_random(scratch: Path) -> dict[str, Path]:
         )
         name = f"random, {voxel_size} A, SNR {snr}"
         folders[name] = write_simulated(scratch / f"random-{i}", simulate(config, maps))
+    return folders
+
+
+def gather_noisier(folder: Path, scratch: Path, times: Sequence[float]) -> dict[str, Path]:
+    """Folders of one tomogram, by name, with so many times the variance of its noise, which keeps its spectrum."""
+    tomogram = read_tomogram(folder / "tomo.mrc")
+    data = np.asarray(tomogram.data, dtype=np.float32)
+    is_empty = np.asarray(read_volume(next(folder.glob("labels.mrc*")))) == 0
+    random, folders = np.random.default_rng(0), {}
+    background = np.where(is_empty, data - np.median(data[is_empty]), 0)
+    power = ndimage.gaussian_filter(np.abs(np.fft.rfftn(background)) ** 2, 2)
+    for factor in times:
+        white = np.fft.rfftn(random.standard_normal(data.shape))
+        noise = np.fft.irfftn(white * np.sqrt(power), s=data.shape, axes=(0, 1, 2))
+        noise *= np.sqrt(factor - 1) * data[is_empty].std() / noise.std()
+        name = f"{folder.name}, {factor:g} times the noise"
+        target = scratch / f"{folder.name}-{factor:g}"
+        target.mkdir()
+        write_volume(target / "tomo.mrc", (data + noise).astype(np.float32), tomogram.voxel_size_angstrom)
+        for path in (folder / "particles.csv", next(folder.glob("instances.mrc*"))):
+            shutil.copy(path, target / path.name)
+        folders[name] = target
     return folders

@@ -39,6 +39,18 @@ def test_all_but_one_particle_go_to_their_kind(mixed, clicked) -> None:
     assert classified.evidence.probabilities.max() <= reliance <= 1
 
 
+def test_all_are_told_though_only_some_compete(mixed, monkeypatch) -> None:
+    """The averaged ones, who always do, are of one kind here; of the others it is known by the averages."""
+    search, centres, found, _ = mixed
+    some = np.concatenate([np.flatnonzero(IS_KIND)[:6], np.flatnonzero(~IS_KIND)[:2]])
+    monkeypatch.setattr("cryosam.classification._MOST_POOL", 12)
+    classified, reliance = classify(
+        search, centres, replace(found, members=some), np.array([2]), CONFIG, np.ones(len(centres))
+    )
+    is_right = (classified.evidence.probabilities > reliance / 2) == IS_KIND
+    assert np.count_nonzero(~is_right) <= 2
+
+
 def test_orientations_are_those_of_the_new_average(mixed) -> None:
     search, centres, found, turns = mixed
     classified, _ = classify(search, centres, found, np.array([2]), CONFIG, np.ones(len(centres)))

@@ -24,7 +24,7 @@ from cryosam.orientations import OrientationSearch
 __all__ = ["classify"]
 
 _N_ROTATIONS = 700  # in which classes compete
-_LEAST_POOL, _POOL = 60, 3  # candidates that compete: at least, and for each that is accepted so far
+_LEAST_POOL, _POOL, _MOST_POOL = 60, 3, 300  # candidates that compete: at least, for each that is accepted, at most
 _N_SEEDS = 10  # candidates from which classes grow
 _ROUNDS = ((8, 7), (16, 6), (32, 6))  # members of an average, and classes, at most
 _LEAST_MEMBERS = 4  # of a class that goes on
@@ -127,8 +127,9 @@ def _pool(found: Alignment, possible: Bool[np.ndarray, " n"], starts: Int[np.nda
     """The candidates that compete, the likest first."""
     order = np.argsort(-np.where(possible, found.evidence.total, -np.inf), kind="stable")[: np.count_nonzero(possible)]
     n_accepted = np.count_nonzero(found.evidence.probabilities[possible] > _EVEN_ODDS)
-    chosen = np.concatenate([order[: max(_LEAST_POOL, _POOL * n_accepted)], starts, found.members])
-    chosen = np.unique(chosen)
+    order = order[: max(_LEAST_POOL, _POOL * n_accepted)]
+    order = order[np.unique(np.linspace(0, len(order) - 1, min(len(order), _MOST_POOL)).astype(int))]  # of all ranks
+    chosen = np.unique(np.concatenate([order, starts, found.members]))
     pool: Int[np.ndarray, " p"] = chosen[np.argsort(-found.evidence.total[chosen], kind="stable")]
     return pool
 
