@@ -84,4 +84,4 @@ def test_a_filament_is_not_bounded() -> None:
 def test_visibility_tells_particles_from_background() -> None:
     tomogram = scene(*map(ball, BALLS))
     assert visibility(tomogram, np.array([24.0, 20, 20]), 12.0) > 10
-    assert visibility(tomogram, np.array([40.0, 36, 40]), 12.0) < 2.6
+    assert visibility(tomogram, np.array([40.0, 36, 40]), 12.0) < 2.2

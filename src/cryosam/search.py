@@ -29,7 +29,7 @@ _ENOUGH_TO_AVERAGE = 10  # candidates
 _EVEN_ODDS = 0.5
 _PLAUSIBLE = 0.2  # of the threshold: what is worth telling from what a negative click lies on
 _DOUBTFUL = 3.8  # standard deviations between the kind and everything else
-_INVISIBLE = 2.6  # contrast that background reaches by chance, in standard deviations
+_INVISIBLE = 2.2  # contrast that one place of background in ten or twenty reaches by chance, in standard deviations
 
 
 @dataclass(frozen=True, eq=False)
