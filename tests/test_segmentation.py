@@ -151,6 +151,15 @@ def test_a_negative_point_removes_its_like_by_averages() -> None:
     assert found.provenance["like_negatives"] >= n_false
 
 
+def test_a_run_says_that_nothing_is_sure_enough_for_the_limit() -> None:
+    """Of two kinds that differ by an arm nothing is as sure as that."""
+    tomogram, centres, _ = scene(n_kind=11, n_other=9, other=ONE_ARM_ELSEWHERE)
+    limited = Config().override(matching__max_false_discovery=1e-4)
+    found = segment(tomogram, click(np.round(centres[5])), limited)
+    assert len(found.points) == 0 < len(found.candidate_points)
+    assert any("sure enough for a share of 0.0001 false ones" in sentence for sentence in found.warnings)
+
+
 def test_pick_sees_what_segment_sees() -> None:
     masks, points = segment(phantom(), click(BALLS[0])), pick(phantom(), click(BALLS[0]))
     np.testing.assert_array_equal(points.points, masks.points)

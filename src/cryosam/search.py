@@ -322,6 +322,12 @@ def _starts(prompts: PointPrompts | SavedQuery, found: Candidates) -> Int[np.nda
     return clicked if len(clicked) else np.zeros(1, dtype=int)
 
 
+def _clicked(clicks: Points, found: Candidates) -> Int[np.ndarray, " k"]:
+    """Indices of the candidates nearest to the clicks; clicks farther than a diameter from all have none."""
+    distances = np.linalg.norm(found.points[:, None] - clicks, axis=2)
+    return np.unique(distances.argmin(axis=0)[distances.min(axis=0) <= found.diameter])
+
+
 def _warn(run: Run, prompts: PointPrompts | SavedQuery, found: Candidates) -> None:
     """Say where the average may be of something else."""
     is_saved = isinstance(prompts, SavedQuery)
@@ -336,12 +342,13 @@ def _warn(run: Run, prompts: PointPrompts | SavedQuery, found: Candidates) -> No
             "particles of this kind hardly stand apart from others, so that probabilities and counts are in doubt; "
             f"look at the detections, {advice}"
         )
-
-
-def _clicked(clicks: Points, found: Candidates) -> Int[np.ndarray, " k"]:
-    """Indices of the candidates nearest to the clicks; clicks farther than a diameter from all have none."""
-    distances = np.linalg.norm(found.points[:, None] - clicks, axis=2)
-    return np.unique(distances.argmin(axis=0)[distances.min(axis=0) <= found.diameter])
+    share, best = run.config.matching.max_false_discovery, float(found.scores.max())
+    n_found = np.count_nonzero(found.scores >= found.threshold)
+    if share is not None and n_found and limit_false_discovery(found.scores, share) > best:
+        run.say(
+            f"none of {n_found} detections is sure enough for a share of {share:g} false ones: the best has probability"
+            f" {best:.2f}; without that limit they are shown"
+        )
 
 
 def centres(points: Points, masks: Sequence[InstanceMask]) -> Points:
