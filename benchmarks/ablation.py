@@ -4,6 +4,7 @@
 
     python benchmarks/ablation.py FOLDER --densities MAPS  # tomo.mrc, particles.csv, instances.mrc[.gz]; MAPS/KIND.mrc
     python benchmarks/ablation.py --simulated              # tomograms of the project's own simulator, which knows them
+    python benchmarks/ablation.py --random                 # the same with random complexes
 
 The figures are the best F1 over all thresholds, and "own" the F1 at the threshold that the program chose. "features"
 is the similarity of local descriptors, and "0.5" the F1 of the best 512 above that fixed similarity, which is the
@@ -31,7 +32,7 @@ from cryosam.orientations import OrientationSearch
 from cryosam.simulation.complexes import make_complex
 from cryosam.tomogram import detect_contrast, normalise
 from speed import machine
-from tomograms import gather
+from tomograms import gather, gather_random
 
 _PUBLISHED, _MOST = 0.5, 512  # least similarity of a detection, and most detections (arXiv 2407.06833)
 _CONFIGS = {
@@ -70,6 +71,7 @@ def main() -> None:
     parser.add_argument("folder", type=Path, nargs="?")
     parser.add_argument("--densities", type=Path, help="maps of the kinds in FOLDER, with its voxel size")
     parser.add_argument("--simulated", action="store_true")
+    parser.add_argument("--random", action="store_true")
     parser.add_argument("--steps", nargs="+", choices=list(_CONFIGS), default=list(_CONFIGS), help="columns to print")
     parser.add_argument("--seeds", type=int, default=1)
     arguments = parser.parse_args()
@@ -80,11 +82,13 @@ def main() -> None:
     heads = ["tomogram", "kind", *(head for step in arguments.steps for head in _heads(step)), "template"]
     print("\n| " + " | ".join(heads) + " |\n|" + " --- |" * len(heads))
     with tempfile.TemporaryDirectory() as temporary:
-        for name, folder in gather(arguments.folder, Path(temporary) if arguments.simulated else None).items():
+        folders = gather(arguments.folder, Path(temporary) if arguments.simulated else None)
+        folders |= gather_random(Path(temporary)) if arguments.random else {}
+        for name, folder in folders.items():
             tomogram = read_tomogram(folder / "tomo.mrc")
             by_kind: dict[str, list[list[float]]] = {}
             for case in cases_of(name, folder, [1], arguments.seeds):
-                densities = arguments.densities if folder == arguments.folder else None
+                densities = arguments.densities if folder == arguments.folder else folder
                 row = _row(folder, tomogram, case, arguments.steps, densities)
                 by_kind.setdefault(case.kind, []).append(row)
             rows = {kind: np.mean(values, axis=0) for kind, values in by_kind.items()}
@@ -97,7 +101,7 @@ def _heads(step: str) -> list[str]:
     return [step, f"{step}, own", *([f"{step}, {_PUBLISHED}"] if step == "features" else [])]
 
 
-def _row(folder: Path, tomogram: Tomogram, case: Case, steps: list[str], densities: Path | None) -> list[float]:
+def _row(folder: Path, tomogram: Tomogram, case: Case, steps: list[str], densities: Path) -> list[float]:
     """The figures of each step, then the best of the template on the candidates of the last."""
     prompts, points, truths = ask(folder, case, tomogram)
     row = []
@@ -109,10 +113,11 @@ def _row(folder: Path, tomogram: Tomogram, case: Case, steps: list[str], densiti
         if step == "features":
             alike = found.candidate_points[found.candidate_scores >= _PUBLISHED]
             row.append(score_detections(alike, points, 6.0).f1)
-    if densities is None:
+    path = densities / f"{case.kind}.mrc"
+    if path.exists():
+        density = np.asarray(read_volume(path), dtype=np.float32)
+    else:  # of the simulator's own library
         density = make_complex(case.kind, tomogram.voxel_size_angstrom or 10.0)
-    else:
-        density = np.asarray(read_volume(densities / f"{case.kind}.mrc"), dtype=np.float32)
     return [*row, best_of_template(tomogram, found, density, prompts.positive, points)]
 
 

@@ -78,7 +78,7 @@ _RANDOM = (  # signal-to-noise ratio, and angstrom a voxel
 
 
 def gather_random(scratch: Path) -> dict[str, Path]:
-    """Folders of tomograms, by name, with four random complexes each, which are 130 to 270 angstrom long."""
+    """Folders of tomograms, by name, with four random complexes each, 130 to 270 angstrom long, and their densities."""
     rng, folders = np.random.default_rng(777), {}
     for i, (snr, voxel_size) in enumerate(_RANDOM):
         maps = {
@@ -95,6 +95,8 @@ def gather_random(scratch: Path) -> dict[str, Path]:
         )
         name = f"random, {voxel_size} A, SNR {snr}"
         folders[name] = write_simulated(scratch / f"random-{i}", simulate(config, maps))
+        for kind, density in maps.items():
+            write_volume(folders[name] / f"{kind}.mrc", density, voxel_size)
     return folders
 
 
