@@ -69,6 +69,16 @@ def test_what_is_ruled_out_is_not_averaged(mixed) -> None:
     assert (likeness[classified.members] > 0).all()
 
 
+@pytest.mark.parametrize(("separation", "stays"), [(7.0, True), (3.0, False)])
+def test_a_kind_that_stands_well_apart_stays_where_its_class_agrees(mixed, separation, stays) -> None:
+    search, centres, found, _ = mixed
+    evidence = replace(found.evidence, probabilities=IS_KIND.astype(float), separation=separation)
+    found = replace(found, evidence=evidence, members=np.flatnonzero(IS_KIND))
+    classified, reliance = classify(search, centres, found, np.array([2]), CONFIG, np.ones(len(centres)))
+    assert (classified is found) == stays
+    assert (reliance == 1) == stays
+
+
 def test_one_kind_is_not_cut_in_two() -> None:
     tomogram, centres, _ = scene(18, 0)
     search = search_for(tomogram)
