@@ -32,8 +32,9 @@ _LESS_LIKE_KIND = 0.5  # weight of being unlike the kind, for what a class grows
 _FIRST_STEPS, _STEPS = 5, 20  # of expectation maximisation: with those that compete, with all
 _GUESSED = 0.95  # share of a candidate in the class it is most like
 _STRAY = 0.05  # share of the averaged particles that may be of any class
-_ACCEPTED = 0.7  # share of a class from which it is accepted; of what is accepted from which it is in a class
+_ACCEPTED = 0.7  # share of a class from which it is accepted
 _APART = 6.0  # standard deviations between the kind as it was found and everything else, from which it stays as it was
+_AGREES = 0.8  # share of what is accepted that is in the class then
 _LOOKS_LIKE, _AS_ALIKE = 0.9, 0.2  # likeness of averages; of the logarithms of how like the kind both are otherwise
 _TWO_KINDS = 10.0  # gain of two heaps over one from which they are two kinds: very strong evidence (Kass, Raftery 1995)
 _MIXED, _STEEPNESS = 4.0, 1.3  # separation at which half of a class is of other kinds, and how fast that changes
@@ -103,7 +104,7 @@ def classify(
     accepted = is_accepted @ shares / (shares.sum(axis=0) + 1e-9)
     is_mine = _of_one_kind(groups, mixture, mine, shares[pool].argmax(axis=1), accepted)
     probabilities = shares[:, is_mine].sum(axis=1)
-    agrees = 0 < _ACCEPTED * np.count_nonzero(is_accepted) <= is_accepted @ probabilities
+    agrees = 0 < _AGREES * np.count_nonzero(is_accepted) <= is_accepted @ probabilities
     if is_mine.all() or (agrees and found.evidence.separation >= _APART):
         return found, 1.0
     separation = float(mixture.distances()[np.ix_(is_mine, ~is_mine)].min())
