@@ -213,8 +213,9 @@ def _of_one_kind(
     z = np.stack([group.z for group in groups])
     is_mine = np.arange(len(groups)) == mine
     may_join = accepted >= _ACCEPTED
-    for k in map(int, np.flatnonzero(np.abs(mixture.alike - mixture.alike[mine]) <= _AS_ALIKE)):
-        may_join[k] |= likeness(groups[mine], groups[k]) >= _LOOKS_LIKE
+    is_as_alike = np.abs(mixture.alike - mixture.alike[mine]) <= _AS_ALIKE
+    for k in map(int, np.flatnonzero(is_as_alike & ~may_join & ~is_mine)):
+        may_join[k] = likeness(groups[mine], groups[k]) >= _LOOKS_LIKE
     for _ in groups:
         gains = np.full(len(groups), np.inf)
         for k in map(int, np.flatnonzero(may_join & ~is_mine)):
