@@ -224,7 +224,7 @@ def main() -> None:
     """Parse the command line, run the cases one after the other, and print the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folder", type=Path, nargs="?", help="tomo.mrc, particles.csv and instances.mrc[.gz]")
-    parser.add_argument("--noise", type=float, nargs="+", default=[], help="run FOLDER with so many times its noise too")
+    parser.add_argument("--noise", type=float, nargs="+", default=[], help="run FOLDER with that many times its noise")
     parser.add_argument("--simulated", action="store_true", help="also on tomograms that are simulated now")
     parser.add_argument("--random", action="store_true", help="also on simulated tomograms of random complexes")
     parser.add_argument("--clicks", type=int, nargs="+", default=[1, 5])
