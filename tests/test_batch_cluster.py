@@ -12,7 +12,7 @@ from batch_work import job, n_runs
 from cryosam.batch.cluster import parsl_backend
 from cryosam.errors import ConfigError, InputNotFoundError
 
-pytest.importorskip("parsl", reason="Parsl is an extra: pip install 'cryosam-et[scale]'")
+pytest.importorskip("parsl", reason="Parsl is an extra: pip install -e '.[scale]'")
 
 THREADS = """
 from parsl.config import Config

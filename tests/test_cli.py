@@ -232,6 +232,13 @@ def test_a_file_with_names_has_several_kinds(tomo, kinds, tmp_path):
     assert read_points(tmp_path / "out" / "particles.csv").names == ("a", "a", "b")
 
 
+def test_the_only_name_in_a_file_is_the_kinds(tomo, calls, tmp_path):
+    (tmp_path / "p.csv").write_text("z,y,x,name\n8,8,9,ribosome\n14,20,12,ribosome\n")
+    cli("pick", tomo, "--point", "11,15,31", "--points", tmp_path / "p.csv", "--out", tmp_path / "out")
+    prompts = calls[0]["prompts"]
+    assert (prompts.name, len(prompts.positive)) == ("ribosome", 3)
+
+
 def test_a_star_file_of_our_own_is_a_points_file(tomo, calls, tmp_path):
     cli("segment", tomo, "--point", "8,8,9", "--out", tmp_path / "first")
     cli("segment", tomo, "--points", tmp_path / "first" / "particles.star", "--out", tmp_path / "second")

@@ -6,19 +6,20 @@ import numpy as np
 import pytest
 
 from cryosam.backends.classical import ClassicalSegmenter
+from cryosam.candidates import Candidates
 from cryosam.competition import compete
 from cryosam.config import PropagationConfig
-from cryosam.masks import InstanceMask, ScoreMap
+from cryosam.masks import Average, InstanceMask, ScoreMap
 from cryosam.prompted import Prompted
 from cryosam.propagation import Instances
-from cryosam.search import Candidates
 from cryosam.tomogram import Tomogram
 
 INSTANCES = Instances(Tomogram(np.zeros((3, 3, 3), dtype=np.float32)), ClassicalSegmenter(), PropagationConfig())
 MAP = ScoreMap(np.zeros((1, 1, 1), dtype=np.float32), 4)
+AVERAGE = Average(np.zeros((3, 3, 3), dtype=np.float32), 1.0)
 
 
-def candidates(points, scores, edge=5):
+def candidates(points, scores, edge=5, threshold=0.5, average=AVERAGE):
     masks = tuple(
         InstanceMask(tuple(int(c) - edge // 2 for c in p), np.ones((edge,) * 3, dtype=bool))
         if edge
@@ -26,7 +27,7 @@ def candidates(points, scores, edge=5):
         for p in points
     )
     prompted = Prompted((), (), 6.0, INSTANCES, 1.0)
-    return Candidates(np.array(points, dtype=float), np.array(scores), masks, prompted, 6.0, MAP, 0.5)
+    return Candidates(np.array(points, dtype=float), np.array(scores), masks, prompted, 6.0, MAP, threshold, average)
 
 
 @pytest.mark.parametrize("edge", [0, 5])
@@ -71,3 +72,39 @@ def test_a_ruled_out_candidate_stays_out_and_nothing_is_nothing() -> None:
     first, second = compete([a, b])
     assert first.scores.tolist() == [0]
     assert len(second.points) == 0
+
+
+@pytest.mark.parametrize("pair", [(0.75, 0.71), (0.9, 0.9), (1.0, 1.0), (0.5, 0.5)])
+def test_a_particle_that_a_kind_accepts_is_not_lost_to_the_competition(pair) -> None:
+    """Of one kind or of neither its probability may be below a half: one kind still has it, and only one."""
+    kinds = [candidates([(10, 10, 10)], [score]) for score in pair]
+    scores = [float(each.scores[0]) for each in compete(kinds)]
+    assert sorted(score >= 0.5 for score in scores) == [False, True]
+    assert scores[0] >= 0.5
+
+
+def test_equal_probabilities_are_told_apart_by_the_averages() -> None:
+    a, b = (
+        replace(candidates([(10, 10, 10)], [1.0]), evidence=np.array([[correlation, 0.9]]))
+        for correlation in (0.4, 0.6)
+    )
+    first, second = compete([a, b])
+    assert (first.scores[0], second.scores[0] >= 0.5) == (0, True)
+
+
+@pytest.mark.parametrize(("score", "rival", "wins"), [(0.9, 0.85, True), (0.8, 0.9, False), (0.85, 0.75, True)])
+def test_similarities_are_no_probabilities(score, rival, wins) -> None:
+    """The kind whose score is farther above its own threshold has the particle, with the score that it had."""
+    a = candidates([(10, 10, 10)], [score], threshold=0.7, average=None)
+    for average, threshold in ((None, 0.7), (AVERAGE, 0.6)):
+        b = candidates([(11, 10, 10)], [rival], threshold=threshold, average=average)
+        first, second = compete([a, b])
+        if average is None:
+            assert (first.scores[0], second.scores[0]) == ((score, 0) if wins else (0, rival))
+        assert sorted([first.scores[0] > 0, second.scores[0] > 0]) == [False, True]
+
+
+def test_what_no_kind_accepts_takes_nothing_from_another() -> None:
+    a = candidates([(10, 10, 10)], [0.3], threshold=0.7, average=None)
+    b = candidates([(11, 10, 10)], [0.55], threshold=0.7, average=None)
+    assert [each.scores.tolist() for each in compete([a, b])] == [[0.3], [0.55]]

@@ -84,7 +84,7 @@ def test_addresses_that_cannot_be_used_end_in_one_line(address: str, monkeypatch
 
     real = builtins.__import__
     monkeypatch.setattr(builtins, "__import__", without)
-    with pytest.raises(InputError, match=r"pip install 'cryosam-et\[remote\]'"):
+    with pytest.raises(InputError, match=r"pip install -e '\.\[remote\]'"):
         read_tomogram(f"{address}/{PORTAL}")
 
 

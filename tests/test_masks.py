@@ -1,5 +1,6 @@
 """Masks kept as boxes against the same masks kept as whole volumes."""
 
+from dataclasses import replace
 from itertools import combinations
 
 import numpy as np
@@ -7,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+from scipy.spatial.transform import Rotation
 
 from cryosam.arrays import Mask
 from cryosam.masks import InstanceMask, Segmentation, merge_duplicates
@@ -164,3 +166,18 @@ def test_labels_have_the_smallest_type_that_holds_them(n: int, dtype: str) -> No
     labels = answer.labels()
     assert labels.dtype == dtype
     assert labels[3, 4, 6] == n
+
+
+def test_orientations_of_several_kinds_are_joined() -> None:
+    """A kind of which nothing was found has none; where those of a kind that was found are lacking, it is said."""
+    turns = Rotation.from_rotvec([[0.1, 0, 0], [0, 0.2, 0]])
+    oriented = replace(segmentation([block((0, 1), (0, 1), (0, 1))] * 2), rotations=turns, kind="oriented")
+    nothing, bare = replace(segmentation([]), kind="nothing"), replace(segmentation([block((2, 3))]), kind="bare")
+    joined = Segmentation.combine([oriented, nothing])
+    assert joined.rotations is not None
+    assert (joined.rotations * turns.inv()).magnitude().max() < 1e-9
+    assert not joined.warnings
+    lacking = Segmentation.combine([oriented, bare])
+    assert lacking.rotations is None
+    assert lacking.warnings == ("the orientations of the other kinds are left out, for those of bare are not known",)
+    assert not Segmentation.combine([bare, nothing]).warnings

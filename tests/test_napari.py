@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-pytest.importorskip("napari", reason="the plugin needs napari: pip install 'cryosam-et[napari]'")
+pytest.importorskip("napari", reason="the plugin needs napari: pip install -e '.[napari]'")
 
 from napari import layers
 from napari.components import ViewerModel

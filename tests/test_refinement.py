@@ -80,3 +80,19 @@ def test_noise_resolves_less_than_particles(found) -> None:
     coarse = align(search, centres, np.array([0]), AlignmentConfig())
     noisy = refine(tomogram, search, centres[:N], coarse.average, 14.0, AlignmentConfig())
     assert 2 <= refined.resolution < noisy.resolution
+
+
+@pytest.mark.parametrize("n", [1, 4])
+def test_a_few_particles_lie_as_they_fit_the_coarse_average(n: int) -> None:
+    """Within twice the step of the rotations compared, up to one common rotation; their centres stay."""
+    tomogram, centres, turns = scene()
+    search = search_for(tomogram)
+    coarse = align(search, centres, np.array([0]), AlignmentConfig())
+    few = refine(tomogram, search, centres[:n], coarse.average, 14.0, AlignmentConfig())
+    many = refine(tomogram, search, centres[:N], coarse.average, 14.0, AlignmentConfig())
+    assert few.resolution is None
+    np.testing.assert_array_equal(few.points, centres[:n])
+    common = (turns[:N].inv() * many.rotations).mean()
+    errors = np.degrees((common.inv() * (turns[:n].inv() * few.rotations)).magnitude())
+    step = np.degrees((8 * np.pi**2 / AlignmentConfig().n_rotations) ** (1 / 3))
+    assert errors.max() < 2 * step

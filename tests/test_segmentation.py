@@ -181,6 +181,65 @@ def test_background_says_so_and_finds_nothing() -> None:
     assert "nothing stands out of the background at point 5,55,40" in found.warnings
 
 
+def test_a_click_on_nothing_beside_a_good_one_changes_nothing() -> None:
+    alone, both = (
+        segment(phantom(), click(BALLS[0])),
+        segment(phantom(), PointPrompts(np.array([BALLS[0], (5, 55, 40)]))),
+    )
+    np.testing.assert_allclose(both.points, alone.points, atol=1e-6)
+    assert both.warnings == ("nothing stands out of the background at point 5,55,40",)
+    assert len(both.prompt_masks) == 2
+
+
+def test_a_negative_point_beside_a_particle_leaves_it() -> None:
+    """It lies in no mask, and three quarters of a diameter from a particle."""
+    beside = BALLS[1] + (0, 7, 0)
+    prompts = PointPrompts(np.array([BALLS[0], beside]), np.array([True, False]))
+    assert np.linalg.norm(segment(phantom(), prompts).points - BALLS[1], axis=1).min() < 1
+
+
+@pytest.mark.parametrize("n", [5, 11])
+def test_what_is_under_a_negative_point_stays_out_at_any_threshold(n) -> None:
+    """By features, and by averages."""
+    tomogram, centres = (phantom(), BALLS) if n == 5 else scene(n_kind=11, n_other=9)[:2]
+    prompts = PointPrompts(np.round(centres[:2]), np.array([True, False]))
+    found = segment(tomogram, prompts, Config().override(matching__threshold=0.0, alignment__is_refined=False))
+    assert np.linalg.norm(found.points - centres[0], axis=1).min() < 2
+    assert np.linalg.norm(found.points - centres[1], axis=1).min() > 4
+    allowed = np.zeros(tomogram.shape, dtype=bool)
+    allowed[:, :, 30:] = True
+    found = segment(tomogram, prompts, Config().override(matching__threshold=0.0), search_mask=allowed)
+    assert (found.candidate_points[found.candidate_scores > 0][:, 2] >= 29.5).all()
+    assert len(found.points) == np.count_nonzero(found.candidate_scores > 0) < len(found.candidate_scores)
+
+
+def test_a_negative_point_on_the_clicked_particle_is_left_out() -> None:
+    prompts = PointPrompts(np.array([BALLS[0], BALLS[0] + (0, 1, 0)]), np.array([True, False]))
+    found = segment(phantom(), prompts)
+    assert any("negative point 10,13,14 lies on the particle that was clicked" in each for each in found.warnings)
+    assert np.linalg.norm(found.points - BALLS[0], axis=1).min() < 1
+
+
+def test_clicks_that_cannot_be_compared_or_are_of_another_kind_are_named() -> None:
+    tomogram, centres, _ = scene(n_kind=11, n_other=9)
+    clicks = np.round(centres[[0, 1, 2, 15]])
+    found = segment(tomogram, PointPrompts(clicks), Config().override(alignment__is_refined=False))
+    unlike = [each for each in found.warnings if "not like the average" in each]
+    assert any("at {:g},{:g},{:g} is".format(*clicks[3]) in sentence for sentence in unlike)
+    assert not any("at {:g},{:g},{:g} is".format(*clicks[0]) in sentence for sentence in unlike)
+    allowed = np.ones(tomogram.shape, dtype=bool)
+    allowed[:, :40, :40] = False  # where the first one is
+    found = segment(tomogram, click(clicks[0]), search_mask=allowed)
+    assert any("at {:g},{:g},{:g} could not be compared".format(*clicks[0]) in each for each in found.warnings)
+    assert "click_probability" not in found.provenance
+
+
+def test_an_empty_search_mask_says_so() -> None:
+    found = segment(phantom(), click(BALLS[0]), search_mask=np.zeros(SHAPE, dtype=bool))
+    assert len(found.points) == 0
+    assert "no place that may be searched is similar to what was clicked" in found.warnings
+
+
 def test_search_mask_and_margin() -> None:
     allowed = np.zeros(SHAPE, dtype=bool)
     allowed[:, :, 40:] = True

@@ -24,6 +24,10 @@ class Answer:
     scores: np.ndarray
     threshold: float = 0.5
 
+    @property
+    def is_accepted(self) -> np.ndarray:
+        return self.scores >= self.threshold
+
 
 def assess(monkeypatch: pytest.MonkeyPatch, answers: dict[int, list[int]], n_trials: int = 6, rivals=NONE):
     """Trust in a click on place 0, where a click on place i finds the places ``answers[i]``, and their centres vary."""

@@ -6,11 +6,12 @@ import numpy as np
 from jaxtyping import Float
 from scipy.spatial import cKDTree
 
-from cryosam.search import Candidates
+from cryosam.candidates import Candidates
 
 __all__ = ["compete"]
 
 _SURE = 1e-13  # probabilities this near to 0 or 1 count as no nearer
+_EVEN_ODDS = 0.5
 _OVERLAP = 0.5  # of the smaller mask that two candidates of one particle share
 
 
@@ -20,12 +21,13 @@ def compete(found: Sequence[Candidates]) -> list[Candidates]:
     Two candidates of different kinds are one particle if their masks share half of the smaller one, or the centre of
     one lies in the other's mask. A particle is of one kind or of none: with odds o_k of kind k its probability is
     o_k / (1 + sum of all o). Where a kind accepts it, or is more probable than not, the less probable ones are ruled
-    out.
+    out; the kind that is left still accepts it if it did so alone. Where one of two kinds has no average, their scores
+    are no probabilities and stay as they are: the kind whose score has more odds against its threshold's is left.
 
     Parameters
     ----------
     found
-        Of each kind, with scores that are probabilities.
+        Of each kind.
 
     Returns
     -------
@@ -33,18 +35,32 @@ def compete(found: Sequence[Candidates]) -> list[Candidates]:
         The same candidates in the order of their new scores.
     """
     odds = [_odds(each.scores) for each in found]
-    enough = np.minimum(_odds(np.array([each.threshold for each in found])), 1)
+    needed = _odds(np.array([each.threshold for each in found]))
+    ties = [_correlations(each) for each in found]
     settled = []
     for k, each in enumerate(found):
-        rivals = np.zeros((len(found), len(each.scores)))
+        against, is_lost = np.zeros(len(each.scores)), np.zeros(len(each.scores), dtype=bool)
         for other, claimed in enumerate(found):
-            if other != k:
-                for i, j in _shared(each, claimed):
-                    rivals[other, i] = max(rivals[other, i], odds[other][j])
-        scores = odds[k] / (1 + odds[k] + rivals.sum(axis=0))
-        is_lost = ((rivals > odds[k]) & (rivals >= enough[:, None])).any(axis=0)
-        settled.append(each.ranked(np.where((each.scores > 0) & ~is_lost, scores, 0)))
+            if other == k:
+                continue
+            is_probable = each.average is not None and claimed.average is not None
+            own, rival = (odds[c] if is_probable else odds[c] / needed[c] for c in (k, other))
+            enough = min(needed[other], 1) if is_probable else 1
+            highest = np.zeros(len(each.scores))
+            for i, j in _shared(each, claimed):
+                is_less = (own[i], ties[k][i], -k) < (rival[j], ties[other][j], -other)
+                is_lost[i] |= is_less and rival[j] >= enough
+                highest[i] = max(highest[i], rival[j])
+            against += highest * is_probable
+        scores = np.where(against > 0, odds[k] / (1 + odds[k] + against), each.scores)
+        least = np.where(each.scores >= each.threshold, min(each.threshold, _EVEN_ODDS), 0)
+        settled.append(each.ranked(np.where((each.scores > 0) & ~is_lost, np.maximum(scores, least), 0)))
     return settled
+
+
+def _correlations(found: Candidates) -> Float[np.ndarray, " n"]:
+    """With the kind's average, which tell equal probabilities apart; 0 where there is none."""
+    return np.zeros(len(found.scores)) if found.evidence is None else found.evidence[:, 0]
 
 
 def _odds(probability: Float[np.ndarray, "..."]) -> Float[np.ndarray, "..."]:

@@ -261,13 +261,13 @@ class Segmentation:
             points=np.concatenate([part.points for part in kinds])[order],
             scores=scores[order],
             masks=tuple(masks[i] for i in order),
-            rotations=_joined([part.rotations for part in kinds], order),
+            rotations=_joined(kinds, order),
             candidate_points=np.concatenate([part.candidate_points for part in kinds])[ranks],
             candidate_scores=candidate_scores[ranks],
             candidate_masks=tuple(candidate_masks[i] for i in ranks),
             threshold=min(thresholds, default=None),
             prompt_masks=tuple(mask for part in kinds for mask in part.prompt_masks),
-            warnings=tuple(f"{part.kind}: {warning}" for part in kinds for warning in part.warnings),
+            warnings=tuple(f"{part.kind}: {warning}" for part in kinds for warning in part.warnings) + _lacking(kinds),
             voxel_size_angstrom=first.voxel_size_angstrom,
             name=first.name,
             provenance=shared | seconds,
@@ -317,10 +317,18 @@ class Segmentation:
         return volume
 
 
-def _joined(parts: Sequence[Rotation | None], order: Int[np.ndarray, " n"]) -> Rotation | None:
-    """All rotations in an order; None where one of the parts has none."""
-    known = [part for part in parts if part is not None]
-    return Rotation.concatenate(known)[order] if len(known) == len(parts) else None
+def _joined(kinds: Sequence[Segmentation], order: Int[np.ndarray, " n"]) -> Rotation | None:
+    """The rotations of all particles of several kinds, in an order; None where those of any are not known."""
+    known = [part.rotations for part in kinds if part.rotations is not None]
+    return Rotation.concatenate(known)[order] if known and sum(map(len, known)) == len(order) else None
+
+
+def _lacking(kinds: Sequence[Segmentation]) -> tuple[str, ...]:
+    """A word about the kinds for whose sake the rotations of the others are left out."""
+    lack = [part.kind for part in kinds if part.rotations is None and len(part.points)]
+    if not lack or all(part.rotations is None for part in kinds):
+        return ()
+    return (f"the orientations of the other kinds are left out, for those of {' and '.join(lack)} are not known",)
 
 
 def merge_duplicates(masks: Sequence[InstanceMask], max_overlap: float = 0.5) -> Int[np.ndarray, " k"]:

@@ -26,6 +26,7 @@ __all__ = [
     "kind_volume",
     "match",
     "search_levels",
+    "thin",
 ]
 
 _CHUNK = 1 << 20  # cells that are looked at together
@@ -154,7 +155,7 @@ def find_peaks(similarity: Volume, stride: int, min_distance: float, floor: floa
     order = np.argsort(-values, kind="stable")
     cells, values = cells[order], values[order]
     points = level_to_voxel(_refine(similarity, cells), stride)
-    kept = _thin(points, min_distance)
+    kept = thin(points, min_distance)
     return points[kept], values[kept]
 
 
@@ -196,7 +197,7 @@ def _refine(values: Volume, cells: Int[np.ndarray, "n 3"]) -> Points:
     return refined
 
 
-def _thin(points: Points, min_distance: float) -> Int[np.ndarray, " k"]:
+def thin(points: Points, min_distance: float) -> Int[np.ndarray, " k"]:
     """Indices of the points, best first, that no better kept point is nearer to than ``min_distance``."""
     if min_distance <= 0 or len(points) == 0:
         return np.arange(len(points))

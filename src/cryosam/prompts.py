@@ -10,7 +10,7 @@ from jaxtyping import Bool, Float, Integer
 from cryosam.arrays import Points
 from cryosam.errors import PromptError
 
-__all__ = ["PointPrompts", "require_kind_names"]
+__all__ = ["PointPrompts", "require_kind_names", "spell"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,6 +63,19 @@ class PointPrompts:
         """Points on what is not of the kind, ``(q, 3)``."""
         return self.points[~np.asarray(self.is_positive)]
 
+    def choose(self, is_kept: Bool[np.ndarray, " p"]) -> "PointPrompts":
+        """Some of the positive points, at least one, and all negative ones.
+
+        Examples
+        --------
+        >>> both = PointPrompts(np.array([[5.0, 6, 7], [1, 2, 3]]))
+        >>> both.choose(np.array([False, True])).positive
+        array([[1., 2., 3.]])
+        """
+        positive, negative = self.positive[is_kept], self.negative
+        is_positive = np.arange(len(positive) + len(negative)) < len(positive)
+        return PointPrompts(np.concatenate([positive, negative]), is_positive, self.name)
+
     def validate(self, shape: Sequence[int]) -> None:
         """Check that every point lies in a volume of ``shape`` voxels.
 
@@ -74,11 +87,21 @@ class PointPrompts:
         limits = np.asarray(shape) - 1
         for point in self.points:
             if (point < 0).any() or (point > limits).any():
-                z, y, x = (f"{c:g}" for c in point)
                 raise PromptError(
-                    f"point {z},{y},{x} lies outside the tomogram: z,y,x go from 0,0,0 to "
+                    f"point {spell(point)} lies outside the tomogram: z,y,x go from 0,0,0 to "
                     f"{','.join(str(int(n)) for n in limits)} (voxels, in that order)"
                 )
+
+
+def spell(point: Float[np.ndarray, " 3"]) -> str:
+    """As a user writes it.
+
+    Examples
+    --------
+    >>> spell(np.array([5.0, 6.5, 7.0]))
+    '5,6.5,7'
+    """
+    return ",".join(f"{c:g}" for c in point)
 
 
 def require_kind_names(names: Sequence[str]) -> None:

@@ -95,7 +95,11 @@ def require_same_features(run: Run, query: SavedQuery, field: FeatureField) -> N
 
 
 def save_query(
-    run: Run, found: Segmentation, prompted: Prompted, evidence: Float[np.ndarray, "m 2"] | None
+    run: Run,
+    found: Segmentation,
+    prompted: Prompted,
+    average: Average | None,
+    evidence: Float[np.ndarray, "m 2"] | None,
 ) -> SavedQuery:
     """What must be kept of one kind that was found.
 
@@ -107,6 +111,8 @@ def save_query(
         What was found.
     prompted
         What lies under the clicks.
+    average
+        Of what was seen of each particle, which is kept where that is only a part of it; None where there is none.
     evidence
         ``(m, 2)`` of the candidates; None where there is no average.
 
@@ -124,10 +130,12 @@ def save_query(
             f"no particle of kind {found.kind!r} was found, so there is nothing to keep; click another one"
         )
     field, size = run.describe(prompted.diameter), octave(prompted.diameter)
-    average = found.average or _single(run, found, prompted.diameter)
+    if "whole_diameter_voxels" not in run.provenance:
+        average = found.average
+    average = average or _single(run, found, prompted.diameter)
     return SavedQuery(
         name=found.kind,
-        feature=field.sample(found.points).mean(axis=0),
+        feature=field.sample(found.candidate_points[: len(found.points)]).mean(axis=0),
         diameter_angstrom=prompted.diameter * angstrom,
         volume_angstrom3=float(np.median(volumes)) * angstrom**3,
         smoothing_angstrom=prompted.smoothing * angstrom,
@@ -155,7 +163,7 @@ def _diameter(run: Run, query: SavedQuery) -> float:
 def _single(run: Run, found: Segmentation, diameter: float) -> Average:
     """The best particle in the place of an average, where there were too few to make one."""
     cut = run.orientations(diameter).cut
-    return Average(cut.cut(found.points[:1])[0].cpu().numpy(), cut.step)
+    return Average(cut.cut(found.candidate_points[:1])[0].cpu().numpy(), cut.step)
 
 
 def _witnesses(found: Segmentation, evidence: Float[np.ndarray, "m 2"] | None) -> Witnesses:

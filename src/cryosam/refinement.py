@@ -28,6 +28,7 @@ _FARTHEST = 0.35  # diameters from the centre that was given: what moves farther
 _OFF_CENTRE = 0.25  # diameters off the average's centre of mass, from which the centres are moved there
 _FOLDS = 4  # of the particles: each is compared with an average of the other folds
 _ALIKE = 0.5  # correlation of the two halves' averages that ends the resolution
+_ENOUGH = 5  # particles to compare each with an average of others
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,7 +44,8 @@ class Refinement:
     average
         Mean of all particles, corrected for the missing wedge; its centre is the points' place.
     resolution
-        In voxels, where the Fourier shell correlation of averages of two halves falls below one half.
+        In voxels, where the Fourier shell correlation of averages of two halves falls below one half; None where there
+        are too few for halves.
     extent
         Of the average, where it is larger than what was seen of each particle and its centre of mass is far from the
         places that were given; the points are there then.
@@ -52,7 +54,7 @@ class Refinement:
     rotations: Rotation
     points: Points
     average: Average
-    resolution: float
+    resolution: float | None
     extent: Extent | None
 
 
@@ -73,6 +75,7 @@ def refine(
     again at a finer detail, and the best of them is then refined in smaller and smaller steps. A particle is always
     compared with an average of others. The place that all centres then mark is the median of those that were given, as
     seen in the particles' own frame; where only one part of each particle was seen, the average's centre of mass.
+    Fewer than five particles lie as they fit the coarse average best, and their centres stay.
 
     Parameters
     ----------
@@ -81,7 +84,7 @@ def refine(
     search
         Compares particles of the kind's diameter.
     points
-        ``(n, 3)`` centres z, y, x in voxels, n at least 2.
+        ``(n, 3)`` centres z, y, x in voxels, n at least 1.
     average
         Of `cryosam.alignment.align`.
     diameter
@@ -95,6 +98,8 @@ def refine(
     """
     centres = points
     ways, points = _coarse_ways(search, points, average)
+    if len(points) < _ENOUGH:
+        return Refinement(Rotation.concatenate([way[:1] for way in ways]), centres, average, None, None)
     detail = max(_LEAST_DETAIL, _DETAIL * diameter)
     cut = Subtomograms.of(tomogram, diameter, size_px=_SIZE_PX, detail=detail, max_tilt=config.max_tilt, device=device)
     frame, shifts, n = cut.frame, shifts_within(_SHIFT_PX), len(points)

@@ -40,7 +40,7 @@ class Run:
     provenance: dict[str, str | float]
     so_far: SoFar | None = None
     warnings: list[str] = field(default_factory=list)
-    _field: tuple[tuple[float, FeatureConfig], str, FeatureField] | None = None
+    _field: tuple[tuple[float, FeatureConfig, int], str, FeatureField] | None = None
     _orientations: tuple[tuple[float, AlignmentConfig], OrientationSearch] | None = None
 
     @classmethod
@@ -98,7 +98,7 @@ class Run:
 
     def describe(self, diameter: float) -> FeatureField:
         """Feature field of the tomogram whose scales, or tokens, fit particles of a diameter; the last one is kept."""
-        key = octave(diameter), self.config.features
+        key = octave(diameter), self.config.features, self.config.matching.strides[-1]
         if self._field is None or self._field[0] != key:
             self._field = None  # before the next one is made: one may fill half the memory
             with self.timed("features"):

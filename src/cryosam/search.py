@@ -1,7 +1,6 @@
 """One kind: from its clicks to everything that may be of it, each with a mask and a score (DESIGN 1.2)."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
@@ -10,66 +9,26 @@ from scipy.spatial import cKDTree
 from cryosam.alignment import Alignment, align
 from cryosam.arrays import Points, Scores
 from cryosam.calibration import choose_threshold, limit_false_discovery
+from cryosam.candidates import Candidates, centres
 from cryosam.classification import classify
-from cryosam.division import divide
 from cryosam.features import FeatureField
 from cryosam.geometry import ball_diameter
-from cryosam.masks import Average, InstanceMask, ScoreMap, merge_duplicates
+from cryosam.masks import InstanceMask, merge_duplicates
 from cryosam.matching import Matches, Query, agreement, build_query, is_allowed, kind_volume, match
+from cryosam.negatives import rule_out
 from cryosam.prompted import Prompted, first_look, second_look, support_from, visibility
-from cryosam.prompts import PointPrompts
+from cryosam.prompts import PointPrompts, spell
 from cryosam.propagation import Instances
 from cryosam.queried import known, recall, require_same_features
 from cryosam.queries import SavedQuery
 from cryosam.run import Run
 
-__all__ = ["Candidates", "centres", "is_visible", "look", "search", "with_threshold"]
+__all__ = ["are_visible", "look", "search", "with_threshold"]
 
 _ENOUGH_TO_AVERAGE = 10  # candidates
 _EVEN_ODDS = 0.5
-_PLAUSIBLE = 0.2  # of the threshold: what is worth telling from what a negative click lies on
 _DOUBTFUL = 3.8  # standard deviations between the kind and everything else
 _INVISIBLE = 2.2  # contrast that one place of background in ten or twenty reaches by chance, in standard deviations
-
-
-@dataclass(frozen=True, eq=False)
-class Candidates:
-    """What was looked at for one kind, best first.
-
-    Parameters
-    ----------
-    points, scores, masks
-        ``(n, 3)``, ``(n,)`` and n of the candidates.
-    prompted
-        What lies under the clicks.
-    diameter
-        Of the kind, in voxels.
-    score_map
-        The similarity to the query at every cell.
-    threshold
-        Least score of what is accepted.
-    average
-        Of those most like the clicked one, or None where there are too few; with it the scores are probabilities.
-    evidence
-        With the average: correlation with one that the candidate is no part of, and likeness in other ways.
-    """
-
-    points: Points
-    scores: Scores
-    masks: tuple[InstanceMask, ...]
-    prompted: Prompted
-    diameter: float
-    score_map: ScoreMap
-    threshold: float
-    average: Average | None = None
-    evidence: Float[np.ndarray, "n 2"] | None = None
-
-    def ranked(self, scores: Scores) -> "Candidates":
-        """The same with other scores, in their order."""
-        order = np.argsort(-scores, kind="stable")
-        masks = tuple(self.masks[i] for i in order)
-        evidence = None if self.evidence is None else self.evidence[order]
-        return replace(self, points=self.points[order], scores=scores[order], masks=masks, evidence=evidence)
 
 
 def look(run: Run, prompts: PointPrompts, *, is_search: bool) -> Prompted:
@@ -88,14 +47,14 @@ def look(run: Run, prompts: PointPrompts, *, is_search: bool) -> Prompted:
         return second_look(first, clicks, support)
 
 
-def is_visible(run: Run, prompts: PointPrompts, prompted: Prompted) -> bool:
-    """Whether something lies under any click; a warning for each that holds nothing."""
-    are_visible = []
-    for point, mask in zip(prompts.positive, prompted.masks, strict=True):
-        are_visible.append(mask.n_voxels > 0 and visibility(run.normalised, point, prompted.diameter) >= _INVISIBLE)
-        if not are_visible[-1]:
-            run.say(f"nothing stands out of the background at point {','.join(f'{c:g}' for c in point)}")
-    return any(are_visible)
+def are_visible(run: Run, clicks: Points, prompted: Prompted) -> Bool[np.ndarray, " k"]:
+    """Whether something lies under each click; a warning for each that holds nothing."""
+    is_seen = np.zeros(len(clicks), dtype=bool)
+    for k, (click, mask) in enumerate(zip(clicks, prompted.masks, strict=True)):
+        is_seen[k] = mask.n_voxels > 0 and visibility(run.normalised, click, prompted.diameter) >= _INVISIBLE
+        if not is_seen[k]:
+            run.say(f"nothing stands out of the background at point {spell(click)}")
+    return is_seen
 
 
 def search(run: Run, prompts: PointPrompts | SavedQuery) -> Candidates:
@@ -107,12 +66,10 @@ def search(run: Run, prompts: PointPrompts | SavedQuery) -> Candidates:
     more than one particle's does. Candidates that are like a negative click are ruled out: by their features, or where
     there is an average of the kind, by an average of theirs.
     """
-    if isinstance(prompts, SavedQuery):
-        prompted, enough = recall(run, prompts), 1
-    else:
-        prompted, enough = look(run, prompts, is_search=True), _ENOUGH_TO_AVERAGE
-    found = _rank(run, prompts, prompted)
+    prompts, used, prompted, is_there = _see(run, prompts)
+    found = _rank(run, prompts, used, is_there=is_there)
     _tell(run, prompts, found)
+    enough = 1 if isinstance(prompts, SavedQuery) else _ENOUGH_TO_AVERAGE
     knows_volumes = run.config.matching.volume_tolerance is not None
     if run.config.alignment.is_on and knows_volumes and np.count_nonzero(found.scores) >= enough:
         aligned = _align(run, prompts, found)
@@ -122,14 +79,12 @@ def search(run: Run, prompts: PointPrompts | SavedQuery) -> Candidates:
         if len(wider.points) > len(compared.points):
             found, aligned = wider, _align(run, prompts, wider)
         found = _judge(run, prompts, found, *_classify(run, prompts, found, aligned))
-        if isinstance(prompts, PointPrompts):
-            found = _divide(run, prompts, found)
+    elif run.config.matching.max_false_discovery is not None:
+        run.say("the share of false detections cannot be told without an average of at least ten candidates")
+    if isinstance(prompts, PointPrompts):
+        found = rule_out(run, prompts, found)
+    if found.average is not None:
         _warn(run, prompts, found)
-    else:
-        if isinstance(prompts, PointPrompts):
-            found = _unlike_negatives(run, prompts, found)
-        if run.config.matching.max_false_discovery is not None:
-            run.say("the share of false detections cannot be told without an average of at least ten candidates")
     # a smoothed copy of the tomogram has done its work, and several kinds would keep one each
     instances = Instances(run.normalised, run.segmenter, run.config.propagation)
     return with_threshold(run, replace(found, prompted=replace(prompted, instances=instances)))
@@ -148,10 +103,31 @@ def with_threshold(run: Run, found: Candidates) -> Candidates:
 def _tell(run: Run, prompts: PointPrompts | SavedQuery, found: Candidates) -> None:
     """Show what looks like the kind before the search has ended."""
     if run.so_far is not None:
-        run.so_far(prompts.name, found.points[found.scores >= with_threshold(run, found).threshold])
+        run.so_far(prompts.name, found.points[with_threshold(run, found).is_accepted])
 
 
-def _rank(run: Run, prompts: PointPrompts | SavedQuery, prompted: Prompted) -> Candidates:
+def _see(run: Run, prompts: PointPrompts | SavedQuery) -> tuple[PointPrompts | SavedQuery, Prompted, Prompted, bool]:
+    """The clicks on something, what lies under them, what lies under all clicks, and whether any is on something.
+
+    Size and noise follow from all clicks that are looked at. So where some are on nothing, the others are looked at
+    again. Where all are, all are kept.
+    """
+    if isinstance(prompts, SavedQuery):
+        prompted = recall(run, prompts)
+        return prompts, prompted, prompted, True
+    prompted = look(run, prompts, is_search=True)
+    is_seen = are_visible(run, prompts.positive, prompted)
+    if is_seen.all() or not is_seen.any():
+        return prompts, prompted, prompted, bool(is_seen.all())
+    prompts = prompts.choose(is_seen)
+    used = look(run, prompts, is_search=True)
+    masks, trusted = list(prompted.masks), list(prompted.is_trusted)
+    for k, mask, is_trusted in zip(np.flatnonzero(is_seen), used.masks, used.is_trusted, strict=True):
+        masks[k], trusted[k] = mask, is_trusted
+    return prompts, used, replace(used, masks=tuple(masks), is_trusted=tuple(trusted)), True
+
+
+def _rank(run: Run, prompts: PointPrompts | SavedQuery, prompted: Prompted, *, is_there: bool) -> Candidates:
     """Candidates with their masks, ranked by features and volume."""
     matching = run.config.matching
     field = run.describe(prompted.diameter)
@@ -164,10 +140,11 @@ def _rank(run: Run, prompts: PointPrompts | SavedQuery, prompted: Prompted) -> C
             volumes = [float(mask.n_voxels) for mask in prompted.trusted_masks if mask.n_voxels]
         matches = _match(run, field, query, prompted.diameter)
     points, scores = matches.points, matches.scores
-    is_there = isinstance(prompts, SavedQuery) or is_visible(run, prompts, prompted)
     if not is_there and matching.threshold is None:
         run.say("so nothing was searched for; click on a particle, or give a threshold to search all the same")
         points, scores = points[:0], scores[:0]
+    elif not len(points):
+        run.say("no place that may be searched is similar to what was clicked")
     points, scores = _limit(run, points, scores)
     if run.so_far is not None:
         run.so_far(prompts.name, points[scores >= choose_threshold(scores)])
@@ -197,7 +174,8 @@ def _widen(run: Run, found: Candidates) -> Candidates:
         query = field.sample(found.points[probable]).mean(axis=0)
         points = _match(run, field, query, diameter).points
     apart = run.config.matching.min_distance_diameters * diameter
-    points = points[cKDTree(found.points).query(points)[0] > apart][: run.config.matching.max_candidates]
+    points = points[cKDTree(found.points).query(points)[0] > apart]
+    points, _ = _limit(run, points, np.ones(len(points)))
     masks = _segment(run, found.prompted, points)
     points = centres(points, masks)
     is_seen = np.array([mask.n_voxels > 0 for mask in masks], dtype=bool)
@@ -237,40 +215,6 @@ def _is_possible(run: Run, points: Points) -> Bool[np.ndarray, " n"]:
     return is_allowed(points, run.tomogram.shape, run.search_mask, run.config.matching.edge_margin)
 
 
-def _unlike_negatives(run: Run, prompts: PointPrompts, found: Candidates) -> Candidates:
-    """The candidates; those whose features are more like a negative click's than like the kind's are ruled out."""
-    if len(prompts.negative) == 0:
-        return found
-    field = run.describe(found.prompted.diameter)
-    query = build_query(field, prompts.positive, found.prompted.trusted_masks, run.config.matching.query)
-    similarity = field.similarity_at(query, found.points)
-    unlike = [similarity >= field.similarity_at(negative, found.points) for negative in field.sample(prompts.negative)]
-    return found.ranked(np.where(np.all(unlike, axis=0), found.scores, 0))
-
-
-def _divide(run: Run, prompts: PointPrompts, found: Candidates) -> Candidates:
-    """The candidates; those that are under a negative click, or like what is, are ruled out."""
-    positive = _clicked(prompts.positive, found)
-    positive = positive if len(positive) else np.array([int(np.argmax(found.scores))])
-    negative = np.setdiff1d(_clicked(prompts.negative, found), positive)
-    is_plausible = found.scores >= _PLAUSIBLE * found.threshold
-    if not is_plausible[negative].any():
-        return found
-    scores = found.scores.copy()
-    scores[negative] = 0
-    chosen = np.union1d(np.flatnonzero(is_plausible), np.concatenate([positive, negative]))
-    sides = np.searchsorted(chosen, positive), np.searchsorted(chosen, negative)
-    with run.timed("aligning"):
-        division = divide(run.orientations(found.diameter), found.points[chosen], *sides)
-    if division is None:
-        run.say("no other detection could be told to be like the negative clicks: only what they lie on was left out")
-        return found.ranked(scores)
-    scores[chosen] *= division.probabilities
-    n_lost = np.count_nonzero(found.scores >= found.threshold) - np.count_nonzero(scores >= found.threshold)
-    run.provenance["like_negatives"] = float(n_lost)
-    return replace(found.ranked(scores), average=division.average)
-
-
 def _align(run: Run, prompts: PointPrompts | SavedQuery, found: Candidates) -> Alignment:
     """The candidates compared with an average of those most like the clicked ones.
 
@@ -307,7 +251,7 @@ def _judge(
     typical = found.points[int(np.argmax(np.where(possible, aligned.correlations, -1)))]
     run.provenance["most_typical"] = ",".join(f"{c:.0f}" for c in typical)
     run.provenance["separation"] = round(aligned.evidence.separation, 2)
-    if len(starts):
+    if isinstance(prompts, PointPrompts) and (found.clicked(prompts.positive) >= 0).any():
         run.provenance["click_probability"] = round(float(aligned.evidence.probabilities[starts].max()), 3)
     evidence = np.stack([aligned.correlations, found.scores], axis=1)
     found = replace(found, average=aligned.average, evidence=evidence, threshold=_EVEN_ODDS * reliance)
@@ -318,24 +262,15 @@ def _starts(prompts: PointPrompts | SavedQuery, found: Candidates) -> Int[np.nda
     """Indices of the clicked candidates, or of the best; none where a query says what is searched for."""
     if isinstance(prompts, SavedQuery):
         return np.zeros(0, dtype=int)
-    clicked = _clicked(prompts.positive, found)
-    return clicked if len(clicked) else np.zeros(1, dtype=int)
-
-
-def _clicked(clicks: Points, found: Candidates) -> Int[np.ndarray, " k"]:
-    """Indices of the candidates nearest to the clicks; clicks farther than a diameter from all have none."""
-    distances = np.linalg.norm(found.points[:, None] - clicks, axis=2)
-    return np.unique(distances.argmin(axis=0)[distances.min(axis=0) <= found.diameter])
+    clicked = found.clicked(prompts.positive)
+    return np.unique(clicked[clicked >= 0]) if (clicked >= 0).any() else np.zeros(1, dtype=int)
 
 
 def _warn(run: Run, prompts: PointPrompts | SavedQuery, found: Candidates) -> None:
     """Say where the average may be of something else."""
     is_saved = isinstance(prompts, SavedQuery)
-    if not is_saved and float(run.provenance["click_probability"]) < found.threshold:
-        run.say(
-            "the clicked particle is not like the average of those found, which may be of another kind; a better click "
-            f"may be {run.provenance['most_typical']}"
-        )
+    if isinstance(prompts, PointPrompts):
+        _warn_of_clicks(run, prompts, found)
     if float(run.provenance["separation"]) < _DOUBTFUL:
         advice = "or click in this tomogram" if is_saved else "click several particles, or give the diameter"
         run.say(
@@ -343,7 +278,7 @@ def _warn(run: Run, prompts: PointPrompts | SavedQuery, found: Candidates) -> No
             f"look at the detections, {advice}"
         )
     share, best = run.config.matching.max_false_discovery, float(found.scores.max())
-    n_found = np.count_nonzero(found.scores >= found.threshold)
+    n_found = np.count_nonzero(found.is_accepted)
     if share is not None and n_found and limit_false_discovery(found.scores, share) > best:
         run.say(
             f"none of {n_found} detections is sure enough for a share of {share:g} false ones: the best has probability"
@@ -351,10 +286,20 @@ def _warn(run: Run, prompts: PointPrompts | SavedQuery, found: Candidates) -> No
         )
 
 
-def centres(points: Points, masks: Sequence[InstanceMask]) -> Points:
-    """Centroid of each mask; the point itself where the mask is empty."""
-    found = [point if mask.n_voxels == 0 else mask.centroid for point, mask in zip(points, masks, strict=True)]
-    return np.array(found, dtype=float).reshape(-1, 3)
+def _warn_of_clicks(run: Run, prompts: PointPrompts, found: Candidates) -> None:
+    """Say which clicked particles are not among those found, or not like them."""
+    clicked = found.clicked(prompts.positive)
+    for click in prompts.positive[clicked < 0]:
+        run.say(f"what was clicked at {spell(click)} could not be compared: it is no candidate, or may not be searched")
+    probable = float(run.provenance.get("click_probability", 1)) >= found.threshold
+    if not probable:
+        run.say(
+            "the clicked particle is not like the average of those found, which may be of another kind; a better click "
+            f"may be {run.provenance['most_typical']}"
+        )
+        return
+    for click in prompts.positive[(clicked >= 0) & (found.scores[clicked] < found.threshold)]:
+        run.say(f"what was clicked at {spell(click)} is not like the average of those found: it may be of another kind")
 
 
 def _limit(run: Run, points: Points, scores: Scores) -> tuple[Float[np.ndarray, "m 3"], Float[np.ndarray, " m"]]:

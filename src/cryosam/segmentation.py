@@ -2,30 +2,27 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 
+from cryosam.acceptance import accept, result
 from cryosam.arrays import Mask, Points, Progress, SoFar
-from cryosam.backends import resolve_device
 from cryosam.cache import FeatureCache
+from cryosam.candidates import Candidates, centres
 from cryosam.competition import compete
 from cryosam.config import Config, TomogramConfig
 from cryosam.errors import ConfigError, PromptError
-from cryosam.masks import InstanceMask, Segmentation
-from cryosam.prompted import Prompted
+from cryosam.masks import Segmentation
 from cryosam.prompts import PointPrompts, require_kind_names
 from cryosam.queried import fit_run, save_query
 from cryosam.queries import SavedQuery
-from cryosam.refinement import refine
 from cryosam.run import Run
-from cryosam.search import Candidates, centres, is_visible, look, search, with_threshold
+from cryosam.search import are_visible, look, search, with_threshold
 from cryosam.tomogram import Tomogram
 from cryosam.trust import assess
 
 __all__ = ["make_queries", "pick", "segment", "segment_kinds", "segment_prompts"]
 
-_ENOUGH_TO_REFINE = 5  # particles
 _DOUBTFUL_AGREEMENT = 0.7  # F1 with what other clicks find
 
 
@@ -53,7 +50,7 @@ def segment(
     search_mask
         ``(z, y, x)`` bool of the tomogram's shape, True where particles may be.
     cache
-        Keeps the features of 2D models between runs.
+        Keeps features between runs.
     n_trials
         Other clicks from which the kind is searched for too, to tell how much the answer depends on the click; a saved
         query has none.
@@ -92,7 +89,7 @@ def segment(
     """
     run = _start(tomogram, [prompts], config or Config(), search_mask, cache, progress, so_far)
     run = _of_kind(run, prompts, run.config, run.config)
-    found = _accept(run, search(run, prompts), prompts.name)
+    found = accept(run, search(run, prompts), prompts.name)
     return _with_trust(run, _require_clicks(prompts), found, n_trials, _points_of([])) if n_trials else found
 
 
@@ -137,7 +134,7 @@ def segment_kinds(
     config = config or Config()
     run = _start(tomogram, kinds, config, search_mask, cache, progress, so_far)
     runs, settled = _search_kinds(run, kinds, config, configs or {})
-    parts = [_accept(each, found, prompts.name) for each, found, prompts in zip(runs, settled, kinds, strict=True)]
+    parts = [accept(each, found, prompts.name) for each, found, prompts in zip(runs, settled, kinds, strict=True)]
     if n_trials:
         parts = [
             _with_trust(
@@ -205,9 +202,9 @@ def make_queries(
     tomogram.voxels(1.0)
     run = _start(tomogram, kinds, config, search_mask, cache, progress, None)
     runs, settled = _search_kinds(run, kinds, config, configs or {})
-    parts = [_accept(each, found, prompts.name) for each, found, prompts in zip(runs, settled, kinds, strict=True)]
+    parts = [accept(each, found, prompts.name) for each, found, prompts in zip(runs, settled, kinds, strict=True)]
     queries = tuple(
-        save_query(each, part, found.prompted, found.evidence)
+        save_query(each, part, found.prompted, found.average, found.evidence)
         for each, part, found in zip(runs, parts, settled, strict=True)
     )
     return queries, parts[0] if len(parts) == 1 else Segmentation.combine(parts)
@@ -241,9 +238,9 @@ def segment_prompts(
     prompts.validate(tomogram.shape)
     run = Run.start(tomogram, prompts.positive, config, progress=progress)
     prompted = look(run, prompts, is_search=False)
-    is_visible(run, prompts, prompted)
+    are_visible(run, prompts.positive, prompted)
     points, scores = centres(prompts.positive, prompted.masks), np.ones(len(prompted.masks))
-    return _result(run, prompted, points=points, scores=scores, masks=prompted.masks, kind=prompts.name)
+    return result(run, prompted, points=points, scores=scores, masks=prompted.masks, kind=prompts.name)
 
 
 def _start(
@@ -308,46 +305,6 @@ def _require_clicks(prompts: PointPrompts | SavedQuery) -> PointPrompts:
     return prompts
 
 
-def _accept(run: Run, found: Candidates, kind: str) -> Segmentation:
-    """The candidates above the threshold, with all that a user would want to know."""
-    most = run.config.matching.max_particles
-    n_above = int(np.count_nonzero(found.scores >= found.threshold))
-    kept = slice(0, n_above if most is None else min(n_above, most))
-    if found.average is not None:
-        run.provenance["expected_false"] = round(float((1 - found.scores[kept]).sum()), 2)
-    _comment(run, n_above, len(found.scores), found.masks[kept])
-    points, average, rotations = found.points[kept], found.average, None
-    if average is not None and run.config.alignment.is_refined and len(points) >= _ENOUGH_TO_REFINE:
-        device = resolve_device(run.config.device)
-        with run.timed("refining"):
-            search_for, settings = run.orientations(found.diameter), run.config.alignment
-            refined = refine(
-                run.normalised, search_for, points, average, found.diameter, settings, device, progress=run.progress
-            )
-        points, average, rotations = refined.points, refined.average, refined.rotations
-        run.provenance["resolution_voxels"] = round(refined.resolution, 2)
-        if refined.extent is not None:
-            run.say(
-                "each mask holds only a part of its particle: the average of all is as large as a ball of "
-                f"{refined.extent.diameter:.0f} voxels, and the centres are those of the whole"
-            )
-    return _result(
-        run,
-        found.prompted,
-        points=np.clip(points, 0, np.array(run.tomogram.shape) - 1.0),
-        scores=found.scores[kept],
-        masks=found.masks[kept],
-        rotations=rotations,
-        score_map=found.score_map,
-        candidate_points=found.points,
-        candidate_scores=found.scores,
-        candidate_masks=found.masks,
-        threshold=found.threshold,
-        average=average,
-        kind=kind,
-    )
-
-
 def _with_trust(run: Run, prompts: PointPrompts, found: Segmentation, n_trials: int, rivals: Points) -> Segmentation:
     """What was found, with how much it depends on the click."""
     trust = assess(run, prompts, found, n_trials, rivals)
@@ -365,36 +322,3 @@ def _with_trust(run: Run, prompts: PointPrompts, found: Segmentation, n_trials: 
 def _points_of(parts: Iterable[Points]) -> Points:
     """All points of several sets."""
     return np.concatenate([np.zeros((0, 3)), *parts])
-
-
-def _comment(run: Run, n_above: int, n_candidates: int, masks: Sequence[InstanceMask]) -> None:
-    """Say what a user would want to know of what was found."""
-    if n_candidates > 0 and len(masks) == 0:
-        run.say("no particle of this kind was found; click another one, or lower the threshold")
-    if len(masks) < n_above:
-        run.say(f"only the best {len(masks)} detections were kept, as asked for; there may be more")
-    n_empty = sum(mask.n_voxels == 0 for mask in masks)
-    if n_empty:
-        run.say(f"{n_empty} of {len(masks)} detections have no mask: the segmenter saw no particle there")
-
-
-def _result(run: Run, prompted: Prompted, **found: Any) -> Segmentation:
-    """What was found, with what every result has."""
-    n_doubtful = sum(
-        mask.n_voxels > 0 and not trusted for mask, trusted in zip(prompted.masks, prompted.is_trusted, strict=True)
-    )
-    if n_doubtful:
-        run.say(
-            f"the mask under {n_doubtful} of {len(prompted.masks)} clicks is in doubt, as if it held a neighbour: "
-            "look at it, and click a particle that stands alone or give the diameter"
-        )
-    sizes = {"diameter_voxels": prompted.diameter, "smoothing_voxels": prompted.smoothing}
-    return Segmentation(
-        shape=run.tomogram.shape,
-        prompt_masks=prompted.masks,
-        warnings=tuple(run.warnings),
-        voxel_size_angstrom=run.tomogram.voxel_size_angstrom,
-        name=run.tomogram.name,
-        provenance=run.provenance | sizes,
-        **found,
-    )

@@ -60,7 +60,7 @@ def assess(
             again = replace(run.for_next_kind(), so_far=None)
             points = np.concatenate([clicks, prompts.negative])
             candidates = search(again, PointPrompts(points, np.arange(len(points)) < len(clicks), prompts.name))
-        accepted = candidates.points[candidates.scores >= candidates.threshold]
+        accepted = candidates.points[candidates.is_accepted]
         accepted = accepted[: run.config.matching.max_particles]
         answers.append(accepted[cKDTree(rivals).query(accepted)[0] > diameter / 2])
     return Trust(

@@ -33,7 +33,7 @@ def parsl_backend(path: Path) -> Iterator[Backend]:
     try:
         import parsl
     except ImportError as error:
-        raise ConfigError("--parsl needs Parsl: pip install 'cryosam-et[scale]'") from error
+        raise ConfigError("--parsl needs Parsl: in the clone, pip install -e '.[scale]'") from error
     config = _read_config(path, parsl.config.Config)
     with parsl.load(config) as kernel:
 

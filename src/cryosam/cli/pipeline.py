@@ -205,6 +205,7 @@ def _read_prompts(options: dict[str, Any], tomogram: Tomogram) -> list[PointProm
                 kinds.setdefault(name, [[], []])[0].append(point)
         else:
             kinds[_NO_NAME][0] += table.points.tolist()
+            kinds = {(table.names or (_NO_NAME,))[0]: kinds[_NO_NAME]}
         if not len(table):
             raise PointsFileError(f"{file}: no points in it")
     prompts = []

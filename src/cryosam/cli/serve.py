@@ -72,7 +72,7 @@ def serve(
         from cryosam.ui.server.running import is_local
         from cryosam.ui.server.running import serve as serve_session
     except ModuleNotFoundError as error:
-        raise click.ClickException(f"serve needs {error.name}: pip install 'cryosam-et[serve]'") from error
+        raise click.ClickException(f"serve needs {error.name}: in the clone, pip install -e '.[serve]'") from error
     from cryosam.config import Config
     from cryosam.ui.earlier import add_results
     from cryosam.ui.opening import open_tomograms

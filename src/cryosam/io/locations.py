@@ -19,7 +19,7 @@ __all__ = [
     "tomogram_name",
 ]
 
-NEEDS_EXTRA = "what is on the network needs more packages: pip install 'cryosam-et[remote]'"
+NEEDS_EXTRA = "what is on the network needs more packages: in the clone, pip install -e '.[remote]'"
 
 AnyPath = str | os.PathLike[str]
 

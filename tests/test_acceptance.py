@@ -1,0 +1,42 @@
+"""From candidates to what was found."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from scipy.spatial.transform import Rotation
+
+from cryosam.acceptance import accept
+from cryosam.config import Config
+from cryosam.extent import Extent
+from cryosam.refinement import Refinement
+from cryosam.run import Run
+from cryosam.tomogram import Tomogram
+from test_competition import AVERAGE, candidates
+
+POINTS = [(10.0, 10, 10), (10, 10, 30), (10, 10, 17), (10, 30, 30), (10, 30, 10)]
+
+
+@pytest.mark.parametrize("is_whole", [True, False])
+def test_two_parts_of_one_particle_are_found_once(monkeypatch, is_whole) -> None:
+    """Where the centres are moved to those of the wholes, the third moves to where the first is."""
+    found = candidates(POINTS, [0.9, 0.85, 0.8, 0.7, 0.1])
+    turns = Rotation.from_rotvec([[0.1 * k, 0, 0] for k in range(4)])
+    wholes = np.add(POINTS[:4], [[0, 0, 4], [0, 0, 4], [0, 1, -3], [0, 0, 4]])
+
+    def refine(*_, **__):
+        return Refinement(turns, wholes, AVERAGE, 5.0, Extent(np.zeros(3), 9.0) if is_whole else None)
+
+    monkeypatch.setattr("cryosam.acceptance.refine", refine)
+    run = Run.start(
+        Tomogram(np.random.default_rng(0).normal(size=(20, 40, 40)).astype(np.float32)), np.zeros((0, 3)), Config()
+    )
+    accepted = accept(run, replace(found, average=AVERAGE), "particle")
+    kept = [0, 1, 3] if is_whole else [0, 1, 2, 3]
+    np.testing.assert_array_equal(accepted.points, wholes[kept])
+    assert accepted.scores.tolist() == found.scores[kept].tolist()
+    assert accepted.rotations is not None
+    assert (accepted.rotations * turns[kept].inv()).magnitude().max() < 1e-9
+    np.testing.assert_array_equal(accepted.candidate_points[: len(kept)], found.points[kept])
+    assert any("1 detections were other parts" in sentence for sentence in accepted.warnings) == is_whole
+    assert ("whole_diameter_voxels" in accepted.provenance) == is_whole
