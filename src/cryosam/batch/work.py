@@ -10,6 +10,7 @@ import numpy as np
 from cryosam.arrays import Mask
 from cryosam.batch.jobs import Job, Outcome
 from cryosam.batch.ledger import Ledger
+from cryosam.config import to_toml
 from cryosam.errors import PointsFileError, TomogramError, explain
 from cryosam.io import read_info, read_points, read_tomogram, read_volume
 from cryosam.io.overview import draw_thumbnail
@@ -64,10 +65,12 @@ def _search(job: Job, ledger: Ledger) -> Segmentation:
     tomogram = replace(read_tomogram(job.path, job.voxel_size_angstrom), name=job.name)
     mask = _read_mask(job, tomogram)
     kinds, has_names = _read_kinds(job, tomogram)
+    config = job.config
     if has_names or len(kinds) > 1:
-        found = segment_kinds(tomogram, kinds, job.config, configs=job.class_configs, search_mask=mask)
+        found = segment_kinds(tomogram, kinds, config, configs=job.class_configs, search_mask=mask)
     else:
-        found = segment(tomogram, kinds[0], job.class_configs.get(kinds[0].name, job.config), search_mask=mask)
+        config = job.class_configs.get(kinds[0].name, config)
+        found = segment(tomogram, kinds[0], config, search_mask=mask)
     searched = float(np.count_nonzero(mask)) if mask is not None else float(tomogram.data.size)
     run = RunInfo(
         command=job.command,
@@ -75,14 +78,18 @@ def _search(job: Job, ledger: Ledger) -> Segmentation:
         started=started,
         seconds=round(time.perf_counter() - clock, 2),
         origin_angstrom=read_info(job.path).origin_angstrom,
-        job={**stamps, "searched_voxels": searched},
+        job={
+            **stamps,
+            "searched_voxels": searched,
+            "class_configurations_toml": {name: to_toml(each) for name, each in job.class_configs.items()},
+        },
     )
     write_segmentation(
         job.folder,
         found,
         tomogram=tomogram,
         prompts=kinds if found.kinds else kinds[0],
-        config=job.config,
+        config=config,
         run=run,
         overwrite=True,
     )
