@@ -1,9 +1,18 @@
 """Probabilities that mean what they say, and the thresholds that follow from them."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
-from cryosam.calibration import choose_threshold, kind_evidence, limit_false_discovery, two_groups
+from cryosam.calibration import (
+    KindEvidence,
+    by_correlation,
+    choose_threshold,
+    kind_evidence,
+    limit_false_discovery,
+    two_groups,
+)
 from cryosam.queries import Witnesses
 
 
@@ -136,3 +145,21 @@ def test_what_is_known_of_values_stays() -> None:
     share, separation = two_groups(values, np.array([0.3, 0.3, 0.6, 0.6, 1.0, 0.0]), 4)
     assert share.round().tolist() == [0, 0, 1, 1, 1, 0]
     assert separation > 5
+
+
+@pytest.mark.parametrize(("added", "others", "is_told"), [(0.7, 0.4, True), (0.7, 0.6, False), (0.55, 0.3, False)])
+def test_correlations_alone_tell_what_leaves_a_gap_and_lies_with_the_kind(added, others, is_told) -> None:
+    """Not where the others are near, nor where what would be added is less like the average than what was found."""
+    random = np.random.default_rng(2)
+    z = np.concatenate([random.normal(mean, 0.03, 12) for mean in (0.72, added, others)])
+    is_first = np.arange(36) < 12
+    found = KindEvidence(is_first.astype(float), z, 6.0)
+    told = by_correlation(np.tanh(z), np.arange(12), np.ones(36, dtype=bool), found)
+    assert (told is not None) == is_told
+    if told is not None:
+        np.testing.assert_array_equal(told.probabilities > 0.5, np.arange(36) < 24)
+    possible = np.arange(36) % 3 != 1
+    told = by_correlation(np.tanh(z), np.arange(0, 12, 3), possible, found)
+    assert told is None or (told.probabilities[~possible] == 0).all()
+    everything = replace(found, probabilities=(np.arange(36) < 24).astype(float))
+    assert by_correlation(np.tanh(z), np.arange(12), np.ones(36, dtype=bool), everything) is None

@@ -79,6 +79,19 @@ def test_a_kind_that_stands_well_apart_stays_where_its_class_agrees(mixed, separ
     assert (reliance == 1) == stays
 
 
+def test_what_only_its_mask_sets_apart_is_found_by_the_correlations(mixed) -> None:
+    """Half of the kind was told from the rest by its likeness: by the average it is like the other half."""
+    search, centres, _, _ = mixed
+    likeness = np.where(IS_KIND & (np.arange(len(centres)) % 2 == 1), 0.5, 1.0)
+    found = align(search, centres, np.array([2]), CONFIG)
+    first = IS_KIND & (likeness == 1)
+    narrow = replace(found, evidence=replace(found.evidence, probabilities=first.astype(float), separation=9.0))
+    classified, reliance = classify(search, centres, narrow, np.array([2]), CONFIG, likeness)
+    is_found = classified.evidence.probabilities > reliance / 2
+    assert reliance == 1
+    np.testing.assert_array_equal(is_found, IS_KIND)
+
+
 def test_one_kind_is_not_cut_in_two() -> None:
     tomogram, centres, _ = scene(18, 0)
     search = search_for(tomogram)

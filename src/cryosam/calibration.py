@@ -12,6 +12,7 @@ from cryosam.queries import Witnesses
 __all__ = [
     "LEAST_LIKENESS",
     "KindEvidence",
+    "by_correlation",
     "choose_threshold",
     "fisher_z",
     "kind_evidence",
@@ -25,6 +26,8 @@ _THRESHOLD_RANGE = (0.6, 0.8)
 _LEAST_OTHERS = 20  # correlations that tell how unlike the kind everything else is
 LEAST_LIKENESS = 0.05  # what is less like the kind counts as much against it
 _UNLIKE = 0.5  # of the averaged candidates' likeness: what is less like the kind is not of it, at first sight
+_EVEN_ODDS = 0.5
+_GAP, _NEAR = 1.5, 2.0  # standard deviations, of a gap that is one, and of what lies with the kind
 _WEIGHINGS = 3  # of the kinds of evidence
 _EM_STEPS, _PRIOR = 50, 5.0  # and the number of candidates that the least variance counts for
 
@@ -110,6 +113,51 @@ def kind_evidence(
         others_evidence = np.stack([others, np.full(n_others, usual)], axis=1)
         divisions.append(_divide(evidence, start, is_telling, others_evidence))
     return max(divisions, key=lambda division: division.separation)
+
+
+def by_correlation(
+    correlations: Scores, averaged: Int[np.ndarray, " k"], possible: Bool[np.ndarray, " n"], found: KindEvidence
+) -> KindEvidence | None:
+    """The kind as the correlations alone tell it, where they leave a gap and more are of the kind so.
+
+    The masks of one kind may be of a part of some particles and of the whole of others, so that the likeness sets
+    particles apart that the average knows.
+
+    Parameters
+    ----------
+    correlations
+        ``(n,)`` in [-1, 1], of the candidates with an average that they are no part of.
+    averaged
+        Indices of the candidates in the average.
+    possible
+        ``(n,)`` whether a candidate is not ruled out.
+    found
+        The kind as it was told by the likeness too.
+
+    Returns
+    -------
+    evidence
+        None where nothing is to be added, or nothing between what is of the kind and everything else is as wide as 1.5
+        standard deviations within it, or what would be added is as far as 2 from the mean of what was found.
+
+    Examples
+    --------
+    >>> z = np.array([0.7, 0.75, 0.72, 0.68, 0.7, 0.3, 0.35, 0.4, 0.3])
+    >>> narrow = KindEvidence((np.arange(9) < 3).astype(float), z, 9.0)
+    >>> by_correlation(z, np.arange(3), np.ones(9, dtype=bool), narrow).probabilities.round()
+    array([1., 1., 1., 1., 1., 0., 0., 0., 0.])
+    """
+    z, probabilities = fisher_z(correlations), np.zeros(len(correlations))
+    start = np.full(len(z), 0.02)
+    start[averaged] = 0.95
+    probabilities[possible], separation = two_groups(z[possible], start[possible], int(possible.sum()))
+    is_kind, was_kind = (possible & (each > _EVEN_ODDS) for each in (probabilities, found.probabilities))
+    both, added, others = is_kind & was_kind, is_kind & ~was_kind, possible & ~is_kind
+    if not (both.any() and added.any() and others.any()):
+        return None
+    has_gap = z[is_kind].min() - z[others].max() >= _GAP * z[is_kind].std()
+    is_near = z[both].mean() - z[added].mean() <= _NEAR * z[both].std()
+    return KindEvidence(probabilities, z, separation) if has_gap and is_near else None
 
 
 def _as_evidence(correlations: Scores, likeness: Scores) -> Float[np.ndarray, "n 2"]:

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from cryosam.alignment import Alignment
 from cryosam.arrays import Points, Scores
-from cryosam.calibration import LEAST_LIKENESS, KindEvidence, fisher_z, standardised
+from cryosam.calibration import LEAST_LIKENESS, KindEvidence, by_correlation, fisher_z, standardised
 from cryosam.config import AlignmentConfig
 from cryosam.groups import Group, likeness
 from cryosam.masks import Average
@@ -34,7 +34,8 @@ _GUESSED = 0.95  # share of a candidate in the class it is most like
 _STRAY = 0.05  # share of the averaged particles that may be of any class
 _ACCEPTED = 0.7  # share of a class from which it is accepted
 _APART = 6.0  # standard deviations between the kind as it was found and everything else, from which it stays as it was
-_AGREES = 0.8  # share of what is accepted that is in the class then
+_AGREES = 0.8  # share of what is accepted that is in the class then, and less where the class seems to be cut off:
+_AGREES_CUT, _CUT = 0.75, 0.5  # where it is so much nearer to the next class than the kind was to everything else
 _LOOKS_LIKE, _AS_ALIKE = 0.9, 0.2  # likeness of averages; of the logarithms of how like the kind both are otherwise
 _TWO_KINDS = 10.0  # gain of two heaps over one from which they are two kinds: very strong evidence (Kass, Raftery 1995)
 _MIXED, _STEEPNESS = 4.0, 1.3  # separation at which half of a class is of other kinds, and how fast that changes
@@ -75,12 +76,15 @@ def classify(
     -------
     alignment
         The kind as its class; as it was where no classes were found, or where it stood well apart from everything else
-        and they agree.
+        and they agree; as the correlations alone tell it, where they leave a gap and more are of the kind so.
     reliance
         Share of the class that is of the clicked kind, as far as the distance to the nearest other class tells it. The
         probabilities are multiples of it.
     """
     possible = candidate_likeness > 0
+    alone = by_correlation(found.correlations, found.members, possible, found.evidence)
+    if alone is not None:
+        return replace(found, evidence=alone), 1.0
     pool = _pool(found, possible, starts)
     spectra = search.cut.spectra(points)
     members = np.flatnonzero(np.isin(pool, found.members))
@@ -104,10 +108,13 @@ def classify(
     accepted = is_accepted @ shares / (shares.sum(axis=0) + 1e-9)
     is_mine = _of_one_kind(groups, mixture, mine, shares[pool].argmax(axis=1), accepted)
     probabilities = shares[:, is_mine].sum(axis=1)
-    agrees = 0 < _AGREES * np.count_nonzero(is_accepted) <= is_accepted @ probabilities
-    if is_mine.all() or (agrees and found.evidence.separation >= _APART):
+    if is_mine.all():
         return found, 1.0
     separation = float(mixture.distances()[np.ix_(is_mine, ~is_mine)].min())
+    least = _AGREES_CUT if separation < _CUT * found.evidence.separation else _AGREES
+    agrees = 0 < least * np.count_nonzero(is_accepted) <= is_accepted @ probabilities
+    if agrees and found.evidence.separation >= _APART:
+        return found, 1.0
     total = np.log(probabilities + 1e-12) - np.log(shares[:, ~is_mine].sum(axis=1) + 1e-12)
     ranking = np.where(possible, total, -np.inf)
     n_members = int(np.clip(np.count_nonzero(probabilities[possible] > _EVEN_ODDS), 1, config.max_members))
