@@ -32,8 +32,6 @@ def accept(run: Run, found: Candidates, kind: str) -> Segmentation:
     most = run.config.matching.max_particles
     n_above = int(np.count_nonzero(found.is_accepted))
     kept = slice(0, n_above if most is None else min(n_above, most))
-    if found.average is not None:
-        run.provenance["expected_false"] = round(float((1 - found.scores[kept]).sum()), 2)
     _comment(run, n_above, len(found.scores), found.masks[kept])
     points, average, rotations = found.points[kept], found.average, None
     if average is not None and run.config.alignment.is_refined and len(points):
@@ -53,12 +51,12 @@ def accept(run: Run, found: Candidates, kind: str) -> Segmentation:
             )
             run.provenance["whole_diameter_voxels"] = round(refined.extent.diameter, 2)
             apart = thin(points, found.diameter / 2)
-            if len(apart) < len(points):
-                run.say(
-                    f"{len(points) - len(apart)} detections were other parts of the same particles, and are left out"
-                )
+            if n_more := len(points) - len(apart):
+                run.say(f"{n_more} of {len(points)} detections mark another's particle once more, and are left out")
             found, kept = _without(found, np.setdiff1d(np.arange(len(points)), apart)), slice(0, len(apart))
             points, rotations = points[apart], rotations[apart]
+    if found.average is not None:
+        run.provenance["expected_false"] = round(float((1 - found.scores[kept]).sum()), 2)
     return result(
         run,
         found.prompted,

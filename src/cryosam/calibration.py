@@ -95,8 +95,7 @@ def kind_evidence(
     n = len(correlations)
     evidence = _as_evidence(correlations, np.ones(n) if likeness is None else likeness)
     alike = evidence[:, 1]
-    start = np.full(n, 0.02)
-    start[averaged] = 0.95
+    start = _first_guess(n, averaged)
     is_telling = alike > np.log(LEAST_LIKENESS)
     is_telling[averaged] = True
     rest = np.setdiff1d(np.flatnonzero(is_telling), averaged)
@@ -148,9 +147,9 @@ def by_correlation(
     array([1., 1., 1., 1., 1., 0., 0., 0., 0.])
     """
     z, probabilities = fisher_z(correlations), np.zeros(len(correlations))
-    start = np.full(len(z), 0.02)
-    start[averaged] = 0.95
-    probabilities[possible], separation = two_groups(z[possible], start[possible], int(possible.sum()))
+    probabilities[possible], separation = two_groups(
+        z[possible], _first_guess(len(z), averaged)[possible], int(possible.sum())
+    )
     is_kind, was_kind = (possible & (each > _EVEN_ODDS) for each in (probabilities, found.probabilities))
     both, added, others = is_kind & was_kind, is_kind & ~was_kind, possible & ~is_kind
     if not (both.any() and added.any() and others.any()):
@@ -158,6 +157,13 @@ def by_correlation(
     has_gap = z[is_kind].min() - z[others].max() >= _GAP * z[is_kind].std()
     is_near = z[both].mean() - z[added].mean() <= _NEAR * z[both].std()
     return KindEvidence(probabilities, z, separation) if has_gap and is_near else None
+
+
+def _first_guess(n: int, averaged: Int[np.ndarray, " k"]) -> Scores:
+    """That each of n candidates is of the kind: nearly sure of those that were averaged, hardly likely of others."""
+    guess = np.full(n, 0.02)
+    guess[averaged] = 0.95
+    return guess
 
 
 def _as_evidence(correlations: Scores, likeness: Scores) -> Float[np.ndarray, "n 2"]:
