@@ -24,6 +24,18 @@ async function change<T>(work: () => Promise<T>): Promise<T | null> {
   }
 }
 
+let lastChange: Promise<unknown> = Promise.resolve();
+
+/**
+ * Runs what is quickly done after what was begun so before: of two on their way at once, a busy server may take the last
+ * one first, and an undo would take back the wrong one. What takes long, such as a mask, keeps nothing waiting.
+ */
+function changeInOrder<T>(work: () => Promise<T>): Promise<T | null> {
+  const done = lastChange.then(() => change(work));
+  lastChange = done.catch(() => undefined);
+  return done;
+}
+
 // ---------------------------------------------------------------------------------------------------------------- kinds
 
 export async function addKind(name?: string): Promise<number | null> {
@@ -90,19 +102,13 @@ export async function cancel(): Promise<void> {
   await change(() => api.cancelJob(running.id));
 }
 
-/** Thresholds are sent one after the other: of two on their way at once, a busy server may take the last one first. */
-let thresholdsSent: Promise<void> = Promise.resolve();
-
-export function setThreshold(kindId: number, threshold: number): Promise<void> {
+export async function setThreshold(kindId: number, threshold: number): Promise<void> {
   const t = tomogram.value;
-  if (!t) return Promise.resolve();
-  thresholdsSent = thresholdsSent.then(async () => {
-    await change(() => api.setThreshold(t.id, kindId, threshold));
-    const { [kindId]: sent, ...others } = state.slidingThreshold.value;
-    // Another value may be under the finger by now; it stays.
-    if (sent === threshold) state.slidingThreshold.value = others;
-  });
-  return thresholdsSent;
+  if (!t) return;
+  await changeInOrder(() => api.setThreshold(t.id, kindId, threshold));
+  const { [kindId]: sent, ...others } = state.slidingThreshold.value;
+  // Another value may be under the finger by now; it stays.
+  if (sent === threshold) state.slidingThreshold.value = others;
 }
 
 // ----------------------------------------------------------------------------------------------------------- candidates
@@ -137,7 +143,7 @@ export async function judge(kindId: number, candidate: Candidate, verdict: Verdi
     if (at >= 0 && next) select(kindId, next);
   }
   replaceCandidate(kindId, { ...candidate, verdict });
-  await change(() => api.changeCandidate(t.id, kindId, candidate.id, { verdict }));
+  await changeInOrder(() => api.changeCandidate(t.id, kindId, candidate.id, { verdict }));
 }
 
 export async function moveCandidate(kindId: number, candidate: Candidate, to: Point): Promise<void> {
@@ -145,7 +151,7 @@ export async function moveCandidate(kindId: number, candidate: Candidate, to: Po
   if (!t || !isInside(to, t.shape)) return;
   state.placing.value = null;
   replaceCandidate(kindId, { ...candidate, point: to, moved: true });
-  if (await change(() => api.changeCandidate(t.id, kindId, candidate.id, { point: to }))) goTo(to);
+  if (await changeInOrder(() => api.changeCandidate(t.id, kindId, candidate.id, { point: to }))) goTo(to);
 }
 
 export async function addCandidate(at: Point): Promise<void> {
@@ -168,11 +174,11 @@ function replaceCandidate(kindId: number, changed: Candidate): void {
 // -------------------------------------------------------------------------------------------------------------- history
 
 export async function undo(): Promise<void> {
-  if (session.value?.can_undo) await change(api.undo);
+  if (session.value?.can_undo) await changeInOrder(api.undo);
 }
 
 export async function redo(): Promise<void> {
-  if (session.value?.can_redo) await change(api.redo);
+  if (session.value?.can_redo) await changeInOrder(api.redo);
 }
 
 // ---------------------------------------------------------------------------------------------------------------- files

@@ -218,6 +218,29 @@ def test_what_was_done_is_there_after_a_reload_and_can_be_changed(found, rings) 
     assert view(page)["stale"]
 
 
+def test_undo_takes_back_the_last_change_though_the_one_before_is_slow(found) -> None:
+    """A threshold that a busy server has not taken yet must not be overtaken."""
+    page = found
+    page.get_by_test_id("threshold").fill("0")
+    n = view(page)["n_candidates"]
+    sync_api.expect(page.get_by_test_id("shown-count")).to_have_text(str(n))
+
+    page.wait_for_timeout(500)  # until that threshold is with the server
+    held: list = []
+    page.route("**/api/tomograms/0/kinds/*", lambda route: route.continue_() if held else held.append(route))
+    page.get_by_role("button", name="Reset", exact=True).click()
+    sync_api.expect(page.get_by_test_id("shown-count")).not_to_have_text(str(n))
+    kept = shown(page)
+    page.get_by_role("button", name="Reject candidate 1", exact=True).click()
+    sync_api.expect(page.get_by_test_id("shown-count")).to_have_text(str(kept - 1))
+    page.wait_for_timeout(500)  # in which the verdict would overtake
+    held[0].continue_()
+    page.wait_for_timeout(1000)
+    page.get_by_role("button", name="Undo").click()
+    sync_api.expect(page.get_by_test_id("shown-count")).to_have_text(str(kept), timeout=10_000)
+    assert view(page)["threshold"] == view(page)["default_threshold"]
+
+
 def test_tabs_follow_each_other(page, rings) -> None:
     other = page.context.new_page()
     other.goto(page.url)
