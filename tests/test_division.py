@@ -16,12 +16,15 @@ def two_kinds() -> tuple[Tomogram, np.ndarray]:
     return tomogram, centres + np.random.default_rng(1).uniform(-1.2, 1.2, centres.shape)
 
 
-def test_kinds_that_differ_by_one_arm_are_told_apart(two_kinds) -> None:
-    tomogram, points = two_kinds
+@pytest.mark.parametrize("draw", range(1, 7))
+def test_kinds_that_differ_by_one_arm_are_told_apart(draw: int) -> None:
+    tomogram, centres, _ = scene(N_KIND, N_OTHER, other=ONE_ARM_ELSEWHERE, seed=draw)
+    points = centres + np.random.default_rng(draw).uniform(-1.2, 1.2, centres.shape)
     positive, negative = 3, N_KIND + 3
     division = divide(search_for(tomogram), points, np.array([positive]), np.array([negative]))
     assert division is not None
-    assert np.array_equal(division.probabilities > 0.5, np.arange(N_KIND + N_OTHER) < N_KIND)
+    is_wrong = (division.probabilities > 0.5) != (np.arange(N_KIND + N_OTHER) < N_KIND)
+    assert np.count_nonzero(is_wrong) <= 1
     assert division.probabilities[[positive, negative]].tolist() == [1, 0]
     assert division.likeness < 0.9
 

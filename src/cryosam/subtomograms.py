@@ -14,7 +14,6 @@ from torch import Tensor
 from torch.nn import functional
 
 from cryosam.arrays import Points, Scores
-from cryosam.backends.precision import is_half
 from cryosam.masks import Average
 from cryosam.tomogram import Voxels
 
@@ -35,7 +34,6 @@ _FILLING = 0.2  # of full sampling: added to the density of samples that the ave
 _N_BACKGROUND = 200  # boxes that tell the spectrum of the background
 _TOGETHER = 2000  # shifted particles in one product of matrices
 _TOGETHER_BOXES = 64
-_COMPARED_AGAIN = 8  # of the best templates at least: in half precision neighbours may look alike
 
 
 @dataclass(frozen=True, eq=False)
@@ -228,24 +226,18 @@ class Frame:
     ) -> "Found":
         """The templates with the highest normalised correlation with each particle, each at its best shift.
 
-        ``phases`` are those of the shifts. The best are found in half precision where the device is fast with it, and
-        compared again in single precision.
+        ``phases`` are those of the shifts. All is computed in single precision: in half precision neighbouring
+        rotations and shifts tie, and which of them is taken would depend on the processor.
         """
         flat = torch.view_as_real(templates).flatten(1)
-        flat = flat / flat.norm(dim=1, keepdim=True).clamp(min=1e-12)
-        coarse = torch.bfloat16 if is_half(flat.device) else flat.dtype
-        across, n_compared = flat.T.to(coarse), min(max(n_best, _COMPARED_AGAIN), len(templates))
+        across = (flat / flat.norm(dim=1, keepdim=True).clamp(min=1e-12)).T
         found: list[tuple[Tensor, Tensor, Tensor]] = []
         for some in torch.split(spectra, max(1, _TOGETHER // len(phases))):
             unit = some / some.norm(dim=1, keepdim=True).clamp(min=1e-12)
             moved = torch.view_as_real(unit[:, None] * phases).flatten(2)
-            at_best_shift, shift = (moved.to(coarse) @ across).max(dim=1)
-            rotation = at_best_shift.topk(n_compared, dim=1).indices
-            shift = shift.gather(1, rotation)
-            particle = torch.arange(len(some), device=some.device)[:, None]
-            exact = torch.einsum("nbk,nbk->nb", moved[particle, shift], flat[rotation])
-            best, order = exact.topk(min(n_best, n_compared), dim=1)
-            found.append((best, rotation.gather(1, order), shift.gather(1, order)))
+            at_best_shift, shift = (moved @ across).max(dim=1)
+            best, rotation = at_best_shift.topk(min(n_best, len(templates)), dim=1)
+            found.append((best, rotation, shift.gather(1, rotation)))
         correlations, chosen, moves = (torch.cat([one[i] for one in found]).cpu().numpy() for i in range(3))
         return Found(correlations[:, 0].astype(float), chosen[:, 0], moves[:, 0], chosen)
 

@@ -1,5 +1,6 @@
 """Which arithmetic a model is computed in: bfloat16 where the device is fast with it, else single precision."""
 
+import os
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Literal
 
@@ -10,9 +11,14 @@ __all__ = ["Precision", "autocast", "is_half"]
 Precision = Literal["auto", "float32", "bfloat16"]
 """How a model's products are computed; weights, norms and answers stay in single precision."""
 
+# values of oneDNN's limit on instructions that still allow those for bfloat16; below them it emulates, slowly
+_ISA_WITH_BFLOAT16 = ("", "ALL", "DEFAULT", "AVX512_CORE_BF16", "AVX512_CORE_FP16", "AVX10_1_512", "AVX10_2_512")
+
 
 def is_half(device: torch.device, precision: Precision = "auto") -> bool:
     """Whether products are computed in bfloat16: "auto" does so where the device has instructions for it.
+
+    On a CPU the environment variable ``ONEDNN_MAX_CPU_ISA`` may forbid these instructions.
 
     Examples
     --------
@@ -24,7 +30,9 @@ def is_half(device: torch.device, precision: Precision = "auto") -> bool:
     if device.type == "cuda":
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     known = torch.cpu.get_capabilities() if device.type == "cpu" and hasattr(torch.cpu, "get_capabilities") else {}
-    return any(bool(known.get(name)) for name in ("avx512_bf16", "amx_bf16"))
+    limit = os.environ.get("ONEDNN_MAX_CPU_ISA", "").upper()
+    is_allowed = limit in _ISA_WITH_BFLOAT16 or "AMX" in limit
+    return is_allowed and any(bool(known.get(name)) for name in ("avx512_bf16", "amx_bf16"))
 
 
 def autocast(device: torch.device, precision: Precision = "auto") -> AbstractContextManager[Any]:
