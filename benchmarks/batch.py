@@ -27,8 +27,8 @@ from tempfile import TemporaryDirectory
 import numpy as np
 
 from cryosam import PointPrompts, make_queries, write_queries
+from cryosam.evaluation.simulation import SimulationConfig, simulate
 from cryosam.io.phantoms import write_simulated
-from cryosam.simulation import SimulationConfig, simulate
 from speed import machine
 
 _HEADER = slice(224, 1024)  # of an MRC file: labels, which hold the time

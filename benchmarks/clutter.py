@@ -17,8 +17,8 @@ from scipy.ndimage import distance_transform_edt
 
 from cryosam import PointPrompts, Segmentation, segment
 from cryosam.arrays import Points
-from cryosam.evaluation import match_points, score_detections
-from cryosam.simulation import FILAMENT_LABEL, GOLD_LABEL, MEMBRANE_LABEL, SimulationConfig, simulate
+from cryosam.evaluation.scores import match_points, score_detections
+from cryosam.evaluation.simulation import FILAMENT_LABEL, GOLD_LABEL, MEMBRANE_LABEL, SimulationConfig, simulate
 from speed import machine
 
 _CROWDED = SimulationConfig(shape=(88, 288, 288), n_vesicles=4, n_filaments=2, n_gold=12, n_debris=30)

@@ -23,9 +23,9 @@ import numpy as np
 
 from accuracy import Case, ask
 from cryosam import SavedQuery, Segmentation, make_queries, read_points, read_tomogram, segment
-from cryosam.evaluation import score_detections
+from cryosam.evaluation.scores import score_detections
+from cryosam.evaluation.simulation import SimulationConfig, simulate
 from cryosam.io.phantoms import write_simulated
-from cryosam.simulation import SimulationConfig, simulate
 from speed import machine
 
 _KINDS = ("bilobe", "barrel", "tetramer", "ring")

@@ -8,9 +8,9 @@ import numpy as np
 from scipy import ndimage
 
 from cryosam import read_tomogram
+from cryosam.evaluation.simulation import SimulationConfig, random_complex, simulate
 from cryosam.io import read_volume, write_volume
 from cryosam.io.phantoms import write_simulated
-from cryosam.simulation import SimulationConfig, random_complex, simulate
 
 __all__ = ["gather", "gather_noisier", "gather_random"]
 

@@ -20,7 +20,7 @@ import numpy as np
 
 from accuracy import Case, ask
 from cryosam import PointPrompts, read_points, read_tomogram, segment
-from cryosam.evaluation import match_points, score_detections
+from cryosam.evaluation.scores import match_points, score_detections
 from speed import machine
 from tomograms import gather
 

@@ -25,7 +25,7 @@ from cryosam import Config, CryosamError, PointPrompts, Segmentation, Tomogram, 
 from cryosam.arrays import Points
 from cryosam.cache import FeatureCache
 from cryosam.errors import InputError, InputNotFoundError
-from cryosam.evaluation import match_points
+from cryosam.evaluation.scores import match_points
 from cryosam.io import PointTable, write_points
 from cryosam.io.folders import check_output
 from cryosam.io.results import RunInfo, write_segmentation

@@ -1010,7 +1010,7 @@ def test_from_one_click_to_a_score(tmp_path):
 
 def test_the_demo(tmp_path, monkeypatch):
     """The demo's steps, on a smaller phantom than its own."""
-    import cryosam.simulation as simulation
+    import cryosam.evaluation.simulation as simulation
 
     small = simulation.SimulationConfig(
         shape=(56, 88, 96), counts={simulation.DEMO_KIND: 5, "ring": 2}, n_vesicles=0, n_gold=0, n_debris=2, snr=1.0

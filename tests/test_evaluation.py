@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 
 from cryosam.errors import InputError
-from cryosam.evaluation import match_points, score_detections, score_instances
+from cryosam.evaluation.scores import match_points, score_detections, score_instances
 from oracles_evaluation import best_iou_sum, best_matching, curve, instance_ious, panoptic
 
 # whole-number positions make equal distances, shared particles and chains common

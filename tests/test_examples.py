@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cryosam.evaluation.simulation import SimulationConfig, simulate
 from cryosam.io import read_points, write_volume
-from cryosam.simulation import SimulationConfig, simulate
 
 EXAMPLE = Path(__file__).parent.parent / "examples" / "empiar_10499.py"
 COLUMNS = "data_particles\n\nloop_\n_rlnMicrographName #1\n_rlnCoordinateX #2\n_rlnCoordinateY #3\n_rlnCoordinateZ #4\n"

@@ -8,7 +8,7 @@ from scipy import ndimage
 
 from cryosam.config import Config
 from cryosam.errors import ConfigError, PromptError, QueryError, VoxelSizeError
-from cryosam.evaluation import match_points, score_detections
+from cryosam.evaluation.scores import match_points, score_detections
 from cryosam.prompts import PointPrompts
 from cryosam.segmentation import make_queries, pick, segment, segment_kinds
 from cryosam.tomogram import Tomogram

@@ -13,6 +13,7 @@ from scipy.spatial.transform import Rotation
 import cryosam
 from cryosam.config import Config, read_config
 from cryosam.errors import InputError, InputNotFoundError, OutputError, OutputExistsError, VoxelSizeError
+from cryosam.evaluation.simulation import SimulationConfig, simulate
 from cryosam.io import folders, read_points, read_volume, results, write_volume
 from cryosam.io.earlier_results import read_labels, read_result_points, read_results
 from cryosam.io.folders import check_output
@@ -20,7 +21,6 @@ from cryosam.io.phantoms import read_densities, write_simulated
 from cryosam.io.results import OUTPUTS, RunInfo, write_segmentation
 from cryosam.masks import Average, InstanceMask, ScoreMap, Segmentation
 from cryosam.prompts import PointPrompts
-from cryosam.simulation import SimulationConfig, simulate
 from cryosam.tomogram import Tomogram
 
 SHAPE = (7, 9, 13)

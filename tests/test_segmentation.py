@@ -10,7 +10,7 @@ from cryosam.backends.sam import SamSegmenter
 from cryosam.cache import FeatureCache
 from cryosam.config import Config
 from cryosam.errors import PromptError, TomogramError, VoxelSizeError
-from cryosam.evaluation import match_points, score_detections
+from cryosam.evaluation.scores import match_points, score_detections
 from cryosam.io import read_tomogram
 from cryosam.masks import Segmentation
 from cryosam.prompts import PointPrompts

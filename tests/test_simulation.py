@@ -7,7 +7,14 @@ import pytest
 from scipy import ndimage
 
 from cryosam.errors import ConfigError, InputError
-from cryosam.simulation import DEMO_KIND, SimulationConfig, demo_config, make_complex, normalise_density, simulate
+from cryosam.evaluation.simulation import (
+    DEMO_KIND,
+    SimulationConfig,
+    demo_config,
+    make_complex,
+    normalise_density,
+    simulate,
+)
 
 SMALL = SimulationConfig(
     shape=(45, 82, 91), counts={"clamp": 4, "barrel": 3}, n_vesicles=0, n_gold=1, n_debris=2, n_filaments=1, snr=0.5

@@ -8,8 +8,8 @@ from scipy import ndimage
 from scipy.spatial.transform import Rotation
 
 from cryosam.errors import ConfigError, InputError, VoxelSizeError
-from cryosam.simulation import COMPLEXES, make_complex, normalise_density, random_complex, resample_density
-from cryosam.simulation.complexes import render_blobs
+from cryosam.evaluation.simulation import COMPLEXES, make_complex, normalise_density, random_complex, resample_density
+from cryosam.evaluation.simulation.complexes import render_blobs
 
 SYMMETRIES = {"tetramer": "D2", "barrel": "D7", "ring": "C6", "shell": "I", "tripod": "C3", "clamp": "C2"}
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import fft, ndimage
 
-from cryosam.simulation.imaging import back_project, list_tilts, project, record, transfer_function
+from cryosam.evaluation.simulation.imaging import back_project, list_tilts, project, record, transfer_function
 
 TILTS = list_tilts((-60.0, 60.0), 3.0)
 IMAGING = {"voxel_size_angstrom": 10.0, "tilts": TILTS, "defocus_um": 0.0, "snr": np.inf, "smoothing": 0.0}

@@ -8,8 +8,8 @@ from scipy import ndimage
 from scipy.spatial.transform import Rotation
 
 from cryosam.errors import ConfigError
-from cryosam.simulation import FILAMENT_LABEL, GOLD_LABEL, MEMBRANE_LABEL, make_complex
-from cryosam.simulation.scene import Scene, turn_density
+from cryosam.evaluation.simulation import FILAMENT_LABEL, GOLD_LABEL, MEMBRANE_LABEL, make_complex
+from cryosam.evaluation.simulation.scene import Scene, turn_density
 
 SHAPE = (51, 62, 73)
 

@@ -7,7 +7,7 @@ from jaxtyping import Float
 from scipy.sparse.csgraph import connected_components
 from scipy.spatial import cKDTree
 
-from cryosam.evaluation import match_points, score_detections
+from cryosam.evaluation.scores import match_points, score_detections
 from cryosam.masks import InstanceMask, Segmentation, Trust
 from cryosam.prompts import PointPrompts
 from cryosam.run import Run

@@ -11,10 +11,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cryosam.evaluation import score_detections
+from cryosam.evaluation.scores import score_detections
+from cryosam.evaluation.simulation import SimulationConfig, simulate
 from cryosam.io import read_points
 from cryosam.io.phantoms import write_simulated
-from cryosam.simulation import SimulationConfig, simulate
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 sync_api.expect.set_options(timeout=60_000)  # a first mask takes ten seconds where others compute, too

@@ -32,8 +32,8 @@ _MARGIN = 20  # voxels from the clicked particle to the nearest face
 @click.pass_obj
 def demo(command: str, out: Path, seed: int, overwrite: bool) -> None:
     """Simulate a tomogram, segment it from ONE point, and score the result against the known answer."""
+    from cryosam.evaluation.simulation import DEMO_KIND, demo_config, simulate
     from cryosam.io.folders import check_output
-    from cryosam.simulation import DEMO_KIND, demo_config, simulate
 
     check_output(out, overwrite=overwrite)
     started, clock = datetime.now(UTC).isoformat(timespec="seconds"), time.perf_counter()

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from cryosam.errors import InputError, InputNotFoundError
-from cryosam.evaluation import DetectionScores, InstanceScores, score_detections, score_instances
+from cryosam.evaluation.scores import DetectionScores, InstanceScores, score_detections, score_instances
 from cryosam.io import PointTable, is_points_name, read_points
 from cryosam.io.earlier_results import read_labels
 

@@ -61,10 +61,10 @@ def simulate(
 ) -> None:
     """Simulate a tomogram of which the answer is known: tomo.mrc, particles.csv, labels.mrc, instances.mrc."""
     from cryosam.cli.progress import show_progress
+    from cryosam.evaluation.simulation import SimulationConfig
+    from cryosam.evaluation.simulation import simulate as simulate_tomogram
     from cryosam.io.folders import check_output
     from cryosam.io.phantoms import read_densities, write_simulated
-    from cryosam.simulation import SimulationConfig
-    from cryosam.simulation import simulate as simulate_tomogram
 
     check_output(out, overwrite=overwrite)
     tilt = given.pop("tilt")

@@ -7,9 +7,9 @@ from pathlib import Path
 
 from cryosam.arrays import Volume
 from cryosam.errors import InputError, InputNotFoundError, VoxelSizeError
+from cryosam.evaluation.simulation import Simulated, resample_density
 from cryosam.io.folders import output_folder
 from cryosam.io.volumes import read_tomogram, write_volume
-from cryosam.simulation import Simulated, resample_density
 
 __all__ = ["SIMULATED_FILES", "read_densities", "write_simulated"]
 
@@ -35,7 +35,7 @@ def write_simulated(folder: str | os.PathLike[str], simulated: Simulated, *, ove
     Examples
     --------
     >>> import tempfile
-    >>> from cryosam.simulation import SimulationConfig, simulate
+    >>> from cryosam.evaluation.simulation import SimulationConfig, simulate
     >>> config = SimulationConfig(shape=(40, 42, 44), counts={"ring": 1}, n_vesicles=0, n_gold=0, n_debris=0)
     >>> with tempfile.TemporaryDirectory() as parent:
     ...     sorted(path.name for path in write_simulated(f"{parent}/new", simulate(config)).iterdir())

@@ -9,15 +9,15 @@ from jaxtyping import Float, Integer
 
 from cryosam.arrays import Labels, Points, Progress, Volume
 from cryosam.errors import ConfigError
-from cryosam.simulation.complexes import (
+from cryosam.evaluation.simulation.complexes import (
     COMPLEXES,
     make_complex,
     normalise_density,
     random_complex,
     resample_density,
 )
-from cryosam.simulation.imaging import list_tilts, record
-from cryosam.simulation.scene import FILAMENT_LABEL, GOLD_LABEL, MEMBRANE_LABEL, Scene
+from cryosam.evaluation.simulation.imaging import list_tilts, record
+from cryosam.evaluation.simulation.scene import FILAMENT_LABEL, GOLD_LABEL, MEMBRANE_LABEL, Scene
 from cryosam.tomogram import Contrast, Tomogram
 
 __all__ = [

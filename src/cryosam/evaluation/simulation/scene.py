@@ -10,7 +10,7 @@ from scipy.spatial.transform import Rotation
 
 from cryosam.arrays import Mask, Points, Volume
 from cryosam.errors import ConfigError
-from cryosam.simulation.complexes import random_complex, render_blobs
+from cryosam.evaluation.simulation.complexes import random_complex, render_blobs
 
 __all__ = ["FILAMENT_LABEL", "GOLD_LABEL", "MEMBRANE_LABEL", "Scene", "turn_density"]
 
