@@ -26,9 +26,9 @@ from cryosam import Config, Tomogram, read_points, read_tomogram
 from cryosam.arrays import PLANES
 from cryosam.backends import PromptSegmenter, SlicePrompts, load_segmenter
 from cryosam.geometry import AXIS, Window, ball_diameter, in_plane_axes
+from cryosam.instances.propagation import propagate
+from cryosam.instances.slices import Place, cut
 from cryosam.io import read_volume
-from cryosam.propagation import propagate
-from cryosam.slices import Place, cut
 from cryosam.tomogram import detect_contrast, normalise
 from speed import machine
 from tomograms import gather

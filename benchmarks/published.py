@@ -44,12 +44,12 @@ from cryosam.arrays import PLANES
 from cryosam.backends import FeatureExtractor, PromptSegmenter, SlicePrompts
 from cryosam.backends.framing import imagenet_rgb
 from cryosam.backends.loading import read_model, write_model
-from cryosam.features.extraction import extract_triplane
-from cryosam.features.triplane import PlaneTokens, TriPlaneField, cell_centres
 from cryosam.geometry import AXIS, in_plane_axes, patch_to_pixel
+from cryosam.instances.propagation import propagate
 from cryosam.masks import Segmentation
-from cryosam.matching import match, search_levels
-from cryosam.propagation import propagate
+from cryosam.matching.features.extraction import extract_triplane
+from cryosam.matching.features.triplane import PlaneTokens, TriPlaneField, cell_centres
+from cryosam.matching.similarity import match, search_levels
 from cryosam.tomogram import normalise
 from speed import format_shape, machine
 

@@ -41,14 +41,14 @@ from scipy import ndimage
 
 from cryosam import Config, PointPrompts, Tomogram, load_segmenter, read_points, read_tomogram, segment
 from cryosam.arrays import PLANES, Plane
-from cryosam.cache import FeatureCache, entry_key
 from cryosam.evaluation.scores import score_detections
 from cryosam.evaluation.simulation import SimulationConfig, simulate
-from cryosam.features.triplane import PlaneTokens, TriPlaneField, cell_centres
 from cryosam.geometry import AXIS, in_plane_axes, level_to_voxel, patch_to_pixel
+from cryosam.instances.propagation import propagate
 from cryosam.io import PointTable, write_points, write_volume
 from cryosam.io.results import write_segmentation
-from cryosam.propagation import propagate
+from cryosam.matching.feature_cache import FeatureCache, entry_key
+from cryosam.matching.features.triplane import PlaneTokens, TriPlaneField, cell_centres
 from cryosam.tomogram import normalise
 
 KINDS = ("bilobe", "barrel", "ring")

@@ -23,12 +23,12 @@ import starfile
 
 from cryosam import Config, CryosamError, PointPrompts, Segmentation, Tomogram, read_tomogram, segment
 from cryosam.arrays import Points
-from cryosam.cache import FeatureCache
 from cryosam.errors import InputError, InputNotFoundError
 from cryosam.evaluation.scores import match_points
 from cryosam.io import PointTable, write_points
 from cryosam.io.folders import check_output
 from cryosam.io.results import RunInfo, write_segmentation
+from cryosam.matching.feature_cache import FeatureCache
 
 # This data set's annotations are not in the frame of its denoised tomograms, and no header says so: their z counts from
 # 16 voxels lower, and their y and x from the other end, which together is half a turn about z.

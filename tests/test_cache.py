@@ -8,8 +8,8 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 
-from cryosam.cache import FeatureCache, entry_key
 from cryosam.errors import ConfigError
+from cryosam.matching.feature_cache import FeatureCache, entry_key
 
 ARRAYS = {
     "tokens": np.arange(24, dtype=np.float16).reshape(2, 3, 4),
@@ -131,7 +131,7 @@ def test_runs_at_the_same_time_agree(tmp_path):
 
 def test_a_killed_run_leaves_no_entry_and_its_remains_are_removed_later(tmp_path):
     program = f"""
-import time, numpy as np, cryosam.cache as cache
+import time, numpy as np, cryosam.matching.feature_cache as cache
 save = np.save
 def slow(path, array, **options):
     save(path, array, **options)
@@ -234,7 +234,7 @@ def test_what_lacks_only_its_name_is_no_entry_yet(tmp_path):
 def test_runs_that_are_killed_at_any_moment_leave_whole_entries(tmp_path):
     """Several processes store, evict and clear in one folder, and are killed in the midst of it."""
     program = f"""
-import numpy as np, cryosam.cache as cache
+import numpy as np, cryosam.matching.feature_cache as cache
 kept = cache.FeatureCache(cache.Path({str(tmp_path)!r}), max_bytes=40_000)
 for i in range(10**9):
     n = 1 + i % 7

@@ -18,7 +18,6 @@ from scipy import ndimage
 import cryosam
 from cryosam import segmentation
 from cryosam.backends.loading import write_model
-from cryosam.cache import FeatureCache
 from cryosam.cli import main
 from cryosam.cli import progress as progress_module
 from cryosam.config import Config
@@ -26,6 +25,7 @@ from cryosam.io import folders, read_points, read_volume, results, write_volume
 from cryosam.io.earlier_results import read_results
 from cryosam.io.results import OUTPUTS
 from cryosam.masks import InstanceMask, ScoreMap, Segmentation
+from cryosam.matching.feature_cache import FeatureCache
 from tiny_models import tiny_dinov2, tiny_sam, tiny_sam2
 
 SHAPE = (24, 30, 42)

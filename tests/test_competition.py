@@ -6,15 +6,17 @@ import numpy as np
 import pytest
 
 from cryosam.backends.classical import ClassicalSegmenter
-from cryosam.candidates import Candidates
 from cryosam.competition import compete
 from cryosam.config import PropagationConfig
+from cryosam.instances.instance_segmenter import InstanceSegmenter
+from cryosam.instances.prompted import Prompted
 from cryosam.masks import Average, InstanceMask, ScoreMap
-from cryosam.prompted import Prompted
-from cryosam.propagation import Instances
+from cryosam.matching.candidates import Candidates
 from cryosam.tomogram import Tomogram
 
-INSTANCES = Instances(Tomogram(np.zeros((3, 3, 3), dtype=np.float32)), ClassicalSegmenter(), PropagationConfig())
+INSTANCES = InstanceSegmenter(
+    Tomogram(np.zeros((3, 3, 3), dtype=np.float32)), ClassicalSegmenter(), PropagationConfig()
+)
 MAP = ScoreMap(np.zeros((1, 1, 1), dtype=np.float32), 4)
 AVERAGE = Average(np.zeros((3, 3, 3), dtype=np.float32), 1.0)
 

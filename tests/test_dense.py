@@ -8,10 +8,10 @@ import torch
 
 from cryosam.backends import DescriptorPart, VolumeDescriptor
 from cryosam.backends.invariants import Invariants
-from cryosam.features import FeatureField, dense, dense_field
-from cryosam.features.dense import extract_dense
-from cryosam.features.dense_field import DenseField
 from cryosam.geometry import level_to_voxel
+from cryosam.matching.features import FeatureField, dense, dense_field
+from cryosam.matching.features.dense import extract_dense
+from cryosam.matching.features.dense_field import DenseField
 from cryosam.memory import Workspace
 from cryosam.tomogram import Tomogram
 from oracles import invariants_by_convolution

@@ -5,10 +5,10 @@ import pytest
 from scipy import ndimage
 
 from cryosam.arrays import PLANES
-from cryosam.fusion import fuse
 from cryosam.geometry import AXIS, Window, in_plane_axes
+from cryosam.instances.fusion import fuse
+from cryosam.instances.slices import UNSEEN, Answer
 from cryosam.masks import InstanceMask
-from cryosam.slices import UNSEEN, Answer
 from oracles import fuse_by_vote
 
 SHAPE = (7, 8, 9)

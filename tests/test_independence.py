@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 import torch
 
-from cryosam import propagation, run, slices, smoothing
-from cryosam.cache import FeatureCache
+from cryosam import run
 from cryosam.config import Config
-from cryosam.features import dense
+from cryosam.instances import propagation, slices, smoothing
+from cryosam.matching.feature_cache import FeatureCache
+from cryosam.matching.features import dense
 from cryosam.segmentation import segment
 from test_alignment import scene
 from test_segmentation import click

@@ -6,17 +6,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cryosam.config import MatchingConfig
-from cryosam.features import FeatureField
 from cryosam.geometry import level_shape, level_to_voxel
 from cryosam.masks import InstanceMask
-from cryosam.matching import (
-    agreement,
-    build_query,
-    find_peaks,
-    kind_volume,
-    match,
-    search_levels,
-)
+from cryosam.matching.features import FeatureField
+from cryosam.matching.peaks import find_peaks
+from cryosam.matching.scoring import agreement, kind_volume
+from cryosam.matching.similarity import build_query, match, search_levels
 from oracles import hierarchical_search, peaks_by_definition
 
 

@@ -6,10 +6,12 @@ import pytest
 from cryosam.backends.classical import ClassicalSegmenter
 from cryosam.backends.invariants import Invariants
 from cryosam.config import MatchingConfig, PropagationConfig
-from cryosam.features.dense import extract_dense
+from cryosam.instances.prompted import first_look, second_look
+from cryosam.instances.visibility import visibility
 from cryosam.masks import InstanceMask
+from cryosam.matching.features.dense import extract_dense
+from cryosam.matching.support import support_from
 from cryosam.memory import Workspace
-from cryosam.prompted import first_look, second_look, support_from, visibility
 from cryosam.tomogram import Tomogram
 
 SHAPE = (48, 72, 90)

@@ -7,13 +7,14 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from cryosam import propagation, slices
 from cryosam.backends import Candidates
 from cryosam.backends.classical import ClassicalSegmenter
 from cryosam.config import PropagationConfig
-from cryosam.fusion import fuse
 from cryosam.geometry import Window
-from cryosam.propagation import Instances, _rewindow, follow, propagate
+from cryosam.instances import propagation, slices
+from cryosam.instances.fusion import fuse
+from cryosam.instances.instance_segmenter import InstanceSegmenter
+from cryosam.instances.propagation import _rewindow, follow, propagate
 from cryosam.tomogram import Tomogram
 
 
@@ -53,7 +54,7 @@ def test_an_ellipsoid_is_recovered(fusion, diameter) -> None:
 def test_what_was_segmented_is_not_segmented_again(monkeypatch) -> None:
     centres = np.array([[8.0, 9.0, 10.0], [20.0, 22.0, 30.0], [9.0, 23.0, 29.0]])
     tomogram = tomogram_of(np.logical_or.reduce([ellipsoid(SHAPE, centre, (4, 4, 4)) for centre in centres]))
-    instances, n_asked = Instances(tomogram, ClassicalSegmenter(), PropagationConfig()), []
+    instances, n_asked = InstanceSegmenter(tomogram, ClassicalSegmenter(), PropagationConfig()), []
 
     def counted(voxels, points, *rest):
         n_asked.append(len(points))

@@ -7,12 +7,12 @@ from scipy.spatial import cKDTree
 from cryosam import run
 from cryosam.backends.dino import DinoFeatures
 from cryosam.backends.sam import SamSegmenter
-from cryosam.cache import FeatureCache
 from cryosam.config import Config
 from cryosam.errors import PromptError, TomogramError, VoxelSizeError
 from cryosam.evaluation.scores import match_points, score_detections
 from cryosam.io import read_tomogram
 from cryosam.masks import Segmentation
+from cryosam.matching.feature_cache import FeatureCache
 from cryosam.prompts import PointPrompts
 from cryosam.segmentation import pick, segment, segment_kinds, segment_prompts
 from cryosam.tomogram import Tomogram

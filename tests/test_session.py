@@ -15,7 +15,6 @@ from scipy.spatial.transform import Rotation
 
 from cryosam import segmentation
 from cryosam.arrays import Plane
-from cryosam.cache import FeatureCache
 from cryosam.config import Config
 from cryosam.errors import (
     ConflictError,
@@ -28,6 +27,7 @@ from cryosam.errors import (
 )
 from cryosam.io import read_points, read_volume, write_volume
 from cryosam.masks import Average, InstanceMask, ScoreMap, Segmentation
+from cryosam.matching.feature_cache import FeatureCache
 from cryosam.prompts import PointPrompts
 from cryosam.tomogram import Tomogram
 from cryosam.ui.copies import DiskCopy

@@ -7,7 +7,7 @@ from cryosam.arrays import PLANES, Plane
 from cryosam.backends import Candidates
 from cryosam.config import PropagationConfig
 from cryosam.geometry import AXIS, Window
-from cryosam.slices import Place, Remembering, ask
+from cryosam.instances.slices import Place, Remembering, ask
 from cryosam.tomogram import Tomogram
 
 OFFSETS = (-3, 1, 2)

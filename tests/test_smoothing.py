@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from cryosam import smoothing
+from cryosam.instances import smoothing
+from cryosam.instances.smoothing import Smoothed
 from cryosam.memory import Workspace
-from cryosam.smoothing import Smoothed
 from cryosam.tomogram import Tomogram, Voxels
 
 VOLUME = np.random.default_rng(0).random((19, 33, 50), dtype=np.float32)

@@ -7,12 +7,12 @@ from hypothesis import strategies as st
 from cryosam import memory
 from cryosam.arrays import PLANES
 from cryosam.errors import ConfigError
-from cryosam.features import FeatureField, extraction, lattice, triplane
-from cryosam.features.extraction import extract_triplane
-from cryosam.features.lattice import doubled_squared_norms
-from cryosam.features.triplane import PlaneTokens, TriPlaneField, cell_centres
 from cryosam.geometry import AXIS, in_plane_axes, level_to_voxel, patch_to_pixel
-from cryosam.matching import search_levels
+from cryosam.matching.features import FeatureField, extraction, lattice, triplane
+from cryosam.matching.features.extraction import extract_triplane
+from cryosam.matching.features.lattice import doubled_squared_norms
+from cryosam.matching.features.triplane import PlaneTokens, TriPlaneField, cell_centres
+from cryosam.matching.similarity import search_levels
 from cryosam.memory import Workspace
 from cryosam.tomogram import Tomogram
 from oracles import hierarchical_search, triplane_feature, triplane_similarity

@@ -7,8 +7,8 @@ from scipy import ndimage
 from cryosam.backends import load_segmenter
 from cryosam.backends.classical import ClassicalSegmenter
 from cryosam.config import PropagationConfig
+from cryosam.instances.windows import find_views
 from cryosam.tomogram import Tomogram
-from cryosam.views import find_views
 
 
 def noisy(mask):

@@ -20,7 +20,7 @@ from scipy import ndimage
 from cryosam.backends import PromptSegmenter, SlicePrompts, load_segmenter
 from cryosam.backends.prompt_unet import STRIDE
 from cryosam.config import PropagationConfig
-from cryosam.propagation import propagate
+from cryosam.instances.propagation import propagate
 from cryosam.tomogram import Tomogram
 from simulate import FIRST_GOLD, FIRST_LONG
 from walks import N_SLICES, SIZE_PX, draw, load

@@ -7,10 +7,10 @@ import numpy as np
 from jaxtyping import Int
 
 from cryosam.backends import resolve_device
-from cryosam.candidates import Candidates
+from cryosam.instances.prompted import Prompted
 from cryosam.masks import InstanceMask, Segmentation
-from cryosam.matching import thin
-from cryosam.prompted import Prompted
+from cryosam.matching.candidates import Candidates
+from cryosam.matching.peaks import thin
 from cryosam.refinement import refine
 from cryosam.run import Run
 

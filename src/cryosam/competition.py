@@ -6,7 +6,7 @@ import numpy as np
 from jaxtyping import Float
 from scipy.spatial import cKDTree
 
-from cryosam.candidates import Candidates
+from cryosam.matching.candidates import Candidates
 
 __all__ = ["compete"]
 

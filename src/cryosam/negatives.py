@@ -5,9 +5,9 @@ from dataclasses import replace
 import numpy as np
 from jaxtyping import Int
 
-from cryosam.candidates import Candidates
 from cryosam.division import divide
-from cryosam.matching import build_query
+from cryosam.matching.candidates import Candidates
+from cryosam.matching.similarity import build_query
 from cryosam.prompts import PointPrompts, spell
 from cryosam.run import Run
 

@@ -11,13 +11,13 @@ from jaxtyping import Float, Int
 
 from cryosam.alignment import Known
 from cryosam.errors import QueryError
-from cryosam.features import FeatureField
+from cryosam.instances.instance_segmenter import InstanceSegmenter
+from cryosam.instances.prompted import Prompted
+from cryosam.instances.smoothing import Smoothed
 from cryosam.masks import Average, Segmentation
-from cryosam.prompted import Prompted
-from cryosam.propagation import Instances
+from cryosam.matching.features import FeatureField
 from cryosam.queries import SavedQuery, Witnesses
 from cryosam.run import Run, octave
-from cryosam.smoothing import Smoothed
 
 __all__ = ["fit_run", "known", "recall", "require_same_features", "save_query"]
 
@@ -69,7 +69,7 @@ def recall(run: Run, query: SavedQuery) -> Prompted:
     if sigma is None:
         sigma = run.tomogram.voxels(query.smoothing_angstrom)
     smoothed = Smoothed(run.normalised, sigma, run.workspace) if sigma > 0 else run.normalised
-    instances = Instances(smoothed, run.segmenter, run.config.propagation)
+    instances = InstanceSegmenter(smoothed, run.segmenter, run.config.propagation)
     return Prompted((), (), _diameter(run, query), instances, sigma)
 
 

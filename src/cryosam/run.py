@@ -9,14 +9,14 @@ import numpy as np
 
 from cryosam.arrays import Mask, Points, Progress, SoFar
 from cryosam.backends import PromptSegmenter, VolumeDescriptor, load_features, load_segmenter, resolve_device
-from cryosam.cache import FeatureCache, entry_key
 from cryosam.config import AlignmentConfig, Config, FeatureConfig
 from cryosam.errors import TomogramError
-from cryosam.features import FeatureField
-from cryosam.features.dense import extract_dense
-from cryosam.features.dense_field import DenseField
-from cryosam.features.extraction import extract_triplane
-from cryosam.features.triplane import TriPlaneField
+from cryosam.matching.feature_cache import FeatureCache, entry_key
+from cryosam.matching.features import FeatureField
+from cryosam.matching.features.dense import extract_dense
+from cryosam.matching.features.dense_field import DenseField
+from cryosam.matching.features.extraction import extract_triplane
+from cryosam.matching.features.triplane import TriPlaneField
 from cryosam.memory import Workspace
 from cryosam.orientations import OrientationSearch
 from cryosam.tomogram import Normalised, Tomogram, detect_contrast, normalise

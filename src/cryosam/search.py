@@ -9,16 +9,19 @@ from scipy.spatial import cKDTree
 from cryosam.alignment import Alignment, align
 from cryosam.arrays import Points, Scores
 from cryosam.calibration import choose_threshold, limit_false_discovery
-from cryosam.candidates import Candidates, centres
 from cryosam.classification import classify
-from cryosam.features import FeatureField
 from cryosam.geometry import ball_diameter
+from cryosam.instances.instance_segmenter import InstanceSegmenter
+from cryosam.instances.prompted import Prompted, first_look, second_look
+from cryosam.instances.visibility import visibility
 from cryosam.masks import InstanceMask, merge_duplicates
-from cryosam.matching import Matches, Query, agreement, build_query, is_allowed, kind_volume, match
+from cryosam.matching.candidates import Candidates, centres
+from cryosam.matching.features import FeatureField
+from cryosam.matching.scoring import agreement, kind_volume
+from cryosam.matching.similarity import Matches, Query, build_query, is_allowed, match
+from cryosam.matching.support import support_from
 from cryosam.negatives import rule_out
-from cryosam.prompted import Prompted, first_look, second_look, support_from, visibility
 from cryosam.prompts import PointPrompts, spell
-from cryosam.propagation import Instances
 from cryosam.queried import known, recall, require_same_features
 from cryosam.queries import SavedQuery
 from cryosam.run import Run
@@ -86,7 +89,7 @@ def search(run: Run, prompts: PointPrompts | SavedQuery) -> Candidates:
     if found.average is not None:
         _warn(run, prompts, found)
     # a smoothed copy of the tomogram has done its work, and several kinds would keep one each
-    instances = Instances(run.normalised, run.segmenter, run.config.propagation)
+    instances = InstanceSegmenter(run.normalised, run.segmenter, run.config.propagation)
     return with_threshold(run, replace(found, prompted=replace(prompted, instances=instances)))
 
 

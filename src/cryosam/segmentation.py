@@ -7,12 +7,12 @@ import numpy as np
 
 from cryosam.acceptance import accept, result
 from cryosam.arrays import Mask, Points, Progress, SoFar
-from cryosam.cache import FeatureCache
-from cryosam.candidates import Candidates, centres
 from cryosam.competition import compete
 from cryosam.config import Config, TomogramConfig
 from cryosam.errors import ConfigError, PromptError
 from cryosam.masks import Segmentation
+from cryosam.matching.candidates import Candidates, centres
+from cryosam.matching.feature_cache import FeatureCache
 from cryosam.prompts import PointPrompts, require_kind_names
 from cryosam.queried import fit_run, save_query
 from cryosam.queries import SavedQuery

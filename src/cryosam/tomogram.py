@@ -16,7 +16,17 @@ from cryosam.errors import TomogramError, VoxelSizeError
 from cryosam.geometry import AXIS
 from cryosam.memory import release
 
-__all__ = ["Box", "Contrast", "Normalised", "Tomogram", "Voxels", "detect_contrast", "normalise", "slice_of"]
+__all__ = [
+    "Box",
+    "Contrast",
+    "Normalised",
+    "Tomogram",
+    "Voxels",
+    "box_around",
+    "detect_contrast",
+    "normalise",
+    "slice_of",
+]
 
 Contrast = Literal["dark", "bright"]
 """Whether protein is darker (as recorded) or brighter (inverted) than the ice."""
@@ -268,6 +278,21 @@ def slice_of(voxels: Voxels, plane: Plane, index: int) -> Image:
     box = [slice(0, n) for n in voxels.shape]
     box[AXIS[plane]] = slice(index, index + 1)
     return voxels.crop((box[0], box[1], box[2])).squeeze(AXIS[plane])
+
+
+def box_around(point: Float[np.ndarray, " 3"], half: int, shape: Sequence[int]) -> tuple[Box, Float[np.ndarray, " 3"]]:
+    """What lies within ``half`` voxels of a point, and where the point is in it.
+
+    It starts at even voxels: halves are rounded to even, so that the point then has the same windows in either.
+
+    Examples
+    --------
+    >>> box_around(np.array([5.0, 6.0, 7.0]), 4, (20, 20, 9))
+    ((slice(0, 10, None), slice(2, 11, None), slice(2, 9, None)), array([5., 4., 5.]))
+    """
+    at = [int(np.clip(round(float(c)), 0, n - 1)) for c, n in zip(point, shape, strict=True)]
+    z, y, x = (slice(max(0, (c - half) // 2 * 2), min(c + half + 1, n)) for c, n in zip(at, shape, strict=True))
+    return (z, y, x), point - np.array([z.start, y.start, x.start])
 
 
 def normalise(tomogram: Tomogram, contrast: Contrast, percentiles: tuple[float, float]) -> Normalised:

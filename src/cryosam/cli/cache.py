@@ -19,7 +19,7 @@ def cache() -> None:
 @CACHE
 def info_(cache: Path | None) -> None:
     """Where it is, how large it is, and when it was used."""
-    from cryosam.cache import FeatureCache
+    from cryosam.matching.feature_cache import FeatureCache
 
     kept = FeatureCache(cache)
     entries = kept.entries()
@@ -34,7 +34,7 @@ def info_(cache: Path | None) -> None:
 @CACHE
 def clear_(cache: Path | None) -> None:
     """Delete all of it; runs that are under way are not disturbed."""
-    from cryosam.cache import FeatureCache
+    from cryosam.matching.feature_cache import FeatureCache
 
     kept = FeatureCache(cache)
     click.echo(f"{kept.folder}: {kept.clear() / 1e9:.2f} GB deleted")

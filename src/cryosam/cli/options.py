@@ -6,8 +6,8 @@ from typing import Any, TypeVar
 
 import click
 
-from cryosam.cache import FeatureCache
 from cryosam.config import PRESETS
+from cryosam.matching.feature_cache import FeatureCache
 from cryosam.memory import parse_bytes
 
 __all__ = [

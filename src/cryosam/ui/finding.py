@@ -8,9 +8,9 @@ from scipy.spatial import cKDTree
 from scipy.spatial.transform import Rotation
 
 from cryosam.arrays import Points, Progress
-from cryosam.cache import FeatureCache
 from cryosam.config import Config
 from cryosam.masks import Segmentation
+from cryosam.matching.feature_cache import FeatureCache
 from cryosam.prompts import PointPrompts
 from cryosam.tomogram import Tomogram
 from cryosam.ui.masking import size_of

@@ -10,10 +10,10 @@ import numpy as np
 
 from cryosam import __version__
 from cryosam.arrays import Points, Progress
-from cryosam.cache import FeatureCache
 from cryosam.config import Config
 from cryosam.errors import InputError, PromptError, UnknownItemError
 from cryosam.masks import InstanceMask, Segmentation
+from cryosam.matching.feature_cache import FeatureCache
 from cryosam.prompts import PointPrompts
 from cryosam.ui import description
 from cryosam.ui.filling import fill_masks, with_masks, without_mask

@@ -11,9 +11,9 @@ import numpy as np
 from napari import layers
 from napari.components import ViewerModel
 
-from cryosam.cache import FeatureCache
 from cryosam.config import Config
 from cryosam.errors import InputError, PromptError, UnknownItemError, VoxelSizeError
+from cryosam.matching.feature_cache import FeatureCache
 from cryosam.ui.exchange import write_all
 from cryosam.ui.napari.drawing import (
     Found,

@@ -10,22 +10,20 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from jaxtyping import Float
-from scipy import ndimage
 
 from cryosam.arrays import Points, Progress
 from cryosam.backends import PromptSegmenter
-from cryosam.config import MatchingConfig, PropagationConfig
-from cryosam.features import FeatureField
+from cryosam.config import PropagationConfig
 from cryosam.geometry import ball_diameter
+from cryosam.instances.instance_segmenter import InstanceSegmenter
+from cryosam.instances.propagation import follow, propagate
+from cryosam.instances.smoothing import Smoothed
+from cryosam.instances.windows import View, find_views
 from cryosam.masks import InstanceMask
-from cryosam.matching import agreement, build_query, match
 from cryosam.memory import Workspace
-from cryosam.propagation import Instances, follow, propagate
-from cryosam.smoothing import Smoothed
-from cryosam.tomogram import Box, Tomogram, Voxels
-from cryosam.views import View, find_views
+from cryosam.tomogram import Tomogram, Voxels, box_around
 
-__all__ = ["Prompted", "first_look", "second_look", "support_from", "visibility"]
+__all__ = ["Prompted", "Support", "diameter_of", "first_look", "second_look"]
 
 _UNKNOWN_DIAMETER = 16.0  # voxels, when nothing was segmented under the clicks
 _TIGHTENINGS = tuple(0.85**k for k in range(8))  # of the first mask's diameter that bound the other masks
@@ -37,13 +35,10 @@ _PLAUSIBLE, _SMALLER = 0.6, 0.35  # of the first mask's diameter; spread of the 
 _ENOUGH = 0.7  # support of a mask that needs no further look
 _NEARLY = 0.8  # of the best support: the larger of two masks that are borne out alike is taken
 _TRUSTED = 0.3  # least support of a mask that tells the kind's centre and volume
-_WITNESSES = 8  # candidates that bear a mask out
-_NO_WITNESS = 0.5  # support of a mask where nothing else is alike
 _ELONGATED = 8.0  # ratio of a mask's longest to its shortest half-axis beyond which it is a filament
 _FOLLOWED = 0.2  # least score along a filament: what would be a bad mask of a particle is a bad stretch of a filament
 _VIEWED = 156  # voxels around a click: half of the largest window that is tried, and what smoothing needs beyond it
 _LEAST_VOXELS = 30  # of a mask whose shape means anything
-
 Support = Callable[[Float[np.ndarray, " 3"], InstanceMask], float]
 """How well a click's mask is borne out by the rest of the tomogram, in [0, 1]."""
 
@@ -69,7 +64,7 @@ class Prompted:
     masks: tuple[InstanceMask, ...]
     is_trusted: tuple[bool, ...]
     diameter: float
-    instances: Instances
+    instances: InstanceSegmenter
     smoothing: float
 
     @property
@@ -115,7 +110,7 @@ def first_look(
     if sigma is None:
         sigma = float(np.median([view.smoothing for view in views]))
     smoothed = Smoothed(normalised, sigma, workspace) if sigma > 0 else normalised
-    instances = Instances(smoothed, segmenter, config)
+    instances = InstanceSegmenter(smoothed, segmenter, config)
     if knows_size:
         masks = instances.under(points, diameter, progress)
     else:
@@ -123,26 +118,16 @@ def first_look(
             _look(smoothed, point, segmenter, config, view) for point, view in zip(points, views, strict=True)
         )
     is_trusted = tuple(mask.n_voxels > 0 for mask in masks)
-    return Prompted(masks, is_trusted, diameter or _diameter_of(masks), instances, sigma)
+    return Prompted(masks, is_trusted, diameter or diameter_of(masks), instances, sigma)
 
 
 def _view(
     normalised: Voxels, point: Float[np.ndarray, " 3"], segmenter: PromptSegmenter, config: PropagationConfig
 ) -> View:
     """How to show a point to the segmenter; the part of the tomogram around it tells."""
-    box, inside = _around(point, _VIEWED, normalised.shape)
+    box, inside = box_around(point, _VIEWED, normalised.shape)
     (view,) = find_views(Tomogram(normalised.crop(box)), inside[None], segmenter, config)
     return view
-
-
-def _around(point: Float[np.ndarray, " 3"], half: int, shape: Sequence[int]) -> tuple[Box, Float[np.ndarray, " 3"]]:
-    """What lies within ``half`` voxels of a point, and where the point is in it.
-
-    It starts at even voxels: halves are rounded to even, so that the point then has the same windows in either.
-    """
-    at = [int(np.clip(round(float(c)), 0, n - 1)) for c, n in zip(point, shape, strict=True)]
-    z, y, x = (slice(max(0, (c - half) // 2 * 2), min(c + half + 1, n)) for c, n in zip(at, shape, strict=True))
-    return (z, y, x), point - np.array([z.start, y.start, x.start])
 
 
 def _look(
@@ -186,7 +171,7 @@ def second_look(first: Prompted, points: Points, support: Support | None = None)
         settled.append(mask)
         is_trusted.append(evidence >= _TRUSTED)
     reliable = [mask for mask, trust in zip(settled, is_trusted, strict=True) if trust]
-    diameter = _diameter_of(reliable or settled)
+    diameter = diameter_of(reliable or settled)
     masks = tuple(settled)
     if not any(_is_filament(mask) for mask in settled):
         again = first.instances.under(points, diameter)
@@ -195,10 +180,10 @@ def second_look(first: Prompted, points: Points, support: Support | None = None)
 
 
 def _settle(
-    instances: Instances, point: Float[np.ndarray, " 3"], mask: InstanceMask, support: Support | None
+    instances: InstanceSegmenter, point: Float[np.ndarray, " 3"], mask: InstanceMask, support: Support | None
 ) -> tuple[InstanceMask, float]:
     """The largest of a click's masks with about the best evidence, and that evidence."""
-    first = _diameter_of([mask])
+    first = diameter_of([mask])
     masks, evidence = [mask], [_evidence(point, mask, first, support)]
     for bound in first * np.array(_TIGHTENINGS):
         if evidence[-1] >= _ENOUGH or bound < _LEAST_DIAMETER:
@@ -217,74 +202,14 @@ def _evidence(point: Float[np.ndarray, " 3"], mask: InstanceMask, first: float, 
     The first mask may hold a neighbour, but is seldom many times as large as the particle; and noise bears out whatever
     is small, for it is small everywhere.
     """
-    diameter = _diameter_of([mask])
+    diameter = diameter_of([mask])
     off_centre = float(np.linalg.norm(mask.centroid - point)) / (_OFF_CENTRE * diameter)
     smaller = max(0.0, float(np.log(_PLAUSIBLE * first / diameter))) / _SMALLER
     likely = float(np.exp(-0.5 * off_centre**2 - 0.5 * smaller**2))
     return likely if support is None or likely < _TRUSTED else likely * support(point, mask)
 
 
-def support_from(field: FeatureField, instances: Instances, config: MatchingConfig) -> Support:
-    """Ask the particles that are most like a mask's centre whether they bear the mask out.
-
-    Parameters
-    ----------
-    field
-        Describes voxels.
-    instances
-        Of the tomogram as the segmenter sees it.
-    config
-        Levels and limits.
-
-    Returns
-    -------
-    support
-        Mean `agreement` of the most similar candidates, each segmented within the mask's diameter.
-    """
-    tolerance = config.volume_tolerance
-
-    def support(point: Float[np.ndarray, " 3"], mask: InstanceMask) -> float:
-        if tolerance is None:
-            return 1.0
-        diameter = _diameter_of([mask])
-        query = build_query(field, point[None], [mask], config.query)
-        candidates = match(field, query, config, diameter=diameter)
-        others = np.linalg.norm(candidates.points - mask.centroid, axis=1) > diameter
-        points, scores = candidates.points[others][:_WITNESSES], candidates.scores[others][:_WITNESSES]
-        if len(points) == 0:
-            return _NO_WITNESS
-        masks = instances.under(points, diameter)
-        return float(agreement(field, query, scores, masks, mask.n_voxels, tolerance).mean())
-
-    return support
-
-
-def visibility(normalised: Voxels, point: Float[np.ndarray, " 3"], diameter: float) -> float:
-    """How far the densest place near a point stands out of its surroundings, in their standard deviations.
-
-    All is seen through a Gaussian a quarter as wide as the particle, which averages the noise within a particle.
-
-    Parameters
-    ----------
-    normalised
-        Protein bright.
-    point
-        z, y, x in voxels.
-    diameter
-        Of the particle, in voxels.
-    """
-    half, reach = round(max(32.0, 2 * diameter)), max(2, round(diameter / 4))
-    box, inside = _around(point, half, normalised.shape)
-    smooth = ndimage.gaussian_filter(normalised.crop(box), diameter / 4)
-    level = float(np.median(smooth))
-    below = smooth[smooth < level] - level  # objects are above: noise is measured below
-    spread = float(np.sqrt(np.mean(below**2))) if below.size else 0.0
-    at = [int(np.clip(round(float(c)), 0, n - 1)) for c, n in zip(inside, smooth.shape, strict=True)]
-    near = smooth[tuple(slice(max(0, c - reach), c + reach + 1) for c in at)]
-    return float((near.max() - level) / max(spread, 1e-6))
-
-
-def _diameter_of(masks: Sequence[InstanceMask]) -> float:
+def diameter_of(masks: Sequence[InstanceMask]) -> float:
     """Diameter in voxels of the ball that has the masks' median volume."""
     volumes = [mask.n_voxels for mask in masks if mask.n_voxels]
     return ball_diameter(float(np.median(volumes))) if volumes else _UNKNOWN_DIAMETER

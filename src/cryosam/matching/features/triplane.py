@@ -1,7 +1,8 @@
-"""Tokens of a 2D model on slices of all three planes, as features of voxels (`cryosam.features.FeatureField`).
+"""Tokens of a 2D model on slices of all three planes, as features of voxels (`cryosam.matching.features.FeatureField`).
 
 The feature of a voxel is the concatenation of the z, y and x planes' tokens interpolated at the voxel: bilinear within
-the slice, linear between slices. `cryosam.features.lattice` says why comparing it with a query interpolates no vector.
+the slice, linear between slices. `cryosam.matching.features.lattice` says why comparing it with a query interpolates no
+vector.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -12,7 +13,8 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from cryosam.arrays import PLANES, Mask, Plane, Points, Scores, Volume
-from cryosam.features.lattice import (
+from cryosam.geometry import AXIS, level_shape, level_to_voxel
+from cryosam.matching.features.lattice import (
     Stencils,
     doubled_squared_norms,
     interpolate_at,
@@ -22,7 +24,6 @@ from cryosam.features.lattice import (
     spread_grid,
     widen,
 )
-from cryosam.geometry import AXIS, level_shape, level_to_voxel
 from cryosam.memory import release
 
 __all__ = ["PlaneTokens", "TriPlaneField", "cell_centres"]
@@ -68,7 +69,7 @@ class PlaneTokens:
         Of the tokens' centres along z, y and x, in voxels, ascending; ``(n,)``, ``(h,)`` and ``(w,)`` in the order of
         the volume's axes.
     squared_norms
-        ``(2 n - 1, 2 h - 1, 2 w - 1)`` as `cryosam.features.lattice.doubled_squared_norms` gives them.
+        ``(2 n - 1, 2 h - 1, 2 w - 1)`` as `cryosam.matching.features.lattice.doubled_squared_norms` gives them.
     """
 
     plane: Plane
@@ -155,7 +156,7 @@ class TriPlaneField:
         return features
 
     def similarity_at(self, query: Float[np.ndarray, " c"], points: Points) -> Scores:
-        """Cosine between the query and the feature at each point; see `cryosam.features.FeatureField`."""
+        """Cosine between the query and the feature at each point; see `cryosam.matching.features.FeatureField`."""
         asked = self._asked(query)
         similarity = np.empty(len(points), dtype=np.float32)
         for part in _parts(len(points), _CHUNK_POINTS):
@@ -170,7 +171,7 @@ class TriPlaneField:
         return similarity
 
     def similarity_map(self, query: Float[np.ndarray, " c"], stride: int, where: Mask | None = None) -> Volume:
-        """Cosine between the query and every cell of a level; see `cryosam.features.FeatureField`."""
+        """Cosine between the query and every cell of a level; see `cryosam.matching.features.FeatureField`."""
         if where is not None and where.mean() < _FEW:
             found = np.full(where.shape, np.nan, dtype=np.float32)
             found[where] = self.similarity_at(query, level_to_voxel(np.argwhere(where), stride, self.shape))

@@ -7,8 +7,8 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from cryosam.arrays import Points, Scores
+from cryosam.instances.prompted import Prompted
 from cryosam.masks import Average, InstanceMask, ScoreMap
-from cryosam.prompted import Prompted
 
 __all__ = ["Candidates", "centres"]
 

@@ -11,8 +11,8 @@ from torch.nn.functional import avg_pool3d, pad
 
 from cryosam.arrays import Points, Progress, Volume
 from cryosam.backends import DescriptorPart, VolumeDescriptor
-from cryosam.features.dense_field import Channels, DenseField, sample_channels
 from cryosam.geometry import level_shape, level_to_voxel
+from cryosam.matching.features.dense_field import Channels, DenseField, sample_channels
 from cryosam.memory import Workspace, ahead, release
 from cryosam.tomogram import Box, Voxels
 

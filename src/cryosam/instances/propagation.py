@@ -10,22 +10,31 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from jaxtyping import Float
-from scipy.spatial import cKDTree
 
 from cryosam.arrays import PLANES, Image, Plane, Points, Progress
 from cryosam.backends import PromptSegmenter
 from cryosam.config import PropagationConfig
-from cryosam.fusion import fuse
 from cryosam.geometry import AXIS, Window, in_plane_axes
+from cryosam.instances.fusion import fuse
+from cryosam.instances.slices import (
+    BATCH,
+    UNSEEN,
+    Answer,
+    Place,
+    Prior,
+    Remembering,
+    Unreminded,
+    ask,
+    depth_of,
+    window_of,
+)
 from cryosam.masks import InstanceMask
-from cryosam.slices import BATCH, UNSEEN, Answer, Place, Prior, Remembering, Unreminded, ask, depth_of, window_of
 from cryosam.tomogram import Voxels
 
-__all__ = ["Instances", "follow", "propagate"]
+__all__ = ["follow", "propagate"]
 
 _LONG = 4.0  # widths: what goes on for less is no filament
 _LARGEST_WINDOW = 256  # voxels, where neither the diameter nor the window's size is given
-_SAME_PLACE = 0.5  # voxels between two points that ask for the same instance
 _HELD_VOXELS = 64_000_000  # of whole slices in which walks begin: more points are segmented in several sweeps
 
 
@@ -128,39 +137,6 @@ def propagate(
         if progress is not None:
             progress("segmenting", len(masks), len(points))
     return tuple(masks)
-
-
-class Instances:
-    """The instances of one tomogram, each segmented when it is first asked for.
-
-    A point that lies within half a voxel of one before, with the same bound, has the mask of that one.
-
-    Parameters
-    ----------
-    voxels
-        Normalised, and as the segmenter is to see them: smoothed.
-    segmenter, config
-        As in `propagate`.
-    """
-
-    def __init__(self, voxels: Voxels, segmenter: PromptSegmenter, config: PropagationConfig) -> None:
-        self.voxels = voxels
-        self.segmenter = segmenter
-        self.config = config
-        self._points: dict[float | None, Points] = {}
-        self._masks: dict[float | None, list[InstanceMask]] = {}
-
-    def under(
-        self, points: Points, diameter: float | None, progress: Progress | None = None
-    ) -> tuple[InstanceMask, ...]:
-        """The instance under each point, within a diameter; see `propagate`."""
-        known, masks = self._points.get(diameter, np.zeros((0, 3))), self._masks.setdefault(diameter, [])
-        distance, nearest = cKDTree(known).query(points)
-        is_new = distance > _SAME_PLACE
-        which = np.where(is_new, len(known) + np.cumsum(is_new) - 1, nearest)
-        masks += propagate(self.voxels, points[is_new], self.segmenter, self.config, diameter, progress)
-        self._points[diameter] = np.concatenate([known, points[is_new]])
-        return tuple(masks[i] for i in which)
 
 
 def follow(

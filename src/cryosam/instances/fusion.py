@@ -14,8 +14,8 @@ from scipy.sparse import csgraph
 from cryosam.arrays import Plane
 from cryosam.config import Fusion
 from cryosam.geometry import AXIS, in_plane_axes
+from cryosam.instances.slices import UNSEEN, Answer
 from cryosam.masks import InstanceMask
-from cryosam.slices import UNSEEN, Answer
 
 __all__ = ["fuse"]
 

@@ -11,7 +11,7 @@ from cryosam.arrays import PLANES, Plane, Points, Volume
 from cryosam.backends import PromptSegmenter
 from cryosam.config import PropagationConfig
 from cryosam.geometry import AXIS, Window, in_plane_axes
-from cryosam.slices import Answer, Place, ask, depth_of
+from cryosam.instances.slices import Answer, Place, ask, depth_of
 from cryosam.tomogram import Tomogram
 
 __all__ = ["View", "find_views"]
@@ -67,7 +67,7 @@ def find_views(
     normalised
         Voxels in [0, 1], protein bright.
     points, segmenter, config
-        As in `cryosam.propagation.propagate`.
+        As in `cryosam.instances.propagation.propagate`.
     """
     return [_find_view(normalised, point, segmenter, replace(config, min_score=0.0)) for point in points]
 

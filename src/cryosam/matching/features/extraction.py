@@ -18,9 +18,9 @@ from torch.nn.functional import interpolate
 from cryosam.arrays import PLANES, Image, Images, Plane, Progress
 from cryosam.backends import FeatureExtractor
 from cryosam.errors import ConfigError
-from cryosam.features.lattice import DoubledNorms
-from cryosam.features.triplane import PlaneTokens, TriPlaneField, cell_centres
 from cryosam.geometry import AXIS, in_plane_axes, patch_to_pixel
+from cryosam.matching.features.lattice import DoubledNorms
+from cryosam.matching.features.triplane import PlaneTokens, TriPlaneField, cell_centres
 from cryosam.memory import Workspace, ahead, release
 from cryosam.tomogram import Voxels
 
