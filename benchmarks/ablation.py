@@ -25,11 +25,11 @@ from scipy import ndimage
 from accuracy import Case, ask, cases_of, score
 from cryosam import Config, Segmentation, Tomogram, read_tomogram, segment
 from cryosam.arrays import Points, Volume
+from cryosam.averaging.orientations import OrientationSearch
 from cryosam.evaluation.scores import score_detections
 from cryosam.evaluation.simulation.complexes import make_complex
 from cryosam.geometry import ball_diameter
 from cryosam.io import read_volume
-from cryosam.orientations import OrientationSearch
 from cryosam.tomogram import detect_contrast, normalise
 from speed import machine
 from tomograms import gather, gather_random

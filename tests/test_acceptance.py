@@ -7,9 +7,9 @@ import pytest
 from scipy.spatial.transform import Rotation
 
 from cryosam.acceptance import accept
+from cryosam.averaging.extent import Extent
+from cryosam.averaging.refinement import Refinement
 from cryosam.config import Config
-from cryosam.extent import Extent
-from cryosam.refinement import Refinement
 from cryosam.run import Run
 from cryosam.tomogram import Tomogram
 from test_competition import AVERAGE, candidates

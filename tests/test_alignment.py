@@ -6,11 +6,12 @@ import torch
 from scipy.spatial.transform import Rotation
 
 from cryosam.alignment import Alignment, Known, align
+from cryosam.averaging.fourier import Frame
+from cryosam.averaging.orientations import OrientationSearch
+from cryosam.averaging.rotations import Turner, uniform_rotations
 from cryosam.config import AlignmentConfig
 from cryosam.masks import Average
-from cryosam.orientations import OrientationSearch, Turner, uniform_rotations
 from cryosam.queries import Witnesses
-from cryosam.subtomograms import Frame
 from cryosam.tomogram import Tomogram
 
 BLOBS = np.array(

@@ -7,9 +7,9 @@ import pytest
 from scipy.spatial.transform import Rotation
 
 from cryosam.alignment import Alignment, align
+from cryosam.averaging.orientations import OrientationSearch
 from cryosam.classification import classify
 from cryosam.config import AlignmentConfig
-from cryosam.orientations import OrientationSearch
 from test_alignment import scene, search_for
 
 N_KIND, N_OTHER = 10, 10

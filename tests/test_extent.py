@@ -5,8 +5,8 @@ import pytest
 from scipy import ndimage
 from scipy.spatial.transform import Rotation
 
+from cryosam.averaging.extent import find_extent
 from cryosam.config import AlignmentConfig
-from cryosam.extent import find_extent
 from cryosam.tomogram import Tomogram
 
 CENTRES = np.array([[22.0, y, x] for y in (26, 68, 110) for x in (26, 68, 110, 152)])

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from cryosam.groups import Group, likeness
+from cryosam.averaging.class_average import Group, likeness
 from test_alignment import scene, search_for
 
 N_KIND, N_OTHER = 12, 8

@@ -5,8 +5,8 @@ import pytest
 from scipy.spatial.transform import Rotation
 
 from cryosam.alignment import align
+from cryosam.averaging.refinement import Refinement, refine
 from cryosam.config import AlignmentConfig
-from cryosam.refinement import Refinement, refine
 from test_alignment import scene, search_for
 
 N = 12

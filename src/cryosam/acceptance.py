@@ -6,12 +6,12 @@ from typing import Any
 import numpy as np
 from jaxtyping import Int
 
+from cryosam.averaging.refinement import refine
 from cryosam.backends import resolve_device
 from cryosam.instances.prompted import Prompted
 from cryosam.masks import InstanceMask, Segmentation
 from cryosam.matching.candidates import Candidates
 from cryosam.matching.peaks import thin
-from cryosam.refinement import refine
 from cryosam.run import Run
 
 __all__ = ["accept", "result"]

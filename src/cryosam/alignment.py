@@ -8,12 +8,13 @@ from jaxtyping import Float, Int
 from scipy.spatial.transform import Rotation
 
 from cryosam.arrays import Points, Progress, Scores
-from cryosam.calibration import KindEvidence, fisher_z, kind_evidence, standardised
+from cryosam.averaging.correlation import fisher_z, standardised
+from cryosam.averaging.fourier import merge
+from cryosam.averaging.orientations import OrientationSearch, Prior
+from cryosam.calibration import KindEvidence, kind_evidence
 from cryosam.config import AlignmentConfig
 from cryosam.masks import Average
-from cryosam.orientations import OrientationSearch, Prior
 from cryosam.queries import Witnesses
-from cryosam.subtomograms import merge
 
 __all__ = ["Alignment", "Known", "align"]
 

@@ -7,6 +7,7 @@ from jaxtyping import Bool, Float, Int
 from skimage.filters import threshold_otsu
 
 from cryosam.arrays import Scores
+from cryosam.averaging.correlation import fisher_z
 from cryosam.queries import Witnesses
 
 __all__ = [
@@ -14,10 +15,8 @@ __all__ = [
     "KindEvidence",
     "by_correlation",
     "choose_threshold",
-    "fisher_z",
     "kind_evidence",
     "limit_false_discovery",
-    "standardised",
     "two_groups",
 ]
 
@@ -203,36 +202,6 @@ def _divide(
     probabilities = np.interp(total, (told @ weights)[order], share[order])
     probabilities[is_telling] = share[:n]
     return KindEvidence(probabilities, total, separation)
-
-
-def fisher_z(correlations: Float[np.ndarray, "..."]) -> Float[np.ndarray, "..."]:
-    """Correlations on the scale where their errors are alike; those nearly 1 count as 0.99.
-
-    Examples
-    --------
-    >>> fisher_z(np.array([0.0, 0.5, 1.0])).round(2)
-    array([0.  , 0.55, 2.65])
-    """
-    return np.arctanh(np.clip(correlations, -0.99, 0.99))
-
-
-def standardised(
-    values: Float[np.ndarray, "*k n"], among: Bool[np.ndarray, " n"] | None = None
-) -> Float[np.ndarray, "*k n"]:
-    """Distance from the median, in units of the spread; those of some of the values where these are given.
-
-    Examples
-    --------
-    >>> standardised(np.array([1.0, 2.0, 3.0, 9.0])).round(1)
-    array([-1. , -0.3,  0.3,  4.4])
-    """
-    some = values if among is None else values[..., among]
-    if some.shape[-1] == 0:
-        return np.zeros_like(values)
-    middle = np.median(some, axis=-1, keepdims=True)
-    spread = 1.48 * np.median(np.abs(some - middle), axis=-1, keepdims=True) + 1e-9
-    deviation: Float[np.ndarray, "*k n"] = (values - middle) / spread
-    return deviation
 
 
 def _discriminant(evidence: Float[np.ndarray, "n e"], share: Scores) -> Float[np.ndarray, " e"]:

@@ -14,12 +14,13 @@ from torch import Tensor
 
 from cryosam.alignment import Alignment
 from cryosam.arrays import Points, Scores
-from cryosam.calibration import LEAST_LIKENESS, KindEvidence, by_correlation, fisher_z, standardised
+from cryosam.averaging.class_average import Group, likeness
+from cryosam.averaging.correlation import fisher_z, standardised
+from cryosam.averaging.orientations import OrientationSearch
+from cryosam.calibration import LEAST_LIKENESS, KindEvidence, by_correlation
 from cryosam.config import AlignmentConfig
-from cryosam.groups import Group, likeness
 from cryosam.masks import Average
 from cryosam.mixture import Mixture, two_heaps
-from cryosam.orientations import OrientationSearch
 
 __all__ = ["classify"]
 

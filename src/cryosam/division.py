@@ -6,10 +6,10 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from cryosam.arrays import Points, Scores
+from cryosam.averaging.class_average import Group, likeness
+from cryosam.averaging.orientations import OrientationSearch
 from cryosam.calibration import two_groups
-from cryosam.groups import Group, likeness
 from cryosam.masks import Average
-from cryosam.orientations import OrientationSearch
 
 __all__ = ["Division", "divide"]
 

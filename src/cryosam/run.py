@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from cryosam.arrays import Mask, Points, Progress, SoFar
+from cryosam.averaging.orientations import OrientationSearch
 from cryosam.backends import PromptSegmenter, VolumeDescriptor, load_features, load_segmenter, resolve_device
 from cryosam.config import AlignmentConfig, Config, FeatureConfig
 from cryosam.errors import TomogramError
@@ -18,7 +19,6 @@ from cryosam.matching.features.dense_field import DenseField
 from cryosam.matching.features.extraction import extract_triplane
 from cryosam.matching.features.triplane import TriPlaneField
 from cryosam.memory import Workspace
-from cryosam.orientations import OrientationSearch
 from cryosam.tomogram import Normalised, Tomogram, detect_contrast, normalise
 
 __all__ = ["Run", "octave"]

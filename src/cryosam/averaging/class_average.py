@@ -7,9 +7,9 @@ from scipy.spatial.transform import Rotation
 from torch import Tensor
 
 from cryosam.arrays import Points
-from cryosam.calibration import fisher_z
-from cryosam.orientations import OrientationSearch, Parts
-from cryosam.subtomograms import merge
+from cryosam.averaging.correlation import fisher_z
+from cryosam.averaging.fourier import merge
+from cryosam.averaging.orientations import OrientationSearch, Parts
 
 __all__ = ["Group", "likeness"]
 

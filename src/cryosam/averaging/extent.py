@@ -9,9 +9,10 @@ from scipy.spatial import cKDTree
 from scipy.spatial.transform import Rotation
 
 from cryosam.arrays import Points
+from cryosam.averaging.fourier import Frame, merge, turn_back
+from cryosam.averaging.subtomograms import Subtomograms
 from cryosam.config import AlignmentConfig
 from cryosam.geometry import ball_diameter
-from cryosam.subtomograms import Frame, Subtomograms, merge, turn_back
 from cryosam.tomogram import Voxels
 
 __all__ = ["Extent", "find_extent"]

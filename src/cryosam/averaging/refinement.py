@@ -6,14 +6,15 @@ import numpy as np
 import torch
 from jaxtyping import Float
 from scipy.spatial.transform import Rotation
-from torch import Tensor
 
 from cryosam.arrays import Points, Progress
+from cryosam.averaging.extent import Extent, find_extent
+from cryosam.averaging.fourier import merge, shifts_within, turn_back
+from cryosam.averaging.orientations import OrientationSearch
+from cryosam.averaging.resolution import find_resolution, fourier_shell_correlation
+from cryosam.averaging.subtomograms import Subtomograms
 from cryosam.config import AlignmentConfig
-from cryosam.extent import Extent, find_extent
 from cryosam.masks import Average
-from cryosam.orientations import OrientationSearch
-from cryosam.subtomograms import Subtomograms, merge, shifts_within, turn_back
 from cryosam.tomogram import Voxels
 
 __all__ = ["Refinement", "refine"]
@@ -27,7 +28,6 @@ _STEPS = (10.0, 7.0, 4.0, 2.0)  # degrees between the rotations around the best,
 _FARTHEST = 0.35  # diameters from the centre that was given: what moves farther is put back
 _OFF_CENTRE = 0.25  # diameters off the average's centre of mass, from which the centres are moved there
 _FOLDS = 4  # of the particles: each is compared with an average of the other folds
-_ALIKE = 0.5  # correlation of the two halves' averages that ends the resolution
 _ENOUGH = 5  # particles to compare each with an average of others
 
 
@@ -140,7 +140,8 @@ def refine(
     parts = turn_back(frame, cut.cut(points), rotations, still)
     halves = [merge(frame, *(part[k::2] for part in parts)) for k in range(2)]
     refined = Average(merge(frame, *parts).cpu().numpy(), cut.step)
-    return Refinement(rotations, points, refined, _resolution(halves[0], halves[1]) * cut.step, extent)
+    resolution = find_resolution(fourier_shell_correlation(*halves), frame.edge) * cut.step
+    return Refinement(rotations, points, refined, resolution, extent)
 
 
 def _coarse_ways(search: OrientationSearch, points: Points, average: Average) -> tuple[list[Rotation], Points]:
@@ -170,21 +171,3 @@ def _around(degrees: float) -> Rotation:
     vectors = np.mgrid[-1:2, -1:2, -1:2].reshape(3, -1).T
     vectors = vectors[np.linalg.norm(vectors, axis=1) < 1.5]
     return Rotation.from_rotvec(np.radians(degrees) * vectors)
-
-
-def _resolution(first: Float[Tensor, "e e e"], second: Float[Tensor, "e e e"]) -> float:
-    """Pixels a period at which the Fourier shell correlation of two averages falls below one half."""
-    edge = len(first)
-    spectra = [torch.fft.fftn(torch.fft.ifftshift(half)) for half in (first, second)]
-    frequencies = torch.fft.fftfreq(edge, 1 / edge, device=first.device)
-    z, y, x = torch.meshgrid(frequencies, frequencies, frequencies, indexing="ij")
-    shell = torch.sqrt(z**2 + y**2 + x**2).round().long().flatten()
-
-    def summed(values: Float[Tensor, "e e e"]) -> Float[Tensor, " s"]:
-        return values.new_zeros(int(shell.max()) + 1).index_add(0, shell, values.flatten())
-
-    shared = summed((spectra[0] * spectra[1].conj()).real)
-    correlation = shared / torch.sqrt(summed(spectra[0].abs() ** 2) * summed(spectra[1].abs() ** 2)).clamp(min=1e-12)
-    below = torch.nonzero(correlation[1 : edge // 2] < _ALIKE)
-    last = int(below[0]) if len(below) else edge // 2 - 1  # shells from 1 on that are alike
-    return edge / max(last, 1)
