@@ -33,7 +33,7 @@ import numpy as np
 
 from cryosam import Config, PointPrompts, Segmentation, Tomogram, read_points, read_tomogram, segment, segment_kinds
 from cryosam.arrays import Points
-from cryosam.calibration import limit_false_discovery
+from cryosam.classification.thresholds import limit_false_discovery
 from cryosam.evaluation.scores import match_points, score_detections
 from cryosam.geometry import ball_diameter
 from cryosam.io import read_volume

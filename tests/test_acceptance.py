@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
-from cryosam.acceptance import accept
 from cryosam.averaging.extent import Extent
 from cryosam.averaging.refinement import Refinement
+from cryosam.classification.acceptance import accept
 from cryosam.config import Config
 from cryosam.run import Run
 from cryosam.tomogram import Tomogram
@@ -27,7 +27,7 @@ def test_two_parts_of_one_particle_are_found_once(monkeypatch, is_whole) -> None
     def refine(*_, **__):
         return Refinement(turns, wholes, AVERAGE, 5.0, Extent(np.zeros(3), 9.0) if is_whole else None)
 
-    monkeypatch.setattr("cryosam.acceptance.refine", refine)
+    monkeypatch.setattr("cryosam.classification.acceptance.refine", refine)
     run = Run.start(
         Tomogram(np.random.default_rng(0).normal(size=(20, 40, 40)).astype(np.float32)), np.zeros((0, 3)), Config()
     )

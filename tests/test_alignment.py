@@ -5,10 +5,10 @@ import pytest
 import torch
 from scipy.spatial.transform import Rotation
 
-from cryosam.alignment import Alignment, Known, align
 from cryosam.averaging.fourier import Frame
 from cryosam.averaging.orientations import OrientationSearch
 from cryosam.averaging.rotations import Turner, uniform_rotations
+from cryosam.classification.kind_average import Alignment, Known, align
 from cryosam.config import AlignmentConfig
 from cryosam.masks import Average
 from cryosam.queries import Witnesses

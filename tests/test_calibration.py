@@ -5,14 +5,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from cryosam.calibration import (
-    KindEvidence,
-    by_correlation,
-    choose_threshold,
-    kind_evidence,
-    limit_false_discovery,
-    two_groups,
-)
+from cryosam.classification.evidence import KindEvidence, by_correlation, kind_evidence
+from cryosam.classification.mixtures import two_groups
+from cryosam.classification.thresholds import choose_threshold, limit_false_discovery
 from cryosam.queries import Witnesses
 
 

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
-from cryosam.alignment import Alignment, align
 from cryosam.averaging.orientations import OrientationSearch
-from cryosam.classification import classify
+from cryosam.classification.classes import classify
+from cryosam.classification.kind_average import Alignment, align
 from cryosam.config import AlignmentConfig
 from test_alignment import scene, search_for
 
@@ -43,7 +43,7 @@ def test_all_are_told_though_only_some_compete(mixed, monkeypatch) -> None:
     """The averaged ones, who always do, are of one kind here; of the others it is known by the averages."""
     search, centres, found, _ = mixed
     some = np.concatenate([np.flatnonzero(IS_KIND)[:6], np.flatnonzero(~IS_KIND)[:2]])
-    monkeypatch.setattr("cryosam.classification._MOST_POOL", 12)
+    monkeypatch.setattr("cryosam.classification.classes._MOST_POOL", 12)
     classified, reliance = classify(
         search, centres, replace(found, members=some), np.array([2]), CONFIG, np.ones(len(centres))
     )

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from cryosam.backends.classical import ClassicalSegmenter
-from cryosam.competition import compete
+from cryosam.classification.exclusive_kinds import compete
 from cryosam.config import PropagationConfig
 from cryosam.instances.instance_segmenter import InstanceSegmenter
 from cryosam.instances.prompted import Prompted

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from cryosam.division import divide
+from cryosam.classification.two_kinds import divide
 from cryosam.tomogram import Tomogram
 from test_alignment import ONE_ARM_ELSEWHERE, scene, search_for
 

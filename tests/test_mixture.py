@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from cryosam.mixture import Mixture, two_heaps
+from cryosam.classification.mixtures import Mixture, two_heaps
 
 N_EACH = 40
 

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
-from cryosam.alignment import align
 from cryosam.averaging.refinement import Refinement, refine
+from cryosam.classification.kind_average import align
 from cryosam.config import AlignmentConfig
 from test_alignment import scene, search_for
 

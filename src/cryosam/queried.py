@@ -9,7 +9,7 @@ from dataclasses import replace
 import numpy as np
 from jaxtyping import Float, Int
 
-from cryosam.alignment import Known
+from cryosam.classification.kind_average import Known
 from cryosam.errors import QueryError
 from cryosam.instances.instance_segmenter import InstanceSegmenter
 from cryosam.instances.prompted import Prompted

@@ -6,10 +6,11 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 from scipy.spatial import cKDTree
 
-from cryosam.alignment import Alignment, align
 from cryosam.arrays import Points, Scores
-from cryosam.calibration import choose_threshold, limit_false_discovery
-from cryosam.classification import classify
+from cryosam.classification.classes import classify
+from cryosam.classification.kind_average import Alignment, align
+from cryosam.classification.negatives import rule_out
+from cryosam.classification.thresholds import choose_threshold, limit_false_discovery
 from cryosam.geometry import ball_diameter
 from cryosam.instances.instance_segmenter import InstanceSegmenter
 from cryosam.instances.prompted import Prompted, first_look, second_look
@@ -20,7 +21,6 @@ from cryosam.matching.features import FeatureField
 from cryosam.matching.scoring import agreement, kind_volume
 from cryosam.matching.similarity import Matches, Query, build_query, is_allowed, match
 from cryosam.matching.support import support_from
-from cryosam.negatives import rule_out
 from cryosam.prompts import PointPrompts, spell
 from cryosam.queried import known, recall, require_same_features
 from cryosam.queries import SavedQuery

@@ -5,9 +5,9 @@ from dataclasses import replace
 
 import numpy as np
 
-from cryosam.acceptance import accept, result
 from cryosam.arrays import Mask, Points, Progress, SoFar
-from cryosam.competition import compete
+from cryosam.classification.acceptance import accept, result
+from cryosam.classification.exclusive_kinds import compete
 from cryosam.config import Config, TomogramConfig
 from cryosam.errors import ConfigError, PromptError
 from cryosam.masks import Segmentation

@@ -3,5 +3,5 @@
 In: a normalised tomogram, points z, y, x in voxels, and the diameter of the particles.
 Out: averages, correlations with them, poses (`averaging.orientations`), and refined ones (`averaging.refinement`).
 May import: backends, and the nouns at the package's root. It decides nothing: what is of the kind is told by
-`cryosam.classification`.
+`cryosam.classification.classes`.
 """

@@ -86,7 +86,7 @@ def refine(
     points
         ``(n, 3)`` centres z, y, x in voxels, n at least 1.
     average
-        Of `cryosam.alignment.align`.
+        Of `cryosam.classification.kind_average.align`.
     diameter
         Of the kind, in voxels.
     config

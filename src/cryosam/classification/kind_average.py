@@ -11,7 +11,7 @@ from cryosam.arrays import Points, Progress, Scores
 from cryosam.averaging.correlation import fisher_z, standardised
 from cryosam.averaging.fourier import merge
 from cryosam.averaging.orientations import OrientationSearch, Prior
-from cryosam.calibration import KindEvidence, kind_evidence
+from cryosam.classification.evidence import KindEvidence, kind_evidence
 from cryosam.config import AlignmentConfig
 from cryosam.masks import Average
 from cryosam.queries import Witnesses

@@ -12,15 +12,15 @@ import torch
 from jaxtyping import Bool, Complex, Float, Int
 from torch import Tensor
 
-from cryosam.alignment import Alignment
 from cryosam.arrays import Points, Scores
 from cryosam.averaging.class_average import Group, likeness
 from cryosam.averaging.correlation import fisher_z, standardised
 from cryosam.averaging.orientations import OrientationSearch
-from cryosam.calibration import LEAST_LIKENESS, KindEvidence, by_correlation
+from cryosam.classification.evidence import LEAST_LIKENESS, KindEvidence, by_correlation
+from cryosam.classification.kind_average import Alignment
+from cryosam.classification.mixtures import Mixture, two_heaps
 from cryosam.config import AlignmentConfig
 from cryosam.masks import Average
-from cryosam.mixture import Mixture, two_heaps
 
 __all__ = ["classify"]
 

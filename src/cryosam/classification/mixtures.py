@@ -6,14 +6,16 @@ import numpy as np
 from jaxtyping import Float
 from scipy.special import logsumexp
 
-__all__ = ["Mixture", "two_heaps"]
+from cryosam.arrays import Scores
+
+__all__ = ["Mixture", "two_groups", "two_heaps"]
 
 _SHRINKAGE = 0.3  # of the variances, added to them: few candidates tell how the kinds of evidence vary together
-_PRIOR = 5.0  # number of candidates that the least variance of the likeness counts for
+_PRIOR = 5.0  # number of candidates that the least variance counts for
 _LEAST_SHARE = 0.02  # of a class
 _FIRST_HEAPS = (0.2, 0.35, 0.5, 0.65, 0.8)  # shares of the values in the lower of two heaps, that are tried first
 _LEAST_HEAPED = 4  # values
-_N_STEPS = 50  # of expectation maximisation of two heaps
+_N_STEPS = 50  # of expectation maximisation of two groups
 
 Shares = Float[np.ndarray, "n k"]
 """Of each of n candidates in each of k classes; each candidate's sum to 1."""
@@ -142,3 +144,47 @@ def two_heaps(values: Float[np.ndarray, " n"]) -> float:
             weights = np.exp(terms - total)
         gain = max(gain, float(2 * total.sum() - n * np.log(variance) + n))
     return gain
+
+
+def two_groups(z: Float[np.ndarray, " n"], start: Scores, n_candidates: int) -> tuple[Scores, float]:
+    """Divide values between two groups, each taken for normally distributed, by expectation maximisation.
+
+    Parameters
+    ----------
+    z
+        ``(n,)`` the values.
+    start
+        ``(n,)`` first guess of each value's probability of the upper group.
+    n_candidates
+        So many of the values are to be told; of those after them ``start`` is known and stays.
+
+    Returns
+    -------
+    probabilities
+        ``(n,)`` of the upper group; they never fall where the values rise.
+    separation
+        Distance between the groups' means, in standard deviations within them.
+
+    Examples
+    --------
+    >>> two_groups(np.array([0.0, 0.1, 0.2, 1.0, 1.1]), np.array([0.3, 0.3, 0.3, 0.6, 0.6]), 5)[0].round()
+    array([0., 0., 0., 1., 1.])
+    """
+    share, n = start, n_candidates
+    least = 0.1 * float(np.var(z)) + 1e-4
+    for _ in range(_N_STEPS):
+        groups = np.stack([1 - share, share])
+        low, high = (groups @ z + 1e-9 * z.mean()) / (groups.sum(axis=1) + 1e-9)
+        squares = (z - np.array([[low], [high]])) ** 2
+        variances = ((groups * squares).sum(axis=1) + 2 * _PRIOR * least) / (groups.sum(axis=1) + 2 * _PRIOR)
+        odds = np.clip(share[:n].mean(), 0.02, 0.98)
+
+        # the odds are a parabola: beyond its vertex they would turn back
+        vertex = np.divide(low / variances[0] - high / variances[1], 1 / variances[0] - 1 / variances[1] + 1e-12)
+        seen = np.minimum(z, vertex) if variances[1] < variances[0] else np.maximum(z, vertex)
+        distances = (seen - np.array([[low], [high]])) ** 2 / variances[:, None]
+        evidence = (distances[0] - distances[1] + np.log(variances[0] / variances[1])) / 2 + np.log(odds / (1 - odds))
+        share = 1 / (1 + np.exp(-np.clip(evidence, -500, 30)))
+        share[n:] = start[n:]
+    within = (np.stack([1 - share, share]) * squares).sum() / len(z)
+    return share, float((high - low) / np.sqrt(within + 1e-12))

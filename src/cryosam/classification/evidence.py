@@ -4,31 +4,20 @@ from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
-from skimage.filters import threshold_otsu
 
 from cryosam.arrays import Scores
 from cryosam.averaging.correlation import fisher_z
+from cryosam.classification.mixtures import two_groups
 from cryosam.queries import Witnesses
 
-__all__ = [
-    "LEAST_LIKENESS",
-    "KindEvidence",
-    "by_correlation",
-    "choose_threshold",
-    "kind_evidence",
-    "limit_false_discovery",
-    "two_groups",
-]
+__all__ = ["LEAST_LIKENESS", "KindEvidence", "by_correlation", "kind_evidence"]
 
-_PLAUSIBLE = 0.4  # candidates below this are certainly not of the kind
-_THRESHOLD_RANGE = (0.6, 0.8)
 _LEAST_OTHERS = 20  # correlations that tell how unlike the kind everything else is
 LEAST_LIKENESS = 0.05  # what is less like the kind counts as much against it
 _UNLIKE = 0.5  # of the averaged candidates' likeness: what is less like the kind is not of it, at first sight
 _EVEN_ODDS = 0.5
 _GAP, _NEAR = 1.5, 2.0  # standard deviations, of a gap that is one, and of what lies with the kind
 _WEIGHINGS = 3  # of the kinds of evidence
-_EM_STEPS, _PRIOR = 50, 5.0  # and the number of candidates that the least variance counts for
 
 
 @dataclass(frozen=True, eq=False)
@@ -215,95 +204,3 @@ def _discriminant(evidence: Float[np.ndarray, "n e"], share: Scores) -> Float[np
     weights = weights if weights.any() else np.eye(len(weights))[0]
     unit: Float[np.ndarray, " e"] = weights / max(float(np.linalg.norm(weights * evidence.std(axis=0))), 1e-9)
     return unit
-
-
-def two_groups(z: Float[np.ndarray, " n"], start: Scores, n_candidates: int) -> tuple[Scores, float]:
-    """Divide values between two groups, each taken for normally distributed, by expectation maximisation.
-
-    Parameters
-    ----------
-    z
-        ``(n,)`` the values.
-    start
-        ``(n,)`` first guess of each value's probability of the upper group.
-    n_candidates
-        So many of the values are to be told; of those after them ``start`` is known and stays.
-
-    Returns
-    -------
-    probabilities
-        ``(n,)`` of the upper group; they never fall where the values rise.
-    separation
-        Distance between the groups' means, in standard deviations within them.
-
-    Examples
-    --------
-    >>> two_groups(np.array([0.0, 0.1, 0.2, 1.0, 1.1]), np.array([0.3, 0.3, 0.3, 0.6, 0.6]), 5)[0].round()
-    array([0., 0., 0., 1., 1.])
-    """
-    share, n = start, n_candidates
-    least = 0.1 * float(np.var(z)) + 1e-4
-    for _ in range(_EM_STEPS):
-        groups = np.stack([1 - share, share])
-        low, high = (groups @ z + 1e-9 * z.mean()) / (groups.sum(axis=1) + 1e-9)
-        squares = (z - np.array([[low], [high]])) ** 2
-        variances = ((groups * squares).sum(axis=1) + 2 * _PRIOR * least) / (groups.sum(axis=1) + 2 * _PRIOR)
-        odds = np.clip(share[:n].mean(), 0.02, 0.98)
-
-        # the odds are a parabola: beyond its vertex they would turn back
-        vertex = np.divide(low / variances[0] - high / variances[1], 1 / variances[0] - 1 / variances[1] + 1e-12)
-        seen = np.minimum(z, vertex) if variances[1] < variances[0] else np.maximum(z, vertex)
-        distances = (seen - np.array([[low], [high]])) ** 2 / variances[:, None]
-        evidence = (distances[0] - distances[1] + np.log(variances[0] / variances[1])) / 2 + np.log(odds / (1 - odds))
-        share = 1 / (1 + np.exp(-np.clip(evidence, -500, 30)))
-        share[n:] = start[n:]
-    within = (np.stack([1 - share, share]) * squares).sum() / len(z)
-    return share, float((high - low) / np.sqrt(within + 1e-12))
-
-
-def limit_false_discovery(probabilities: Scores, share: float) -> float:
-    """Least probability of a detection at which no more than a share of the detections is expected to be false.
-
-    Parameters
-    ----------
-    probabilities
-        ``(n,)`` descending, that each candidate is of the kind.
-    share
-        Between 0 and 1.
-
-    Returns
-    -------
-    threshold
-        1 if not even the best candidate is sure enough.
-
-    Examples
-    --------
-    >>> limit_false_discovery(np.array([1.0, 0.9, 0.8, 0.3]), 0.1)
-    0.8
-    """
-    expected = np.cumsum(1 - probabilities) / np.arange(1, len(probabilities) + 1)
-    is_last = np.append(np.diff(probabilities) < 0, True)[: len(probabilities)]  # equals are accepted together
-    enough = np.flatnonzero((expected <= share + 1e-9) & is_last)
-    return float(probabilities[enough[-1]]) if len(enough) else 1.0
-
-
-def choose_threshold(scores: Scores) -> float:
-    """Least score of a detection, from the scores of all candidates.
-
-    Otsu's threshold between the two groups that the plausible scores fall into, kept within a range.
-
-    Parameters
-    ----------
-    scores
-        ``(n,)`` in [0, 1].
-
-    Examples
-    --------
-    >>> 0.6 <= choose_threshold(np.array([0.95, 0.93, 0.9, 0.5, 0.45, 0.43])) <= 0.8
-    True
-    """
-    low, high = _THRESHOLD_RANGE
-    plausible = scores[scores > _PLAUSIBLE]
-    if len(np.unique(plausible)) < 2:
-        return high
-    return float(np.clip(threshold_otsu(plausible), low, high))

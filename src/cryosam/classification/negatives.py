@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 from jaxtyping import Int
 
-from cryosam.division import divide
+from cryosam.classification.two_kinds import divide
 from cryosam.matching.candidates import Candidates
 from cryosam.matching.similarity import build_query
 from cryosam.prompts import PointPrompts, spell

@@ -8,7 +8,7 @@ from jaxtyping import Bool, Float, Int
 from cryosam.arrays import Points, Scores
 from cryosam.averaging.class_average import Group, likeness
 from cryosam.averaging.orientations import OrientationSearch
-from cryosam.calibration import two_groups
+from cryosam.classification.mixtures import two_groups
 from cryosam.masks import Average
 
 __all__ = ["Division", "divide"]
