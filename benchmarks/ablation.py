@@ -29,8 +29,8 @@ from cryosam.averaging.orientations import OrientationSearch
 from cryosam.evaluation.scores import score_detections
 from cryosam.evaluation.simulation.complexes import make_complex
 from cryosam.geometry import ball_diameter
+from cryosam.intensities import detect_contrast, normalise
 from cryosam.io import read_volume
-from cryosam.tomogram import detect_contrast, normalise
 from speed import machine
 from tomograms import gather, gather_random
 

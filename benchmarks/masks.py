@@ -28,8 +28,8 @@ from cryosam.backends import PromptSegmenter, SlicePrompts, load_segmenter
 from cryosam.geometry import AXIS, Window, ball_diameter, in_plane_axes
 from cryosam.instances.propagation import propagate
 from cryosam.instances.slices import Place, cut
+from cryosam.intensities import detect_contrast, normalise
 from cryosam.io import read_volume
-from cryosam.tomogram import detect_contrast, normalise
 from speed import machine
 from tomograms import gather
 

@@ -46,11 +46,11 @@ from cryosam.backends.framing import imagenet_rgb
 from cryosam.backends.loading import read_model, write_model
 from cryosam.geometry import AXIS, in_plane_axes, patch_to_pixel
 from cryosam.instances.propagation import propagate
-from cryosam.masks import Segmentation
+from cryosam.intensities import normalise
 from cryosam.matching.features.extraction import extract_triplane
 from cryosam.matching.features.triplane import PlaneTokens, TriPlaneField, cell_centres
 from cryosam.matching.similarity import match, search_levels
-from cryosam.tomogram import normalise
+from cryosam.results import Segmentation
 from speed import format_shape, machine
 
 STRIDES = (16, 8, 4)

@@ -45,11 +45,11 @@ from cryosam.evaluation.scores import score_detections
 from cryosam.evaluation.simulation import SimulationConfig, simulate
 from cryosam.geometry import AXIS, in_plane_axes, level_to_voxel, patch_to_pixel
 from cryosam.instances.propagation import propagate
+from cryosam.intensities import normalise
 from cryosam.io import PointTable, write_points, write_volume
 from cryosam.io.results import write_segmentation
 from cryosam.matching.feature_cache import FeatureCache, entry_key
 from cryosam.matching.features.triplane import PlaneTokens, TriPlaneField, cell_centres
-from cryosam.tomogram import normalise
 
 KINDS = ("bilobe", "barrel", "ring")
 N_TOKENS = 37

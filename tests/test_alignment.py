@@ -10,8 +10,8 @@ from cryosam.averaging.orientations import OrientationSearch
 from cryosam.averaging.rotations import Turner, uniform_rotations
 from cryosam.classification.kind_average import Alignment, Known, align
 from cryosam.config import AlignmentConfig
-from cryosam.masks import Average
-from cryosam.queries import Witnesses
+from cryosam.results import Average
+from cryosam.saved_query import Witnesses
 from cryosam.tomogram import Tomogram
 
 BLOBS = np.array(

@@ -8,7 +8,7 @@ import pytest
 from cryosam.classification.evidence import KindEvidence, by_correlation, kind_evidence
 from cryosam.classification.mixtures import two_groups
 from cryosam.classification.thresholds import choose_threshold, limit_false_discovery
-from cryosam.queries import Witnesses
+from cryosam.saved_query import Witnesses
 
 
 def test_correlations_of_two_groups_become_probabilities() -> None:

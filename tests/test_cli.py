@@ -24,8 +24,9 @@ from cryosam.config import Config
 from cryosam.io import folders, read_points, read_volume, results, write_volume
 from cryosam.io.earlier_results import read_results
 from cryosam.io.results import OUTPUTS
-from cryosam.masks import InstanceMask, ScoreMap, Segmentation
+from cryosam.masks import InstanceMask
 from cryosam.matching.feature_cache import FeatureCache
+from cryosam.results import ScoreMap, Segmentation
 from tiny_models import tiny_dinov2, tiny_sam, tiny_sam2
 
 SHAPE = (24, 30, 42)

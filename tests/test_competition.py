@@ -10,8 +10,9 @@ from cryosam.classification.exclusive_kinds import compete
 from cryosam.config import PropagationConfig
 from cryosam.instances.instance_segmenter import InstanceSegmenter
 from cryosam.instances.prompted import Prompted
-from cryosam.masks import Average, InstanceMask, ScoreMap
+from cryosam.masks import InstanceMask
 from cryosam.matching.candidates import Candidates
+from cryosam.results import Average, ScoreMap
 from cryosam.tomogram import Tomogram
 
 INSTANCES = InstanceSegmenter(

@@ -12,8 +12,9 @@ from cryosam.cli import main
 from cryosam.errors import InputError
 from cryosam.io import read_points, read_volume, write_volume
 from cryosam.io.results import RunInfo, write_segmentation
-from cryosam.masks import Average, InstanceMask, ScoreMap, Segmentation
+from cryosam.masks import InstanceMask
 from cryosam.prompts import PointPrompts
+from cryosam.results import Average, ScoreMap, Segmentation
 from cryosam.tomogram import Tomogram
 from cryosam.ui.earlier import add_results
 from cryosam.ui.exchange import write_all

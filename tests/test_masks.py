@@ -11,7 +11,8 @@ from hypothesis.extra import numpy as hnp
 from scipy.spatial.transform import Rotation
 
 from cryosam.arrays import Mask
-from cryosam.masks import InstanceMask, Segmentation, merge_duplicates
+from cryosam.masks import InstanceMask, merge_duplicates
+from cryosam.results import Segmentation
 
 SHAPE = (4, 5, 7)
 

@@ -7,7 +7,8 @@ import numpy as np
 from PIL import Image
 
 from cryosam.io.overview import KindCount, TomogramRow, draw_thumbnail, render_overview, write_table
-from cryosam.masks import InstanceMask, Segmentation
+from cryosam.masks import InstanceMask
+from cryosam.results import Segmentation
 from cryosam.tomogram import Tomogram
 
 ROWS = [

@@ -7,8 +7,8 @@ import pytest
 
 from cryosam.errors import InputNotFoundError, PromptError, QueryError
 from cryosam.io.queries import read_queries, write_queries
-from cryosam.masks import Average
-from cryosam.queries import SavedQuery, Witnesses
+from cryosam.results import Average
+from cryosam.saved_query import SavedQuery, Witnesses
 
 
 def query(name="ribosome", **changes):

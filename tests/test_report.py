@@ -9,8 +9,9 @@ from PIL import Image
 
 from cryosam.io.pictures import SliceView, colour, gray_range
 from cryosam.io.report import render_report
-from cryosam.masks import InstanceMask, Segmentation, Trust
+from cryosam.masks import InstanceMask
 from cryosam.prompts import PointPrompts
+from cryosam.results import Segmentation, Trust
 from cryosam.tomogram import Tomogram
 
 SHAPE = (15, 21, 31)

@@ -19,8 +19,9 @@ from cryosam.io.earlier_results import read_labels, read_result_points, read_res
 from cryosam.io.folders import check_output
 from cryosam.io.phantoms import read_densities, write_simulated
 from cryosam.io.results import OUTPUTS, RunInfo, write_segmentation
-from cryosam.masks import Average, InstanceMask, ScoreMap, Segmentation
+from cryosam.masks import InstanceMask
 from cryosam.prompts import PointPrompts
+from cryosam.results import Average, ScoreMap, Segmentation
 from cryosam.tomogram import Tomogram
 
 SHAPE = (7, 9, 13)

@@ -11,9 +11,9 @@ from cryosam.config import Config
 from cryosam.errors import PromptError, TomogramError, VoxelSizeError
 from cryosam.evaluation.scores import match_points, score_detections
 from cryosam.io import read_tomogram
-from cryosam.masks import Segmentation
 from cryosam.matching.feature_cache import FeatureCache
 from cryosam.prompts import PointPrompts
+from cryosam.results import Segmentation
 from cryosam.segmentation import pick, segment, segment_kinds, segment_prompts
 from cryosam.tomogram import Tomogram
 from test_alignment import ONE_ARM_ELSEWHERE, scene

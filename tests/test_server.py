@@ -28,7 +28,8 @@ from cryosam.arrays import Plane
 from cryosam.cli import main
 from cryosam.errors import InputError
 from cryosam.io import write_volume
-from cryosam.masks import InstanceMask, Segmentation
+from cryosam.masks import InstanceMask
+from cryosam.results import Segmentation
 from cryosam.ui.server import make_app
 from cryosam.ui.server.running import _listen, _names, is_local
 from cryosam.ui.session import Session

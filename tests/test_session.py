@@ -26,9 +26,10 @@ from cryosam.errors import (
     VoxelSizeError,
 )
 from cryosam.io import read_points, read_volume, write_volume
-from cryosam.masks import Average, InstanceMask, ScoreMap, Segmentation
+from cryosam.masks import InstanceMask
 from cryosam.matching.feature_cache import FeatureCache
 from cryosam.prompts import PointPrompts
+from cryosam.results import Average, ScoreMap, Segmentation
 from cryosam.tomogram import Tomogram
 from cryosam.ui.copies import DiskCopy
 from cryosam.ui.exchange import import_points, write_all, write_tables

@@ -10,7 +10,8 @@ from scipy import ndimage
 
 from cryosam.arrays import Points, Volume
 from cryosam.errors import TomogramError, VoxelSizeError
-from cryosam.tomogram import Contrast, Normalised, Tomogram, Voxels, detect_contrast, normalise
+from cryosam.intensities import Normalised, detect_contrast, normalise
+from cryosam.tomogram import Contrast, Tomogram, Voxels
 
 SHAPE = (9, 10, 11)
 CENTRE = (20, 24, 30)

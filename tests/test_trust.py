@@ -5,9 +5,10 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 
-from cryosam import trust
-from cryosam.masks import InstanceMask, Segmentation
+from cryosam import trials as trust
+from cryosam.masks import InstanceMask
 from cryosam.prompts import PointPrompts
+from cryosam.results import Segmentation
 from cryosam.run import Run
 from cryosam.segmentation import segment, segment_kinds
 from cryosam.tomogram import Tomogram

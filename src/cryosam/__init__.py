@@ -10,9 +10,10 @@ if TYPE_CHECKING:
     from cryosam.errors import CryosamError
     from cryosam.io import read_points, read_tomogram
     from cryosam.io.queries import read_queries, write_queries
-    from cryosam.masks import InstanceMask, Segmentation
+    from cryosam.masks import InstanceMask
     from cryosam.prompts import PointPrompts
-    from cryosam.queries import SavedQuery
+    from cryosam.results import Segmentation
+    from cryosam.saved_query import SavedQuery
     from cryosam.segmentation import make_queries, pick, segment, segment_kinds, segment_prompts
     from cryosam.tomogram import Tomogram
 
@@ -44,8 +45,8 @@ _HOMES = {
     "CryosamError": "errors",
     "InstanceMask": "masks",
     "PointPrompts": "prompts",
-    "SavedQuery": "queries",
-    "Segmentation": "masks",
+    "SavedQuery": "saved_query",
+    "Segmentation": "results",
     "Tomogram": "tomogram",
     "load_features": "backends",
     "load_segmenter": "backends",

@@ -12,6 +12,7 @@ from cryosam.averaging.orientations import OrientationSearch
 from cryosam.backends import PromptSegmenter, VolumeDescriptor, load_features, load_segmenter, resolve_device
 from cryosam.config import AlignmentConfig, Config, FeatureConfig
 from cryosam.errors import TomogramError
+from cryosam.intensities import Normalised, detect_contrast, normalise
 from cryosam.matching.feature_cache import FeatureCache, entry_key
 from cryosam.matching.features import FeatureField
 from cryosam.matching.features.dense import extract_dense
@@ -19,7 +20,7 @@ from cryosam.matching.features.dense_field import DenseField
 from cryosam.matching.features.extraction import extract_triplane
 from cryosam.matching.features.triplane import TriPlaneField
 from cryosam.memory import Workspace
-from cryosam.tomogram import Normalised, Tomogram, detect_contrast, normalise
+from cryosam.tomogram import Tomogram
 
 __all__ = ["Run", "octave"]
 

@@ -15,6 +15,7 @@ from cryosam.geometry import ball_diameter
 from cryosam.instances.instance_segmenter import InstanceSegmenter
 from cryosam.instances.prompted import Prompted, first_look, second_look
 from cryosam.instances.visibility import visibility
+from cryosam.kind_sources import known, recall, require_same_features
 from cryosam.masks import InstanceMask, merge_duplicates
 from cryosam.matching.candidates import Candidates, centres
 from cryosam.matching.features import FeatureField
@@ -22,9 +23,8 @@ from cryosam.matching.scoring import agreement, kind_volume
 from cryosam.matching.similarity import Matches, Query, build_query, is_allowed, match
 from cryosam.matching.support import support_from
 from cryosam.prompts import PointPrompts, spell
-from cryosam.queried import known, recall, require_same_features
-from cryosam.queries import SavedQuery
 from cryosam.run import Run
+from cryosam.saved_query import SavedQuery
 
 __all__ = ["are_visible", "look", "search", "with_threshold"]
 

@@ -10,16 +10,16 @@ from cryosam.classification.acceptance import accept, result
 from cryosam.classification.exclusive_kinds import compete
 from cryosam.config import Config, TomogramConfig
 from cryosam.errors import ConfigError, PromptError
-from cryosam.masks import Segmentation
+from cryosam.kind_sources import fit_run, save_query
 from cryosam.matching.candidates import Candidates, centres
 from cryosam.matching.feature_cache import FeatureCache
 from cryosam.prompts import PointPrompts, require_kind_names
-from cryosam.queried import fit_run, save_query
-from cryosam.queries import SavedQuery
+from cryosam.results import Segmentation
 from cryosam.run import Run
+from cryosam.saved_query import SavedQuery
 from cryosam.search import are_visible, look, search, with_threshold
 from cryosam.tomogram import Tomogram
-from cryosam.trust import assess
+from cryosam.trials import assess
 
 __all__ = ["make_queries", "pick", "segment", "segment_kinds", "segment_prompts"]
 

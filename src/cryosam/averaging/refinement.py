@@ -14,7 +14,7 @@ from cryosam.averaging.orientations import OrientationSearch
 from cryosam.averaging.resolution import find_resolution, fourier_shell_correlation
 from cryosam.averaging.subtomograms import Subtomograms
 from cryosam.config import AlignmentConfig
-from cryosam.masks import Average
+from cryosam.results import Average
 from cryosam.tomogram import Voxels
 
 __all__ = ["Refinement", "refine"]

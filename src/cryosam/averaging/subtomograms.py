@@ -13,7 +13,7 @@ from torch import Tensor
 
 from cryosam.arrays import Points
 from cryosam.averaging.fourier import _TOGETHER_BOXES, Frame, _sample
-from cryosam.masks import Average
+from cryosam.results import Average
 from cryosam.tomogram import Voxels
 
 __all__ = ["Subtomograms"]

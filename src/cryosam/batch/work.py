@@ -16,9 +16,9 @@ from cryosam.io import read_info, read_points, read_tomogram, read_volume
 from cryosam.io.overview import draw_thumbnail
 from cryosam.io.queries import read_queries
 from cryosam.io.results import RunInfo, write_segmentation
-from cryosam.masks import Segmentation
 from cryosam.prompts import PointPrompts
-from cryosam.queries import SavedQuery
+from cryosam.results import Segmentation
+from cryosam.saved_query import SavedQuery
 from cryosam.segmentation import segment, segment_kinds
 from cryosam.tomogram import Tomogram
 

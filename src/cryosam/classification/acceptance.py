@@ -9,9 +9,10 @@ from jaxtyping import Int
 from cryosam.averaging.refinement import refine
 from cryosam.backends import resolve_device
 from cryosam.instances.prompted import Prompted
-from cryosam.masks import InstanceMask, Segmentation
+from cryosam.masks import InstanceMask
 from cryosam.matching.candidates import Candidates
 from cryosam.matching.peaks import thin
+from cryosam.results import Segmentation
 from cryosam.run import Run
 
 __all__ = ["accept", "result"]

@@ -20,7 +20,7 @@ from cryosam.classification.evidence import LEAST_LIKENESS, KindEvidence, by_cor
 from cryosam.classification.kind_average import Alignment
 from cryosam.classification.mixtures import Mixture, two_heaps
 from cryosam.config import AlignmentConfig
-from cryosam.masks import Average
+from cryosam.results import Average
 
 __all__ = ["classify"]
 

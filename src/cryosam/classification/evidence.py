@@ -8,7 +8,7 @@ from jaxtyping import Bool, Float, Int
 from cryosam.arrays import Scores
 from cryosam.averaging.correlation import fisher_z
 from cryosam.classification.mixtures import two_groups
-from cryosam.queries import Witnesses
+from cryosam.saved_query import Witnesses
 
 __all__ = ["LEAST_LIKENESS", "KindEvidence", "by_correlation", "kind_evidence"]
 

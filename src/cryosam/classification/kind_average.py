@@ -13,8 +13,8 @@ from cryosam.averaging.fourier import merge
 from cryosam.averaging.orientations import OrientationSearch, Prior
 from cryosam.classification.evidence import KindEvidence, kind_evidence
 from cryosam.config import AlignmentConfig
-from cryosam.masks import Average
-from cryosam.queries import Witnesses
+from cryosam.results import Average
+from cryosam.saved_query import Witnesses
 
 __all__ = ["Alignment", "Known", "align"]
 

@@ -9,7 +9,7 @@ from cryosam.arrays import Points, Scores
 from cryosam.averaging.class_average import Group, likeness
 from cryosam.averaging.orientations import OrientationSearch
 from cryosam.classification.mixtures import two_groups
-from cryosam.masks import Average
+from cryosam.results import Average
 
 __all__ = ["Division", "divide"]
 

@@ -6,8 +6,9 @@ import numpy as np
 from jaxtyping import Float
 
 from cryosam.errors import VoxelSizeError
+from cryosam.intensities import detect_contrast
 from cryosam.io import read_info, read_volume
-from cryosam.tomogram import Tomogram, detect_contrast
+from cryosam.tomogram import Tomogram
 
 __all__ = ["describe"]
 

@@ -21,9 +21,9 @@ from cryosam.io.folders import check_output
 from cryosam.io.locations import RemotePath
 from cryosam.io.queries import read_queries, write_queries
 from cryosam.io.results import RunInfo, write_segmentation
-from cryosam.masks import Segmentation, Trust
 from cryosam.prompts import PointPrompts
-from cryosam.queries import SavedQuery
+from cryosam.results import Segmentation, Trust
+from cryosam.saved_query import SavedQuery
 from cryosam.tomogram import Tomogram
 
 __all__ = ["build_config", "report_findings", "run"]

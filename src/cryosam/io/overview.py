@@ -15,7 +15,7 @@ from PIL import ImageColor, ImageDraw
 from cryosam.geometry import AXIS
 from cryosam.io.atomic import atomic_path
 from cryosam.io.pictures import colour, gray_range
-from cryosam.masks import Segmentation
+from cryosam.results import Segmentation
 from cryosam.tomogram import Tomogram
 
 __all__ = ["KindCount", "TomogramRow", "draw_thumbnail", "render_overview", "write_table"]

@@ -10,9 +10,9 @@ import numpy as np
 
 from cryosam.errors import CryosamError, InputNotFoundError, QueryError
 from cryosam.io.atomic import atomic_path
-from cryosam.masks import Average
 from cryosam.prompts import require_kind_names
-from cryosam.queries import SavedQuery, Witnesses
+from cryosam.results import Average
+from cryosam.saved_query import SavedQuery, Witnesses
 
 __all__ = ["read_queries", "write_queries"]
 

@@ -11,8 +11,8 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from cryosam.arrays import PLANES, Plane
 from cryosam.geometry import AXIS, ball_diameter
 from cryosam.io.pictures import SliceView, colour, gray_range
-from cryosam.masks import Segmentation
 from cryosam.prompts import PointPrompts
+from cryosam.results import Segmentation
 from cryosam.tomogram import Tomogram
 
 __all__ = ["particle_diameter", "render_report"]

@@ -20,9 +20,9 @@ from cryosam.io.points import PointTable
 from cryosam.io.report import render_report
 from cryosam.io.star_output import write_star
 from cryosam.io.tomogram_points import TomogramPoints
-from cryosam.masks import Segmentation, Trust
 from cryosam.prompts import PointPrompts
-from cryosam.queries import SavedQuery
+from cryosam.results import Segmentation, Trust
+from cryosam.saved_query import SavedQuery
 from cryosam.tomogram import Tomogram
 
 __all__ = [

@@ -8,7 +8,8 @@ from jaxtyping import Bool, Float, Int
 
 from cryosam.arrays import Points, Scores
 from cryosam.instances.prompted import Prompted
-from cryosam.masks import Average, InstanceMask, ScoreMap
+from cryosam.masks import InstanceMask
+from cryosam.results import Average, ScoreMap
 
 __all__ = ["Candidates", "centres"]
 

@@ -9,9 +9,10 @@ from jaxtyping import Bool, Float
 from cryosam.arrays import Mask, Points, Progress, Scores, Volume
 from cryosam.config import MatchingConfig
 from cryosam.geometry import child_mask, level_shape, level_to_voxel
-from cryosam.masks import InstanceMask, ScoreMap
+from cryosam.masks import InstanceMask
 from cryosam.matching.features import FeatureField
 from cryosam.matching.peaks import find_peaks
+from cryosam.results import ScoreMap
 
 __all__ = ["Matches", "Query", "build_query", "is_allowed", "match", "search_levels"]
 

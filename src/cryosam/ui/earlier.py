@@ -13,8 +13,9 @@ from cryosam.errors import InputError
 from cryosam.io import read_info, read_points, read_volume
 from cryosam.io.earlier_results import Results, read_results
 from cryosam.io.points import PointTable
-from cryosam.masks import Average, InstanceMask, ScoreMap, Segmentation
+from cryosam.masks import InstanceMask
 from cryosam.prompts import PointPrompts
+from cryosam.results import Average, ScoreMap, Segmentation
 from cryosam.ui.session import Session
 from cryosam.ui.viewed import Gallery, ViewedTomogram
 

@@ -13,8 +13,8 @@ from cryosam.errors import InputError, PointsFileError
 from cryosam.io import read_points
 from cryosam.io.point_files import POINT_FORMATS
 from cryosam.io.results import RunInfo, write_particles, write_segmentation
-from cryosam.masks import Segmentation
 from cryosam.prompts import PointPrompts
+from cryosam.results import Segmentation
 from cryosam.ui.session import Session
 from cryosam.ui.state import Kind, Point, View
 from cryosam.ui.viewed import ViewedTomogram

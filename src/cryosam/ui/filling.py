@@ -7,7 +7,8 @@ import numpy as np
 
 from cryosam.arrays import Progress
 from cryosam.config import Config
-from cryosam.tomogram import Tomogram, detect_contrast
+from cryosam.intensities import detect_contrast
+from cryosam.tomogram import Tomogram
 from cryosam.ui.masking import Masked
 from cryosam.ui.state import Candidate, Point, Size, View
 

@@ -9,9 +9,9 @@ from scipy.spatial.transform import Rotation
 
 from cryosam.arrays import Points, Progress
 from cryosam.config import Config
-from cryosam.masks import Segmentation
 from cryosam.matching.feature_cache import FeatureCache
 from cryosam.prompts import PointPrompts
+from cryosam.results import Segmentation
 from cryosam.tomogram import Tomogram
 from cryosam.ui.masking import size_of
 from cryosam.ui.state import Candidate, Click, Quaternion, View, best_first

@@ -9,7 +9,7 @@ from weakref import WeakKeyDictionary
 import numpy as np
 
 from cryosam.io import atomic_path
-from cryosam.masks import ScoreMap
+from cryosam.results import ScoreMap
 
 __all__ = ["MapFolder"]
 

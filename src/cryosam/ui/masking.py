@@ -7,8 +7,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from cryosam.config import Config
-from cryosam.masks import InstanceMask, Segmentation
+from cryosam.masks import InstanceMask
 from cryosam.prompts import PointPrompts
+from cryosam.results import Segmentation
 from cryosam.tomogram import Tomogram
 from cryosam.ui.state import Point, Size
 from cryosam.ui.viewed import ViewedTomogram

@@ -12,9 +12,10 @@ from cryosam import __version__
 from cryosam.arrays import Points, Progress
 from cryosam.config import Config
 from cryosam.errors import InputError, PromptError, UnknownItemError
-from cryosam.masks import InstanceMask, Segmentation
+from cryosam.masks import InstanceMask
 from cryosam.matching.feature_cache import FeatureCache
 from cryosam.prompts import PointPrompts
+from cryosam.results import Segmentation
 from cryosam.ui import description
 from cryosam.ui.filling import fill_masks, with_masks, without_mask
 from cryosam.ui.finding import find, with_found

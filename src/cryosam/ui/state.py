@@ -7,7 +7,8 @@ from types import MappingProxyType
 from typing import Literal
 
 from cryosam.errors import InputError, UnknownItemError
-from cryosam.masks import Average, InstanceMask, ScoreMap
+from cryosam.masks import InstanceMask
+from cryosam.results import Average, ScoreMap
 
 __all__ = ["Candidate", "Click", "Kind", "Point", "Quaternion", "Size", "State", "Verdict", "View", "best_first"]
 

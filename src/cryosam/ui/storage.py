@@ -20,7 +20,8 @@ import numpy as np
 
 from cryosam.errors import ConflictError, CryosamError
 from cryosam.io import atomic_path
-from cryosam.masks import Average, InstanceMask
+from cryosam.masks import InstanceMask
+from cryosam.results import Average
 from cryosam.ui.maps import MapFolder
 from cryosam.ui.state import Candidate, Click, Kind, Quaternion, Size, State, View
 from cryosam.ui.viewed import ViewedTomogram

@@ -9,7 +9,8 @@ from napari import layers
 from napari.components import ViewerModel
 
 from cryosam.arrays import Labels
-from cryosam.masks import InstanceMask, Segmentation
+from cryosam.masks import InstanceMask
+from cryosam.results import Segmentation
 from cryosam.ui.napari.placement import placement, voxels_of
 from cryosam.ui.state import Candidate, Kind, Point, Size, State
 

@@ -8,8 +8,9 @@ from scipy.sparse.csgraph import connected_components
 from scipy.spatial import cKDTree
 
 from cryosam.evaluation.scores import match_points, score_detections
-from cryosam.masks import InstanceMask, Segmentation, Trust
+from cryosam.masks import InstanceMask
 from cryosam.prompts import PointPrompts
+from cryosam.results import Segmentation, Trust
 from cryosam.run import Run
 from cryosam.search import search
 

@@ -8,8 +8,8 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from cryosam.errors import QueryError
-from cryosam.masks import Average
 from cryosam.prompts import require_kind_names
+from cryosam.results import Average
 from cryosam.tomogram import Contrast
 
 __all__ = ["SavedQuery", "Witnesses"]

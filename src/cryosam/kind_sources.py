@@ -14,10 +14,10 @@ from cryosam.errors import QueryError
 from cryosam.instances.instance_segmenter import InstanceSegmenter
 from cryosam.instances.prompted import Prompted
 from cryosam.instances.smoothing import Smoothed
-from cryosam.masks import Average, Segmentation
 from cryosam.matching.features import FeatureField
-from cryosam.queries import SavedQuery, Witnesses
+from cryosam.results import Average, Segmentation
 from cryosam.run import Run, octave
+from cryosam.saved_query import SavedQuery, Witnesses
 
 __all__ = ["fit_run", "known", "recall", "require_same_features", "save_query"]
 
