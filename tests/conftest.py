@@ -4,6 +4,7 @@ import os
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 # Set before anything imports torch, numpy or the model hub, which read these once.
 for _variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
@@ -40,3 +41,11 @@ def unchecked() -> Iterator[None]:
     jaxtyping.config.update("jaxtyping_disable", True)
     yield
     jaxtyping.config.update("jaxtyping_disable", False)
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
+    """The core, replaced by answers at once; `gate` holds a search until it is set."""
+    from quick_core import answer_at_once  # not above: the shape checks must be set up before anything of cryosam
+
+    return answer_at_once(monkeypatch)

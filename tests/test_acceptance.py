@@ -12,7 +12,7 @@ from cryosam.classification.acceptance import accept
 from cryosam.config import Config
 from cryosam.run import Run
 from cryosam.tomogram import Tomogram
-from test_competition import AVERAGE, candidates
+from stand_ins import AVERAGE, candidates
 
 POINTS = [(10.0, 10, 10), (10, 10, 30), (10, 10, 17), (10, 30, 30), (10, 30, 10)]
 

@@ -6,43 +6,13 @@ import torch
 from scipy.spatial.transform import Rotation
 
 from cryosam.averaging.fourier import Frame
-from cryosam.averaging.orientations import OrientationSearch
 from cryosam.averaging.rotations import Turner, uniform_rotations
 from cryosam.classification.kind_average import Alignment, Known, align
 from cryosam.config import AlignmentConfig
 from cryosam.results import Average
 from cryosam.saved_query import Witnesses
 from cryosam.tomogram import Tomogram
-
-BLOBS = np.array(
-    [[-6.0, 0, 0], [-3, 0, 0], [0, 0, 0], [3, 0, 0], [6, 0, 0], [6, 4, 0], [6, 7, 0], [-6, 0, 5]]
-)  # like no turn of it
-OTHER = np.array([[0.0, 0, -6], [0, 0, -2], [0, 0, 2], [0, 0, 6], [0, 0, 0]])
-ONE_ARM_ELSEWHERE = np.vstack([BLOBS[:-1], [[6.0, 0, -5]]])
-SPACING = 32
-
-
-def scene(
-    n_kind: int = 12, n_other: int = 6, noise: float = 0.2, other: np.ndarray = OTHER, seed: int = 1
-) -> tuple[Tomogram, np.ndarray, Rotation]:
-    """Particles of two kinds on a lattice, each turned at random; the first ``n_kind`` are of one kind."""
-    random = np.random.default_rng(seed)
-    turns = Rotation.random(n_kind + n_other, random_state=seed + 1)
-    lattice = np.array([(20.0, 20 + SPACING * row, 20 + SPACING * col) for row in range(4) for col in range(5)])
-    centres = lattice[: n_kind + n_other]
-    shape = (40, 40 + SPACING * 3, 40 + SPACING * 4)
-    volume = noise * random.standard_normal(shape)
-    grid = np.stack(np.indices(shape), axis=-1)
-    for i, (centre, turn) in enumerate(zip(centres, turns, strict=True)):
-        for blob in turn.apply(BLOBS if i < n_kind else other) + centre:
-            low = np.maximum(np.round(blob).astype(int) - 8, 0)
-            box = tuple(slice(a, a + 17) for a in low)
-            volume[box] += np.exp(-((grid[box] - blob) ** 2).sum(axis=-1) / (2 * 2.0**2))
-    return Tomogram(volume.astype(np.float32)), centres, turns
-
-
-def search_for(tomogram: Tomogram, diameter: float = 14.0) -> OrientationSearch:
-    return OrientationSearch.of(tomogram, diameter, AlignmentConfig())
+from scenes import BLOBS, scene, search_for
 
 
 @pytest.fixture(scope="module")

@@ -29,7 +29,7 @@ from cryosam.io import read_points, read_tomogram, write_volume
 from cryosam.io.queries import write_queries
 from cryosam.prompts import PointPrompts
 from cryosam.segmentation import make_queries
-from test_segmentation import BALLS, phantom
+from scenes import BALLS, phantom
 
 QUICK = Config().override(alignment__is_on=False, propagation__smoothing=1.0)
 PROJECT = """

@@ -9,7 +9,7 @@ from cryosam.batch.coordinator import take_shard
 from cryosam.batch.project import read_project
 from cryosam.errors import ConfigError, CryosamError, InputNotFoundError
 from cryosam.io.queries import write_queries
-from test_queries import query
+from stand_ins import query
 
 
 @pytest.fixture

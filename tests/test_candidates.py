@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from test_competition import candidates
+from stand_ins import candidates
 
 POINTS = [(10.0, 10, 10), (10, 10, 15), (10, 10, 40)]
 

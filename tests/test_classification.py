@@ -10,7 +10,7 @@ from cryosam.averaging.orientations import OrientationSearch
 from cryosam.classification.classes import classify
 from cryosam.classification.kind_average import Alignment, align
 from cryosam.config import AlignmentConfig
-from test_alignment import scene, search_for
+from scenes import scene, search_for
 
 N_KIND, N_OTHER = 10, 10
 IS_KIND = np.arange(N_KIND + N_OTHER) < N_KIND

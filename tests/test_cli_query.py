@@ -9,7 +9,7 @@ from click.testing import CliRunner
 from cryosam.cli import main
 from cryosam.io import read_points, write_volume
 from cryosam.io.queries import read_queries
-from test_segmentation import BALLS, SHELLS, phantom
+from scenes import BALLS, SHELLS, phantom
 
 QUICK = "[alignment]\nis_on = false\n[propagation]\nsmoothing = 1.0\n"
 

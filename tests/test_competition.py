@@ -5,32 +5,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from cryosam.backends.classical import ClassicalSegmenter
 from cryosam.classification.exclusive_kinds import compete
-from cryosam.config import PropagationConfig
-from cryosam.instances.instance_segmenter import InstanceSegmenter
-from cryosam.instances.prompted import Prompted
-from cryosam.masks import InstanceMask
-from cryosam.matching.candidates import Candidates
-from cryosam.results import Average, ScoreMap
-from cryosam.tomogram import Tomogram
-
-INSTANCES = InstanceSegmenter(
-    Tomogram(np.zeros((3, 3, 3), dtype=np.float32)), ClassicalSegmenter(), PropagationConfig()
-)
-MAP = ScoreMap(np.zeros((1, 1, 1), dtype=np.float32), 4)
-AVERAGE = Average(np.zeros((3, 3, 3), dtype=np.float32), 1.0)
-
-
-def candidates(points, scores, edge=5, threshold=0.5, average=AVERAGE):
-    masks = tuple(
-        InstanceMask(tuple(int(c) - edge // 2 for c in p), np.ones((edge,) * 3, dtype=bool))
-        if edge
-        else InstanceMask.empty()
-        for p in points
-    )
-    prompted = Prompted((), (), 6.0, INSTANCES, 1.0)
-    return Candidates(np.array(points, dtype=float), np.array(scores), masks, prompted, 6.0, MAP, threshold, average)
+from stand_ins import AVERAGE, candidates
 
 
 @pytest.mark.parametrize("edge", [0, 5])

@@ -5,7 +5,7 @@ import pytest
 
 from cryosam.classification.two_kinds import divide
 from cryosam.tomogram import Tomogram
-from test_alignment import ONE_ARM_ELSEWHERE, scene, search_for
+from scenes import ONE_ARM_ELSEWHERE, scene, search_for
 
 N_KIND, N_OTHER = 11, 9
 

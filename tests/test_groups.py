@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from cryosam.averaging.class_average import Group, likeness
-from test_alignment import scene, search_for
+from scenes import scene, search_for
 
 N_KIND, N_OTHER = 12, 8
 

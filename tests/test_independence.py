@@ -10,8 +10,7 @@ from cryosam.instances import propagation, slices, smoothing
 from cryosam.matching.feature_cache import FeatureCache
 from cryosam.matching.features import dense
 from cryosam.segmentation import segment
-from test_alignment import scene
-from test_segmentation import click
+from scenes import click, scene
 
 
 @pytest.fixture(scope="module")

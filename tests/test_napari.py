@@ -30,7 +30,7 @@ from cryosam.ui.napari.drawing import CLICK, OTHER, mark
 from cryosam.ui.napari.placement import viewed_of, voxels_of
 from cryosam.ui.napari.reading import get_reader
 from cryosam.ui.napari.workbench import Step, Workbench
-from test_session import BLOBS, SHAPE, cube, make_volume, quick  # noqa: F401  # a fixture
+from quick_core import BLOBS, SHAPE, cube, make_volume
 
 SCALE, SHIFT = 10.0, (100.0, -50.0, 7.0)
 ANGSTROM = ("angstrom",) * 3
@@ -48,7 +48,7 @@ def image(viewer: ViewerModel) -> layers.Image:
 
 
 @pytest.fixture
-def bench(viewer: ViewerModel, image: layers.Image, quick: SimpleNamespace) -> Iterator[Workbench]:  # noqa: F811
+def bench(viewer: ViewerModel, image: layers.Image, quick: SimpleNamespace) -> Iterator[Workbench]:
     bench = Workbench(viewer, image)
     yield bench
     bench.close()
@@ -206,7 +206,7 @@ def test_a_layer_of_another_program_is_taken_as_clicks(bench: Workbench, viewer:
     assert bench.take(layer) == kind
 
 
-def test_only_what_changed_is_segmented_again(bench: Workbench, quick: SimpleNamespace) -> None:  # noqa: F811
+def test_only_what_changed_is_segmented_again(bench: Workbench, quick: SimpleNamespace) -> None:
     layer = bench.add_kind("ribosome")
     layer.add(np.array(BLOBS))
     finish(bench, bench.segment())
@@ -221,7 +221,7 @@ def test_only_what_changed_is_segmented_again(bench: Workbench, quick: SimpleNam
     assert len(np.unique(bench._masks["clicked masks"].data)) == 3  # of the two blobs, and 0
 
 
-def test_a_click_on_something_else_is_negative(bench: Workbench, quick: SimpleNamespace) -> None:  # noqa: F811
+def test_a_click_on_something_else_is_negative(bench: Workbench, quick: SimpleNamespace) -> None:
     layer = bench.add_kind("ribosome")
     layer.add(np.array([BLOBS[0]]))
     mark(layer, is_positive=False)
@@ -348,7 +348,7 @@ def test_several_kinds_are_searched_for_together(bench: Workbench) -> None:
     assert (len(a.data), len(b.data)) == (2, 1)
 
 
-def test_a_diameter_in_angstrom_needs_the_voxel_size(viewer: ViewerModel, quick: SimpleNamespace) -> None:  # noqa: F811
+def test_a_diameter_in_angstrom_needs_the_voxel_size(viewer: ViewerModel, quick: SimpleNamespace) -> None:
     bench = Workbench(viewer, viewer.add_image(make_volume()))
     layer = bench.add_kind()
     layer.add(np.array([BLOBS[0]]))
@@ -362,7 +362,7 @@ def test_a_diameter_in_angstrom_needs_the_voxel_size(viewer: ViewerModel, quick:
     assert bench.session.tomograms[0].tomogram.voxel_size_angstrom == 13
 
 
-def test_a_search_is_cancelled(bench: Workbench, quick: SimpleNamespace) -> None:  # noqa: F811
+def test_a_search_is_cancelled(bench: Workbench, quick: SimpleNamespace) -> None:
     layer = bench.add_kind("ribosome")
     layer.add(np.array([BLOBS[0]]))
     quick.gate.clear()

@@ -12,7 +12,7 @@ from cryosam.evaluation.scores import match_points, score_detections
 from cryosam.prompts import PointPrompts
 from cryosam.segmentation import make_queries, pick, segment, segment_kinds
 from cryosam.tomogram import Tomogram
-from test_alignment import scene
+from scenes import scene
 
 SIZE = 10.0
 COMPACT = np.array([[0.0, 0, 0], [3, 0, 0], [0, 3, 0], [0, 0, 3], [-3, 0, 0], [0, -3, 0]])

@@ -8,32 +8,8 @@ import pytest
 from cryosam.errors import InputNotFoundError, PromptError, QueryError
 from cryosam.io.queries import read_queries, write_queries
 from cryosam.results import Average
-from cryosam.saved_query import SavedQuery, Witnesses
-
-
-def query(name="ribosome", **changes):
-    random = np.random.default_rng(len(name))
-    given = SavedQuery(
-        name=name,
-        feature=random.normal(size=5).astype(np.float32),
-        diameter_angstrom=210.0,
-        volume_angstrom3=4.5e6,
-        smoothing_angstrom=12.0,
-        contrast="dark",
-        average=Average(random.normal(size=(4, 4, 4)).astype(np.float32), 8.75),
-        witnesses=Witnesses(np.array([0.7, 0.3]), np.array([0.9, 0.2]), np.array([True, False])),
-        voxel_size_angstrom=10.0,
-        scales=(1.5, 3.0),
-        token_voxels=7.5,
-        features="invariants",
-        features_digest="f" * 64,
-        segmenter="embedded",
-        segmenter_digest="e" * 64,
-        n_particles=14,
-        source="TS_01",
-        source_digest="d" * 64,
-    )
-    return replace(given, **changes)
+from cryosam.saved_query import Witnesses
+from stand_ins import query
 
 
 def test_what_is_written_is_read(tmp_path) -> None:

@@ -7,7 +7,7 @@ from scipy.spatial.transform import Rotation
 from cryosam.averaging.refinement import Refinement, refine
 from cryosam.classification.kind_average import align
 from cryosam.config import AlignmentConfig
-from test_alignment import scene, search_for
+from scenes import scene, search_for
 
 N = 12
 OFF = np.random.default_rng(3).uniform(-1.2, 1.2, (N, 3))  # voxels that the given centres are wrong by

@@ -16,29 +16,8 @@ from cryosam.prompts import PointPrompts
 from cryosam.results import Segmentation
 from cryosam.segmentation import pick, segment, segment_kinds, segment_prompts
 from cryosam.tomogram import Tomogram
-from test_alignment import ONE_ARM_ELSEWHERE, scene
+from scenes import BALLS, ONE_ARM_ELSEWHERE, SHAPE, SHELLS, click, phantom, scene
 from tiny_models import tiny_dinov2, tiny_sam
-
-SHAPE = (36, 60, 72)
-BALLS = np.array([[10.0, 12, 14], [24, 14, 50], [12, 44, 20], [25, 46, 52], [18, 30, 34]])
-SHELLS = np.array([[24.0, 28, 12], [10, 30, 60]])
-
-
-def phantom(offset=(0, 0, 0), sign=1.0, noise=0.06):
-    """Solid balls of radius 4 and hollow shells of radius 6, blurred and in noise."""
-    z, y, x = np.meshgrid(*[np.arange(n, dtype=float) for n in SHAPE], indexing="ij")
-    volume = np.random.default_rng(7).normal(0, noise, SHAPE)
-    for centre in BALLS + offset:
-        r = np.sqrt((z - centre[0]) ** 2 + (y - centre[1]) ** 2 + (x - centre[2]) ** 2)
-        volume += 1 / (1 + np.exp(2 * (r - 4)))
-    for centre in SHELLS + offset:
-        r = np.sqrt((z - centre[0]) ** 2 + (y - centre[1]) ** 2 + (x - centre[2]) ** 2)
-        volume += np.exp(-((r - 6) ** 2) / 2)
-    return Tomogram((sign * volume).astype(np.float32), 10.0, "phantom")
-
-
-def click(point):
-    return PointPrompts(np.array([point], dtype=float))
 
 
 def test_one_click_finds_every_ball_and_no_shell() -> None:

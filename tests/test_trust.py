@@ -12,7 +12,7 @@ from cryosam.results import Segmentation
 from cryosam.run import Run
 from cryosam.segmentation import segment, segment_kinds
 from cryosam.tomogram import Tomogram
-from test_segmentation import BALLS, SHELLS, click, phantom
+from scenes import BALLS, SHELLS, click, phantom
 
 PLACES = np.array([[10.0, 10, 10 * (i + 1)] for i in range(8)])
 TOMOGRAM = Tomogram(np.random.default_rng(0).normal(size=(20, 20, 90)).astype(np.float32))
