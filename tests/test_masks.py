@@ -1,34 +1,14 @@
 """Masks kept as boxes against the same masks kept as whole volumes."""
 
-from dataclasses import replace
 from itertools import combinations
 
 import numpy as np
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from hypothesis.extra import numpy as hnp
-from scipy.spatial.transform import Rotation
 
 from cryosam.arrays import Mask
 from cryosam.masks import InstanceMask, merge_duplicates
-from cryosam.results import Segmentation
-
-SHAPE = (4, 5, 7)
-
-dense = hnp.arrays(bool, SHAPE)
-boxes = st.tuples(*[st.tuples(st.integers(0, n), st.integers(0, n)).map(sorted) for n in SHAPE])
-
-
-def block(*ranges: tuple[int, int]) -> Mask:
-    """Volume whose True voxels are one block."""
-    mask = np.zeros(SHAPE, dtype=bool)
-    mask[tuple(slice(*r) for r in ranges)] = True
-    return mask
-
-
-blocks = boxes.map(lambda ranges: block(*ranges))
-masks = st.one_of(dense, blocks)
+from mask_volumes import SHAPE, block, masks
 
 
 def paint(mask: InstanceMask) -> Mask:
@@ -36,16 +16,6 @@ def paint(mask: InstanceMask) -> Mask:
     volume = np.zeros(SHAPE, dtype=bool)
     volume[mask.box] = mask.data
     return volume
-
-
-def segmentation(volumes: list[Mask]) -> Segmentation:
-    n = len(volumes)
-    return Segmentation(
-        shape=SHAPE,
-        points=np.zeros((n, 3)),
-        scores=np.linspace(1, 0, n),
-        masks=tuple(InstanceMask.crop(v) for v in volumes),
-    )
 
 
 # one mask
@@ -139,46 +109,3 @@ def test_a_small_mask_within_a_large_one_is_a_duplicate_however_low_the_iou() ->
 
 def test_empty_masks_are_all_kept() -> None:
     assert merge_duplicates([InstanceMask.empty()] * 3).tolist() == [0, 1, 2]
-
-
-# the whole answer
-
-
-@given(st.lists(masks, max_size=5))
-def test_labels_give_a_voxel_to_the_best_score(volumes: list[Mask]) -> None:
-    expected = np.zeros(SHAPE, dtype=int)
-    for label, volume in enumerate(volumes, start=1):
-        expected[volume & (expected == 0)] = label
-    answer = segmentation(volumes)
-    np.testing.assert_array_equal(answer.labels(), expected)
-    np.testing.assert_array_equal(answer.semantic(), expected > 0)
-
-
-@pytest.mark.parametrize(("n", "dtype"), [(0, "u1"), (1, "u1"), (255, "u1"), (256, "u2"), (65535, "u2"), (65536, "u4")])
-def test_labels_have_the_smallest_type_that_holds_them(n: int, dtype: str) -> None:
-    voxel = np.ones((1, 1, 1), dtype=bool)
-    last = InstanceMask((3, 4, 6), voxel)
-    answer = Segmentation(
-        shape=SHAPE,
-        points=np.zeros((n, 3)),
-        scores=np.ones(n),
-        masks=(InstanceMask.empty(),) * (n - 1) + (last,) * min(n, 1),
-    )
-    labels = answer.labels()
-    assert labels.dtype == dtype
-    assert labels[3, 4, 6] == n
-
-
-def test_orientations_of_several_kinds_are_joined() -> None:
-    """A kind of which nothing was found has none; where those of a kind that was found are lacking, it is said."""
-    turns = Rotation.from_rotvec([[0.1, 0, 0], [0, 0.2, 0]])
-    oriented = replace(segmentation([block((0, 1), (0, 1), (0, 1))] * 2), rotations=turns, kind="oriented")
-    nothing, bare = replace(segmentation([]), kind="nothing"), replace(segmentation([block((2, 3))]), kind="bare")
-    joined = Segmentation.combine([oriented, nothing])
-    assert joined.rotations is not None
-    assert (joined.rotations * turns.inv()).magnitude().max() < 1e-9
-    assert not joined.warnings
-    lacking = Segmentation.combine([oriented, bare])
-    assert lacking.rotations is None
-    assert lacking.warnings == ("the orientations of the other kinds are left out, for those of bare are not known",)
-    assert not Segmentation.combine([bare, nothing]).warnings

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from cryosam.classification.mixtures import Mixture, two_heaps
+from cryosam.classification.mixtures import Mixture, two_groups, two_heaps
 
 N_EACH = 40
 
@@ -66,3 +66,10 @@ def test_two_heaps_are_seen_whatever_their_sizes(n_first: int) -> None:
 @pytest.mark.parametrize("values", [[0.3], [0.3, 1.0], [0.3, 0.3, 1.0], [1.0] * 5])
 def test_equal_values_and_few_are_one_heap(values: list[float]) -> None:
     assert two_heaps(np.array(values)) == 0
+
+
+def test_what_is_known_of_values_stays() -> None:
+    values = np.array([0.0, 0.1, 1.0, 1.1, 0.9, 0.2])
+    share, separation = two_groups(values, np.array([0.3, 0.3, 0.6, 0.6, 1.0, 0.0]), 4)
+    assert share.round().tolist() == [0, 0, 1, 1, 1, 0]
+    assert separation > 5

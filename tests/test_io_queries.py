@@ -1,14 +1,10 @@
-"""Queries that are kept: what they hold, what is refused, and how they lie in a file."""
-
-from dataclasses import replace
+"""Files of queries: what is written is read, and damage is told."""
 
 import numpy as np
 import pytest
 
 from cryosam.errors import InputNotFoundError, PromptError, QueryError
 from cryosam.io.queries import read_queries, write_queries
-from cryosam.results import Average
-from cryosam.saved_query import Witnesses
 from stand_ins import query
 
 
@@ -85,34 +81,3 @@ def test_names_and_endings_are_checked_before_writing(tmp_path) -> None:
     with pytest.raises(PromptError, match="file names"):
         query("80S/ribosome")
     assert list(tmp_path.iterdir()) == []
-
-
-@pytest.mark.parametrize(
-    "changes",
-    [
-        {"diameter_angstrom": 0.0},
-        {"voxel_size_angstrom": float("nan")},
-        {"smoothing_angstrom": -1.0},
-        {"scales": (1.5, float("inf"))},
-        {"average": Average(np.full((3, 3, 3), np.nan, dtype=np.float32), 1.0)},
-        {"average": Average(np.zeros((3, 4, 3), dtype=np.float32), 1.0)},
-        {"witnesses": Witnesses(np.array([0.7]), np.array([np.nan]), np.array([True]))},
-    ],
-)
-def test_a_query_without_sense_is_refused(changes) -> None:
-    with pytest.raises(QueryError, match="ribosome"):
-        query(**changes)
-
-
-def test_whatever_enters_a_search_changes_the_digest() -> None:
-    first = query()
-    others = [
-        query(feature=first.feature + 1),
-        query(diameter_angstrom=211.0),
-        query(average=Average(first.average.data + 1, first.average.step)),
-        query(witnesses=replace(first.witnesses, is_kind=np.array([True, True]))),
-        query(n_particles=15),
-        query(features_digest="0" * 64),
-    ]
-    assert len({each.digest() for each in [first, *others]}) == len(others) + 1
-    assert query(source="elsewhere").digest() == first.digest()

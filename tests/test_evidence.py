@@ -1,4 +1,4 @@
-"""Probabilities that mean what they say, and the thresholds that follow from them."""
+"""Probabilities that mean what they say."""
 
 from dataclasses import replace
 
@@ -6,8 +6,6 @@ import numpy as np
 import pytest
 
 from cryosam.classification.evidence import KindEvidence, by_correlation, kind_evidence
-from cryosam.classification.mixtures import two_groups
-from cryosam.classification.thresholds import choose_threshold, limit_false_discovery
 from cryosam.saved_query import Witnesses
 
 
@@ -90,31 +88,6 @@ def test_where_all_that_was_looked_at_is_alike_all_is_of_the_kind() -> None:
     assert found.separation > 6
 
 
-@pytest.mark.parametrize(("share", "threshold"), [(0.01, 1.0), (0.05, 0.9), (0.2, 0.5), (0.9, 0.1)])
-def test_false_discovery_is_limited(share, threshold) -> None:
-    assert limit_false_discovery(np.array([1.0, 0.9, 0.5, 0.1]), share) == threshold
-
-
-def test_equal_probabilities_are_accepted_together_or_not_at_all() -> None:
-    probabilities = np.array([*np.ones(20), *np.zeros(50)])
-    assert limit_false_discovery(probabilities, 0.1) == 1.0
-    assert limit_false_discovery(probabilities[:22], 0.1) == 0.0
-
-
-def test_nothing_is_sure_enough() -> None:
-    assert limit_false_discovery(np.array([0.5, 0.4]), 0.1) == 1.0
-    assert limit_false_discovery(np.zeros(0), 0.1) == 1.0
-
-
-def test_threshold_lies_between_two_groups() -> None:
-    scores = np.array([0.95, 0.93, 0.92, 0.90, 0.52, 0.51, 0.5, 0.49, 0.48])
-    assert 0.52 < choose_threshold(scores) < 0.9
-
-
-def test_threshold_of_nothing_is_strict() -> None:
-    assert choose_threshold(np.zeros(0)) == choose_threshold(np.full(5, 0.1)) == 0.8
-
-
 def test_witnesses_tell_that_none_is_of_the_kind() -> None:
     """Two kinds, neither of which is meant: without witnesses the upper one is taken for it."""
     random = np.random.default_rng(0)
@@ -133,13 +106,6 @@ def test_witnesses_tell_that_none_is_of_the_kind() -> None:
     with_two = np.concatenate([[0.7, 0.69], correlations]), np.concatenate([[0.93, 0.96], likeness])
     told = kind_evidence(with_two[0], averaged, background, with_two[1], witnesses)
     assert (told.probabilities > 0.5).tolist() == [True, True] + [False] * 20
-
-
-def test_what_is_known_of_values_stays() -> None:
-    values = np.array([0.0, 0.1, 1.0, 1.1, 0.9, 0.2])
-    share, separation = two_groups(values, np.array([0.3, 0.3, 0.6, 0.6, 1.0, 0.0]), 4)
-    assert share.round().tolist() == [0, 0, 1, 1, 1, 0]
-    assert separation > 5
 
 
 @pytest.mark.parametrize(("added", "others", "is_told"), [(0.7, 0.4, True), (0.7, 0.6, False), (0.55, 0.3, False)])
