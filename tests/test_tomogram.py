@@ -4,9 +4,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from cryosam.errors import TomogramError, VoxelSizeError
-from cryosam.tomogram import Tomogram
+from cryosam.tomogram import Tomogram, box_around
 
 SHAPE = (9, 10, 11)
 
@@ -78,3 +80,43 @@ def test_digest_tells_values_types_and_shapes_apart() -> None:
     changed[-1, -1, -1] += 1
     others = [changed, volume.astype("f8"), volume.view("i4"), volume.reshape(10, 9, 11), volume.transpose(2, 1, 0)]
     assert len({Tomogram(v).digest() for v in [volume, *others]}) == 6
+
+
+# box_around
+
+
+@given(st.data(), st.tuples(*[st.integers(1, 30)] * 3), st.integers(0, 12))
+def test_a_box_holds_what_lies_around_a_point_and_starts_at_even_voxels(data, shape, half) -> None:
+    """Points between voxels too, of which those in the middle show how halves are rounded."""
+    point = np.array([data.draw(st.integers(0, 4 * (n - 1))) / 4 for n in shape])
+    box, inside = box_around(point, half, shape)
+    for part, c, there, n in zip(box, point, inside, shape, strict=True):
+        assert part.start % 2 == 0
+        assert there == c - part.start
+        assert round(there) == round(c) - part.start  # the same voxel, whichever of both is rounded
+        around = [i for i in range(n) if abs(i - round(c)) <= half]
+        indices = range(n)[part]
+        assert set(around) <= set(indices) <= {around[0] - 1, *around}
+
+
+@pytest.mark.parametrize(
+    ("point", "half", "expected", "inside"),
+    [
+        ((10.0, 10, 10), 3, ((6, 14), (6, 14), (6, 12)), (4, 4, 4)),
+        ((11.0, 11, 11), 3, ((8, 15), (8, 15), (8, 12)), (3, 3, 3)),
+        ((0.0, 29, 11), 4, ((0, 5), (24, 30), (6, 12)), (0, 5, 5)),  # at faces
+        ((10.5, 9.5, 6.5), 2, ((8, 13), (8, 13), (4, 9)), (2.5, 1.5, 2.5)),
+        ((10.0, 10, 6), 99, ((0, 20), (0, 30), (0, 12)), (10, 10, 6)),  # all there is
+        ((-0.4, 29.4, 11.4), 2, ((0, 3), (26, 30), (8, 12)), (-0.4, 3.4, 3.4)),  # in the outer half of a voxel
+    ],
+)
+def test_boxes_around_points_of_a_volume_that_is_no_cube(point, half, expected, inside) -> None:
+    box, there = box_around(np.array(point, dtype=float), half, (20, 30, 12))
+    assert box == tuple(slice(*ends) for ends in expected)
+    np.testing.assert_allclose(there, inside)
+
+
+def test_the_voxel_at_a_point_is_that_of_its_box() -> None:
+    volume = ramp()
+    box, inside = box_around(np.array([7.0, 3, 9]), 2, SHAPE)
+    assert volume[box][tuple(inside.astype(int))] == volume[7, 3, 9]
