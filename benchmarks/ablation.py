@@ -37,13 +37,13 @@ from tomograms import gather, gather_random
 _PUBLISHED, _MOST = 0.5, 512  # least similarity of a detection, and most detections (arXiv 2407.06833)
 _CONFIGS = {
     "features": Config().override(
-        alignment__is_on=False,
+        averaging__is_on=False,
         matching__volume_tolerance=None,
         matching__candidate_similarity=_PUBLISHED,
         matching__max_candidates=_MOST,
     ),
-    "masks": Config().override(alignment__is_on=False),
-    "average": Config().override(alignment__has_classes=False),
+    "masks": Config().override(averaging__is_on=False),
+    "average": Config().override(classification__is_on=False),
     "classes": Config(),
 }
 _PROTEIN = 0.3  # of a density's maximum
@@ -55,7 +55,7 @@ def best_of_template(tomogram: Tomogram, found: Segmentation, density: Volume, c
         return 0.0
     diameter = ball_diameter(float(np.count_nonzero(density > _PROTEIN * density.max())))
     normalised = normalise(tomogram, detect_contrast(tomogram, clicks), Config().tomogram.percentiles)
-    search = OrientationSearch.of(normalised, diameter, Config().alignment)
+    search = OrientationSearch.of(normalised, diameter, Config().averaging)
     cut = search.cut
     pixels = cut.step * (np.arange(cut.frame.edge) - cut.frame.edge // 2)
     z, y, x = (pixels + (n - 1) / 2 for n in density.shape)

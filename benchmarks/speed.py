@@ -39,7 +39,7 @@ from pathlib import Path
 import numpy as np
 from scipy import ndimage
 
-from cryosam import Config, PointPrompts, Tomogram, load_segmenter, read_points, read_tomogram, segment
+from cryosam import Config, PointPrompts, RunOptions, Tomogram, load_segmenter, read_points, read_tomogram, segment
 from cryosam.arrays import PLANES, Plane
 from cryosam.evaluation.scores import score_detections
 from cryosam.evaluation.simulation import SimulationConfig, simulate
@@ -220,7 +220,7 @@ def one_search(folder: Path, kind: str, n_clicks: int, name: str, seconds: dict[
         seconds.setdefault(f"{name}first detections, cpu", time.process_time() - cpu)
 
     cache = FeatureCache(folder / "cache")
-    found = segment(tomogram, prompts, cache=cache, progress=watch.enter, so_far=tell)
+    found = segment(tomogram, prompts, options=RunOptions(cache=cache, progress=watch.enter, so_far=tell))
     watch.enter("writing")
     write_segmentation(folder / "out", found, tomogram=tomogram, prompts=prompts, overwrite=True)
     watch.stop()

@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 
 from accuracy import Case, ask
-from cryosam import PointPrompts, read_points, read_tomogram, segment
+from cryosam import PointPrompts, RunOptions, read_points, read_tomogram, segment
 from cryosam.evaluation.scores import match_points, score_detections
 from speed import machine
 from tomograms import gather
@@ -50,7 +50,7 @@ def measure(name: str, folder: Path, kind: str, seed: int, n_trials: int, distan
     """Search with trials, and once more from the better click if there is one; None where nothing is found."""
     tomogram = read_tomogram(folder / "tomo.mrc")
     prompts, truth, _ = ask(folder, Case(name, kind, 1, seed, 0), tomogram)
-    found = segment(tomogram, prompts, n_trials=n_trials)
+    found = segment(tomogram, prompts, options=RunOptions(n_trials=n_trials))
     trust = found.trust
     if trust is None or not len(found.points):
         return None

@@ -21,7 +21,7 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 import starfile
 
-from cryosam import Config, CryosamError, PointPrompts, Segmentation, Tomogram, read_tomogram, segment
+from cryosam import Config, CryosamError, PointPrompts, RunOptions, Segmentation, Tomogram, read_tomogram, segment
 from cryosam.arrays import Points
 from cryosam.errors import InputError, InputNotFoundError
 from cryosam.evaluation.scores import match_points
@@ -162,7 +162,7 @@ def run(options: argparse.Namespace) -> list[Row]:
         frame = Frame(tomogram.shape, options.z_shift, options.flip)
         truth = frame.to_voxels(annotations[name_of(path.name)])
         prompts, chosen = choose_prompts(truth, tomogram, options.prompt_share, options.seed)
-        found = segment(tomogram, prompts, config, cache=FeatureCache())
+        found = segment(tomogram, prompts, config, RunOptions(cache=FeatureCache()))
         for warning in found.warnings:
             print(f"empiar_10499: {tomogram.name}: {warning}", file=sys.stderr)
         rows.append(score(tomogram.name, found, truth, chosen, distance))

@@ -14,6 +14,8 @@ from cryosam.config import Config
 from cryosam.masks import InstanceMask
 from cryosam.prompts import PointPrompts
 from cryosam.results import Average, ScoreMap, Segmentation
+from cryosam.run_report import RunReport, RunWarning
+from cryosam.scene import RunOptions
 from cryosam.tomogram import Tomogram
 
 SHAPE = (30, 40, 50)
@@ -52,8 +54,7 @@ def found_by(prompts: PointPrompts, shape: tuple[int, int, int], scores: tuple[f
         threshold=0.5,
         average=Average(np.zeros((4, 4, 4), dtype=np.float32), 1.0),
         prompt_masks=tuple(cube(point, 5) for point in prompts.positive),
-        provenance={"diameter_voxels": 8.0},
-        warnings=("look twice",),
+        report=RunReport(diameter=8.0, warnings=(RunWarning("doubt", "look twice"),)),
         kind=prompts.name,
     )
 
@@ -66,7 +67,8 @@ def answer_at_once(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
     def segment_prompts(tomogram: Tomogram, prompts: PointPrompts, config: Config, **_: Any) -> Segmentation:
         (point,) = prompts.positive
         control.calls.append((tomogram.shape, config))
-        warnings = ("nothing stands out of the background at point " + ",".join(f"{c:g}" for c in point),)
+        at = (float(point[0]), float(point[1]), float(point[2]))
+        warnings = (RunWarning("nothing_there", "nothing stands out of the background at point {point}", at),)
         is_blob = min(np.linalg.norm(point - np.array(blob)) for blob in BLOBS) < 3
         mask = replace(cube(point), data=np.ones(control.shape, dtype=bool)) if is_blob else InstanceMask.empty()
         return Segmentation(
@@ -75,24 +77,23 @@ def answer_at_once(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
             np.zeros(0),
             (),
             prompt_masks=(mask,),
-            warnings=() if is_blob else warnings,
-            provenance={"diameter_voxels": 4.5, "smoothing_voxels": 1.25},
+            report=RunReport(diameter=4.5, smoothing=1.25, warnings=() if is_blob else warnings),
         )
 
-    def segment(
-        tomogram: Tomogram, prompts: PointPrompts, config: Config, *, cache: Any, progress: Any, so_far: Any
-    ) -> Segmentation:
+    def segment(tomogram: Tomogram, prompts: PointPrompts, config: Config, options: RunOptions) -> Segmentation:
         control.calls.append((prompts, config))
-        control.cache = cache
-        so_far(prompts.name, prompts.positive)
+        control.cache = options.cache
+        assert options.so_far is not None
+        assert options.progress is not None
+        options.so_far(prompts.name, prompts.positive)
         for done in range(200):
-            progress("segmenting", done, 200)
+            options.progress("segmenting", done, 200)
             if control.gate.wait(0.02):
                 break
         return found_by(prompts, tomogram.shape, control.scores)
 
-    def segment_kinds(tomogram: Tomogram, kinds: Any, config: Config, **rest: Any) -> Segmentation:
-        return Segmentation.combine([segment(tomogram, each, config, **rest) for each in kinds])
+    def segment_kinds(tomogram: Tomogram, kinds: Any, config: Config, options: RunOptions) -> Segmentation:
+        return Segmentation.combine([segment(tomogram, each, config, options) for each in kinds])
 
     monkeypatch.setattr(segmentation, "segment_prompts", segment_prompts)
     monkeypatch.setattr(segmentation, "segment", segment)

@@ -4,7 +4,7 @@ import numpy as np
 from scipy.spatial.transform import Rotation
 
 from cryosam.averaging.orientations import OrientationSearch
-from cryosam.config import AlignmentConfig
+from cryosam.config import AveragingConfig
 from cryosam.prompts import PointPrompts
 from cryosam.tomogram import Tomogram
 
@@ -58,4 +58,4 @@ def scene(
 
 
 def search_for(tomogram: Tomogram, diameter: float = 14.0) -> OrientationSearch:
-    return OrientationSearch.of(tomogram, diameter, AlignmentConfig())
+    return OrientationSearch.of(tomogram, diameter, AveragingConfig())

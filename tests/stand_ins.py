@@ -4,19 +4,11 @@ from dataclasses import replace
 
 import numpy as np
 
-from cryosam.backends.classical import ClassicalSegmenter
-from cryosam.config import PropagationConfig
-from cryosam.instances.instance_segmenter import InstanceSegmenter
-from cryosam.instances.prompted import Prompted
 from cryosam.masks import InstanceMask
 from cryosam.matching.candidates import Candidates
 from cryosam.results import Average, ScoreMap
 from cryosam.saved_query import SavedQuery, Witnesses
-from cryosam.tomogram import Tomogram
 
-INSTANCES = InstanceSegmenter(
-    Tomogram(np.zeros((3, 3, 3), dtype=np.float32)), ClassicalSegmenter(), PropagationConfig()
-)
 MAP = ScoreMap(np.zeros((1, 1, 1), dtype=np.float32), 4)
 AVERAGE = Average(np.zeros((3, 3, 3), dtype=np.float32), 1.0)
 
@@ -28,8 +20,19 @@ def candidates(points, scores, edge=5, threshold=0.5, average=AVERAGE):
         else InstanceMask.empty()
         for p in points
     )
-    prompted = Prompted((), (), 6.0, INSTANCES, 1.0)
-    return Candidates(np.array(points, dtype=float), np.array(scores), masks, prompted, 6.0, MAP, threshold, average)
+    scores = np.array(scores, dtype=float)
+    return Candidates(
+        points=np.array(points, dtype=float),
+        masks=masks,
+        similarity=scores,
+        prior_score=scores,
+        is_ruled_out=scores == 0,
+        diameter=6.0,
+        score_map=MAP,
+        threshold=threshold,
+        probability=None if average is None else scores,
+        average=average,
+    )
 
 
 def query(name="ribosome", **changes):

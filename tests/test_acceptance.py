@@ -1,7 +1,5 @@
 """From candidates to what was found."""
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
@@ -9,8 +7,8 @@ from scipy.spatial.transform import Rotation
 from cryosam.averaging.extent import Extent
 from cryosam.averaging.refinement import Refinement
 from cryosam.classification.acceptance import accept
-from cryosam.config import Config
-from cryosam.run import Run
+from cryosam.instances.prompted import Prompted
+from cryosam.scene import Scene
 from cryosam.tomogram import Tomogram
 from stand_ins import AVERAGE, candidates
 
@@ -28,10 +26,9 @@ def test_two_parts_of_one_particle_are_found_once(monkeypatch, is_whole) -> None
         return Refinement(turns, wholes, AVERAGE, 5.0, Extent(np.zeros(3), 9.0) if is_whole else None)
 
     monkeypatch.setattr("cryosam.classification.acceptance.refine", refine)
-    run = Run.start(
-        Tomogram(np.random.default_rng(0).normal(size=(20, 40, 40)).astype(np.float32)), np.zeros((0, 3)), Config()
-    )
-    accepted = accept(run, replace(found, average=AVERAGE), "particle")
+    tomogram = Tomogram(np.random.default_rng(0).normal(size=(20, 40, 40)).astype(np.float32))
+    scene = Scene.open(tomogram, np.zeros((0, 3)))
+    accepted = accept(scene, found, Prompted((), (), 6.0, 1.0), "particle")
     kept = [0, 1, 3] if is_whole else [0, 1, 2, 3]
     np.testing.assert_array_equal(accepted.points, wholes[kept])
     assert accepted.scores.tolist() == found.scores[kept].tolist()

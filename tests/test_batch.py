@@ -31,7 +31,7 @@ from cryosam.prompts import PointPrompts
 from cryosam.segmentation import make_queries
 from scenes import BALLS, phantom
 
-QUICK = Config().override(alignment__is_on=False, propagation__smoothing=1.0)
+QUICK = Config().override(averaging__is_on=False, propagation__smoothing=1.0)
 PROJECT = """
 tomograms = "t/*.mrc"
 query = "q.npz"

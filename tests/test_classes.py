@@ -9,12 +9,12 @@ from scipy.spatial.transform import Rotation
 from cryosam.averaging.orientations import OrientationSearch
 from cryosam.classification.classes import classify
 from cryosam.classification.kind_average import Alignment, align
-from cryosam.config import AlignmentConfig
+from cryosam.config import AveragingConfig
 from scenes import scene, search_for
 
 N_KIND, N_OTHER = 10, 10
 IS_KIND = np.arange(N_KIND + N_OTHER) < N_KIND
-CONFIG = AlignmentConfig()
+CONFIG = AveragingConfig()
 
 
 @pytest.fixture(scope="module")

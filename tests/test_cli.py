@@ -27,6 +27,7 @@ from cryosam.io.results import OUTPUTS
 from cryosam.masks import InstanceMask
 from cryosam.matching.feature_cache import FeatureCache
 from cryosam.results import ScoreMap, Segmentation
+from cryosam.run_report import RunReport, RunWarning
 from tiny_models import tiny_dinov2, tiny_sam, tiny_sam2
 
 SHAPE = (24, 30, 42)
@@ -56,9 +57,9 @@ def calls(monkeypatch):
     """What the pipeline is called with; it finds the three balls."""
     made = []
 
-    def find(tomogram, prompts, config=None, *, search_mask=None, progress=None, cache=None, n_trials=0):
-        made.append({"tomogram": tomogram, "prompts": prompts, "config": config, "search_mask": search_mask})
-        made[-1]["cache"] = cache
+    def find(tomogram, prompts, config, options):
+        made.append({"tomogram": tomogram, "prompts": prompts, "config": config, "search_mask": options.search_mask})
+        made[-1]["cache"] = options.cache
         prompts.validate(tomogram.shape)
         return Segmentation(
             shape=tomogram.shape,
@@ -67,7 +68,7 @@ def calls(monkeypatch):
             masks=tuple(InstanceMask(tuple(c - 3 for c in centre), BALL) for centre in CENTRES),
             score_map=ScoreMap(np.zeros(tuple(-(-n // 2) for n in tomogram.shape), dtype=np.float32), 2),
             threshold=0.55,
-            warnings=("the click is near the edge",),
+            report=RunReport(warnings=(RunWarning("edge", "the click is near the edge"),)),
             voxel_size_angstrom=tomogram.voxel_size_angstrom,
             name=tomogram.name,
         )
@@ -188,7 +189,7 @@ def kinds(monkeypatch):
     """The clicks of each kind that the pipeline is called with; it finds what was clicked."""
     made = []
 
-    def find(tomogram, kinds, config=None, **_):
+    def find(tomogram, kinds, config, options):
         made.extend(kinds)
         parts = [
             Segmentation(

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from cryosam.config import (
     PRESETS,
+    AveragingConfig,
     Config,
     FeatureConfig,
     MatchingConfig,
@@ -142,6 +143,11 @@ def test_a_file_that_is_not_there(tmp_path: Path) -> None:
         (PropagationConfig, {"smoothing": -1.0}),
         (PropagationConfig, {"z_weight": 0.0}),
         (Config, {"diameter_angstrom": 0.0}),
+        (Config, {"diameter_voxels": -1.0}),
+        (Config, {"diameter_angstrom": 100.0, "diameter_voxels": 10.0}),
+        (AveragingConfig, {"n_rotations": 0}),
+        (AveragingConfig, {"resolution": 1.0}),
+        (AveragingConfig, {"max_tilt": 91.0}),
         (Config, {"device": "tpu"}),
     ],
 )
@@ -188,10 +194,10 @@ def test_settings_cannot_be_changed_in_place() -> None:
         Config().device = "cuda"  # type: ignore[misc]
 
 
-def test_toml_has_a_section_a_stage() -> None:
+def test_toml_has_one_section_per_stage() -> None:
     assert set(tomllib.loads(to_toml(Config()))) == {
-        "preset", "diameter_angstrom", "device", "memory_gb",
-        "tomogram", "features", "matching", "propagation", "alignment",
+        "preset", "diameter_angstrom", "diameter_voxels", "device", "memory_gb",
+        "tomogram", "features", "matching", "propagation", "averaging", "classification", "refinement",
     }  # fmt: skip
 
 

@@ -64,8 +64,7 @@ def test_a_particle_that_a_kind_accepts_is_not_lost_to_the_competition(pair) -> 
 
 def test_equal_probabilities_are_told_apart_by_the_averages() -> None:
     a, b = (
-        replace(candidates([(10, 10, 10)], [1.0]), evidence=np.array([[correlation, 0.9]]))
-        for correlation in (0.4, 0.6)
+        replace(candidates([(10, 10, 10)], [1.0]), correlation=np.array([correlation])) for correlation in (0.4, 0.6)
     )
     first, second = compete([a, b])
     assert (first.scores[0], second.scores[0] >= 0.5) == (0, True)

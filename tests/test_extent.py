@@ -6,7 +6,7 @@ from scipy import ndimage
 from scipy.spatial.transform import Rotation
 
 from cryosam.averaging.extent import find_extent
-from cryosam.config import AlignmentConfig
+from cryosam.config import AveragingConfig
 from cryosam.tomogram import Tomogram
 
 CENTRES = np.array([[22.0, y, x] for y in (26, 68, 110) for x in (26, 68, 110, 152)])
@@ -25,10 +25,10 @@ def _tomogram(*arms: tuple[float, float, float], turns: Rotation = TURNS) -> Tom
 
 @pytest.mark.parametrize("arm", [(0.0, 0, 10), (7.0, -6, 0)])
 def test_the_other_part_of_a_particle_is_found(arm) -> None:
-    found = find_extent(_tomogram((0, 0, 0), arm), CENTRES, TURNS, DIAMETER, AlignmentConfig())
+    found = find_extent(_tomogram((0, 0, 0), arm), CENTRES, TURNS, DIAMETER, AveragingConfig())
     assert found is not None
     assert np.linalg.norm(found.centre - np.array(arm) / 2) < 1.0
-    alone = find_extent(_tomogram((0, 0, 0)), CENTRES, TURNS, DIAMETER, AlignmentConfig())
+    alone = find_extent(_tomogram((0, 0, 0)), CENTRES, TURNS, DIAMETER, AveragingConfig())
     assert alone is not None
     assert np.linalg.norm(alone.centre) < 0.7
     assert alone.diameter < 0.9 * found.diameter
@@ -38,7 +38,7 @@ def test_a_neighbour_is_no_part_of_a_particle() -> None:
     arm = np.array([0.0, 0, 11])
     both = np.concatenate([CENTRES, CENTRES + TURNS.apply(arm)])
     found = find_extent(
-        _tomogram((0, 0, 0), tuple(arm)), both, Rotation.concatenate([TURNS, TURNS]), DIAMETER, AlignmentConfig()
+        _tomogram((0, 0, 0), tuple(arm)), both, Rotation.concatenate([TURNS, TURNS]), DIAMETER, AveragingConfig()
     )
     assert found is None or np.linalg.norm(found.centre) < 0.2 * DIAMETER
 
@@ -48,9 +48,9 @@ def test_what_reaches_out_of_the_box_has_no_centre() -> None:
     upright = Rotation.from_euler("x", np.linspace(0, 300, len(CENTRES))[:, None], degrees=True)  # about z
     volume = _tomogram((0, 0, 0), turns=upright).data.copy()
     volume[25:29] += 4
-    assert find_extent(Tomogram(volume), CENTRES, upright, DIAMETER, AlignmentConfig()) is None
+    assert find_extent(Tomogram(volume), CENTRES, upright, DIAMETER, AveragingConfig()) is None
 
 
 def test_nothing_but_noise_has_no_extent() -> None:
     noise = Tomogram(np.random.default_rng(6).normal(0, 1, SHAPE).astype(np.float32))
-    assert find_extent(noise, CENTRES, TURNS, DIAMETER, AlignmentConfig()) is None
+    assert find_extent(noise, CENTRES, TURNS, DIAMETER, AveragingConfig()) is None

@@ -4,11 +4,13 @@ import numpy as np
 import pytest
 import torch
 
-from cryosam import run
 from cryosam.config import Config
 from cryosam.instances import propagation, slices, smoothing
+from cryosam.matching import tomogram_features
 from cryosam.matching.feature_cache import FeatureCache
 from cryosam.matching.features import dense
+from cryosam.memory import Workspace
+from cryosam.scene import RunOptions
 from cryosam.segmentation import segment
 from scenes import click, scene
 
@@ -20,7 +22,7 @@ def tomogram_and_click():
 
 
 def answer(tomogram_and_click, cache=None, **settings):
-    return segment(*tomogram_and_click, Config().override(**settings), cache=cache)
+    return segment(*tomogram_and_click, Config().override(**settings), RunOptions(cache=cache))
 
 
 @pytest.fixture(scope="module")
@@ -45,11 +47,16 @@ def assert_identical(found, reference):
 
 
 def assert_alike(found, reference):
-    """Networks and products of matrices round otherwise in parts of other sizes: a voxel may be in a mask or not."""
+    """Networks and products of matrices round otherwise in parts of other sizes: a voxel may be in a mask or not.
+
+    A centre is aligned in steps of one pixel, so that one between two steps may go either way.
+    """
     assert len(found.points) == len(reference.points)
     nearest = np.linalg.norm(found.points[:, None] - reference.points, axis=2).argmin(axis=1)
     assert sorted(nearest) == list(range(len(reference.points)))
-    np.testing.assert_allclose(found.points, reference.points[nearest], atol=0.3)
+    moved = np.linalg.norm(found.points - reference.points[nearest], axis=1)
+    assert np.quantile(moved, 0.9) < 0.3
+    assert moved.max() < 1.5
     np.testing.assert_allclose(found.scores, reference.scores[nearest], atol=0.02)
     assert min(mask.iou(reference.masks[i]) for mask, i in zip(found.masks, nearest, strict=True)) > 0.97
 
@@ -60,8 +67,8 @@ def test_with_hardly_any_memory_everything_is_in_files_and_the_same(
     monkeypatch.setattr("cryosam.memory._LEAST", 1)
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     kept = []
-    original = run.Workspace.empty
-    monkeypatch.setattr(run.Workspace, "empty", lambda *args: kept.append(original(*args)) or kept[-1])
+    original = Workspace.empty
+    monkeypatch.setattr(Workspace, "empty", lambda *args: kept.append(original(*args)) or kept[-1])
     assert_identical(answer(tomogram_and_click, memory_gb=1e-6), reference)
     assert len(kept) >= 4
     assert all(isinstance(array, np.memmap) for array in kept if array.size)
@@ -72,7 +79,7 @@ def test_a_cache_that_is_cold_warm_or_damaged_gives_the_same(
     tomogram_and_click, reference, tmp_path, monkeypatch, caplog
 ) -> None:
     cache, calls = FeatureCache(tmp_path), []
-    monkeypatch.setattr(run, "extract_dense", lambda *args: calls.append(1) or dense.extract_dense(*args))
+    monkeypatch.setattr(tomogram_features, "extract_dense", lambda *args: calls.append(1) or dense.extract_dense(*args))
     assert_identical(answer(tomogram_and_click, cache), reference)
     assert_identical(answer(tomogram_and_click, cache), reference)
     assert len(calls) == 1
@@ -95,7 +102,12 @@ def test_other_voxels_or_settings_do_not_meet_in_the_cache(tomogram_and_click, t
         (tomogram.data, {"tomogram__percentiles": (1.0, 99.0)}),
         (tomogram.data, {"matching__strides": (4,)}),
     ):
-        segment(type(tomogram)(data), prompts, Config().override(**settings, alignment__is_on=False), cache=cache)
+        segment(
+            type(tomogram)(data),
+            prompts,
+            Config().override(**settings, averaging__is_on=False),
+            RunOptions(cache=cache),
+        )
     assert len(cache.entries()) == 5
 
 

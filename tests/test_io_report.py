@@ -12,6 +12,7 @@ from cryosam.io.report import render_report
 from cryosam.masks import InstanceMask
 from cryosam.prompts import PointPrompts
 from cryosam.results import Segmentation, Trust
+from cryosam.run_report import RunReport, RunWarning
 from cryosam.tomogram import Tomogram
 
 SHAPE = (15, 21, 31)
@@ -131,7 +132,7 @@ def render(n=20, *, voxel_size=10.0, warnings=(), name="t1", with_masks=True, th
         scores=np.linspace(0.95, 0.5, n),
         masks=masks if with_masks else (InstanceMask.empty(),) * n,
         voxel_size_angstrom=voxel_size,
-        warnings=warnings,
+        report=RunReport(warnings=tuple(RunWarning("doubt", text) for text in warnings)),
         name=name,
         threshold=threshold,
         **extra,

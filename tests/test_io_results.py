@@ -22,6 +22,7 @@ from cryosam.io.results import OUTPUTS, RunInfo, write_segmentation
 from cryosam.masks import InstanceMask
 from cryosam.prompts import PointPrompts
 from cryosam.results import Average, ScoreMap, Segmentation
+from cryosam.run_report import RunReport, RunWarning
 from cryosam.tomogram import Tomogram
 
 SHAPE = (7, 9, 13)
@@ -48,10 +49,9 @@ def found(n=2, *, stride=2, voxel_size=8.0, with_masks=True):
         candidate_masks=(InstanceMask.empty(),) * 3,
         threshold=0.45,
         average=Average(np.linspace(0, 1, 4**3, dtype=np.float32).reshape(4, 4, 4), 1.5),
-        warnings=("look twice",),
+        report=RunReport(contrast="dark", features_digest="abc", warnings=(RunWarning("doubt", "look twice"),)),
         voxel_size_angstrom=voxel_size,
         name="t1",
-        provenance={"contrast": "dark", "features_digest": "abc"},
     )
 
 

@@ -5,7 +5,7 @@ import pytest
 from scipy.spatial.transform import Rotation
 
 from cryosam.classification.kind_average import Alignment, Known, align
-from cryosam.config import AlignmentConfig
+from cryosam.config import AveragingConfig
 from cryosam.saved_query import Witnesses
 from cryosam.tomogram import Tomogram
 from scenes import BLOBS, scene, search_for
@@ -15,7 +15,7 @@ from scenes import BLOBS, scene, search_for
 def found() -> tuple[Alignment, np.ndarray, Rotation]:
     tomogram, centres, turns = scene()
     off = np.random.default_rng(3).uniform(-1.2, 1.2, centres.shape)
-    return align(search_for(tomogram), centres + off, np.array([0]), AlignmentConfig()), centres, turns
+    return align(search_for(tomogram), centres + off, np.array([0]), AveragingConfig()), centres, turns
 
 
 def test_the_kind_is_told_from_another(found) -> None:
@@ -32,7 +32,7 @@ def test_what_is_not_of_the_kind_is_not_averaged() -> None:
     tomogram, centres, _ = scene()
     is_possible = np.arange(18) % 2 == 0
     found = align(
-        search_for(tomogram), centres, np.array([0, 2]), AlignmentConfig(), likeness=is_possible.astype(float)
+        search_for(tomogram), centres, np.array([0, 2]), AveragingConfig(), prior_score=is_possible.astype(float)
     )
     assert is_possible[found.members].all()
 
@@ -41,7 +41,7 @@ def test_members_are_compared_with_an_average_that_they_are_no_part_of() -> None
     """Noise that is averaged resembles itself: without held-out averages the members would stand out."""
     noise = Tomogram(np.random.default_rng(0).standard_normal((50, 90, 90)).astype(np.float32))
     points = np.array([(25.0, y, x) for y in range(12, 90, 12) for x in range(12, 90, 12)])
-    found = align(search_for(noise, 10.0), points, np.array([0]), AlignmentConfig(n_averages=1))
+    found = align(search_for(noise, 10.0), points, np.array([0]), AveragingConfig(n_averages=1))
     others = np.setdiff1d(np.arange(len(points)), found.members)
     spread = found.correlations[others].std()
     assert found.correlations[found.members].mean() < found.correlations[others].mean() + 1.5 * spread
@@ -67,7 +67,7 @@ def test_the_average_looks_like_the_kind(found) -> None:
 def test_what_lies_at_a_face_is_compared_too() -> None:
     tomogram, centres, _ = scene(n_kind=10, n_other=2, noise=0.05)
     edge = np.array([[0.0, 0, 0]])
-    found = align(search_for(tomogram), np.vstack([centres, edge]), np.array([0]), AlignmentConfig(n_averages=2))
+    found = align(search_for(tomogram), np.vstack([centres, edge]), np.array([0]), AveragingConfig(n_averages=2))
     assert np.isfinite(found.correlations).all()
 
 
@@ -78,7 +78,7 @@ def test_a_known_average_takes_the_place_of_a_start_and_tells_how_all_lie(found)
     witnesses = Witnesses(known_from.correlations, np.where(is_kind, 0.9, 0.5), is_kind)
     known, likeness = Known(known_from.average, 12.0, witnesses), np.where(np.arange(14) < 5, 0.9, 0.5)
     there = align(
-        search_for(tomogram), centres, np.zeros(0, dtype=int), AlignmentConfig(), likeness=likeness, known=known
+        search_for(tomogram), centres, np.zeros(0, dtype=int), AveragingConfig(), prior_score=likeness, known=known
     )
     assert (there.evidence.probabilities > 0.5).tolist() == [True] * 5 + [False] * 9
     # the average is that of both, so that it lies in the particles as the known one does in its own

@@ -10,6 +10,7 @@ from cryosam.config import Config
 from cryosam.errors import ConfigError, PromptError, QueryError, VoxelSizeError
 from cryosam.evaluation.scores import match_points, score_detections
 from cryosam.prompts import PointPrompts
+from cryosam.scene import RunOptions
 from cryosam.segmentation import make_queries, pick, segment, segment_kinds
 from cryosam.tomogram import Tomogram
 from scenes import scene
@@ -89,10 +90,12 @@ def test_a_query_and_clicks_compete(made) -> None:
 def test_a_kind_has_settings_of_its_own(made) -> None:
     tomogram, _, _ = tomogram_of(n_kind=11, n_other=7, seed=5)
     few = Config().override(matching__max_particles=2)
-    found = segment_kinds(tomogram, [made[0]], configs={"snake": few})
+    found = segment_kinds(tomogram, [made[0]], options=RunOptions(kind_configs={"snake": few}))
     assert len(found.points) == 2
     with pytest.raises(ConfigError, match="class 'snake'"):
-        segment_kinds(tomogram, [made[0]], configs={"snake": few.override(tomogram__contrast="dark")})
+        segment_kinds(
+            tomogram, [made[0]], options=RunOptions(kind_configs={"snake": few.override(tomogram__contrast="dark")})
+        )
 
 
 @pytest.mark.parametrize(
@@ -128,4 +131,4 @@ def test_nothing_found_makes_no_query() -> None:
 
 def test_trials_need_a_click(made) -> None:
     with pytest.raises(PromptError, match="no click"):
-        segment(tomogram_of(n_kind=2, n_other=1)[0], made[0], n_trials=2)
+        segment(tomogram_of(n_kind=2, n_other=1)[0], made[0], options=RunOptions(n_trials=2))

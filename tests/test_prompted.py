@@ -6,7 +6,9 @@ import pytest
 from cryosam.backends.classical import ClassicalSegmenter
 from cryosam.backends.invariants import Invariants
 from cryosam.config import MatchingConfig, PropagationConfig
+from cryosam.instances.instance_segmenter import InstanceSegmenter
 from cryosam.instances.prompted import first_look, second_look
+from cryosam.instances.smoothing import Smoothed
 from cryosam.instances.visibility import visibility
 from cryosam.masks import InstanceMask
 from cryosam.matching.features.dense import extract_dense
@@ -41,8 +43,8 @@ def looks(tomogram, point, support=None):
         ClassicalSegmenter(),
         PropagationConfig(window_voxels=256, smoothing=1.6),
     )
-    first = first_look(tomogram, points, segmenter, settings, None, Workspace())
-    return first, second_look(first, points, support)
+    first, instances = first_look(tomogram, points, segmenter, settings, None, Workspace())
+    return first, second_look(first, instances, points, support)
 
 
 def test_a_lone_particle_keeps_its_mask() -> None:
@@ -60,7 +62,9 @@ def test_particles_like_it_tell_where_a_mask_that_holds_a_neighbour_ends() -> No
     tomogram = Tomogram((noise + 0.7 * np.exp(-np.min(squares, axis=0) / 32)).clip(0, 1).astype(np.float32))
     first, alone = looks(tomogram, click)
     field = extract_dense(tomogram, Invariants(), 2, Workspace())
-    support = support_from(field, first.instances, MatchingConfig(volume_tolerance=0.4))
+    seen = Smoothed(tomogram, first.smoothing, Workspace())
+    instances = InstanceSegmenter(seen, ClassicalSegmenter(), PropagationConfig(window_voxels=256, smoothing=1.6))
+    support = support_from(field, instances, MatchingConfig(volume_tolerance=0.4))
     point, lone = np.array(click, dtype=float), InstanceMask.crop(squares[0] <= 36)
     assert support(point, lone) > 0.6 > support(point, first.masks[0])
     _, second = looks(tomogram, click, support)

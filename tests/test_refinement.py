@@ -6,7 +6,7 @@ from scipy.spatial.transform import Rotation
 
 from cryosam.averaging.refinement import Refinement, refine
 from cryosam.classification.kind_average import align
-from cryosam.config import AlignmentConfig
+from cryosam.config import AveragingConfig
 from scenes import scene, search_for
 
 N = 12
@@ -18,8 +18,8 @@ def found() -> tuple[Refinement, np.ndarray, Rotation]:
     tomogram, centres, turns = scene()
     points = centres[:N] + OFF
     search = search_for(tomogram)
-    coarse = align(search, points, np.array([0]), AlignmentConfig())
-    return refine(tomogram, search, points, coarse.average, 14.0, AlignmentConfig()), centres[:N], turns[:N]
+    coarse = align(search, points, np.array([0]), AveragingConfig())
+    return refine(search, points, coarse.average), centres[:N], turns[:N]
 
 
 def test_planted_rotations_are_recovered_within_the_step(found) -> None:
@@ -27,7 +27,7 @@ def test_planted_rotations_are_recovered_within_the_step(found) -> None:
     refined, _, turns = found
     frames = turns.inv() * refined.rotations
     errors = min((np.degrees((frame.inv() * frames).magnitude()) for frame in frames), key=np.median)
-    step = np.degrees((8 * np.pi**2 / AlignmentConfig().n_rotations) ** (1 / 3))
+    step = np.degrees((8 * np.pi**2 / AveragingConfig().n_rotations) ** (1 / 3))
     assert errors.max() < step
     assert np.median(errors) < 8
 
@@ -67,8 +67,8 @@ def test_a_place_within_a_particle_is_kept_where_nothing_reaches_beyond_it() -> 
     """Only the whole of a part moves the centres, not what is smaller than the part."""
     tomogram, centres, turns = scene()
     points = centres[:N] + turns[:N].apply([0.0, 0, 7])
-    coarse = align(search_for(tomogram, 24.0), points, np.array([0]), AlignmentConfig())
-    refined = refine(tomogram, search_for(tomogram, 24.0), points, coarse.average, 24.0, AlignmentConfig())
+    coarse = align(search_for(tomogram, 24.0), points, np.array([0]), AveragingConfig())
+    refined = refine(search_for(tomogram, 24.0), points, coarse.average)
     assert refined.extent is None
     assert np.linalg.norm(refined.points - points, axis=1).max() < 3
 
@@ -77,8 +77,8 @@ def test_noise_resolves_less_than_particles(found) -> None:
     refined, _, _ = found
     tomogram, centres, _ = scene(noise=1.5)
     search = search_for(tomogram)
-    coarse = align(search, centres, np.array([0]), AlignmentConfig())
-    noisy = refine(tomogram, search, centres[:N], coarse.average, 14.0, AlignmentConfig())
+    coarse = align(search, centres, np.array([0]), AveragingConfig())
+    noisy = refine(search, centres[:N], coarse.average)
     assert 2 <= refined.resolution < noisy.resolution
 
 
@@ -87,12 +87,12 @@ def test_a_few_particles_lie_as_they_fit_the_coarse_average(n: int) -> None:
     """Within twice the step of the rotations compared, up to one common rotation; their centres stay."""
     tomogram, centres, turns = scene()
     search = search_for(tomogram)
-    coarse = align(search, centres, np.array([0]), AlignmentConfig())
-    few = refine(tomogram, search, centres[:n], coarse.average, 14.0, AlignmentConfig())
-    many = refine(tomogram, search, centres[:N], coarse.average, 14.0, AlignmentConfig())
+    coarse = align(search, centres, np.array([0]), AveragingConfig())
+    few = refine(search, centres[:n], coarse.average)
+    many = refine(search, centres[:N], coarse.average)
     assert few.resolution is None
     np.testing.assert_array_equal(few.points, centres[:n])
     common = (turns[:N].inv() * many.rotations).mean()
     errors = np.degrees((common.inv() * (turns[:n].inv() * few.rotations)).magnitude())
-    step = np.degrees((8 * np.pi**2 / AlignmentConfig().n_rotations) ** (1 / 3))
+    step = np.degrees((8 * np.pi**2 / AveragingConfig().n_rotations) ** (1 / 3))
     assert errors.max() < 2 * step

@@ -4,16 +4,18 @@ import numpy as np
 import pytest
 from scipy.spatial import cKDTree
 
-from cryosam import run
+from cryosam import scene as scene_module
 from cryosam.backends.dino import DinoFeatures
 from cryosam.backends.sam import SamSegmenter
 from cryosam.config import Config
 from cryosam.errors import PromptError, TomogramError, VoxelSizeError
 from cryosam.evaluation.scores import match_points, score_detections
 from cryosam.io import read_tomogram
+from cryosam.matching import tomogram_features
 from cryosam.matching.feature_cache import FeatureCache
 from cryosam.prompts import PointPrompts
 from cryosam.results import Segmentation
+from cryosam.scene import RunOptions
 from cryosam.segmentation import pick, segment, segment_kinds, segment_prompts
 from cryosam.tomogram import Tomogram
 from scenes import BALLS, ONE_ARM_ELSEWHERE, SHAPE, SHELLS, click, phantom, scene
@@ -43,8 +45,10 @@ def test_with_enough_particles_there_are_probabilities_orientations_and_an_avera
     found = segment(
         tomogram,
         click(np.round(centres[0])),
-        progress=lambda stage, done, total: stages.update({stage: (done, total)}),
-        so_far=lambda kind, points: told.append(points),
+        options=RunOptions(
+            progress=lambda stage, done, total: stages.update({stage: (done, total)}),
+            so_far=lambda kind, points: told.append(points),
+        ),
     )
     scores = score_detections(found.points, centres[:14], 4.0)
     assert scores.f1 > 0.9
@@ -62,7 +66,7 @@ def test_with_enough_particles_there_are_probabilities_orientations_and_an_avera
     errors = min((np.degrees((frame.inv() * frames).magnitude()) for frame in frames), key=np.median)
     assert np.median(errors) < 12
     assert float(found.provenance["resolution_voxels"]) < 8
-    typical = np.array([float(c) for c in str(found.provenance["most_typical"]).split(",")])
+    typical = np.array(found.report.most_typical)
     assert np.linalg.norm(centres[:14] - typical, axis=1).min() < 4
 
 
@@ -122,7 +126,7 @@ def test_a_negative_point_removes_its_like_by_features_where_there_are_few() -> 
 def test_a_negative_point_removes_its_like_by_averages(draw: int, has_classes: bool) -> None:
     """Two kinds that differ by an arm: whether one click takes both for one kind may hang on the arithmetic."""
     tomogram, centres, _ = scene(n_kind=11, n_other=9, other=ONE_ARM_ELSEWHERE, seed=draw)
-    config = Config().override(alignment__has_classes=has_classes)
+    config = Config().override(classification__is_on=has_classes)
     prompts = PointPrompts(np.round(centres[[5, 13]]), np.array([True, False]))
 
     def n_of_each(found: Segmentation) -> tuple[int, int]:
@@ -134,16 +138,7 @@ def test_a_negative_point_removes_its_like_by_averages(draw: int, has_classes: b
     n_kind, n_others = n_of_each(found)
     assert n_kind >= 9
     assert n_others <= 1
-    assert float(found.provenance.get("like_negatives", 0)) >= n_others_before - 1 - n_others
-
-
-def test_a_run_says_that_nothing_is_sure_enough_for_the_limit() -> None:
-    """Of two kinds that differ by an arm nothing is as sure as that."""
-    tomogram, centres, _ = scene(n_kind=11, n_other=9, other=ONE_ARM_ELSEWHERE)
-    limited = Config().override(matching__max_false_discovery=1e-4)
-    found = segment(tomogram, click(np.round(centres[5])), limited)
-    assert len(found.points) == 0 < len(found.candidate_points)
-    assert any("sure enough for a share of 0.0001 false ones" in sentence for sentence in found.warnings)
+    assert float(found.report.n_like_negatives or 0) >= n_others_before - 1 - n_others
 
 
 def test_pick_sees_what_segment_sees() -> None:
@@ -187,12 +182,14 @@ def test_what_is_under_a_negative_point_stays_out_at_any_threshold(n) -> None:
     """By features, and by averages."""
     tomogram, centres = (phantom(), BALLS) if n == 5 else scene(n_kind=11, n_other=9)[:2]
     prompts = PointPrompts(np.round(centres[:2]), np.array([True, False]))
-    found = segment(tomogram, prompts, Config().override(matching__threshold=0.0, alignment__is_refined=False))
+    found = segment(tomogram, prompts, Config().override(matching__threshold=0.0, refinement__is_on=False))
     assert np.linalg.norm(found.points - centres[0], axis=1).min() < 2
     assert np.linalg.norm(found.points - centres[1], axis=1).min() > 4
     allowed = np.zeros(tomogram.shape, dtype=bool)
     allowed[:, :, 30:] = True
-    found = segment(tomogram, prompts, Config().override(matching__threshold=0.0), search_mask=allowed)
+    found = segment(
+        tomogram, prompts, Config().override(matching__threshold=0.0), options=RunOptions(search_mask=allowed)
+    )
     assert (found.candidate_points[found.candidate_scores > 0][:, 2] >= 29.5).all()
     assert len(found.points) == np.count_nonzero(found.candidate_scores > 0) < len(found.candidate_scores)
 
@@ -207,19 +204,19 @@ def test_a_negative_point_on_the_clicked_particle_is_left_out() -> None:
 def test_clicks_that_cannot_be_compared_or_are_of_another_kind_are_named() -> None:
     tomogram, centres, _ = scene(n_kind=11, n_other=9)
     clicks = np.round(centres[[0, 1, 2, 15]])
-    found = segment(tomogram, PointPrompts(clicks), Config().override(alignment__is_refined=False))
+    found = segment(tomogram, PointPrompts(clicks), Config().override(refinement__is_on=False))
     unlike = [each for each in found.warnings if "not like the average" in each]
     assert any("at {:g},{:g},{:g} is".format(*clicks[3]) in sentence for sentence in unlike)
     assert not any("at {:g},{:g},{:g} is".format(*clicks[0]) in sentence for sentence in unlike)
     allowed = np.ones(tomogram.shape, dtype=bool)
     allowed[:, :40, :40] = False  # where the first one is
-    found = segment(tomogram, click(clicks[0]), search_mask=allowed)
+    found = segment(tomogram, click(clicks[0]), options=RunOptions(search_mask=allowed))
     assert any("at {:g},{:g},{:g} could not be compared".format(*clicks[0]) in each for each in found.warnings)
     assert "click_probability" not in found.provenance
 
 
 def test_an_empty_search_mask_says_so() -> None:
-    found = segment(phantom(), click(BALLS[0]), search_mask=np.zeros(SHAPE, dtype=bool))
+    found = segment(phantom(), click(BALLS[0]), options=RunOptions(search_mask=np.zeros(SHAPE, dtype=bool)))
     assert len(found.points) == 0
     assert "no place that may be searched is similar to what was clicked" in found.warnings
 
@@ -227,7 +224,7 @@ def test_an_empty_search_mask_says_so() -> None:
 def test_search_mask_and_margin() -> None:
     allowed = np.zeros(SHAPE, dtype=bool)
     allowed[:, :, 40:] = True
-    found = segment(phantom(), click(BALLS[0]), search_mask=allowed)
+    found = segment(phantom(), click(BALLS[0]), options=RunOptions(search_mask=allowed))
     assert score_detections(found.points, BALLS[BALLS[:, 2] > 40], 1.0).f1 == 1
     config = Config().override(matching__edge_margin=11)
     found = segment(phantom(), click(BALLS[0]), config)
@@ -265,7 +262,7 @@ def test_refusals() -> None:
     with pytest.raises(PromptError, match="outside"):
         segment(phantom(), click((5, 5, 99)))
     with pytest.raises(TomogramError, match="search mask"):
-        segment(phantom(), click(BALLS[0]), search_mask=np.ones((3, 4, 5), dtype=bool))
+        segment(phantom(), click(BALLS[0]), options=RunOptions(search_mask=np.ones((3, 4, 5), dtype=bool)))
 
 
 def test_two_dimensional_models_run_the_same_method(monkeypatch, tmp_path) -> None:
@@ -274,8 +271,8 @@ def test_two_dimensional_models_run_the_same_method(monkeypatch, tmp_path) -> No
     calls = []
     original = extractor.extract
     monkeypatch.setattr(extractor, "extract", lambda images: calls.append(len(images)) or original(images))
-    monkeypatch.setattr(run, "load_features", lambda *_, **__: extractor)
-    monkeypatch.setattr(run, "load_segmenter", lambda *_, **__: SamSegmenter(tiny_sam(), "cpu"))
+    monkeypatch.setattr(tomogram_features, "load_features", lambda *_, **__: extractor)
+    monkeypatch.setattr(scene_module, "load_segmenter", lambda *_, **__: SamSegmenter(tiny_sam(), "cpu"))
     config = Config.from_preset("fast").override(
         matching__strides=(8, 4),
         matching__coarse_similarity=-1.0,
@@ -288,11 +285,11 @@ def test_two_dimensional_models_run_the_same_method(monkeypatch, tmp_path) -> No
         diameter_angstrom=80.0,
     )
     cache = FeatureCache(tmp_path)
-    first = pick(phantom(), click(BALLS[0]), config, cache=cache)
+    first = pick(phantom(), click(BALLS[0]), config, RunOptions(cache=cache))
     assert 1 <= len(first.points) <= 3
     n_calls = len(calls)
     assert n_calls > 0
-    again = pick(phantom(), click(BALLS[0]), config, cache=cache)
+    again = pick(phantom(), click(BALLS[0]), config, RunOptions(cache=cache))
     assert len(calls) == n_calls
     np.testing.assert_array_equal(again.points, first.points)
 

@@ -1,15 +1,17 @@
 """How much an answer depends on the click: the comparison of answers, with a search whose answers are known."""
 
 from dataclasses import dataclass
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
-from cryosam import trials as trust
+from cryosam import trials
 from cryosam.masks import InstanceMask
 from cryosam.prompts import PointPrompts
 from cryosam.results import Segmentation
-from cryosam.run import Run
+from cryosam.run_report import RunReport
+from cryosam.scene import RunOptions, Scene
 from cryosam.segmentation import segment, segment_kinds
 from cryosam.tomogram import Tomogram
 from scenes import BALLS, SHELLS, click, phantom
@@ -34,12 +36,12 @@ def assess(monkeypatch: pytest.MonkeyPatch, answers: dict[int, list[int]], n_tri
     """Trust in a click on place 0, where a click on place i finds the places ``answers[i]``, and their centres vary."""
     random = np.random.default_rng(0)
 
-    def search(run, prompts):
-        place = int(np.linalg.norm(PLACES - prompts.positive[0], axis=1).argmin())
+    def find_kind(scene, kind):
+        place = int(np.linalg.norm(PLACES - kind.clicks[0], axis=1).argmin())
         points = PLACES[[*answers[place], 7]] + random.uniform(-1, 1, (len(answers[place]) + 1, 3))
-        return Answer(points, np.array([0.9] * len(answers[place]) + [0.1]))
+        return SimpleNamespace(candidates=Answer(points, np.array([0.9] * len(answers[place]) + [0.1])))
 
-    monkeypatch.setattr(trust, "search", search)
+    monkeypatch.setattr(trials, "find_kind", find_kind)
 
     first = PLACES[answers[0]]
     mask = InstanceMask((7, 7, 7), np.ones((7, 7, 7), dtype=bool))
@@ -51,10 +53,10 @@ def assess(monkeypatch: pytest.MonkeyPatch, answers: dict[int, list[int]], n_tri
         candidate_points=first,
         candidate_scores=np.linspace(0.9, 0.8, len(first)),
         prompt_masks=(mask,),
-        provenance={"diameter_voxels": 8.0},
+        report=RunReport(diameter=8.0),
     )
-    run = Run.start(TOMOGRAM, PLACES[:1], None)
-    return trust.assess(run, PointPrompts(PLACES[:1] + 1), found, n_trials, rivals)
+    scene = Scene.open(TOMOGRAM, PLACES[:1], options=RunOptions(n_trials=n_trials))
+    return trials.assess(scene, PointPrompts(PLACES[:1] + 1), found, rivals)
 
 
 def test_answers_that_agree(monkeypatch):
@@ -101,9 +103,10 @@ def test_what_belongs_to_another_kind_does_not_count(monkeypatch):
 
 def test_segment_tells_it_when_asked() -> None:
     told: list[int] = []
-    plain = segment(phantom(), click(BALLS[0]), so_far=lambda _, points: told.append(len(points)))
+    plain = segment(phantom(), click(BALLS[0]), options=RunOptions(so_far=lambda _, points: told.append(len(points))))
     with_trials: list[int] = []
-    found = segment(phantom(), click(BALLS[0]), n_trials=2, so_far=lambda _, points: with_trials.append(len(points)))
+    options = RunOptions(n_trials=2, so_far=lambda _, points: with_trials.append(len(points)))
+    found = segment(phantom(), click(BALLS[0]), options=options)
     assert with_trials == told  # of the user's click alone, not of the trials
     assert plain.trust is None
     np.testing.assert_array_equal(found.points, plain.points)
@@ -114,13 +117,13 @@ def test_segment_tells_it_when_asked() -> None:
 
 def test_each_of_several_kinds_is_tried() -> None:
     kinds = [PointPrompts(BALLS[:1], name="ball"), PointPrompts(SHELLS[:1], name="shell")]
-    found = segment_kinds(phantom(), kinds, n_trials=2)
+    found = segment_kinds(phantom(), kinds, options=RunOptions(n_trials=2))
     assert [len(part.trust.clicks) for part in found.kinds if part.trust is not None] == [3, 3]
     assert found.trust is None
 
 
 def test_a_click_on_nothing_can_be_tried_too() -> None:
-    found = segment(phantom(), click([5, 55, 40]), n_trials=2)
+    found = segment(phantom(), click([5, 55, 40]), options=RunOptions(n_trials=2))
     assert len(found.points) == 0
     assert found.trust is not None
     assert found.trust.found_again.shape == (0,)

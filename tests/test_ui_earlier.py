@@ -15,6 +15,7 @@ from cryosam.io.results import RunInfo, write_segmentation
 from cryosam.masks import InstanceMask
 from cryosam.prompts import PointPrompts
 from cryosam.results import Average, ScoreMap, Segmentation
+from cryosam.run_report import RunReport, RunWarning
 from cryosam.tomogram import Tomogram
 from cryosam.ui.earlier import add_results
 from cryosam.ui.exchange import write_all
@@ -46,9 +47,8 @@ def found(kind: str = "particle") -> Segmentation:
         threshold=0.5,
         average=Average(np.ones((4, 4, 4), dtype=np.float32), 1.5),
         prompt_masks=(cube(POINTS[0]),),
-        warnings=("look twice",),
+        report=RunReport(diameter=6.0, smoothing=1.25, warnings=(RunWarning("doubt", "look twice"),)),
         voxel_size_angstrom=10.0,
-        provenance={"diameter_voxels": 6.0, "smoothing_voxels": 1.25},
         name="tomo",
         kind=kind,
     )

@@ -30,6 +30,7 @@ from cryosam.errors import InputError
 from cryosam.io import write_volume
 from cryosam.masks import InstanceMask
 from cryosam.results import Segmentation
+from cryosam.run_report import RunReport
 from cryosam.ui.server import make_app
 from cryosam.ui.server.running import _listen, _names, is_local
 from cryosam.ui.session import Session
@@ -66,10 +67,10 @@ def session(file: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Session]:
     def cube(point: Any) -> InstanceMask:
         return InstanceMask((8, 10, 12), np.ones((5, 5, 5), dtype=bool))
 
-    def segment(tomogram: Any, prompts: Any, config: Any, progress: Any = None, **_: Any) -> Segmentation:
+    def segment(tomogram: Any, prompts: Any, config: Any, options: Any = None) -> Segmentation:
         points, scores, masks = np.array([POINT, [3, 4, 5]], dtype=float), np.array([0.9, 0.3]), (cube(0), cube(1))
-        if progress:
-            progress("segmenting", 1, 2)
+        if options is not None:
+            options.progress("segmenting", 1, 2)
         return Segmentation(
             shape=SHAPE,
             points=points[:1],
@@ -80,7 +81,7 @@ def session(file: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Session]:
             candidate_masks=masks,
             threshold=0.5,
             prompt_masks=(cube(0),),
-            provenance={"diameter_voxels": 6.0},
+            report=RunReport(diameter=6.0),
         )
 
     monkeypatch.setattr(segmentation, "segment", segment)

@@ -246,14 +246,14 @@ def test_a_second_click_is_as_large_as_the_first(session: Session, quick: Simple
     session.add_click(0, kind, BLOBS[1])
     session.add_click(0, kind, BLOBS[2], is_positive=False)
     first, second, negative = (config for _, config in quick.calls)
-    assert first.diameter_angstrom is None
+    assert first.diameter_voxels is None
     for later in (second, negative):
-        assert (later.diameter_angstrom, later.propagation.smoothing) == (4.5, 1.25)
+        assert (later.diameter_voxels, later.propagation.smoothing) == (4.5, 1.25)
     session.undo()
     session.undo()
     session.remove_click(0, click)
     session.add_click(0, kind, BLOBS[1])
-    assert quick.calls[-1][1].diameter_angstrom is None
+    assert quick.calls[-1][1].diameter_voxels is None
 
 
 def test_the_size_of_what_is_long_bounds_nothing(session: Session, quick: SimpleNamespace) -> None:
@@ -261,7 +261,7 @@ def test_the_size_of_what_is_long_bounds_nothing(session: Session, quick: Simple
     kind = session.add_kind("filament", BLUE)
     session.add_click(0, kind, BLOBS[0])
     session.add_click(0, kind, BLOBS[1])
-    assert quick.calls[-1][1].diameter_angstrom is None
+    assert quick.calls[-1][1].diameter_voxels is None
 
 
 def test_a_click_on_nothing_says_so_and_a_negative_one_does_not(session: Session, quick: SimpleNamespace) -> None:
@@ -859,7 +859,7 @@ def test_points_of_a_known_kind_are_segmented_at_its_size(session: Session, quic
     quick.calls.clear()
     session.segment(0, kind)
     wait(session)
-    assert [config.diameter_angstrom for _, config in quick.calls] == [4.5, 4.5]
+    assert [config.diameter_voxels for _, config in quick.calls] == [4.5, 4.5]
 
 
 def test_masks_that_were_made_outlive_a_cancel(

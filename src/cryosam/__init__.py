@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from cryosam.prompts import PointPrompts
     from cryosam.results import Segmentation
     from cryosam.saved_query import SavedQuery
+    from cryosam.scene import RunOptions
     from cryosam.segmentation import make_queries, pick, segment, segment_kinds, segment_prompts
     from cryosam.tomogram import Tomogram
 
@@ -22,6 +23,7 @@ __all__ = [
     "CryosamError",
     "InstanceMask",
     "PointPrompts",
+    "RunOptions",
     "SavedQuery",
     "Segmentation",
     "Tomogram",
@@ -45,6 +47,7 @@ _HOMES = {
     "CryosamError": "errors",
     "InstanceMask": "masks",
     "PointPrompts": "prompts",
+    "RunOptions": "scene",
     "SavedQuery": "saved_query",
     "Segmentation": "results",
     "Tomogram": "tomogram",

@@ -5,17 +5,17 @@ import os
 import re
 import tempfile
 import weakref
-from collections.abc import Iterator
+from collections.abc import Callable, Hashable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from math import prod
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 
 from cryosam.errors import ConfigError, OutputError
 
-__all__ = ["Workspace", "ahead", "memory_limit", "parse_bytes", "release"]
+__all__ = ["LastKept", "Workspace", "ahead", "memory_limit", "parse_bytes", "release"]
 
 _Item = TypeVar("_Item")
 
@@ -144,6 +144,33 @@ class Workspace:
 
     def _give_back(self, n_bytes: int) -> None:
         self._left += n_bytes
+
+
+class LastKept(Generic[_Item]):
+    """Keeps one thing that takes much memory, or long to make: the last one that was asked for.
+
+    Examples
+    --------
+    >>> kept = LastKept[str]()
+    >>> kept.get("key", lambda: "made once"), kept.get("key", lambda: "made again")
+    ('made once', 'made once')
+    """
+
+    def __init__(self) -> None:
+        self._kept: tuple[Hashable, _Item] | None = None
+
+    def get(self, key: Hashable, make: Callable[[], _Item]) -> _Item:
+        """What was made for the key last time, else what is made now, after the one before was given up."""
+        if self._kept is None or self._kept[0] != key:
+            self._kept = None
+            self._kept = key, make()
+        return self._kept[1]
+
+    def copy(self) -> "LastKept[_Item]":
+        """Another that keeps the same for now."""
+        twin = LastKept[_Item]()
+        twin._kept = self._kept
+        return twin
 
 
 def ahead(items: Iterator[_Item]) -> Iterator[_Item]:

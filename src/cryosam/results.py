@@ -1,6 +1,6 @@
 """What was found: particles with their scores and masks, averages, and how far they can be trusted."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -9,6 +9,7 @@ from scipy.spatial.transform import Rotation
 
 from cryosam.arrays import Labels, Points, Scores, Volume
 from cryosam.masks import InstanceMask
+from cryosam.run_report import RunReport, RunWarning
 
 __all__ = ["Average", "ScoreMap", "Segmentation", "Trust"]
 
@@ -112,12 +113,10 @@ class Segmentation:
         Of the particles, or None where too few were found to make one. With it, scores are probabilities.
     prompt_masks
         The instances under the user's positive points.
-    warnings
-        Sentences that the user should read.
+    report
+        What was found out on the way: contrast, diameter, the backends' digests, seconds per stage, warnings.
     voxel_size_angstrom, name
         Of the tomogram.
-    provenance
-        What was decided on the way: contrast, diameter, the backends' digests, seconds a stage.
     trust
         How much it depends on the click, where that was asked for.
     kind
@@ -141,10 +140,9 @@ class Segmentation:
     threshold: float | None = None
     average: Average | None = None
     prompt_masks: tuple[InstanceMask, ...] = ()
-    warnings: tuple[str, ...] = ()
+    report: RunReport = field(default_factory=RunReport)
     voxel_size_angstrom: float | None = None
     name: str = "tomogram"
-    provenance: Mapping[str, str | float] = field(default_factory=dict)
     trust: Trust | None = None
     kind: str = "particle"
     kinds: tuple["Segmentation", ...] = ()
@@ -172,10 +170,8 @@ class Segmentation:
         candidate_names = [part.kind for part in kinds for _ in part.candidate_scores]
         candidate_masks = [mask for part in kinds for mask in part.candidate_masks]
         thresholds = [part.threshold for part in kinds if part.threshold is not None]
-        shared = {key: value for key, value in first.provenance.items() if not key.startswith("seconds_")}
-        shared = {key: v for key, v in shared.items() if all(part.provenance.get(key) == v for part in kinds)}
-        stages = [key for key in first.provenance if key.startswith("seconds_")]
-        seconds = {key: round(sum(float(part.provenance.get(key, 0)) for part in kinds), 3) for key in stages}
+        report = RunReport.combine({part.kind: part.report for part in kinds})
+        report = replace(report, warnings=report.warnings + _lacking(kinds))
         return cls(
             shape=first.shape,
             points=np.concatenate([part.points for part in kinds])[order],
@@ -187,15 +183,24 @@ class Segmentation:
             candidate_masks=tuple(candidate_masks[i] for i in ranks),
             threshold=min(thresholds, default=None),
             prompt_masks=tuple(mask for part in kinds for mask in part.prompt_masks),
-            warnings=tuple(f"{part.kind}: {warning}" for part in kinds for warning in part.warnings) + _lacking(kinds),
+            report=report,
             voxel_size_angstrom=first.voxel_size_angstrom,
             name=first.name,
-            provenance=shared | seconds,
             kind=", ".join(part.kind for part in kinds),
             kinds=tuple(kinds),
             names=tuple(names[i] for i in order),
             candidate_names=tuple(candidate_names[i] for i in ranks),
         )
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """Sentences that the user should read."""
+        return tuple(str(warning) for warning in self.report.warnings)
+
+    @property
+    def provenance(self) -> dict[str, str | float]:
+        """What was found out on the way, as it is written; see `RunReport.provenance`."""
+        return self.report.provenance()
 
     def without_masks(self) -> "Segmentation":
         """The detections alone."""
@@ -205,6 +210,30 @@ class Segmentation:
             (InstanceMask.empty(),) * len(self.candidate_points),
         )
         return replace(self, masks=masks, candidate_masks=nothing, kinds=parts)
+
+    def moved_by(self, offset: Float[np.ndarray, " 3"], shape: tuple[int, int, int]) -> "Segmentation":
+        """What was found under clicks in a part of a volume, as it lies in the whole.
+
+        Parameters
+        ----------
+        offset
+            z, y, x of the part's first voxel in the whole.
+        shape
+            Of the whole, voxels z, y, x.
+        """
+
+        def moved(masks: Sequence[InstanceMask]) -> tuple[InstanceMask, ...]:
+            return tuple(mask.moved_by(offset) for mask in masks)
+
+        warnings = tuple(warning.moved_by(tuple(offset.tolist())) for warning in self.report.warnings)
+        return replace(
+            self,
+            shape=shape,
+            points=self.points + offset,
+            masks=moved(self.masks),
+            prompt_masks=moved(self.prompt_masks),
+            report=replace(self.report, warnings=warnings),
+        )
 
     def painted(self, *, kinds: bool = False) -> list[tuple[int, InstanceMask]]:
         """Label and mask of each particle, in the order in which they are painted: the better score wins a voxel.
@@ -243,9 +272,10 @@ def _joined(kinds: Sequence[Segmentation], order: Int[np.ndarray, " n"]) -> Rota
     return Rotation.concatenate(known)[order] if known and sum(map(len, known)) == len(order) else None
 
 
-def _lacking(kinds: Sequence[Segmentation]) -> tuple[str, ...]:
+def _lacking(kinds: Sequence[Segmentation]) -> tuple[RunWarning, ...]:
     """A word about the kinds for whose sake the rotations of the others are left out."""
     lack = [part.kind for part in kinds if part.rotations is None and len(part.points)]
     if not lack or all(part.rotations is None for part in kinds):
         return ()
-    return (f"the orientations of the other kinds are left out, for those of {' and '.join(lack)} are not known",)
+    told = f"the orientations of the other kinds are left out, for those of {' and '.join(lack)} are not known"
+    return (RunWarning("orientations_left_out", told),)

@@ -1,27 +1,29 @@
 """The whole method: one click, every particle of that kind."""
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from cryosam.arrays import Mask, Points, Progress, SoFar
+from cryosam.arrays import Points
 from cryosam.classification.acceptance import accept, result
+from cryosam.classification.decision import with_threshold
 from cryosam.classification.exclusive_kinds import compete
 from cryosam.config import Config, TomogramConfig
 from cryosam.errors import ConfigError, PromptError
-from cryosam.kind_sources import fit_run, save_query
-from cryosam.matching.candidates import Candidates, centres
-from cryosam.matching.feature_cache import FeatureCache
+from cryosam.kind_sources import ClickedKind, KindSource, kind_source
+from cryosam.kind_sources.clicked import are_visible, look
+from cryosam.kind_sources.saved import save_query
+from cryosam.matching.candidates import centres
 from cryosam.prompts import PointPrompts, require_kind_names
 from cryosam.results import Segmentation
-from cryosam.run import Run
 from cryosam.saved_query import SavedQuery
-from cryosam.search import are_visible, look, search, with_threshold
-from cryosam.tomogram import Tomogram
+from cryosam.scene import RunOptions, Scene
+from cryosam.search import Found, find_kind
+from cryosam.tomogram import Box, Tomogram
 from cryosam.trials import assess
 
-__all__ = ["make_queries", "pick", "segment", "segment_kinds", "segment_prompts"]
+__all__ = ["make_queries", "pick", "segment", "segment_kinds", "segment_prompts", "segment_window"]
 
 _DOUBTFUL_AGREEMENT = 0.7  # F1 with what other clicks find
 
@@ -30,12 +32,7 @@ def segment(
     tomogram: Tomogram,
     prompts: PointPrompts | SavedQuery,
     config: Config | None = None,
-    *,
-    search_mask: Mask | None = None,
-    cache: FeatureCache | None = None,
-    n_trials: int = 0,
-    progress: Progress | None = None,
-    so_far: SoFar | None = None,
+    options: RunOptions | None = None,
 ) -> Segmentation:
     """Segment the prompted particles, find every particle of the kind, and segment each.
 
@@ -47,18 +44,8 @@ def segment(
         At least one positive point, or a query that was made in another tomogram.
     config
         Settings; the default preset if left out.
-    search_mask
-        ``(z, y, x)`` bool of the tomogram's shape, True where particles may be.
-    cache
-        Keeps features between runs.
-    n_trials
-        Other clicks from which the kind is searched for too, to tell how much the answer depends on the click; a saved
-        query has none.
-    progress
-        Called as ``progress(stage, done, total)``.
-    so_far
-        Called as ``so_far(prompts.name, points)`` with the places that look like the kind, each time the search knows
-        more of them.
+    options
+        Where to search, what to keep, and whom to tell; see `RunOptions`.
 
     Returns
     -------
@@ -87,23 +74,19 @@ def segment(
     >>> len(found.points)
     2
     """
-    run = _start(tomogram, [prompts], config or Config(), search_mask, cache, progress, so_far)
-    run = _of_kind(run, prompts, run.config, run.config)
-    found = accept(run, search(run, prompts), prompts.name)
-    return _with_trust(run, _require_clicks(prompts), found, n_trials, _points_of([])) if n_trials else found
+    kind = kind_source(prompts)
+    scene = _open(tomogram, [kind], config, options)
+    scene = scene.for_kind(_settings_of(kind, scene, scene.config))
+    found = find_kind(scene, kind)
+    segmentation = accept(scene, found.candidates, found.prompted, kind.name)
+    return _with_trust(scene, kind, segmentation, [])
 
 
 def segment_kinds(
     tomogram: Tomogram,
     kinds: Sequence[PointPrompts | SavedQuery],
     config: Config | None = None,
-    *,
-    configs: Mapping[str, Config] | None = None,
-    search_mask: Mask | None = None,
-    cache: FeatureCache | None = None,
-    n_trials: int = 0,
-    progress: Progress | None = None,
-    so_far: SoFar | None = None,
+    options: RunOptions | None = None,
 ) -> Segmentation:
     """Find and segment every particle of several kinds, each of which has its own clicks, or a query, and a name.
 
@@ -113,11 +96,8 @@ def segment_kinds(
     ----------
     kinds
         Clicks on each kind, or a query; their names differ.
-    tomogram, config, search_mask, cache, n_trials, progress, so_far
+    tomogram, config, options
         As in `segment`. A diameter that the configuration gives holds for all kinds.
-    configs
-        Settings of some kinds, by name, in the place of ``config``; how intensities are prepared, the segmenter and the
-        device are the same for all.
 
     Returns
     -------
@@ -131,47 +111,40 @@ def segment_kinds(
     TomogramError, VoxelSizeError
         As `segment`.
     """
-    config = config or Config()
-    run = _start(tomogram, kinds, config, search_mask, cache, progress, so_far)
-    runs, settled = _search_kinds(run, kinds, config, configs or {})
-    parts = [accept(each, found, prompts.name) for each, found, prompts in zip(runs, settled, kinds, strict=True)]
-    if n_trials:
-        parts = [
+    parts = _find_kinds(tomogram, kinds, config, options)
+    segmentations = [part.accepted for part in parts]
+    return Segmentation.combine(
+        [
             _with_trust(
-                each,
-                _require_clicks(prompts),
-                part,
-                n_trials,
-                _points_of(other.points for other in parts if other is not part),
+                part.scene,
+                part.kind,
+                part.accepted,
+                [other.points for other in segmentations if other is not part.accepted],
             )
-            for each, prompts, part in zip(runs, kinds, parts, strict=True)
+            for part in parts
         ]
-    return Segmentation.combine(parts)
+    )
 
 
 def make_queries(
     tomogram: Tomogram,
     kinds: Sequence[PointPrompts],
     config: Config | None = None,
-    *,
-    configs: Mapping[str, Config] | None = None,
-    search_mask: Mask | None = None,
-    cache: FeatureCache | None = None,
-    progress: Progress | None = None,
+    options: RunOptions | None = None,
 ) -> tuple[tuple[SavedQuery, ...], Segmentation]:
     """Find some kinds by clicks, and keep what it takes to find them in other tomograms.
 
     Parameters
     ----------
-    tomogram, config, search_mask, cache, progress
+    tomogram, config, options
         As in `segment`. Take a tomogram with a dozen particles of each kind or more.
-    kinds, configs
+    kinds
         As in `segment_kinds`; clicks only.
 
     Returns
     -------
     queries
-        One a kind, in order. `segment` and `segment_kinds` take them in the place of clicks, and
+        One per kind, in order. `segment` and `segment_kinds` take them in the place of clicks, and
         `cryosam.io.queries.write_queries` keeps them in a file.
     found
         What they were made of: look whether it is what was meant.
@@ -198,81 +171,97 @@ def make_queries(
     >>> segment(Tomogram(there, 10.0), query).points.round().tolist()
     [[16.0, 12.0, 14.0], [15.0, 28.0, 36.0]]
     """
-    config = config or Config()
     tomogram.voxels(1.0)
-    run = _start(tomogram, kinds, config, search_mask, cache, progress, None)
-    runs, settled = _search_kinds(run, kinds, config, configs or {})
-    parts = [accept(each, found, prompts.name) for each, found, prompts in zip(runs, settled, kinds, strict=True)]
-    queries = tuple(
-        save_query(each, part, found.prompted, found.average, found.evidence)
-        for each, part, found in zip(runs, parts, settled, strict=True)
-    )
-    return queries, parts[0] if len(parts) == 1 else Segmentation.combine(parts)
+    parts = _find_kinds(tomogram, kinds, config, options)
+    queries = tuple(save_query(part.scene, part.accepted, part.found.candidates) for part in parts)
+    found = [part.accepted for part in parts]
+    return queries, found[0] if len(found) == 1 else Segmentation.combine(found)
 
 
 def pick(
     tomogram: Tomogram,
     prompts: PointPrompts | SavedQuery,
     config: Config | None = None,
-    *,
-    search_mask: Mask | None = None,
-    cache: FeatureCache | None = None,
-    n_trials: int = 0,
-    progress: Progress | None = None,
+    options: RunOptions | None = None,
 ) -> Segmentation:
     """Find every particle of the kind: the detections of `segment`, which see, without their masks."""
-    found = segment(
-        tomogram, prompts, config, search_mask=search_mask, cache=cache, n_trials=n_trials, progress=progress
-    )
-    return found.without_masks()
+    return segment(tomogram, prompts, config, options).without_masks()
 
 
 def segment_prompts(
     tomogram: Tomogram,
     prompts: PointPrompts,
     config: Config | None = None,
-    *,
-    progress: Progress | None = None,
+    options: RunOptions | None = None,
 ) -> Segmentation:
     """Segment only the instance under each positive point; see `segment` for the parameters and the errors."""
-    prompts.validate(tomogram.shape)
-    run = Run.start(tomogram, prompts.positive, config, progress=progress)
-    prompted = look(run, prompts, is_search=False)
-    are_visible(run, prompts.positive, prompted)
-    points, scores = centres(prompts.positive, prompted.masks), np.ones(len(prompted.masks))
-    return result(run, prompted, points=points, scores=scores, masks=prompted.masks, kind=prompts.name)
+    kind = ClickedKind(prompts)
+    return _under_clicks(_open(tomogram, [kind], config, options), kind)
 
 
-def _start(
-    tomogram: Tomogram,
-    kinds: Sequence[PointPrompts | SavedQuery],
-    config: Config,
-    search_mask: Mask | None,
-    cache: FeatureCache | None,
-    progress: Progress | None,
-    so_far: SoFar | None,
-) -> Run:
-    """Check the clicks, and begin; clicks tell the contrast, and where there is none a query does."""
-    clicks = [prompts for prompts in kinds if isinstance(prompts, PointPrompts)]
-    for prompts in clicks:
-        prompts.validate(tomogram.shape)
-    queries = [prompts for prompts in kinds if isinstance(prompts, SavedQuery)]
-    if not clicks and queries and config.tomogram.contrast == "auto":
-        config = config.override(tomogram__contrast=queries[0].contrast)
-    points = _points_of(prompts.positive for prompts in clicks)
-    return Run.start(tomogram, points, config, search_mask, cache, progress, so_far)
+def segment_window(
+    tomogram: Tomogram, box: Box, limits: tuple[float, float], prompts: PointPrompts, config: Config
+) -> Segmentation:
+    """Segment only the instance under each positive point, from the voxels around it alone.
+
+    Parameters
+    ----------
+    tomogram
+        Only its voxels in the box are looked at.
+    box
+        Around the points.
+    limits
+        Intensities of the tomogram that become 0 and 1, which the box alone does not tell.
+    prompts
+        Positive points in the box, z, y, x in voxels of the tomogram.
+    config
+        Settings; percentiles of intensities have no part in it.
+
+    Returns
+    -------
+    segmentation
+        As of `segment_prompts`, in voxels of the tomogram.
+
+    Raises
+    ------
+    TomogramError
+        If voxels in the box are not finite, or all are the same.
+    """
+    offset = np.array([part.start for part in box], dtype=float)
+    window = replace(tomogram, data=np.clip(tomogram.data[box], *limits))
+    inside = PointPrompts(prompts.positive - offset, name=prompts.name)
+    settings = config.override(tomogram__percentiles=(0.0, 100.0))
+    return segment_prompts(window, inside, settings).moved_by(offset, tomogram.shape)
 
 
-def _of_kind(run: Run, prompts: PointPrompts | SavedQuery, config: Config, base: Config) -> Run:
-    """The run with the settings of one kind."""
-    if _shared(config) != _shared(base):
+def _under_clicks(scene: Scene, kind: ClickedKind) -> Segmentation:
+    """What lies under the clicks, and a warning for each that holds nothing."""
+    prompted, _ = look(scene, kind.clicks, is_search=False)
+    are_visible(scene, kind.clicks, prompted)
+    points, scores = centres(kind.clicks, prompted.masks), np.ones(len(prompted.masks))
+    return result(scene, prompted, points=points, scores=scores, masks=prompted.masks, kind=kind.name)
+
+
+def _open(tomogram: Tomogram, kinds: Sequence[KindSource], config: Config | None, options: RunOptions | None) -> Scene:
+    """Check the clicks, and begin; clicks tell the contrast, and where there are none a query does."""
+    config = config or Config()
+    for kind in kinds:
+        kind.validate(tomogram)
+    clicks = _points_of(kind.clicks for kind in kinds)
+    known = [kind.contrast for kind in kinds if kind.contrast is not None]
+    if not len(clicks) and known and config.tomogram.contrast == "auto":
+        config = config.override(tomogram__contrast=known[0])
+    return Scene.open(tomogram, clicks, config, options)
+
+
+def _settings_of(kind: KindSource, scene: Scene, config: Config) -> Config:
+    """The settings of one kind, which fit its scene."""
+    if _shared(config) != _shared(scene.config):
         raise ConfigError(
-            f"class {prompts.name!r}: how intensities are prepared, the segmenter and the device are those of the run, "
-            "and cannot be set for one class"
+            f"kind {kind.name!r}: how intensities are prepared, the segmenter and the device are those of the run, "
+            "and cannot be set for one kind"
         )
-    given = config.diameter_angstrom
-    run = replace(run, config=config, given_diameter=None if given is None else run.tomogram.voxels(given))
-    return fit_run(run, prompts) if isinstance(prompts, SavedQuery) else run
+    return kind.fitted(replace(scene, config=config))
 
 
 def _shared(config: Config) -> tuple[TomogramConfig, str, str]:
@@ -280,43 +269,68 @@ def _shared(config: Config) -> tuple[TomogramConfig, str, str]:
     return config.tomogram, config.propagation.segmenter, config.device
 
 
-def _search_kinds(
-    run: Run, kinds: Sequence[PointPrompts | SavedQuery], config: Config, configs: Mapping[str, Config]
-) -> tuple[list[Run], list[Candidates]]:
+@dataclass(frozen=True, eq=False)
+class _Part:
+    """One kind of a run: the scene of its search, what the search came to, and what was accepted of it."""
+
+    kind: KindSource
+    scene: Scene
+    found: Found
+    accepted: Segmentation
+
+
+def _find_kinds(
+    tomogram: Tomogram,
+    prompts: Sequence[PointPrompts | SavedQuery],
+    config: Config | None,
+    options: RunOptions | None,
+) -> list[_Part]:
     """Search for each kind; where there are several, they compete."""
-    require_kind_names([prompts.name for prompts in kinds])
-    runs: list[Run] = []
-    found: list[Candidates] = []
-    for prompts in kinds:
-        run = _of_kind(
-            run if not runs else runs[-1].for_next_kind(), prompts, configs.get(prompts.name, config), config
-        )
-        runs.append(run)
-        found.append(search(run, prompts))
+    kinds = [kind_source(each) for each in prompts]
+    scene = _open(tomogram, kinds, config, options)
+    require_kind_names([kind.name for kind in kinds])
+    scenes: list[Scene] = []
+    found: list[Found] = []
+    for kind in kinds:
+        own = scene.options.kind_configs.get(kind.name, scene.config)
+        last = scenes[-1] if scenes else scene
+        scenes.append(last.for_kind(_settings_of(kind, scene, own)))
+        found.append(find_kind(scenes[-1], kind))
     if len(found) > 1:
-        found = [with_threshold(each, one) for each, one in zip(runs, compete(found), strict=True)]
-    return runs, found
+        settled = compete([each.candidates for each in found])
+        found = [
+            replace(each, candidates=with_threshold(own_scene, candidates))
+            for each, own_scene, candidates in zip(found, scenes, settled, strict=True)
+        ]
+    return [
+        _Part(kind, own_scene, each, accept(own_scene, each.candidates, each.prompted, kind.name))
+        for kind, own_scene, each in zip(kinds, scenes, found, strict=True)
+    ]
 
 
-def _require_clicks(prompts: PointPrompts | SavedQuery) -> PointPrompts:
-    """Prompts that other clicks can be compared with."""
-    if isinstance(prompts, SavedQuery):
-        raise PromptError(f"query {prompts.name!r} has no click in this tomogram with which others could be compared")
-    return prompts
-
-
-def _with_trust(run: Run, prompts: PointPrompts, found: Segmentation, n_trials: int, rivals: Points) -> Segmentation:
-    """What was found, with how much it depends on the click."""
-    trust = assess(run, prompts, found, n_trials, rivals)
+def _with_trust(scene: Scene, kind: KindSource, found: Segmentation, rivals: Iterable[Points]) -> Segmentation:
+    """What was found, with how much it depends on the click where that is asked for."""
+    if not scene.options.n_trials:
+        return found
+    if not isinstance(kind, ClickedKind):
+        raise PromptError(f"query {kind.name!r} has no click in this tomogram with which others could be compared")
+    trust = assess(scene, kind.prompts, found, _points_of(rivals))
     if trust.agreement[0] < _DOUBTFUL_AGREEMENT:
-        run.say(f"other clicks find something else: agreement with them is {trust.agreement[0]:.2f} (F1)")
+        scene.record.warn(
+            "depends_on_click",
+            f"other clicks find something else: agreement with them is {trust.agreement[0]:.2f} (F1)",
+        )
     finds_clicked = trust.finds_clicked[~trust.is_on_clicked]
     if 2 * finds_clicked.sum() < len(finds_clicked):
-        run.say(
+        scene.record.warn(
+            "others_miss_clicked",
             f"only {finds_clicked.sum()} of {len(finds_clicked)} clicks on what was found find the clicked particle: "
-            "it may be of another kind than they are"
+            "it may be of another kind than they are",
         )
-    return replace(found, trust=trust, warnings=tuple(run.warnings), provenance={**found.provenance, **run.provenance})
+    report = scene.record.report
+    return replace(
+        found, trust=trust, report=replace(report, diameter=found.report.diameter, smoothing=found.report.smoothing)
+    )
 
 
 def _points_of(parts: Iterable[Points]) -> Points:

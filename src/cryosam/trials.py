@@ -8,11 +8,12 @@ from scipy.sparse.csgraph import connected_components
 from scipy.spatial import cKDTree
 
 from cryosam.evaluation.scores import match_points, score_detections
+from cryosam.kind_sources import ClickedKind
 from cryosam.masks import InstanceMask
 from cryosam.prompts import PointPrompts
 from cryosam.results import Segmentation, Trust
-from cryosam.run import Run
-from cryosam.search import search
+from cryosam.scene import Scene
+from cryosam.search import find_kind
 
 __all__ = ["assess"]
 
@@ -22,9 +23,7 @@ _SEED = 0  # of the places on the clicked particle
 _REACH = 0.25  # diameters from the clicked particle's centre within which a user may click
 
 
-def assess(
-    run: Run, prompts: PointPrompts, found: Segmentation, n_trials: int, rivals: Float[np.ndarray, "m 3"]
-) -> Trust:
+def assess(scene: Scene, prompts: PointPrompts, found: Segmentation, rivals: Float[np.ndarray, "m 3"]) -> Trust:
     """Search for a kind from other clicks.
 
     Half of them lie elsewhere on the clicked particles, as another user would click; the others on the best detections,
@@ -32,14 +31,13 @@ def assess(
 
     Parameters
     ----------
-    run
-        That the answer came from.
+    scene
+        That the answer came from; its options say how many other clicks, at most: there are fewer where fewer particles
+        were found.
     prompts
         The user's clicks.
     found
         The answer.
-    n_trials
-        How many other clicks; fewer where fewer particles were found.
     rivals
         ``(m, 3)`` particles that are known to be of other kinds.
 
@@ -48,7 +46,8 @@ def assess(
     trust
         Of the answer in these clicks.
     """
-    diameter = float(found.provenance["diameter_voxels"])
+    diameter, n_trials = float(found.report.diameter or 0.0), scene.options.n_trials
+    quiet = replace(scene, options=replace(scene.options, so_far=None))
     trials = _elsewhere(found.prompt_masks, diameter, n_trials // 2)
     n_moved = len(trials)
     seen = found.candidate_points[: len(found.points)]  # refined centres may lie off what was seen of a particle
@@ -57,12 +56,12 @@ def assess(
     trials += [np.round(point)[None] for point in others]
     answers, clicked = [seen], _centre(prompts.positive[0], found.prompt_masks[0])
     for clicks in trials:
-        with run.timed("trials"):
-            again = replace(run.for_next_kind(), so_far=None)
+        with scene.record.timed("trials"):
             points = np.concatenate([clicks, prompts.negative])
-            candidates = search(again, PointPrompts(points, np.arange(len(points)) < len(clicks), prompts.name))
+            again = PointPrompts(points, np.arange(len(points)) < len(clicks), prompts.name)
+            candidates = find_kind(quiet.for_kind(scene.config), ClickedKind(again)).candidates
         accepted = candidates.points[candidates.is_accepted]
-        accepted = accepted[: run.config.matching.max_particles]
+        accepted = accepted[: scene.config.matching.max_particles]
         answers.append(accepted[cKDTree(rivals).query(accepted)[0] > diameter / 2])
     return Trust(
         clicks=np.array([prompts.positive[0], *(clicks[0] for clicks in trials)]),

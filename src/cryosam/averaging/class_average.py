@@ -33,14 +33,14 @@ class Group:
 
     Examples
     --------
-    >>> from cryosam.config import AlignmentConfig
+    >>> from cryosam.config import AveragingConfig
     >>> from cryosam.tomogram import Tomogram
     >>> rng = np.random.default_rng(0)
     >>> volume = rng.normal(0, 0.02, (40, 60, 60)).astype(np.float32)
     >>> centres = np.array([[20.0, 15, 15], [20, 15, 45], [20, 45, 15], [20, 45, 45]])
     >>> for z, y, x in centres[:3].astype(int):
     ...     volume[z - 2 : z + 3, y - 2 : y + 3, x - 5 : x + 6] += 1
-    >>> search = OrientationSearch.of(Tomogram(volume), 8.0, AlignmentConfig())
+    >>> search = OrientationSearch.of(Tomogram(volume), 8.0, AveragingConfig())
     >>> group = Group(search, centres, search.cut.spectra(centres), search.cut.cut(centres[:1])[0])
     >>> bool(group.gather(np.arange(3))[:3].min() > group.z[3])
     True

@@ -11,7 +11,7 @@ from scipy.spatial.transform import Rotation
 from cryosam.arrays import Points
 from cryosam.averaging.fourier import Frame, merge, turn_back
 from cryosam.averaging.subtomograms import Subtomograms
-from cryosam.config import AlignmentConfig
+from cryosam.config import AveragingConfig
 from cryosam.geometry import ball_diameter
 from cryosam.tomogram import Voxels
 
@@ -47,7 +47,7 @@ def find_extent(
     points: Points,
     rotations: Rotation,
     diameter: float,
-    config: AlignmentConfig,
+    config: AveragingConfig,
     device: str = "cpu",
 ) -> Extent | None:
     """Where the density of particles lies that are averaged around points on them.
@@ -85,7 +85,7 @@ def find_extent(
     >>> for arm in ([0, 0, 0], [0, 0, 8]):
     ...     volume[tuple(np.round(centres + turns.apply(arm)).astype(int).T)] += 200
     >>> tomogram = Tomogram(ndimage.gaussian_filter(volume, 2.0))
-    >>> found = find_extent(tomogram, centres, turns, 8.0, AlignmentConfig())
+    >>> found = find_extent(tomogram, centres, turns, 8.0, AveragingConfig())
     >>> None if found is None else found.centre.round()
     array([0., 0., 4.])
     """

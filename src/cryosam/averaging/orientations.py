@@ -11,7 +11,7 @@ from cryosam.arrays import Scores
 from cryosam.averaging.fourier import Found, Frame, merge, shifts_within, turn_back
 from cryosam.averaging.rotations import Turner, uniform_rotations
 from cryosam.averaging.subtomograms import Subtomograms
-from cryosam.config import AlignmentConfig
+from cryosam.config import AveragingConfig
 from cryosam.tomogram import Voxels
 
 __all__ = ["OrientationSearch", "Parts", "Prior"]
@@ -36,20 +36,30 @@ class OrientationSearch:
         All rotations.
     shifts
         ``(m, 3)`` whole pixels.
+    diameter
+        Of the particles, in voxels.
+    config
+        Rotations and tilts.
+    device
+        Where it is computed.
     """
 
     cut: Subtomograms
     turner: "Turner"
     shifts: Float[np.ndarray, "m 3"]
+    diameter: float
+    config: AveragingConfig
+    device: str
 
     @classmethod
-    def of(cls, tomogram: Voxels, diameter: float, config: AlignmentConfig, device: str = "cpu") -> "OrientationSearch":
+    def of(cls, tomogram: Voxels, diameter: float, config: AveragingConfig, device: str = "cpu") -> "OrientationSearch":
         """For particles of a diameter in voxels, in a normalised tomogram (protein bright)."""
         detail = max(config.resolution, _DETAIL * diameter)
         cut = Subtomograms.of(
             tomogram, diameter, size_px=_SIZE_PX, detail=detail, max_tilt=config.max_tilt, device=device
         )
-        return cls(cut, Turner(cut.frame, uniform_rotations(config.n_rotations)), shifts_within(_SHIFT_PX))
+        turner = Turner(cut.frame, uniform_rotations(config.n_rotations))
+        return cls(cut, turner, shifts_within(_SHIFT_PX), diameter, config, device)
 
     def with_rotations(self, n: int) -> "OrientationSearch":
         """The same in about n orientations."""

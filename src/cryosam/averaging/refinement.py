@@ -13,9 +13,7 @@ from cryosam.averaging.fourier import merge, shifts_within, turn_back
 from cryosam.averaging.orientations import OrientationSearch
 from cryosam.averaging.resolution import find_resolution, fourier_shell_correlation
 from cryosam.averaging.subtomograms import Subtomograms
-from cryosam.config import AlignmentConfig
 from cryosam.results import Average
-from cryosam.tomogram import Voxels
 
 __all__ = ["Refinement", "refine"]
 
@@ -59,15 +57,7 @@ class Refinement:
 
 
 def refine(
-    tomogram: Voxels,
-    search: OrientationSearch,
-    points: Points,
-    average: Average,
-    diameter: float,
-    config: AlignmentConfig,
-    device: str = "cpu",
-    *,
-    progress: Progress | None = None,
+    search: OrientationSearch, points: Points, average: Average, *, progress: Progress | None = None
 ) -> Refinement:
     """Find out how each particle lies, from a coarse average of them.
 
@@ -79,23 +69,16 @@ def refine(
 
     Parameters
     ----------
-    tomogram
-        Normalised: protein bright.
     search
         Compares particles of the kind's diameter.
     points
         ``(n, 3)`` centres z, y, x in voxels, n at least 1.
     average
-        Of `cryosam.classification.kind_average.align`.
-    diameter
-        Of the kind, in voxels.
-    config
-        Rotations and tilts.
-    device
-        Where to compute.
+        Of the kind, as coarse as `search` compares it.
     progress
         Called with the number of particles compared, each of them several times.
     """
+    tomogram, diameter, config, device = search.cut.voxels, search.diameter, search.config, search.device
     centres = points
     ways, points = _coarse_ways(search, points, average)
     if len(points) < _ENOUGH:

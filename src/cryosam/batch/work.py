@@ -7,18 +7,18 @@ from datetime import UTC, datetime
 
 import numpy as np
 
-from cryosam.arrays import Mask
 from cryosam.batch.jobs import Job, Outcome
 from cryosam.batch.ledger import Ledger
 from cryosam.config import to_toml
-from cryosam.errors import PointsFileError, TomogramError, explain
-from cryosam.io import read_info, read_points, read_tomogram, read_volume
+from cryosam.errors import PointsFileError, explain
+from cryosam.io import read_info, read_points, read_search_mask, read_tomogram
 from cryosam.io.overview import draw_thumbnail
 from cryosam.io.queries import read_queries
 from cryosam.io.results import RunInfo, write_segmentation
 from cryosam.prompts import PointPrompts
 from cryosam.results import Segmentation
 from cryosam.saved_query import SavedQuery
+from cryosam.scene import RunOptions
 from cryosam.segmentation import segment, segment_kinds
 from cryosam.tomogram import Tomogram
 
@@ -63,14 +63,15 @@ def _search(job: Job, ledger: Ledger) -> Segmentation:
     started, clock = datetime.now(UTC).isoformat(timespec="seconds"), time.perf_counter()
     stamps = ledger.stamps(job)  # before reading: what changes meanwhile is noticed the next time
     tomogram = replace(read_tomogram(job.path, job.voxel_size_angstrom), name=job.name)
-    mask = _read_mask(job, tomogram)
+    mask = read_search_mask(job.search_mask, tomogram.shape)
+    options = RunOptions(search_mask=mask, kind_configs=job.class_configs)
     kinds, has_names = _read_kinds(job, tomogram)
     config = job.config
     if has_names or len(kinds) > 1:
-        found = segment_kinds(tomogram, kinds, config, configs=job.class_configs, search_mask=mask)
+        found = segment_kinds(tomogram, kinds, config, options)
     else:
         config = job.class_configs.get(kinds[0].name, config)
-        found = segment(tomogram, kinds[0], config, search_mask=mask)
+        found = segment(tomogram, kinds[0], config, options)
     searched = float(np.count_nonzero(mask)) if mask is not None else float(tomogram.data.size)
     run = RunInfo(
         command=job.command,
@@ -95,15 +96,6 @@ def _search(job: Job, ledger: Ledger) -> Segmentation:
     )
     ledger.keep_thumbnail(job.name, draw_thumbnail(tomogram, found))
     return found
-
-
-def _read_mask(job: Job, tomogram: Tomogram) -> Mask | None:
-    if job.search_mask is None:
-        return None
-    mask: Mask = read_volume(job.search_mask) != 0
-    if mask.shape != tomogram.shape:
-        raise TomogramError(f"{job.search_mask}: the search mask has shape {mask.shape}, the tomogram {tomogram.shape}")
-    return mask
 
 
 def _read_kinds(job: Job, tomogram: Tomogram) -> tuple[list[PointPrompts | SavedQuery], bool]:

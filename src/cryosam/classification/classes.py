@@ -19,7 +19,7 @@ from cryosam.averaging.orientations import OrientationSearch
 from cryosam.classification.evidence import LEAST_LIKENESS, KindEvidence, by_correlation
 from cryosam.classification.kind_average import Alignment
 from cryosam.classification.mixtures import Mixture, two_heaps
-from cryosam.config import AlignmentConfig
+from cryosam.config import AveragingConfig
 from cryosam.results import Average
 
 __all__ = ["classify"]
@@ -48,7 +48,7 @@ def classify(
     points: Points,
     found: Alignment,
     starts: Int[np.ndarray, " s"],
-    config: AlignmentConfig,
+    config: AveragingConfig,
     candidate_likeness: Scores,
 ) -> tuple[Alignment, float]:
     """Divide the candidates into classes, and take that of the clicked particles for their kind.

@@ -1,6 +1,7 @@
 """Several kinds in one tomogram: which of them a particle is, where more than one claims it."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 from jaxtyping import Float
@@ -54,13 +55,15 @@ def compete(found: Sequence[Candidates]) -> list[Candidates]:
             against += highest * is_probable
         scores = np.where(against > 0, odds[k] / (1 + odds[k] + against), each.scores)
         least = np.where(each.scores >= each.threshold, min(each.threshold, _EVEN_ODDS), 0)
-        settled.append(each.ranked(np.where((each.scores > 0) & ~is_lost, np.maximum(scores, least), 0)))
+        if each.probability is not None:
+            each = replace(each, probability=np.maximum(scores, least))
+        settled.append(each.without(is_lost))
     return settled
 
 
 def _correlations(found: Candidates) -> Float[np.ndarray, " n"]:
     """With the kind's average, which tell equal probabilities apart; 0 where there is none."""
-    return np.zeros(len(found.scores)) if found.evidence is None else found.evidence[:, 0]
+    return np.zeros(len(found.scores)) if found.correlation is None else found.correlation
 
 
 def _odds(probability: Float[np.ndarray, "..."]) -> Float[np.ndarray, "..."]:

@@ -12,7 +12,7 @@ from cryosam.averaging.correlation import fisher_z, standardised
 from cryosam.averaging.fourier import merge
 from cryosam.averaging.orientations import OrientationSearch, Prior
 from cryosam.classification.evidence import KindEvidence, kind_evidence
-from cryosam.config import AlignmentConfig
+from cryosam.config import AveragingConfig
 from cryosam.results import Average
 from cryosam.saved_query import Witnesses
 
@@ -22,7 +22,7 @@ _FIRST_MEMBERS, _LEAST_MEMBERS = 8, 5  # of an average
 _GROWTH = 2  # of the members from one average to the next, at most
 _EVEN_ODDS = 0.5
 _N_BY_CHANCE = 60  # places that tell the correlation of what is not of the kind
-_FARTHEST = 3.0  # spreads that the likeness can set a particle apart at first
+_FARTHEST = 3.0  # spreads that the prior_score can set a particle apart at first
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,16 +79,16 @@ def align(
     search: OrientationSearch,
     points: Points,
     starts: Int[np.ndarray, " k"],
-    config: AlignmentConfig,
+    config: AveragingConfig,
     *,
-    likeness: Scores | None = None,
+    prior_score: Scores | None = None,
     known: Known | None = None,
     progress: Progress | None = None,
 ) -> Alignment:
     """Average the particles that are most like some of them, and compare all with the average.
 
     The first average has the few particles that are most like those to start from. The next ones have those that are
-    probably of the kind by comparison with the average before and by their likeness, at most twice as many.
+    probably of the kind by comparison with the average before and by their prior_score, at most twice as many.
 
     Parameters
     ----------
@@ -100,7 +100,7 @@ def align(
         Indices of particles that are of the kind; at least one where nothing is known from elsewhere.
     config
         Numbers of averages and members.
-    likeness
+    prior_score
         ``(n,)`` in [0, 1], how like the kind each particle is in other ways; 0 rules it out. None knows of none.
     known
         The kind from another tomogram; all averages then lie as that one does.
@@ -116,8 +116,8 @@ def align(
     >>> for z, y, x in centres.astype(int):
     ...     volume[z - 2 : z + 3, y - 2 : y + 3, x - 5 : x + 6] += 1
     >>> points = np.vstack([centres, [[20.0, 45, 45]]])
-    >>> search = OrientationSearch.of(Tomogram(volume), 8.0, AlignmentConfig())
-    >>> found = align(search, points, np.array([0]), AlignmentConfig())
+    >>> search = OrientationSearch.of(Tomogram(volume), 8.0, AveragingConfig())
+    >>> found = align(search, points, np.array([0]), AveragingConfig())
     >>> bool(found.correlations[:3].min() > found.correlations[3])
     True
     """
@@ -125,22 +125,22 @@ def align(
     spectra = cut.spectra(points)
     random = np.random.default_rng(0)
     somewhere = frame.spectra(cut.background[:_N_BY_CHANCE])
-    likeness = np.ones(len(points)) if likeness is None else likeness
-    possible = likeness > 0
+    prior_score = np.ones(len(points)) if prior_score is None else prior_score
+    possible = prior_score > 0
     prior = None if known is None else Prior(cut.resample(known.average), known.weight)
     likest = [*cut.cut(points[starts]), *([] if prior is None else [prior.box])]
     alone = [search.find(box, spectra) for box in likest]
     found = alone[0]
     unsettled = possible & ~np.isin(np.arange(len(points)), starts)
     evidence_alone = np.mean([fisher_z(each.correlations) for each in alone], axis=0)
-    in_other_ways = standardised(np.log(np.maximum(likeness, 1e-3)), unsettled)
+    in_other_ways = standardised(np.log(np.maximum(prior_score, 1e-3)), unsettled)
     ranking = standardised(evidence_alone, unsettled) + np.clip(in_other_ways, -_FARTHEST, _FARTHEST)
     ranking[starts] = np.inf
     n_members, least = _FIRST_MEMBERS, _LEAST_MEMBERS
     if known is not None and prior is not None:  # what is unlike the known average must not become a part of it
         compared = search.find(prior.box, torch.cat([spectra, somewhere])).correlations
         first = np.argsort(-np.where(possible, ranking, -np.inf), kind="stable")[:_FIRST_MEMBERS]
-        evidence = kind_evidence(compared[: len(points)], first, compared[len(points) :], likeness, known.witnesses)
+        evidence = kind_evidence(compared[: len(points)], first, compared[len(points) :], prior_score, known.witnesses)
         n_probable = np.count_nonzero(evidence.probabilities[possible] > _EVEN_ODDS)
         ranking, least, n_members = evidence.total, 1, int(np.clip(n_probable, 1, config.max_members))
     for done in range(config.n_averages):
@@ -155,7 +155,7 @@ def align(
         correlations, by_chance = np.split(found.correlations, [len(points)])
         if len(members) > 1:
             correlations[members] = search.compare_held_out(parts, spectra[members], random, prior)
-        evidence = kind_evidence(correlations, members, by_chance, likeness, known.witnesses if known else None)
+        evidence = kind_evidence(correlations, members, by_chance, prior_score, known.witnesses if known else None)
         ranking = evidence.total
         n_probable = np.count_nonzero(evidence.probabilities[possible] > _EVEN_ODDS)
         n_members = int(np.clip(n_probable, least, min(config.max_members, _GROWTH * len(members))))

@@ -74,7 +74,7 @@ def divide(
 
     Examples
     --------
-    >>> from cryosam.config import AlignmentConfig
+    >>> from cryosam.config import AveragingConfig
     >>> from cryosam.tomogram import Tomogram
     >>> rng = np.random.default_rng(0)
     >>> volume = rng.normal(0, 0.02, (40, 80, 100)).astype(np.float32)
@@ -82,7 +82,7 @@ def divide(
     >>> for i, (z, y, x) in enumerate(centres.astype(int)):
     ...     reach = (2, 2, 5) if i < 3 else (3, 3, 3)
     ...     volume[tuple(slice(c - r, c + r + 1) for c, r in zip((z, y, x), reach))] += 1
-    >>> search = OrientationSearch.of(Tomogram(volume), 8.0, AlignmentConfig())
+    >>> search = OrientationSearch.of(Tomogram(volume), 8.0, AveragingConfig())
     >>> found = divide(search, centres, np.array([0]), np.array([3]))
     >>> None if found is None else found.probabilities.round()
     array([1., 1., 1., 0., 0., 0.])

@@ -45,10 +45,10 @@ def demo(command: str, out: Path, seed: int, overwrite: bool) -> None:
         from cryosam.cli.pipeline import report_findings
         from cryosam.cli.progress import show_progress
         from cryosam.cli.scoring import compare, print_comparison
-        from cryosam.config import Config
         from cryosam.io.phantoms import write_simulated
         from cryosam.io.results import RunInfo, write_segmentation
         from cryosam.prompts import PointPrompts
+        from cryosam.scene import RunOptions
 
         simulated = simulating.result()
     with show_progress() as progress:
@@ -59,7 +59,7 @@ def demo(command: str, out: Path, seed: int, overwrite: bool) -> None:
         click.echo(f"one click, on a {DEMO_KIND} at z,y,x = {text}")
         prompts = PointPrompts(point[None], name=DEMO_KIND)
         before = time.perf_counter()
-        found = segmentation.segment(simulated.tomogram, prompts, Config(), progress=progress)
+        found = segmentation.segment(simulated.tomogram, prompts, options=RunOptions(progress=progress))
         seconds = time.perf_counter() - before
         information = RunInfo(
             command=command,

@@ -1,6 +1,7 @@
 """What ``segment``, ``pick`` and ``mask`` have in common: check everything, compute, write, say what was found."""
 
 import time
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
@@ -9,13 +10,12 @@ import click
 import numpy as np
 
 from cryosam import segmentation
-from cryosam.arrays import Mask
 from cryosam.backends.weights import MODELS, locate
 from cryosam.cli.options import open_cache
 from cryosam.cli.progress import show_progress
 from cryosam.config import Config, read_config
-from cryosam.errors import OutputExistsError, PointsFileError, TomogramError
-from cryosam.io import read_info, read_points, read_tomogram, read_volume
+from cryosam.errors import OutputExistsError, PointsFileError
+from cryosam.io import read_info, read_points, read_search_mask, read_tomogram
 from cryosam.io.exports import check_exports
 from cryosam.io.folders import check_output
 from cryosam.io.locations import RemotePath
@@ -24,6 +24,7 @@ from cryosam.io.results import RunInfo, write_segmentation
 from cryosam.prompts import PointPrompts
 from cryosam.results import Segmentation, Trust
 from cryosam.saved_query import SavedQuery
+from cryosam.scene import RunOptions
 from cryosam.tomogram import Tomogram
 
 __all__ = ["build_config", "report_findings", "run"]
@@ -63,18 +64,22 @@ def run(steps: Literal["segment", "pick", "segment_prompts"], options: dict[str,
         *queries,
     ]
     check_exports(exports, tomogram.voxel_size_angstrom, pixel_size, [each.name for each in kinds])
-    search: dict[str, Any] = {}
+    given = RunOptions()
     if steps != "segment_prompts":
-        search = {"search_mask": _read_search_mask(options["search_mask"], tomogram), "n_trials": options["trials"]}
-        search["cache"] = open_cache(options["cache"], options["no_cache"])
+        given = RunOptions(
+            search_mask=read_search_mask(options["search_mask"], tomogram.shape),
+            n_trials=options["trials"],
+            cache=open_cache(options["cache"], options["no_cache"]),
+        )
     _require_models(config, steps)
 
     with show_progress() as progress:
+        given = replace(given, progress=progress)
         if len(kinds) > 1 or options.get("classes"):
-            found = segmentation.segment_kinds(tomogram, kinds, config, **search, progress=progress)
+            found = segmentation.segment_kinds(tomogram, kinds, config, given)
             found = found.without_masks() if steps == "pick" else found
         else:
-            found = getattr(segmentation, steps)(tomogram, kinds[0], config, **search, progress=progress)
+            found = getattr(segmentation, steps)(tomogram, kinds[0], config, given)
         information = RunInfo(
             command=command,
             input_path=str(info.path if isinstance(info.path, RemotePath) else info.path.absolute()),
@@ -107,13 +112,12 @@ def make_query(options: dict[str, Any]) -> None:
     check_output(out.absolute().parent, overwrite=True)
     tomogram = read_tomogram(options["tomogram"], options["voxel_size"])
     kinds = _read_prompts(options, tomogram)
-    mask = _read_search_mask(options["search_mask"], tomogram)
+    mask = read_search_mask(options["search_mask"], tomogram.shape)
     _require_models(config, "query")
     cache = open_cache(options["cache"], options["no_cache"])
     with show_progress() as progress:
-        queries, found = segmentation.make_queries(
-            tomogram, kinds, config, search_mask=mask, cache=cache, progress=progress
-        )
+        given = RunOptions(search_mask=mask, cache=cache, progress=progress)
+        queries, found = segmentation.make_queries(tomogram, kinds, config, given)
     write_queries(out, queries)
     for warning in found.warnings:
         click.secho(f"cryosam: warning: {warning}", fg="yellow", err=True)
@@ -153,7 +157,7 @@ def report_findings(found: Segmentation, folder: Path, seconds: float) -> None:
 def _details(found: Segmentation) -> str:
     """Threshold, and how many detections are probably false."""
     threshold = "" if found.threshold is None else f", threshold {found.threshold:.3f}"
-    false = found.provenance.get("expected_false")
+    false = found.report.expected_false
     return threshold + ("" if false is None else f", about {false:.1f} of them expected to be false")
 
 
@@ -216,15 +220,6 @@ def _read_prompts(options: dict[str, Any], tomogram: Tomogram) -> list[PointProm
         prompts.append(PointPrompts(points, np.arange(len(points)) < len(positive), name))
         prompts[-1].validate(tomogram.shape)
     return prompts
-
-
-def _read_search_mask(path: Path | None, tomogram: Tomogram) -> Mask | None:
-    if path is None:
-        return None
-    mask = read_volume(path) != 0
-    if mask.shape != tomogram.shape:
-        raise TomogramError(f"{path}: the search mask has shape {mask.shape}, the tomogram {tomogram.shape}")
-    return mask
 
 
 def _require_models(config: Config, steps: str) -> None:

@@ -55,16 +55,13 @@ class Prompted:
         One a click: whether the mask tells the kind's centre and volume.
     diameter
         Of the kind, in voxels.
-    instances
-        Of the tomogram as the segmenter saw it.
     smoothing
-        Standard deviation in voxels of the Gaussian that made it.
+        Standard deviation in voxels of the Gaussian through which the segmenter saw the tomogram.
     """
 
     masks: tuple[InstanceMask, ...]
     is_trusted: tuple[bool, ...]
     diameter: float
-    instances: InstanceSegmenter
     smoothing: float
 
     @property
@@ -82,7 +79,7 @@ def first_look(
     diameter: float | None,
     workspace: Workspace,
     progress: Progress | None = None,
-) -> Prompted:
+) -> tuple[Prompted, InstanceSegmenter]:
     """Segment the instance under each click.
 
     Parameters
@@ -101,6 +98,11 @@ def first_look(
         Keeps the smoothed copy of the tomogram.
     progress
         Called with the number of clicks done.
+
+    Returns
+    -------
+    prompted, instances
+        What lies under the clicks, and what segments other instances as these were seen.
     """
     knows_size = diameter is not None or config.window_voxels is not None or config.window_diameters == 0
     views = []
@@ -118,7 +120,7 @@ def first_look(
             _look(smoothed, point, segmenter, config, view) for point, view in zip(points, views, strict=True)
         )
     is_trusted = tuple(mask.n_voxels > 0 for mask in masks)
-    return Prompted(masks, is_trusted, diameter or diameter_of(masks), instances, sigma)
+    return Prompted(masks, is_trusted, diameter or diameter_of(masks), sigma), instances
 
 
 def _view(
@@ -145,13 +147,15 @@ def _look(
     return mask
 
 
-def second_look(first: Prompted, points: Points, support: Support | None = None) -> Prompted:
+def second_look(
+    first: Prompted, instances: InstanceSegmenter, points: Points, support: Support | None = None
+) -> Prompted:
     """Settle how far each instance reaches, then segment it again, bounded by its size.
 
     Parameters
     ----------
-    first
-        The first look, without a given diameter.
+    first, instances
+        Of `first_look`, without a given diameter.
     points
         As in `first_look`.
     support
@@ -167,14 +171,14 @@ def second_look(first: Prompted, points: Points, support: Support | None = None)
             settled.append(mask)
             is_trusted.append(mask.n_voxels > 0)
             continue
-        mask, evidence = _settle(first.instances, point, mask, support)
+        mask, evidence = _settle(instances, point, mask, support)
         settled.append(mask)
         is_trusted.append(evidence >= _TRUSTED)
     reliable = [mask for mask, trust in zip(settled, is_trusted, strict=True) if trust]
     diameter = diameter_of(reliable or settled)
     masks = tuple(settled)
     if not any(_is_filament(mask) for mask in settled):
-        again = first.instances.under(points, diameter)
+        again = instances.under(points, diameter)
         masks = tuple(new if new.iou(old) >= _ALIKE else old for old, new in zip(settled, again, strict=True))
     return replace(first, masks=masks, is_trusted=tuple(is_trusted), diameter=diameter)
 

@@ -13,7 +13,7 @@ from cryosam.io.locations import RemotePath, as_location, find_volume, split_hdf
 from cryosam.io.volume_info import VolumeInfo
 from cryosam.tomogram import Tomogram
 
-__all__ = ["is_volume_name", "read_info", "read_tomogram", "read_volume", "write_volume"]
+__all__ = ["is_volume_name", "read_info", "read_search_mask", "read_tomogram", "read_volume", "write_volume"]
 
 Format = Literal["mrc", "tiff", "ome_zarr", "hdf5"]
 AnyPath = str | os.PathLike[str]
@@ -123,6 +123,29 @@ def read_volume(path: AnyPath) -> AnyVolume:
     except OSError as error:
         raise _unreadable(existing, error) from error
     return volume
+
+
+def read_search_mask(path: AnyPath | None, shape: tuple[int, int, int]) -> Mask | None:
+    """Where particles may be: the voxels of a volume that are not 0; None if no file is given.
+
+    Parameters
+    ----------
+    path
+        Of a volume.
+    shape
+        Of the tomogram, voxels z, y, x.
+
+    Raises
+    ------
+    TomogramError
+        If the volume has another shape.
+    """
+    if path is None:
+        return None
+    mask: Mask = read_volume(path) != 0
+    if mask.shape != shape:
+        raise TomogramError(f"{path}: the search mask has shape {mask.shape}, the tomogram {shape}")
+    return mask
 
 
 def read_info(path: AnyPath) -> VolumeInfo:

@@ -7,7 +7,6 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from cryosam.arrays import Points, Scores
-from cryosam.instances.prompted import Prompted
 from cryosam.masks import InstanceMask
 from cryosam.results import Average, ScoreMap
 
@@ -20,43 +19,77 @@ class Candidates:
 
     Parameters
     ----------
-    points, scores, masks
-        ``(n, 3)``, ``(n,)`` and n of the candidates.
-    prompted
-        What lies under the clicks.
+    points, masks
+        ``(n, 3)`` z, y, x in voxels, and one mask each.
+    similarity
+        ``(n,)`` in [0, 1], cosine between the feature of each and the query, negative ones set to 0.
+    prior_score
+        ``(n,)`` in [0, 1]: the similarity in the light of the mask, before any average was made; 0 where the mask is
+        empty or lies where nothing may be.
+    is_ruled_out
+        ``(n,)`` whether a candidate cannot be of the kind, whatever else is known of it.
     diameter
         Of the kind, in voxels.
     score_map
         The similarity to the query at every cell.
     threshold
         Least score of what is accepted.
+    correlation
+        ``(n,)`` in [-1, 1], with an average that the candidate is excluded from; None where there is no average.
+    probability
+        ``(n,)`` in [0, 1], of being of the kind; None where there is no average.
     average
-        Of those most like the clicked one, or None where there are too few; with it the scores are probabilities.
-    evidence
-        With the average: correlation with one that the candidate is no part of, and likeness in other ways.
+        Of those most like the clicked one, or None where there are too few.
     """
 
     points: Points
-    scores: Scores
     masks: tuple[InstanceMask, ...]
-    prompted: Prompted
+    similarity: Scores
+    prior_score: Scores
+    is_ruled_out: Bool[np.ndarray, " n"]
     diameter: float
     score_map: ScoreMap
     threshold: float
+    correlation: Float[np.ndarray, " n"] | None = None
+    probability: Scores | None = None
     average: Average | None = None
-    evidence: Float[np.ndarray, "n 2"] | None = None
 
-    def ranked(self, scores: Scores) -> "Candidates":
-        """The same with other scores, in their order."""
-        order = np.argsort(-scores, kind="stable")
-        masks = tuple(self.masks[i] for i in order)
-        evidence = None if self.evidence is None else self.evidence[order]
-        return replace(self, points=self.points[order], scores=scores[order], masks=masks, evidence=evidence)
+    @property
+    def scores(self) -> Scores:
+        """``(n,)`` in [0, 1]: the probability, or the prior score where there is none; 0 for what is ruled out."""
+        known = self.prior_score if self.probability is None else self.probability
+        return np.where(self.is_ruled_out, 0.0, known)
+
+    @property
+    def possible_prior(self) -> Scores:
+        """``(n,)`` the prior score, 0 for what is ruled out."""
+        return np.where(self.is_ruled_out, 0.0, self.prior_score)
 
     @property
     def is_accepted(self) -> Bool[np.ndarray, " n"]:
         """Whether each is of the kind: its score is at least the threshold, and it was not ruled out."""
         return (self.scores >= self.threshold) & (self.scores > 0)
+
+    def take(self, rows: Int[np.ndarray, " k"]) -> "Candidates":
+        """Some of the candidates, in an order."""
+        return replace(
+            self,
+            points=self.points[rows],
+            masks=tuple(self.masks[i] for i in rows),
+            similarity=self.similarity[rows],
+            prior_score=self.prior_score[rows],
+            is_ruled_out=self.is_ruled_out[rows],
+            correlation=None if self.correlation is None else self.correlation[rows],
+            probability=None if self.probability is None else self.probability[rows],
+        )
+
+    def ranked(self) -> "Candidates":
+        """The same, best first."""
+        return self.take(np.argsort(-self.scores, kind="stable"))
+
+    def without(self, is_ruled_out: Bool[np.ndarray, " n"]) -> "Candidates":
+        """The same with some more of them ruled out, best first."""
+        return replace(self, is_ruled_out=self.is_ruled_out | is_ruled_out).ranked()
 
     def clicked(self, clicks: Points) -> Int[np.ndarray, " k"]:
         """Index of the candidate nearest to each click on a particle, within a diameter; -1 where there is none."""

@@ -14,9 +14,28 @@ from cryosam.matching.features import FeatureField
 from cryosam.matching.peaks import find_peaks
 from cryosam.results import ScoreMap
 
-__all__ = ["Matches", "Query", "build_query", "is_allowed", "match", "search_levels"]
+__all__ = ["KindQuery", "Matches", "Query", "build_query", "is_allowed", "match", "search_levels"]
 
 Query = Float[np.ndarray, " c"]
+
+
+@dataclass(frozen=True, eq=False)
+class KindQuery:
+    """What candidates are compared with.
+
+    Parameters
+    ----------
+    kind
+        Name of the kind.
+    feature
+        ``(c,)`` of the kind.
+    volumes
+        In voxels, of what is known to be of it; may be empty.
+    """
+
+    kind: str
+    feature: Query
+    volumes: tuple[float, ...]
 
 
 @dataclass(frozen=True, eq=False)

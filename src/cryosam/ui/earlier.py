@@ -16,6 +16,7 @@ from cryosam.io.points import PointTable
 from cryosam.masks import InstanceMask
 from cryosam.prompts import PointPrompts
 from cryosam.results import Average, ScoreMap, Segmentation
+from cryosam.run_report import RunReport
 from cryosam.ui.session import Session
 from cryosam.ui.viewed import Gallery, ViewedTomogram
 
@@ -178,10 +179,11 @@ def _segmentation(
         threshold=kind.description["threshold"],
         average=_read_average(results.folder / f"average{suffix}.mrc", viewed.voxel_size_angstrom),
         prompt_masks=tuple(_under(point, own_masks) for point in kind.prompts.positive),
-        warnings=_warnings(results, kind),
+        report=RunReport.from_provenance(
+            {**results.run["provenance"], **kind.description["provenance"]}, _warnings(results, kind)
+        ),
         voxel_size_angstrom=viewed.voxel_size_angstrom,
         name=viewed.tomogram.name,
-        provenance={**results.run["provenance"], **kind.description["provenance"]},
         kind=kind.name,
     )
 

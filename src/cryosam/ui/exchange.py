@@ -3,7 +3,7 @@
 import re
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePath
 
 import numpy as np
@@ -15,6 +15,7 @@ from cryosam.io.point_files import POINT_FORMATS
 from cryosam.io.results import RunInfo, write_particles, write_segmentation
 from cryosam.prompts import PointPrompts
 from cryosam.results import Segmentation
+from cryosam.run_report import RunReport, RunWarning
 from cryosam.ui.session import Session
 from cryosam.ui.state import Kind, Point, View
 from cryosam.ui.viewed import ViewedTomogram
@@ -135,16 +136,20 @@ def _segmentation(viewed: ViewedTomogram, view: View, name: str) -> Segmentation
     scored = [(1.0 if c.score is None else c.score, c) for c in view.shown]
     scored.sort(key=lambda pair: -pair[0])
     looked_at = [c for c in view.candidates if c.score is not None]
-    provenance: dict[str, str | float] = {} if view.size is None else {"diameter_voxels": view.size.diameter}
+    report = RunReport(
+        diameter=None if view.size is None else view.size.diameter,
+        warnings=tuple(RunWarning("found", text) for text in view.warnings),
+    )
     if view.average is not None:
         doubtful = [1 - c.score for c in view.shown if c.verdict is None and c.score is not None]
-        provenance["expected_false"] = round(float(sum(doubtful)), 2)
+        report = replace(report, expected_false=float(sum(doubtful)))
     oriented = [c.rotation for _, c in scored if c.rotation is not None]
-    rotations, warnings = None, view.warnings
+    rotations = None
     if view.average is not None and len(oriented) == len(scored):
         rotations = Rotation.from_quat(oriented)
     elif view.average is not None:
-        warnings += (f"no orientations were written, because {len(scored) - len(oriented)} of {len(scored)} have none",)
+        told = f"no orientations were written, because {len(scored) - len(oriented)} of {len(scored)} have none"
+        report = replace(report, warnings=(*report.warnings, RunWarning("orientations_left_out", told)))
     return Segmentation(
         shape=viewed.shape,
         points=_points([c.point for _, c in scored]),
@@ -158,10 +163,9 @@ def _segmentation(viewed: ViewedTomogram, view: View, name: str) -> Segmentation
         threshold=view.threshold,
         average=view.average,
         prompt_masks=tuple(click.mask for click in view.clicks if click.is_positive),
-        warnings=warnings,
+        report=report,
         voxel_size_angstrom=viewed.voxel_size_angstrom,
         name=viewed.tomogram.name,
-        provenance=provenance,
         kind=name,
     )
 

@@ -53,6 +53,7 @@ def find(
         By kind.
     """
     from cryosam import segmentation  # torch takes seconds to import
+    from cryosam.scene import RunOptions
 
     prompts = [_prompts(view.clicks, f"kind-{kind}") for kind, view in views.items()]
     numbers = {each.name: kind for each, kind in zip(prompts, views, strict=True)}
@@ -60,10 +61,10 @@ def find(
     def tell(name: str, points: Points) -> None:
         so_far(numbers[name], points)
 
+    options = RunOptions(cache=cache, progress=progress, so_far=tell)
     if len(prompts) == 1:
-        found = segmentation.segment(tomogram, prompts[0], config, cache=cache, progress=progress, so_far=tell)
-        return dict.fromkeys(views, found)
-    found = segmentation.segment_kinds(tomogram, prompts, config, cache=cache, progress=progress, so_far=tell)
+        return dict.fromkeys(views, segmentation.segment(tomogram, prompts[0], config, options))
+    found = segmentation.segment_kinds(tomogram, prompts, config, options)
     return dict(zip(views, found.kinds, strict=True))
 
 

@@ -10,7 +10,7 @@ from cryosam.config import Config
 from cryosam.masks import InstanceMask
 from cryosam.prompts import PointPrompts
 from cryosam.results import Segmentation
-from cryosam.tomogram import Tomogram
+from cryosam.tomogram import Tomogram, box_around
 from cryosam.ui.state import Point, Size
 from cryosam.ui.viewed import ViewedTomogram
 
@@ -59,33 +59,29 @@ def mask_at(viewed: ViewedTomogram, point: Point, config: Config, size: Size | N
 
     at = np.array([point])
     PointPrompts(at).validate(viewed.shape)
-    start = [max(0, round(c) - _HALF) for c in point]
-    crop = viewed.read()[tuple(slice(s, round(c) + _HALF + 1) for s, c in zip(start, point, strict=True))]
-    low, high = viewed.grey.limits
-    settings = replace(config, diameter_angstrom=None).override(tomogram__percentiles=(0.0, 100.0))
+    box, _ = box_around(at[0], _HALF, viewed.shape)
+    settings = replace(config, diameter_angstrom=None, diameter_voxels=None)
     if size is not None and size.smoothing is not None:
-        settings = settings.override(diameter_angstrom=size.diameter, propagation__smoothing=size.smoothing)
-    # a voxel is called an angstrom, for a size in voxels is known even where the voxel size is not
-    clipped = replace(viewed.tomogram, data=np.clip(crop, low, high), voxel_size_angstrom=1.0)
-    inside = at - np.array(start)
+        settings = settings.override(diameter_voxels=size.diameter, propagation__smoothing=size.smoothing)
     with _one_thread():
-        found = segmentation.segment_prompts(clipped, PointPrompts(inside), settings)
+        whole = replace(viewed.tomogram, data=viewed.read())
+        low, high = viewed.grey.limits
+        found = segmentation.segment_window(whole, box, (low, high), PointPrompts(at), settings)
     (mask,) = found.prompt_masks
-    z, y, x = (o + s for o, s in zip(mask.origin, start, strict=True))
-    told = " ".join(found.warnings).replace(_text(inside[0]), _text(at[0]))
+    told = " ".join(found.warnings)
     if mask.n_voxels == 0:
         return Masked(mask, told or "no mask was found here: click the middle of a particle")
-    return Masked(InstanceMask((z, y, x), mask.data), told or None, None if told else size_of(found))
+    return Masked(mask, told or None, None if told else size_of(found))
 
 
 def size_of(found: Segmentation) -> Size | None:
     """The size of what lies under the clicks; None if nothing was segmented."""
-    diameter, smoothing = (found.provenance.get(f"{name}_voxels") for name in ("diameter", "smoothing"))
+    diameter, smoothing = found.report.diameter, found.report.smoothing
     seen = [mask for mask in found.prompt_masks if mask.n_voxels]
     if diameter is None or not seen:
         return None
-    is_round = all(max(mask.data.shape) <= _ELONGATED * float(diameter) for mask in seen)
-    return Size(float(diameter), None if smoothing is None or not is_round else float(smoothing))
+    is_round = all(max(mask.data.shape) <= _ELONGATED * diameter for mask in seen)
+    return Size(diameter, None if smoothing is None or not is_round else smoothing)
 
 
 def warm_up(config: Config) -> None:
@@ -114,8 +110,3 @@ def _one_thread() -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(n_threads)
-
-
-def _text(point: np.ndarray) -> str:
-    """A point as the warnings of a run write it."""
-    return ",".join(f"{c:g}" for c in point)

@@ -1,0 +1,34 @@
+"""Settings: one validated dataclass per stage, presets, and TOML files.
+
+In: defaults, presets, a TOML file, single settings.
+Out: a `Config`, which is written into every output.
+May import: errors only.
+"""
+
+from cryosam.config.files import read_config, to_toml
+from cryosam.config.settings import PRESETS, Config
+from cryosam.config.stages import (
+    AveragingConfig,
+    ClassificationConfig,
+    FeatureConfig,
+    Fusion,
+    MatchingConfig,
+    PropagationConfig,
+    RefinementConfig,
+    TomogramConfig,
+)
+
+__all__ = [
+    "PRESETS",
+    "AveragingConfig",
+    "ClassificationConfig",
+    "Config",
+    "FeatureConfig",
+    "Fusion",
+    "MatchingConfig",
+    "PropagationConfig",
+    "RefinementConfig",
+    "TomogramConfig",
+    "read_config",
+    "to_toml",
+]

@@ -1,0 +1,163 @@
+"""Places that may be of the kind: proposed by their features, and proposed again by the features of what was found."""
+
+from dataclasses import replace
+
+import numpy as np
+from jaxtyping import Bool, Float
+from scipy.spatial import cKDTree
+
+from cryosam.arrays import Points, Scores
+from cryosam.classification.thresholds import choose_threshold
+from cryosam.geometry import ball_diameter
+from cryosam.instances.instance_segmenter import InstanceSegmenter
+from cryosam.kind_sources import Seed
+from cryosam.masks import InstanceMask, merge_duplicates
+from cryosam.matching.candidates import Candidates, centres
+from cryosam.matching.features import FeatureField
+from cryosam.matching.scoring import agreement, kind_volume
+from cryosam.matching.similarity import KindQuery, Matches, Query, is_allowed, match
+from cryosam.scene import Scene
+
+__all__ = ["propose", "widen"]
+
+
+def propose(scene: Scene, instances: InstanceSegmenter, seed: Seed, query: KindQuery) -> Candidates:
+    """Places whose features are like the query's, each with its mask; features and volume tell the prior score.
+
+    Parameters
+    ----------
+    scene
+        To search; what a user should know is recorded there.
+    instances
+        Segments the candidates as the seed was segmented.
+    seed
+        What lies under the clicks.
+    query
+        Feature of the kind, and volumes of what is known to be of it.
+    """
+    matching, record = scene.config.matching, scene.record
+    field = scene.features(seed.diameter)
+    with record.timed("matching"):
+        matches = _match(scene, field, query.feature, seed.diameter)
+    points, similarity = matches.points, matches.scores
+    if not seed.is_there and matching.threshold is None:
+        record.warn(
+            "not_searched",
+            "so nothing was searched for; click on a particle, or give a threshold to search all the same",
+        )
+        points, similarity = points[:0], similarity[:0]
+    elif not len(points):
+        record.warn("nothing_similar", "no place that may be searched is similar to what was clicked")
+    points, similarity = _limit(scene, points, similarity)
+    scene.show(query.kind, points[similarity >= choose_threshold(similarity)])
+    masks = _segment(scene, instances, seed.diameter, points)
+    scores, diameter = similarity, seed.diameter
+    if matching.volume_tolerance is not None:
+        volume = kind_volume(field, query.feature, similarity, masks, query.volumes)
+        scores = agreement(field, query.feature, similarity, masks, volume, matching.volume_tolerance)
+        diameter = ball_diameter(volume)
+        points = centres(points, masks)
+        scores = np.where(_is_possible(scene, points), scores, 0)
+    order = np.argsort(-scores, kind="stable")
+    order = order[merge_duplicates([masks[i] for i in order])]
+    return Candidates(
+        points=points[order],
+        masks=tuple(masks[i] for i in order),
+        similarity=similarity[order],
+        prior_score=scores[order],
+        is_ruled_out=scores[order] == 0,
+        diameter=diameter,
+        score_map=matches.score_map,
+        threshold=choose_threshold(scores[order]),
+    )
+
+
+def widen(scene: Scene, instances: InstanceSegmenter, found: Candidates, diameter: float) -> Candidates:
+    """The candidates and those that are like the mean of what is probably of the kind, scored by similarity to it.
+
+    Parameters
+    ----------
+    scene
+        To search.
+    instances
+        Segments what is new.
+    found
+        With probabilities.
+    diameter
+        Of what lies under the clicks, in voxels.
+    """
+    tolerance = scene.config.matching.volume_tolerance
+    probable = np.flatnonzero(found.scores >= found.threshold)
+    if len(probable) == 0 or tolerance is None:
+        return found
+    field = scene.features(diameter)
+    with scene.record.timed("matching"):
+        query = field.sample(found.points[probable]).mean(axis=0)
+        points = _match(scene, field, query, diameter).points
+    apart = scene.config.matching.min_distance_diameters * diameter
+    points = points[cKDTree(found.points).query(points)[0] > apart]
+    points, _ = _limit(scene, points, np.ones(len(points)))
+    masks = _segment(scene, instances, diameter, points)
+    points = centres(points, masks)
+    is_seen = np.array([mask.n_voxels > 0 for mask in masks], dtype=bool)
+    chosen = np.flatnonzero(is_seen & _is_possible(scene, points))
+    together = [*found.masks, *(masks[i] for i in chosen)]
+    kept = merge_duplicates(together)
+    masks, points = tuple(together[i] for i in kept), np.concatenate([found.points, points[chosen]])[kept]
+    volume = float(np.median([found.masks[i].n_voxels for i in probable]))
+    similarity = np.clip(field.similarity_at(query, points), 0, 1)
+    prior_score = agreement(field, query, similarity, masks, volume, tolerance)
+    is_ruled_out = np.append(found.scores == 0, np.zeros(len(chosen), dtype=bool))[kept]
+    prior_score = np.where(is_ruled_out, 0, prior_score)
+    return replace(
+        found,
+        points=points,
+        masks=masks,
+        similarity=similarity,
+        prior_score=prior_score,
+        is_ruled_out=prior_score == 0,
+        correlation=None,
+        probability=None,
+    )
+
+
+def _match(scene: Scene, field: FeatureField, query: Query, diameter: float) -> Matches:
+    """Places with features like the query's, where the settings allow them."""
+    return match(
+        field,
+        query,
+        scene.config.matching,
+        diameter=diameter,
+        search_mask=scene.search_mask,
+        progress=scene.options.progress,
+    )
+
+
+def _segment(scene: Scene, instances: InstanceSegmenter, diameter: float, points: Points) -> tuple[InstanceMask, ...]:
+    """The instance at each candidate."""
+    shows_windows = scene.config.propagation.window_diameters > 0  # whole slices know no size
+    with scene.record.timed("segmenting"):
+        return instances.under(points, diameter if shows_windows else scene.given_diameter, scene.options.progress)
+
+
+def _is_possible(scene: Scene, points: Points) -> Bool[np.ndarray, " n"]:
+    """Whether the centre of a mask lies where a candidate could."""
+    return is_allowed(points, scene.tomogram.shape, scene.search_mask, scene.config.matching.edge_margin)
+
+
+def _limit(
+    scene: Scene, points: Points, similarity: Scores
+) -> tuple[Float[np.ndarray, "m 3"], Float[np.ndarray, " m"]]:
+    """The candidates that are worth segmenting, and a word about those that are not."""
+    matching = scene.config.matching
+    limit = matching.max_candidates
+    if matching.volume_tolerance is None:  # the similarity is the score: what is below the threshold is not accepted
+        above = similarity >= (matching.threshold or 0)
+        points, similarity = points[above], similarity[above]
+        limit = min(limit, matching.max_particles or limit)
+    if len(points) > limit:
+        scene.record.warn(
+            "too_many_candidates",
+            f"only the {limit} most similar of {len(points)} candidates were looked at; there may be more",
+        )
+    return points[:limit], similarity[:limit]
