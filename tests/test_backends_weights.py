@@ -477,7 +477,17 @@ def test_every_listed_name_is_distinct_and_says_its_licence() -> None:
     assert {model.name for model in list_models() if model.is_available} >= {"invariants", "classical"}
 
 
-def test_devices_that_are_not_here_are_refused() -> None:
-    assert resolve_device("auto") in {"cpu", "cuda", "mps"}
+@pytest.mark.parametrize(
+    ("has_cuda", "has_mps", "expected"), [(False, False, "cpu"), (False, True, "mps"), (True, False, "cuda")]
+)
+def test_auto_takes_what_there_is(monkeypatch: pytest.MonkeyPatch, has_cuda: bool, has_mps: bool, expected) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: has_cuda)
+    monkeypatch.setattr("torch.backends.mps.is_available", lambda: has_mps)
+    assert resolve_device("auto") == expected
+
+
+def test_devices_that_are_not_here_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    monkeypatch.setattr("torch.backends.mps.is_available", lambda: False)
     with pytest.raises(ConfigError, match="device 'cuda:99' is not on this machine; there is cpu"):
         resolve_device("cuda:99")

@@ -231,4 +231,15 @@ def test_arrays_give_the_field_back() -> None:
 
 
 def test_device_is_where_the_work_is_done() -> None:
-    assert Invariants(scales=(1.5,), device="cpu").parts(2)[0].describe(noise((8, 9, 10))).device == torch.device("cpu")
+    """PyTorch's device without data: an array that was left in memory could not take part in the work."""
+    described = Invariants(scales=(1.5, 2.5), device="meta").parts(2)[0].describe(noise((8, 9, 10)))
+    assert described.device.type == "meta"
+    assert described.shape == (10, 8, 9, 10)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")
+def test_a_gpu_describes_as_the_cpu_does() -> None:
+    volume = noise((40, 44, 48))
+    parts = (Invariants(scales=(1.5, 3.0), device=device).parts(2)[0] for device in ("cpu", "cuda"))
+    on_cpu, on_gpu = (part.describe(volume).cpu().numpy() for part in parts)
+    np.testing.assert_allclose(on_gpu, on_cpu, atol=1e-4)

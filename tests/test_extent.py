@@ -34,13 +34,17 @@ def test_the_other_part_of_a_particle_is_found(arm) -> None:
     assert alone.diameter < 0.9 * found.diameter
 
 
-def test_a_neighbour_is_no_part_of_a_particle() -> None:
-    arm = np.array([0.0, 0, 11])
+@pytest.mark.parametrize("arm", [(0.0, 0, 11), (8.0, -8, 0)])
+def test_a_neighbour_is_no_part_of_a_particle(arm) -> None:
+    """Each of the two was detected: the extent is that of one without a neighbour."""
+    pairs = _tomogram((0, 0, 0), arm)
     both = np.concatenate([CENTRES, CENTRES + TURNS.apply(arm)])
-    found = find_extent(
-        _tomogram((0, 0, 0), tuple(arm)), both, Rotation.concatenate([TURNS, TURNS]), DIAMETER, AveragingConfig()
-    )
-    assert found is None or np.linalg.norm(found.centre) < 0.2 * DIAMETER
+    found = find_extent(pairs, both, Rotation.concatenate([TURNS, TURNS]), DIAMETER, AveragingConfig())
+    alone = find_extent(_tomogram((0, 0, 0)), CENTRES, TURNS, DIAMETER, AveragingConfig())
+    assert found is not None
+    assert alone is not None
+    assert np.linalg.norm(found.centre) < 0.5
+    assert found.diameter == pytest.approx(alone.diameter, rel=0.06)
 
 
 def test_what_reaches_out_of_the_box_has_no_centre() -> None:
@@ -51,6 +55,7 @@ def test_what_reaches_out_of_the_box_has_no_centre() -> None:
     assert find_extent(Tomogram(volume), CENTRES, upright, DIAMETER, AveragingConfig()) is None
 
 
-def test_nothing_but_noise_has_no_extent() -> None:
-    noise = Tomogram(np.random.default_rng(6).normal(0, 1, SHAPE).astype(np.float32))
+@pytest.mark.parametrize("seed", range(6, 12))
+def test_nothing_but_noise_has_no_extent(seed: int) -> None:
+    noise = Tomogram(np.random.default_rng(seed).normal(0, 1, SHAPE).astype(np.float32))
     assert find_extent(noise, CENTRES, TURNS, DIAMETER, AveragingConfig()) is None

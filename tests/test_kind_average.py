@@ -65,10 +65,15 @@ def test_the_average_looks_like_the_kind(found) -> None:
 
 
 def test_what_lies_at_a_face_is_compared_too() -> None:
-    tomogram, centres, _ = scene(n_kind=10, n_other=2, noise=0.05)
-    edge = np.array([[0.0, 0, 0]])
-    found = align(search_for(tomogram), np.vstack([centres, edge]), np.array([0]), AveragingConfig(n_averages=2))
-    assert np.isfinite(found.correlations).all()
+    """A face cuts through the first of each row of particles, and a corner holds nothing."""
+    tomogram, centres, _ = scene()
+    search, points = search_for(Tomogram(tomogram.data[:, :, 14:].copy())), centres - (0, 0, 14)
+    assert np.count_nonzero(points[:12, 2] < 7) == 3
+    found = align(search, points, np.array([1]), AveragingConfig())
+    assert found.correlations[:12].min() > found.correlations[12:].max()
+    assert (found.evidence.probabilities > 0.5).tolist() == [True] * 12 + [False] * 6
+    with_corner = align(search, np.vstack([points, np.zeros((1, 3))]), np.array([1]), AveragingConfig())
+    assert with_corner.correlations[-1] < 0.5 < with_corner.correlations[:-1].min()
 
 
 def test_a_known_average_takes_the_place_of_a_start_and_tells_how_all_lie(found) -> None:

@@ -454,8 +454,10 @@ def test_what_was_removed_meanwhile_stays_removed(session: Session, quick: Simpl
         session.state.view(0, kind)
 
 
-@pytest.mark.slow
-def test_the_real_thing_finds_all_from_one_click(session: Session) -> None:
+# the core itself, not what answers in its place
+
+
+def test_the_real_core_finds_all_from_one_click(session: Session) -> None:
     kind = searched(session)
     (click,) = session.state.view(0, kind).clicks
     assert click.mask.holds(np.array(BLOBS[0]))
@@ -466,6 +468,56 @@ def test_the_real_thing_finds_all_from_one_click(session: Session) -> None:
     whole = segmentation.segment_prompts(Tomogram(make_volume()), PointPrompts(np.array([BLOBS[1]])))
     session.add_click(0, kind, BLOBS[1])
     assert session.state.view(0, kind).clicks[1].mask.iou(whole.prompt_masks[0]) > 0.8
+
+
+def test_the_real_core_answers_where_the_click_is(tmp_path: Path) -> None:
+    """It is shown a part of the tomogram: masks and messages are of the whole."""
+    volume = np.random.default_rng(0).normal(0, 0.05, (30, 40, 300)).astype(np.float32)
+    volume[:, :, 180:230] += make_volume()
+    write_volume(tmp_path / "long.mrc", volume, 10.0)
+    session = Session(Gallery([ViewedTomogram(tmp_path / "long.mrc")]))
+    kind, blob = session.add_kind("a", BLUE), np.add(BLOBS[0], (0, 0, 180))
+    for point in (tuple(blob.tolist()), (15.0, 20.0, 100.0)):
+        session.add_click(0, kind, point)
+    on_blob, on_nothing = session.state.view(0, kind).clicks
+    assert on_blob.message is None
+    assert np.linalg.norm(on_blob.mask.centroid - blob) < 1
+    assert on_nothing.message == "nothing stands out of the background at point 15,20,100"
+
+
+def test_the_real_core_leaves_out_what_a_negative_click_is_on_and_tells_how_far_it_is(session: Session) -> None:
+    told: list[tuple[str, dict[str, Any]]] = []
+    session.subscribe(lambda event, content: told.append((event, content)))
+    kind = session.add_kind("ribosome", BLUE)
+    session.add_click(0, kind, BLOBS[0])
+    session.add_click(0, kind, BLOBS[2], is_positive=False)
+    job = session.find(0, [kind])
+    wait(session)
+    shown = np.array([candidate.point for candidate in session.state.view(0, kind).shown])
+    nearest = np.linalg.norm(shown[:, None] - np.array(BLOBS), axis=2).min(axis=0)
+    assert nearest[0] < 2 < 5 < nearest[2]
+    assert {content["job"] for event, content in told if event == "so_far"} == {job}
+    assert any(event == "job" and content["stage"] == "segmenting" for event, content in told)
+
+
+def test_the_real_core_is_cancelled_on_its_way(session: Session) -> None:
+    told: list[tuple[str, dict[str, Any]]] = []
+    has_begun = threading.Event()
+
+    def note(event: str, content: dict[str, Any]) -> None:
+        told.append((event, content))
+        if event == "job" and content.get("total"):
+            has_begun.set()
+
+    session.subscribe(note)
+    kind = session.add_kind("ribosome", BLUE)
+    session.add_click(0, kind, BLOBS[0])
+    job = session.find(0, [kind])
+    assert has_begun.wait(60)
+    session.cancel(job)
+    wait(session)
+    assert session.state.view(0, kind).candidates == ()
+    assert not session.state.view(0, kind).searched
 
 
 # ------------------------------------------------------------------------------------------------- kinds and judgements
