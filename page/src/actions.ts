@@ -1,12 +1,12 @@
 /** What the user can do to the session. Each asks the server, then reads the session anew. */
 
-import * as api from "./api";
 import type { Candidate, Verdict } from "./api";
+import * as api from "./api";
 import { ApiError } from "./api";
 import type { Point } from "./geometry";
 import { isInside, roundPoint } from "./geometry";
 import * as state from "./state";
-import { candidates, candidateOf, goTo, kind, look, notify, selected, session, tomogram } from "./state";
+import { candidateOf, candidates, goTo, kind, look, notify, selected, session, tomogram } from "./state";
 import { refresh } from "./sync";
 
 export const PALETTE = ["#4cc9f0", "#ffb454", "#b794f6", "#7bd88f", "#ff7b9c", "#f6e05e", "#5eead4", "#f0a6ca"];
@@ -40,7 +40,8 @@ function changeInOrder<T>(work: () => Promise<T>): Promise<T | null> {
 
 export async function addKind(name?: string): Promise<number | null> {
   const kinds = session.value?.kinds ?? [];
-  const colour = PALETTE.find((c) => kinds.every((k) => k.colour.toLowerCase() !== c)) ?? PALETTE[kinds.length % PALETTE.length]!;
+  const colour =
+    PALETTE.find((c) => kinds.every((k) => k.colour.toLowerCase() !== c)) ?? PALETTE[kinds.length % PALETTE.length]!;
   const taken = new Set(kinds.map((k) => k.name));
   let free = name ?? "particle";
   for (let n = 2; taken.has(free); n++) free = `${name ?? "particle"} ${n}`;
@@ -55,7 +56,8 @@ export const recolourKind = (id: number, colour: string) => change(() => api.cha
 
 export async function removeKind(id: number): Promise<void> {
   const name = session.value?.kinds.find((k) => k.id === id)?.name;
-  if (await change(() => api.removeKind(id))) notify(`Removed ${name ?? "the kind"} with its clicks and candidates. Undo brings it back.`);
+  if (await change(() => api.removeKind(id)))
+    notify(`Removed ${name ?? "the kind"} with its clicks and candidates. Undo brings it back.`);
 }
 
 // --------------------------------------------------------------------------------------------------------------- clicks

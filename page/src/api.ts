@@ -189,7 +189,11 @@ function readMeshes(buffer: ArrayBuffer): Mesh[] {
   const meshes: Mesh[] = [];
   let at = 4;
   for (let left = header.getUint32(0, true); left > 0; left--) {
-    const [candidate, nVertices, nFaces] = [0, 4, 8].map((o) => header.getUint32(at + o, true)) as [number, number, number];
+    const [candidate, nVertices, nFaces] = [0, 4, 8].map((o) => header.getUint32(at + o, true)) as [
+      number,
+      number,
+      number,
+    ];
     const vertices = new Float32Array(buffer, at + 12, 3 * nVertices);
     const faces = new Uint32Array(buffer, at + 12 + vertices.byteLength, 3 * nFaces);
     meshes.push({ candidate, vertices, faces });
@@ -203,13 +207,17 @@ export const addClick = (tomogram: number, kind: number, point: Point, positive:
 export const removeClick = (tomogram: number, click: number) =>
   send("DELETE", `/api/tomograms/${tomogram}/clicks/${click}`);
 
-export const addKind = (name: string, colour: string) => send<Changed & { kind: number }>("POST", "/api/kinds", { name, colour });
+export const addKind = (name: string, colour: string) =>
+  send<Changed & { kind: number }>("POST", "/api/kinds", { name, colour });
 export const changeKind = (kind: number, change: { name?: string; colour?: string }) =>
   send("PATCH", `/api/kinds/${kind}`, change);
 export const removeKind = (kind: number) => send("DELETE", `/api/kinds/${kind}`);
 
 export const findAll = (tomogram: number, kinds: readonly number[] | null, diameterAngstrom: number | null) =>
-  send<Changed & { job: number }>("POST", `/api/tomograms/${tomogram}/find`, { kinds, diameter_angstrom: diameterAngstrom });
+  send<Changed & { job: number }>("POST", `/api/tomograms/${tomogram}/find`, {
+    kinds,
+    diameter_angstrom: diameterAngstrom,
+  });
 export const segmentCandidates = (tomogram: number, kind: number) =>
   send<Changed & { job: number }>("POST", `/api/tomograms/${tomogram}/kinds/${kind}/segment`);
 export const cancelJob = (job: number) => send("POST", `/api/jobs/${job}/cancel`);
@@ -234,6 +242,10 @@ export const exportAddress = (tomogram: number, format: "zip" | "csv" | "star") 
 export async function importPoints(tomogram: number, kind: number, role: "candidates" | "clicks", file: File) {
   const query = new URLSearchParams({ filename: file.name, kind: String(kind), role });
   const path = `/api/tomograms/${tomogram}/import?${query}`;
-  const answer = await request(path, { method: "POST", body: file, headers: { "Content-Type": "application/octet-stream" } });
+  const answer = await request(path, {
+    method: "POST",
+    body: file,
+    headers: { "Content-Type": "application/octet-stream" },
+  });
   return answer.json() as Promise<Changed & { n_points: number }>;
 }

@@ -46,7 +46,13 @@ export function Contrast() {
     if (what === "white") setWhite(start);
   }
   return (
-    <div ref={host} class="contrast" title="Drag the handles; double-click resets" onPointerDown={press} onDblClick={() => setContrast(0, 255)}>
+    <div
+      ref={host}
+      class="contrast"
+      title="Drag the handles; double-click resets"
+      onPointerDown={press}
+      onDblClick={() => setContrast(0, 255)}
+    >
       <canvas ref={canvas} aria-hidden="true" />
       <Handle name="Black" value={black} set={setBlack} />
       <Handle name="White" value={white} set={setWhite} />

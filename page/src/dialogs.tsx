@@ -1,8 +1,8 @@
 /** The help sheet and the import of points, as modal dialogs. */
 
+import { useSignal } from "@preact/signals";
 import type { ComponentChildren } from "preact";
 import { useEffect, useRef } from "preact/hooks";
-import { useSignal } from "@preact/signals";
 import * as actions from "./actions";
 import { Icon } from "./icons";
 import { POINTER, SHORTCUTS } from "./shortcuts";
@@ -75,7 +75,8 @@ function Help() {
         ))}
       </div>
       <p class="muted">
-        CryoSAM {session.value?.version}. Coordinates are voxels z, y, x from 0. Nothing leaves this machine and the server's.{" "}
+        CryoSAM {session.value?.version}. Coordinates are voxels z, y, x from 0. Nothing leaves this machine and the
+        server's.{" "}
         <a href="/licenses.txt" target="_blank">
           Licences of the page's parts
         </a>
@@ -107,18 +108,32 @@ function Import() {
       >
         <label class="file">
           <span>CSV (columns z, y, x in voxels), RELION STAR, CryoET Data Portal, copick, IMOD or Dynamo</span>
-          <input type="file" accept=".csv,.star,.ndjson,.json,.mod,.tbl,.em" onChange={(event) => (file.value = event.currentTarget.files?.[0] ?? null)} />
+          <input
+            type="file"
+            accept=".csv,.star,.ndjson,.json,.mod,.tbl,.em"
+            onChange={(event) => (file.value = event.currentTarget.files?.[0] ?? null)}
+          />
         </label>
         <fieldset>
           <legend>
             As <strong>{kind.value?.name ?? "a new kind"}</strong> they are
           </legend>
           <label>
-            <input type="radio" name="role" checked={role.value === "candidates"} onChange={() => (role.value = "candidates")} />
+            <input
+              type="radio"
+              name="role"
+              checked={role.value === "candidates"}
+              onChange={() => (role.value = "candidates")}
+            />
             particles, to look at and export: accepted
           </label>
           <label>
-            <input type="radio" name="role" checked={role.value === "clicks"} onChange={() => (role.value = "clicks")} />
+            <input
+              type="radio"
+              name="role"
+              checked={role.value === "clicks"}
+              onChange={() => (role.value = "clicks")}
+            />
             clicks, to find more like them
           </label>
         </fieldset>

@@ -18,10 +18,20 @@ export function DisplayBar() {
         <Contrast />
       </div>
       <div class="buttons">
-        <button class="chip" disabled={!grey.value} onClick={() => setContrast(...spread())} title="Set black and white from the histogram (C)">
+        <button
+          class="chip"
+          disabled={!grey.value}
+          onClick={() => setContrast(...spread())}
+          title="Set black and white from the histogram (C)"
+        >
           Auto
         </button>
-        <button class="chip" aria-pressed={inverted} onClick={() => look({ inverted: !inverted })} title="Swap black and white (I)">
+        <button
+          class="chip"
+          aria-pressed={inverted}
+          onClick={() => look({ inverted: !inverted })}
+          title="Swap black and white (I)"
+        >
           <Icon name="invert" /> Invert
         </button>
       </div>
@@ -54,10 +64,20 @@ export function DisplayBar() {
         />
       </label>
       <div class="buttons">
-        <button class="chip" aria-pressed={layout.value.outlines} onClick={() => arrange({ outlines: !layout.value.outlines })} title="Show outlines (O)">
+        <button
+          class="chip"
+          aria-pressed={layout.value.outlines}
+          onClick={() => arrange({ outlines: !layout.value.outlines })}
+          title="Show outlines (O)"
+        >
           <Icon name="outline" /> Outlines
         </button>
-        <button class="chip" aria-pressed={layout.value.crosshair} onClick={() => arrange({ crosshair: !layout.value.crosshair })} title="Show the crosshair (X)">
+        <button
+          class="chip"
+          aria-pressed={layout.value.crosshair}
+          onClick={() => arrange({ crosshair: !layout.value.crosshair })}
+          title="Show the crosshair (X)"
+        >
           <Icon name="target" /> Crosshair
         </button>
       </div>
@@ -74,10 +94,15 @@ function Readout() {
   const range = grey.value;
   const value = range && typeof shown === "number" ? range.low + ((range.high - range.low) * shown) / 255 : null;
   function go(field: HTMLInputElement): void {
-    const numbers = (typed.value ?? "").split(/[\s,;]+/).filter(Boolean).map(Number);
+    const numbers = (typed.value ?? "")
+      .split(/[\s,;]+/)
+      .filter(Boolean)
+      .map(Number);
     const shape = tomogram.value?.shape;
-    if (numbers.length !== 3 || !numbers.every(Number.isFinite)) notify("Three numbers z, y, x say where to go, such as 43, 127, 127.", true);
-    else if (shape && !isInside(numbers as unknown as Point, shape)) notify(`That is outside: the tomogram has ${shape.join(" × ")} voxels, counted from 0.`, true);
+    if (numbers.length !== 3 || !numbers.every(Number.isFinite))
+      notify("Three numbers z, y, x say where to go, such as 43, 127, 127.", true);
+    else if (shape && !isInside(numbers as unknown as Point, shape))
+      notify(`That is outside: the tomogram has ${shape.join(" × ")} voxels, counted from 0.`, true);
     else {
       goTo(numbers as unknown as Point);
       field.blur();

@@ -1,13 +1,19 @@
+import type { Plane } from "./geometry";
 import { Icon } from "./icons";
 import { arrange, layout } from "./state";
-import type { Plane } from "./geometry";
 
 /** Gives one pane the whole area, or gives the others theirs back. */
 export function EnlargeButton({ pane, name }: { pane: Plane | "volume"; name: string }) {
   const isLarge = layout.value.enlarged === pane;
   const label = isLarge ? "Show all views" : `Enlarge ${name}`;
   return (
-    <button class="icon-button" aria-label={label} title={label} aria-pressed={isLarge} onClick={() => arrange({ enlarged: isLarge ? null : pane })}>
+    <button
+      class="icon-button"
+      aria-label={label}
+      title={label}
+      aria-pressed={isLarge}
+      onClick={() => arrange({ enlarged: isLarge ? null : pane })}
+    >
       <Icon name={isLarge ? "shrink" : "enlarge"} />
     </button>
   );

@@ -7,7 +7,10 @@ export function Notices() {
     <div class="notices">
       {placing.value && (
         <p class="notice placing" role="status">
-          {placing.value === "move" ? "Click where the selected particle belongs." : "Click a particle to add it by hand."} <kbd>Esc</kbd> leaves.
+          {placing.value === "move"
+            ? "Click where the selected particle belongs."
+            : "Click a particle to add it by hand."}{" "}
+          <kbd>Esc</kbd> leaves.
         </p>
       )}
       {notices.value.map(({ id, text, isError }) => (
@@ -40,7 +43,8 @@ export function Connection() {
   if (connection.value === "lost")
     return (
       <p class="banner" role="alert">
-        <Icon name="warn" /> The server does not answer. Is <code>cryosam serve</code> still running? Trying again; nothing you did so far is lost.
+        <Icon name="warn" /> The server does not answer. Is <code>cryosam serve</code> still running? Trying again;
+        nothing you did so far is lost.
       </p>
     );
   if (!session.value) return <Full title="Opening the tomogram">One moment.</Full>;

@@ -69,7 +69,13 @@ export function drawOutline(pen: Pen, outline: Outline, stroke: Stroke): void {
   context.restore();
 }
 
-export function holds(outline: Outline, turned: boolean, row: number, col: number, context: CanvasRenderingContext2D): boolean {
+export function holds(
+  outline: Outline,
+  turned: boolean,
+  row: number,
+  col: number,
+  context: CanvasRenderingContext2D,
+): boolean {
   const [x, y] = turned ? [row, col] : [col, row];
   context.save();
   context.setTransform(1, 0, 0, 1, 0, 0);
@@ -78,7 +84,12 @@ export function holds(outline: Outline, turned: boolean, row: number, col: numbe
   return inside;
 }
 
-export function drawClick(pen: Pen, click: Pick<Click, "point" | "positive">, colour: string, isPending: boolean): void {
+export function drawClick(
+  pen: Pen,
+  click: Pick<Click, "point" | "positive">,
+  colour: string,
+  isPending: boolean,
+): void {
   const { context, frame, index, unit } = pen;
   const away = Math.abs(click.point[SHOWN[frame.plane].normal] - index);
   if (away > POSITIVE_REACH) return;

@@ -7,7 +7,7 @@ import { SHOWN } from "./geometry";
 import { greyTable, paintSlice } from "./lut";
 import type { Pen, Stroke } from "./overlay";
 import { drawCentre, drawClick, drawCrosshair, drawOutline, drawRing, drawScaleBar } from "./overlay";
-import { outlinesOf, slices, outlines, sliceNear } from "./slices";
+import { outlines, outlinesOf, sliceNear, slices } from "./slices";
 import * as state from "./state";
 
 export const table = computed(() => {

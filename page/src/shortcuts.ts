@@ -31,17 +31,37 @@ function place(what: "move" | "add"): void {
 
 export const SHORTCUTS: Readonly<Record<string, readonly Shortcut[]>> = {
   Look: [
-    { keys: [",", "<", "pageup"], shown: ",", what: "Previous slice (10 with Shift)", run: (e) => step(state.activePlane.value, -by(e)) },
-    { keys: [".", ">", "pagedown"], shown: ".", what: "Next slice (10 with Shift)", run: (e) => step(state.activePlane.value, by(e)) },
+    {
+      keys: [",", "<", "pageup"],
+      shown: ",",
+      what: "Previous slice (10 with Shift)",
+      run: (e) => step(state.activePlane.value, -by(e)),
+    },
+    {
+      keys: [".", ">", "pagedown"],
+      shown: ".",
+      what: "Next slice (10 with Shift)",
+      run: (e) => step(state.activePlane.value, by(e)),
+    },
     { keys: ["+", "="], shown: "+", what: "Zoom in", run: () => zoomBy(1.25) },
     { keys: ["-", "_"], shown: "-", what: "Zoom out", run: () => zoomBy(0.8) },
     { keys: ["0"], shown: "0", what: "Fit the tomogram", run: fit },
-    { keys: ["g"], shown: "G", what: "Centre the views on the crosshair", run: () => look({ centre: looks.value.cursor }) },
+    {
+      keys: ["g"],
+      shown: "G",
+      what: "Centre the views on the crosshair",
+      run: () => look({ centre: looks.value.cursor }),
+    },
     { keys: ["e"], shown: "E", what: "Enlarge the view pointed at, or show all", run: enlarge },
     { keys: ["c"], shown: "C", what: "Automatic contrast", run: () => setContrast(...spread()) },
     { keys: ["i"], shown: "I", what: "Invert", run: () => look({ inverted: !looks.value.inverted }) },
     { keys: ["o"], shown: "O", what: "Outlines on and off", run: () => arrange({ outlines: !layout.value.outlines }) },
-    { keys: ["x"], shown: "X", what: "Crosshair on and off", run: () => arrange({ crosshair: !layout.value.crosshair }) },
+    {
+      keys: ["x"],
+      shown: "X",
+      what: "Crosshair on and off",
+      run: () => arrange({ crosshair: !layout.value.crosshair }),
+    },
   ],
   Pick: [
     { keys: ["1"], shown: "1", what: "A click says: this is a particle", run: () => arrange({ tool: "positive" }) },
@@ -60,7 +80,13 @@ export const SHORTCUTS: Readonly<Record<string, readonly Shortcut[]>> = {
     { keys: ["escape"], shown: "Esc", what: "Leave that, or select nothing", run: leave },
   ],
   Session: [
-    { keys: ["z"], ctrl: true, shown: "Ctrl Z", what: "Undo (redo with Shift)", run: (e) => void (e.shiftKey ? actions.redo() : actions.undo()) },
+    {
+      keys: ["z"],
+      ctrl: true,
+      shown: "Ctrl Z",
+      what: "Undo (redo with Shift)",
+      run: (e) => void (e.shiftKey ? actions.redo() : actions.undo()),
+    },
     { keys: ["y"], ctrl: true, shown: "Ctrl Y", what: "Redo", run: () => void actions.redo() },
     { keys: ["?"], shown: "?", what: "This sheet", run: () => (state.dialog.value = "help") },
   ],

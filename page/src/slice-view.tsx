@@ -4,9 +4,9 @@ import { effect, signal, useSignal } from "@preact/signals";
 import { useLayoutEffect, useRef } from "preact/hooks";
 import * as actions from "./actions";
 import type { Candidate } from "./api";
+import { EnlargeButton } from "./enlarge";
 import type { Frame, Plane, Point } from "./geometry";
 import { AXIS_NAMES, clamp, SHOWN, toScreen, toVoxels, withAxis } from "./geometry";
-import { EnlargeButton } from "./enlarge";
 import { holds } from "./overlay";
 import type { Scene } from "./scene";
 import { frameOf, Painter, readScene } from "./scene";
@@ -108,7 +108,8 @@ export function SliceView({ plane }: { plane: Plane }) {
       moved.value = keepDepth(pointAt(event));
       return;
     }
-    if (pressed.what === "click" && Math.hypot(x - pressed.x, y - pressed.y) > SLACK * devicePixelRatio) pressed.what = "pan";
+    if (pressed.what === "click" && Math.hypot(x - pressed.x, y - pressed.y) > SLACK * devicePixelRatio)
+      pressed.what = "pan";
     if (pressed.what !== "pan") return;
     const { across, down: downAxis } = SHOWN[plane];
     const zoom = state.zoom.value;
@@ -139,7 +140,8 @@ export function SliceView({ plane }: { plane: Plane }) {
   function click(point: Point, keys: { shiftKey: boolean; altKey: boolean }): void {
     const candidate = state.candidateOf(state.selected.value);
     if (state.placing.value === "add") return void actions.addCandidate(point);
-    if (state.placing.value === "move" && candidate) return void actions.moveCandidate(state.selected.value!.kind, candidate, point);
+    if (state.placing.value === "move" && candidate)
+      return void actions.moveCandidate(state.selected.value!.kind, candidate, point);
     if (keys.altKey) return void actions.addClick(point, false);
     if (keys.shiftKey) return void actions.addClick(point, true);
     const hit = candidateUnder(plane, point, scene.current, canvas.current!.getContext("2d")!);

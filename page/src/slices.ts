@@ -5,27 +5,39 @@ import type { Outline, Slice } from "./api";
 import { getOutlines, getSlice, getThumbnail } from "./api";
 import type { Plane, Point } from "./geometry";
 import { PLANES, SHOWN } from "./geometry";
-import { contentVersion, layout, looks, tomogram } from "./state";
 import { Loader } from "./loader";
+import { contentVersion, layout, looks, tomogram } from "./state";
 
 const AHEAD = 4; // slices fetched before they are scrolled to
 const BEHIND = 1;
 const NEAR = 12; // how far an older slice may stand in while scrolling
 
-export const slices = new Loader<Slice>((key) => {
-  const [id, slab, smooth, plane, index] = key.split("/");
-  return getSlice(Number(id), plane as Plane, Number(index), Number(slab), Number(smooth));
-}, 4, 240);
+export const slices = new Loader<Slice>(
+  (key) => {
+    const [id, slab, smooth, plane, index] = key.split("/");
+    return getSlice(Number(id), plane as Plane, Number(index), Number(slab), Number(smooth));
+  },
+  4,
+  240,
+);
 
-export const outlines = new Loader<readonly Outline[]>((key) => {
-  const [id, plane, index] = key.split("/");
-  return getOutlines(Number(id), plane as Plane, Number(index));
-}, 2, 400);
+export const outlines = new Loader<readonly Outline[]>(
+  (key) => {
+    const [id, plane, index] = key.split("/");
+    return getOutlines(Number(id), plane as Plane, Number(index));
+  },
+  2,
+  400,
+);
 
-export const thumbnails = new Loader<ImageBitmap>((key) => {
-  const [id, kind, point] = key.split("/") as [string, string, string];
-  return getThumbnail(Number(id), Number(kind), point.split(",").map(Number) as unknown as Point);
-}, 3, 300);
+export const thumbnails = new Loader<ImageBitmap>(
+  (key) => {
+    const [id, kind, point] = key.split("/") as [string, string, string];
+    return getThumbnail(Number(id), Number(kind), point.split(",").map(Number) as unknown as Point);
+  },
+  3,
+  300,
+);
 
 const sliceKey = (id: number, slab: number, smooth: number, plane: Plane, index: number) =>
   `${id}/${slab}/${smooth}/${plane}/${index}`;

@@ -85,7 +85,9 @@ export const hiddenKinds = signal<ReadonlySet<number>>(new Set());
 /** Threshold under the user's finger, by kind, until the server knows it. */
 export const slidingThreshold = signal<Readonly<Record<number, number>>>({});
 /** Clicks on their way to their masks. */
-export const pendingClicks = signal<readonly { readonly kind: number; readonly point: Point; readonly positive: boolean }[]>([]);
+export const pendingClicks = signal<
+  readonly { readonly kind: number; readonly point: Point; readonly positive: boolean }[]
+>([]);
 /** The view that the keyboard steps through: the one last pointed at or focused. */
 export const activePlane = signal<Plane>("z");
 export const viewSizes = signal<Partial<Record<Plane, readonly [number, number]>>>({});

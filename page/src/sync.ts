@@ -1,8 +1,8 @@
 /** Keeps the page in step with the session: reads it at the start and whenever the server says that it changed. */
 
 import { batch, effect } from "@preact/signals";
-import { ApiError, getCandidates, getGrey, getSession } from "./api";
 import type { Job } from "./api";
+import { ApiError, getCandidates, getGrey, getSession } from "./api";
 import type { Point } from "./geometry";
 import { candidates, connection, contentVersion, grey, job, notify, selected, session, soFar, tomogram } from "./state";
 

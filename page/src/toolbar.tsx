@@ -7,7 +7,21 @@ import { exportAddress } from "./api";
 import type { IconName } from "./icons";
 import { Icon } from "./icons";
 import type { Tool } from "./state";
-import { arrange, candidates, countOf, dialog, isShown, job, keyOf, kindViews, layout, placing, session, thresholdOf, tomogram } from "./state";
+import {
+  arrange,
+  candidates,
+  countOf,
+  dialog,
+  isShown,
+  job,
+  keyOf,
+  kindViews,
+  layout,
+  placing,
+  session,
+  thresholdOf,
+  tomogram,
+} from "./state";
 
 export function Toolbar() {
   const s = session.value;
@@ -22,10 +36,22 @@ export function Toolbar() {
       <Tools />
       <span class="grow" />
       <div class="group">
-        <button class="icon-button" disabled={!s?.can_undo} onClick={() => void actions.undo()} aria-label="Undo" title="Undo (Ctrl+Z)">
+        <button
+          class="icon-button"
+          disabled={!s?.can_undo}
+          onClick={() => void actions.undo()}
+          aria-label="Undo"
+          title="Undo (Ctrl+Z)"
+        >
           <Icon name="undo" />
         </button>
-        <button class="icon-button" disabled={!s?.can_redo} onClick={() => void actions.redo()} aria-label="Redo" title="Redo (Ctrl+Shift+Z)">
+        <button
+          class="icon-button"
+          disabled={!s?.can_redo}
+          onClick={() => void actions.redo()}
+          aria-label="Redo"
+          title="Redo (Ctrl+Shift+Z)"
+        >
           <Icon name="redo" />
         </button>
       </div>
@@ -33,7 +59,12 @@ export function Toolbar() {
         <Icon name="open" /> Import
       </button>
       <ExportMenu />
-      <button class="icon-button" onClick={() => (dialog.value = "help")} aria-label="Help and keyboard shortcuts" title="Help and keyboard shortcuts (?)">
+      <button
+        class="icon-button"
+        onClick={() => (dialog.value = "help")}
+        aria-label="Help and keyboard shortcuts"
+        title="Help and keyboard shortcuts (?)"
+      >
         <Icon name="help" />
       </button>
     </header>
@@ -74,8 +105,18 @@ function TomogramChooser() {
 
 const TOOLS: readonly { tool: Tool; name: string; icon: IconName; title: string }[] = [
   { tool: "positive", name: "Particle", icon: "plus", title: "A click says: this is one (1; anywhere with Shift)" },
-  { tool: "negative", name: "Not a particle", icon: "minus", title: "A click says: this is none (2; anywhere with Alt)" },
-  { tool: "browse", name: "Browse", icon: "target", title: "A click moves the crosshair (3; anywhere with the right button)" },
+  {
+    tool: "negative",
+    name: "Not a particle",
+    icon: "minus",
+    title: "A click says: this is none (2; anywhere with Alt)",
+  },
+  {
+    tool: "browse",
+    name: "Browse",
+    icon: "target",
+    title: "A click moves the crosshair (3; anywhere with the right button)",
+  },
 ];
 
 function Tools() {
@@ -110,8 +151,9 @@ function isSettled(): boolean {
 function countOriented(): number {
   return (session.value?.kinds ?? [])
     .filter((k) => kindViews.value[String(k.id)]?.is_probability)
-    .flatMap((k) => (candidates.value[String(k.id)] ?? []).filter((c) => c.is_oriented && isShown(c, thresholdOf(k.id))))
-    .length;
+    .flatMap((k) =>
+      (candidates.value[String(k.id)] ?? []).filter((c) => c.is_oriented && isShown(c, thresholdOf(k.id))),
+    ).length;
 }
 
 const FORMATS = [
@@ -150,7 +192,12 @@ function ExportMenu() {
       }}
     >
       {n ? (
-        <a class={isSettled() ? "button primary" : "button"} href={exportAddress(t.id, "star")} download="" title={`Write the ${n} particles shown, for RELION`}>
+        <a
+          class={isSettled() ? "button primary" : "button"}
+          href={exportAddress(t.id, "star")}
+          download=""
+          title={`Write the ${n} particles shown, for RELION`}
+        >
           <Icon name="save" /> Export STAR
         </a>
       ) : (
@@ -171,9 +218,17 @@ function ExportMenu() {
       {isOpen.value && (
         <div id="export-menu" class="menu-list">
           {FORMATS.map(({ format, name, what }) => (
-            <a key={format} class="menu-item" href={exportAddress(t.id, format)} download="" onClick={() => (isOpen.value = false)}>
+            <a
+              key={format}
+              class="menu-item"
+              href={exportAddress(t.id, format)}
+              download=""
+              onClick={() => (isOpen.value = false)}
+            >
               <strong>{name}</strong>
-              <span class="muted">{format === "star" && nLying === n ? "coordinates and orientations for RELION" : what}</span>
+              <span class="muted">
+                {format === "star" && nLying === n ? "coordinates and orientations for RELION" : what}
+              </span>
             </a>
           ))}
           <p class="menu-note muted">

@@ -9,7 +9,7 @@ import { EnlargeButton } from "./enlarge";
 import { Icon } from "./icons";
 import { paintSlice } from "./lut";
 import { table } from "./scene";
-import { slices, sliceNear } from "./slices";
+import { sliceNear, slices } from "./slices";
 import * as state from "./state";
 import type { Body, Dot, VolumeView } from "./volume-view";
 
@@ -85,7 +85,12 @@ export function VolumePane() {
       <header class="view-head">
         <span class="axis axis-volume">3D</span>
         <span class="grow" />
-        <button class="icon-button" aria-label="Reset the 3D view" title="Reset the 3D view" onClick={() => view.current?.home()}>
+        <button
+          class="icon-button"
+          aria-label="Reset the 3D view"
+          title="Reset the 3D view"
+          onClick={() => view.current?.home()}
+        >
           <Icon name="reset" />
         </button>
         <EnlargeButton pane="volume" name="the 3D view" />
@@ -142,7 +147,10 @@ function follow(view: VolumeView): () => void {
 const meshKey = (kind: number, candidate: { id: number; point: readonly number[] }) =>
   `${kind}/${candidate.id}/${candidate.point.join(",")}`;
 
-async function loadMeshes(view: VolumeView, wanted: readonly (readonly [kind: number, threshold: number])[]): Promise<void> {
+async function loadMeshes(
+  view: VolumeView,
+  wanted: readonly (readonly [kind: number, threshold: number])[],
+): Promise<void> {
   const t = state.tomogram.value;
   if (!t) return;
   for (const [kind, threshold] of wanted) {
@@ -172,12 +180,14 @@ function readBodies(view: VolumeView): [Body[], Dot[]] {
     for (const candidate of state.candidates.value[String(id)] ?? []) {
       if (!state.isShown(candidate, threshold)) continue;
       const key = meshKey(id, candidate);
-      if (view.has(key)) bodies.push({ key, colour, isSelected: choice?.kind === id && choice.candidate === candidate.id });
+      if (view.has(key))
+        bodies.push({ key, colour, isSelected: choice?.kind === id && choice.candidate === candidate.id });
       else dots.push({ point: candidate.point, colour, radius: 2 * radius });
     }
     if (state.job.value?.tomogram === state.tomogram.value?.id)
       for (const point of state.soFar.value[id] ?? []) dots.push({ point, colour, radius: 2 * radius });
-    for (const click of kindView?.clicks ?? []) dots.push({ point: click.point, colour: click.positive ? colour : "#e0566f", radius });
+    for (const click of kindView?.clicks ?? [])
+      dots.push({ point: click.point, colour: click.positive ? colour : "#e0566f", radius });
   }
   return [bodies, dots];
 }

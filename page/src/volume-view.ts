@@ -159,7 +159,10 @@ export class VolumeView {
     }
     this.dots.clear();
     for (const { point, colour, radius } of dots) {
-      const dot = new Mesh(new SphereGeometry(radius, 16, 12), new MeshStandardMaterial({ color: colour, emissive: colour, emissiveIntensity: 0.35 }));
+      const dot = new Mesh(
+        new SphereGeometry(radius, 16, 12),
+        new MeshStandardMaterial({ color: colour, emissive: colour, emissiveIntensity: 0.35 }),
+      );
       place(dot.position, point);
       this.dots.add(dot);
     }
@@ -222,4 +225,3 @@ export class VolumeView {
     });
   }
 }
-

@@ -34,7 +34,15 @@ export function Workspace() {
   );
 }
 
-function Divider({ host, along, share }: { host: { current: HTMLDivElement | null }; along: "across" | "down"; share: number }) {
+function Divider({
+  host,
+  along,
+  share,
+}: {
+  host: { current: HTMLDivElement | null };
+  along: "across" | "down";
+  share: number;
+}) {
   const isAcross = along === "across";
   const set = (value: number | null) => arrange({ [along]: value === null ? null : clamp(value, LEAST, MOST) });
   function drag(event: PointerEvent) {

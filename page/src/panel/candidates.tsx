@@ -8,7 +8,24 @@ import type { Point } from "../geometry";
 import { Icon } from "../icons";
 import { thumbnailKey, thumbnails } from "../slices";
 import type { Filter } from "../state";
-import { candidateOf, candidates, countOf, filter, goTo, isShown, job, kind, kindView, listed, looks, placing, selected, soFar, thresholdOf, tomogram } from "../state";
+import {
+  candidateOf,
+  candidates,
+  countOf,
+  filter,
+  goTo,
+  isShown,
+  job,
+  kind,
+  kindView,
+  listed,
+  looks,
+  placing,
+  selected,
+  soFar,
+  thresholdOf,
+  tomogram,
+} from "../state";
 
 const ROW_REM = 3.5;
 const MOST_SO_FAR = 60;
@@ -31,7 +48,12 @@ export function Candidates() {
     <section class="candidates" aria-labelledby="candidates-title">
       <div class="section-head">
         <h2 id="candidates-title">Candidates</h2>
-        <button class="chip" aria-pressed={placing.value === "add"} title="The next click adds a particle there (N)" onClick={() => (placing.value = placing.value === "add" ? null : "add")}>
+        <button
+          class="chip"
+          aria-pressed={placing.value === "add"}
+          title="The next click adds a particle there (N)"
+          onClick={() => (placing.value = placing.value === "add" ? null : "add")}
+        >
           <Icon name="plus" /> By hand
         </button>
       </div>
@@ -39,14 +61,25 @@ export function Candidates() {
         <div class="segments small" role="radiogroup" aria-label="Which candidates are listed">
           {FILTERS.map(({ value, name }) => (
             <label key={value} class="segment">
-              <input type="radio" name="filter" checked={filter.value === value} onChange={() => (filter.value = value)} />
+              <input
+                type="radio"
+                name="filter"
+                checked={filter.value === value}
+                onChange={() => (filter.value = value)}
+              />
               {name} <span class="muted">{counts[value]}</span>
             </label>
           ))}
         </div>
       )}
       <WithoutMask kindId={k.id} all={all} />
-      {listed.value.length > 0 ? <List kindId={k.id} /> : places.length > 0 ? <SoFar kindId={k.id} places={places} /> : <Empty isSearched={all.length > 0} />}
+      {listed.value.length > 0 ? (
+        <List kindId={k.id} />
+      ) : places.length > 0 ? (
+        <SoFar kindId={k.id} places={places} />
+      ) : (
+        <Empty isSearched={all.length > 0} />
+      )}
       <SelectedBar />
     </section>
   );
@@ -62,7 +95,11 @@ function WithoutMask({ kindId, all }: { kindId: number; all: readonly Candidate[
       <span class="muted">
         {n} shown {n === 1 ? "has" : "have"} no mask.
       </span>
-      <button class="chip" onClick={() => void actions.segmentCandidates(kindId)} title="Make a mask of each, in the background">
+      <button
+        class="chip"
+        onClick={() => void actions.segmentCandidates(kindId)}
+        title="Make a mask of each, in the background"
+      >
         Segment {n === 1 ? "it" : "them"}
       </button>
     </p>
@@ -135,7 +172,8 @@ function List({ kindId }: { kindId: number }) {
       if (at < 0) return;
       const { row } = sight.peek();
       if (at * row < element.scrollTop) element.scrollTop = at * row;
-      else if ((at + 1) * row > element.scrollTop + element.clientHeight) element.scrollTop = (at + 1) * row - element.clientHeight;
+      else if ((at + 1) * row > element.scrollTop + element.clientHeight)
+        element.scrollTop = (at + 1) * row - element.clientHeight;
     });
     return () => {
       observer.disconnect();
@@ -170,8 +208,18 @@ function Row({ kindId, candidate, at, count }: { kindId: number; candidate: Cand
   const { score, verdict } = candidate;
   const judge = (to: "accepted" | "rejected") => void actions.judge(kindId, candidate, verdict === to ? null : to);
   return (
-    <li class={isSelected ? "row selected" : "row"} style={{ top: `${at * ROW_REM}rem` }} aria-setsize={count} aria-posinset={at + 1} data-candidate={candidate.id}>
-      <button class="row-go" aria-current={isSelected ? "true" : undefined} onClick={() => actions.select(kindId, candidate)}>
+    <li
+      class={isSelected ? "row selected" : "row"}
+      style={{ top: `${at * ROW_REM}rem` }}
+      aria-setsize={count}
+      aria-posinset={at + 1}
+      data-candidate={candidate.id}
+    >
+      <button
+        class="row-go"
+        aria-current={isSelected ? "true" : undefined}
+        onClick={() => actions.select(kindId, candidate)}
+      >
         <Thumbnail kindId={kindId} point={candidate.point} />
         <span class="row-text">
           <span class="visually-hidden">Candidate {at + 1}</span>
@@ -190,10 +238,22 @@ function Row({ kindId, candidate, at, count }: { kindId: number; candidate: Cand
           </span>
         </span>
       </button>
-      <button class="icon-button accept" aria-pressed={verdict === "accepted"} aria-label={`Accept candidate ${at + 1}`} title="Accept (A)" onClick={() => judge("accepted")}>
+      <button
+        class="icon-button accept"
+        aria-pressed={verdict === "accepted"}
+        aria-label={`Accept candidate ${at + 1}`}
+        title="Accept (A)"
+        onClick={() => judge("accepted")}
+      >
         <Icon name="check" />
       </button>
-      <button class="icon-button reject" aria-pressed={verdict === "rejected"} aria-label={`Reject candidate ${at + 1}`} title="Reject (R)" onClick={() => judge("rejected")}>
+      <button
+        class="icon-button reject"
+        aria-pressed={verdict === "rejected"}
+        aria-label={`Reject candidate ${at + 1}`}
+        title="Reject (R)"
+        onClick={() => judge("rejected")}
+      >
         <Icon name="cross" />
       </button>
     </li>
@@ -210,7 +270,15 @@ function Thumbnail({ kindId, point }: { kindId: number; point: Point }) {
     if (picture) context.drawImage(picture, 0, 0, 96, 96);
     else context.clearRect(0, 0, 96, 96);
   }, [picture]);
-  return <canvas ref={canvas} class={looks.value.inverted ? "thumbnail inverted" : "thumbnail"} width={96} height={96} aria-hidden="true" />;
+  return (
+    <canvas
+      ref={canvas}
+      class={looks.value.inverted ? "thumbnail inverted" : "thumbnail"}
+      width={96}
+      height={96}
+      aria-hidden="true"
+    />
+  );
 }
 
 /** What can be done with the selected candidate. */
@@ -218,7 +286,8 @@ function SelectedBar() {
   const choice = selected.value;
   const candidate = candidateOf(choice);
   if (!choice || !candidate || choice.kind !== kind.value?.id) return null;
-  const judge = (verdict: "accepted" | "rejected") => void actions.judge(choice.kind, candidate, candidate.verdict === verdict ? null : verdict);
+  const judge = (verdict: "accepted" | "rejected") =>
+    void actions.judge(choice.kind, candidate, candidate.verdict === verdict ? null : verdict);
   return (
     <div class="selected-bar" role="group" aria-label="Selected candidate">
       <button class="button accept" aria-pressed={candidate.verdict === "accepted"} onClick={() => judge("accepted")}>
@@ -227,7 +296,12 @@ function SelectedBar() {
       <button class="button reject" aria-pressed={candidate.verdict === "rejected"} onClick={() => judge("rejected")}>
         <Icon name="cross" /> Reject
       </button>
-      <button class="button" aria-pressed={placing.value === "move"} title="The next click is where it goes (M); or drag its handle" onClick={() => (placing.value = placing.value === "move" ? null : "move")}>
+      <button
+        class="button"
+        aria-pressed={placing.value === "move"}
+        title="The next click is where it goes (M); or drag its handle"
+        onClick={() => (placing.value = placing.value === "move" ? null : "move")}
+      >
         <Icon name="move" /> Move
       </button>
     </div>

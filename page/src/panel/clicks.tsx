@@ -47,7 +47,12 @@ function ClickChip({ click }: { click: Click }) {
         <span class="visually-hidden">{what} at</span> {where}
         {click.message && <span class="visually-hidden"> {click.message}</span>}
       </button>
-      <button class="icon-button" aria-label={`Remove the click at ${where}`} title="Remove this click" onClick={() => void actions.removeClick(click.id)}>
+      <button
+        class="icon-button"
+        aria-label={`Remove the click at ${where}`}
+        title="Remove this click"
+        onClick={() => void actions.removeClick(click.id)}
+      >
         <Icon name="cross" />
       </button>
     </li>

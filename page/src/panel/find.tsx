@@ -6,7 +6,9 @@ import { job, kind, kindView, kindViews, session, soFar, tomogram } from "../sta
 /** Kinds with at least one positive click in the tomogram shown. */
 function clickedKinds(): number[] {
   const views = kindViews.value;
-  return (session.value?.kinds ?? []).map((k) => k.id).filter((id) => views[String(id)]?.clicks.some((c) => c.positive));
+  return (session.value?.kinds ?? [])
+    .map((k) => k.id)
+    .filter((id) => views[String(id)]?.clicks.some((c) => c.positive));
 }
 
 /** Searches for the kind worked on; for all kinds with clicks at once where there are several, as they compete. */
@@ -60,7 +62,9 @@ export function Find() {
           <span aria-label="angstrom">Å</span>
         </label>
       </div>
-      {!canFind && !!view?.clicks.length && <p class="hint">Click one particle too: so far there is only what it is not.</p>}
+      {!canFind && !!view?.clicks.length && (
+        <p class="hint">Click one particle too: so far there is only what it is not.</p>
+      )}
       {view?.stale && <p class="hint">The clicks changed since the last search. Find all again to use them.</p>}
       {view?.warnings.map((text) => (
         <p key={text} class="warning">

@@ -41,7 +41,14 @@ function KindRow({ kind: k }: { kind: Kind }) {
   }
   return (
     <li class={isActive ? "kind active" : "kind"} onPointerDown={activate}>
-      <input type="radio" name="kind" class="visually-hidden" checked={isActive} onChange={activate} aria-label={`Work on ${k.name}`} />
+      <input
+        type="radio"
+        name="kind"
+        class="visually-hidden"
+        checked={isActive}
+        onChange={activate}
+        aria-label={`Work on ${k.name}`}
+      />
       <input
         type="color"
         class="swatch"
@@ -66,12 +73,27 @@ function KindRow({ kind: k }: { kind: Kind }) {
         }}
       />
       <span class="kind-count muted">
-        {isSearched ? `${countOf(k.id).shown} found` : nClicks ? `${nClicks} ${nClicks === 1 ? "click" : "clicks"}` : "no clicks"}
+        {isSearched
+          ? `${countOf(k.id).shown} found`
+          : nClicks
+            ? `${nClicks} ${nClicks === 1 ? "click" : "clicks"}`
+            : "no clicks"}
       </span>
-      <button class="icon-button" aria-pressed={isHidden} aria-label={`Hide ${k.name}`} title={isHidden ? "Show" : "Hide"} onClick={toggle}>
+      <button
+        class="icon-button"
+        aria-pressed={isHidden}
+        aria-label={`Hide ${k.name}`}
+        title={isHidden ? "Show" : "Hide"}
+        onClick={toggle}
+      >
         <Icon name={isHidden ? "eyeOff" : "eye"} />
       </button>
-      <button class="icon-button" aria-label={`Remove ${k.name}`} title="Remove the kind (undo brings it back)" onClick={() => void actions.removeKind(k.id)}>
+      <button
+        class="icon-button"
+        aria-label={`Remove ${k.name}`}
+        title="Remove the kind (undo brings it back)"
+        onClick={() => void actions.removeKind(k.id)}
+      >
         <Icon name="bin" />
       </button>
     </li>
