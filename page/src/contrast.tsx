@@ -46,6 +46,7 @@ export function Contrast() {
     if (what === "white") setWhite(start);
   }
   return (
+    // biome-ignore lint/a11y/noStaticElementInteractions: a larger target for the pointer; the handles in it take keys
     <div
       ref={host}
       class="contrast"
@@ -53,6 +54,7 @@ export function Contrast() {
       onPointerDown={press}
       onDblClick={() => setContrast(0, 255)}
     >
+      {/* biome-ignore lint/a11y/noAriaHiddenOnFocusable: without a tabIndex a canvas takes no focus */}
       <canvas ref={canvas} aria-hidden="true" />
       <Handle name="Black" value={black} set={setBlack} />
       <Handle name="White" value={white} set={setWhite} />
@@ -92,8 +94,10 @@ function Handle({ name, value, set }: { name: string; value: number; set: (value
 }
 
 function drawHistogram(canvas: HTMLCanvasElement, counts: readonly number[], black: number, white: number): void {
-  const width = (canvas.width = Math.round(canvas.clientWidth * devicePixelRatio));
-  const height = (canvas.height = Math.round(canvas.clientHeight * devicePixelRatio));
+  const width = Math.round(canvas.clientWidth * devicePixelRatio);
+  const height = Math.round(canvas.clientHeight * devicePixelRatio);
+  canvas.width = width;
+  canvas.height = height;
   const context = canvas.getContext("2d")!;
   // The ends hold all that was clipped; they would flatten the rest. A root lets the tails be seen.
   const top = Math.sqrt(Math.max(...counts.slice(1, -1), 1));

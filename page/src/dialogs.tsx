@@ -20,6 +20,7 @@ function Dialog({ title, children, wide }: { title: string; children: ComponentC
     host.current!.showModal();
   }, []);
   return (
+    // biome-ignore lint/a11y/useKeyWithClickEvents: Escape closes a modal dialog without any code
     <dialog
       ref={host}
       class={wide ? "dialog wide" : "dialog"}
@@ -33,7 +34,7 @@ function Dialog({ title, children, wide }: { title: string; children: ComponentC
       <div class="dialog-body">
         <div class="section-head">
           <h2 id="dialog-title">{title}</h2>
-          <button class="icon-button" aria-label="Close" onClick={() => host.current?.close()}>
+          <button type="button" class="icon-button" aria-label="Close" onClick={() => host.current?.close()}>
             <Icon name="cross" />
           </button>
         </div>
@@ -77,7 +78,7 @@ function Help() {
       <p class="muted">
         CryoSAM {session.value?.version}. Coordinates are voxels z, y, x from 0. Nothing leaves this machine and the
         server's.{" "}
-        <a href="/licenses.txt" target="_blank">
+        <a href="/licenses.txt" target="_blank" rel="noopener">
           Licences of the page's parts
         </a>
       </p>

@@ -12,13 +12,14 @@ export function DisplayBar() {
   const { inverted, slab, smooth } = looks.value;
   const nm = (tomogram.value?.voxel_size_angstrom ?? 0) / 10;
   return (
-    <div class="display-bar" role="group" aria-label="Display">
+    <fieldset class="display-bar" aria-label="Display">
       <div class="field">
         <span class="field-name">Contrast</span>
         <Contrast />
       </div>
       <div class="buttons">
         <button
+          type="button"
           class="chip"
           disabled={!grey.value}
           onClick={() => setContrast(...spread())}
@@ -27,6 +28,7 @@ export function DisplayBar() {
           Auto
         </button>
         <button
+          type="button"
           class="chip"
           aria-pressed={inverted}
           onClick={() => look({ inverted: !inverted })}
@@ -65,6 +67,7 @@ export function DisplayBar() {
       </label>
       <div class="buttons">
         <button
+          type="button"
           class="chip"
           aria-pressed={layout.value.outlines}
           onClick={() => arrange({ outlines: !layout.value.outlines })}
@@ -73,6 +76,7 @@ export function DisplayBar() {
           <Icon name="outline" /> Outlines
         </button>
         <button
+          type="button"
           class="chip"
           aria-pressed={layout.value.crosshair}
           onClick={() => arrange({ crosshair: !layout.value.crosshair })}
@@ -82,7 +86,7 @@ export function DisplayBar() {
         </button>
       </div>
       <Readout />
-    </div>
+    </fieldset>
   );
 }
 

@@ -8,6 +8,7 @@ export function EnlargeButton({ pane, name }: { pane: Plane | "volume"; name: st
   const label = isLarge ? "Show all views" : `Enlarge ${name}`;
   return (
     <button
+      type="button"
       class="icon-button"
       aria-label={label}
       title={label}

@@ -17,7 +17,7 @@ export function Notices() {
         <p key={id} class={isError ? "notice error" : "notice"} role={isError ? "alert" : "status"}>
           {isError && <Icon name="warn" />}
           <span>{text}</span>
-          <button class="icon-button" aria-label="Dismiss" onClick={() => dismiss(id)}>
+          <button type="button" class="icon-button" aria-label="Dismiss" onClick={() => dismiss(id)}>
             <Icon name="cross" />
           </button>
         </p>

@@ -46,7 +46,8 @@ export function frameOf(plane: Plane): Frame {
 export function readScene(plane: Plane, moved: Point | null): Scene | null {
   const t = state.tomogram.value;
   if (!t) return null;
-  void slices.arrivals.value, outlines.arrivals.value;
+  void slices.arrivals.value;
+  void outlines.arrivals.value;
   const { cursor } = state.looks.value;
   const wanted = cursor[SHOWN[plane].normal];
   const near = sliceNear(plane, wanted);

@@ -186,6 +186,7 @@ export function SliceView({ plane }: { plane: Plane }) {
         ref={host}
         class={`slice tool-${state.placing.value ? "place" : state.layout.value.tool}`}
         role="application"
+        // biome-ignore lint/a11y/noNoninteractiveTabindex: an application takes keys, and so the focus
         tabIndex={0}
         aria-label={`Plane ${plane}, ${axes}. Arrow keys move the crosshair, comma and full stop change the slice, Enter clicks.`}
         data-plane={plane}

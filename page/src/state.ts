@@ -214,7 +214,8 @@ export function followLooks(): void {
     if (lookingAt) remember(lookingAt, looks.value);
   };
   effect(() => {
-    void layout.value, looks.value;
+    void layout.value;
+    void looks.value;
     if (!waiting) waiting = window.setTimeout(write, 200);
   });
   addEventListener("pagehide", write);

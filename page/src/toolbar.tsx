@@ -37,6 +37,7 @@ export function Toolbar() {
       <span class="grow" />
       <div class="group">
         <button
+          type="button"
           class="icon-button"
           disabled={!s?.can_undo}
           onClick={() => void actions.undo()}
@@ -46,6 +47,7 @@ export function Toolbar() {
           <Icon name="undo" />
         </button>
         <button
+          type="button"
           class="icon-button"
           disabled={!s?.can_redo}
           onClick={() => void actions.redo()}
@@ -55,11 +57,18 @@ export function Toolbar() {
           <Icon name="redo" />
         </button>
       </div>
-      <button class="button" disabled={!s} onClick={() => (dialog.value = "import")} title="Read points from a file">
+      <button
+        type="button"
+        class="button"
+        disabled={!s}
+        onClick={() => (dialog.value = "import")}
+        title="Read points from a file"
+      >
         <Icon name="open" /> Import
       </button>
       <ExportMenu />
       <button
+        type="button"
         class="icon-button"
         onClick={() => (dialog.value = "help")}
         aria-label="Help and keyboard shortcuts"
@@ -181,6 +190,7 @@ function ExportMenu() {
   const nLying = countOriented();
   if (!t) return null;
   return (
+    // biome-ignore lint/a11y/noStaticElementInteractions: hears Escape from whichever of its buttons and links has the focus
     <div
       ref={host}
       class="menu"
@@ -201,11 +211,12 @@ function ExportMenu() {
           <Icon name="save" /> Export STAR
         </a>
       ) : (
-        <button class="button" disabled title="Nothing to export yet: click a particle, then find all">
+        <button type="button" class="button" disabled title="Nothing to export yet: click a particle, then find all">
           <Icon name="save" /> Export STAR
         </button>
       )}
       <button
+        type="button"
         class="button"
         disabled={n === 0}
         aria-label="Export in another format"

@@ -75,6 +75,7 @@ export function VolumePane() {
         ref={host}
         class="volume"
         role="application"
+        // biome-ignore lint/a11y/noNoninteractiveTabindex: an application takes keys, and so the focus
         tabIndex={0}
         aria-label="Particles in 3D. Arrow keys turn, plus and minus zoom."
         onPointerDown={(event) => (pressed.current = [event.clientX, event.clientY])}
@@ -86,6 +87,7 @@ export function VolumePane() {
         <span class="axis axis-volume">3D</span>
         <span class="grow" />
         <button
+          type="button"
           class="icon-button"
           aria-label="Reset the 3D view"
           title="Reset the 3D view"
@@ -139,7 +141,7 @@ function follow(view: VolumeView): () => void {
   return () => {
     clearTimeout(wait);
     clearTimeout(rest);
-    stops.forEach((stop) => stop());
+    for (const stop of stops) stop();
   };
 }
 

@@ -58,6 +58,7 @@ function Divider({
     set(share + by);
   }
   return (
+    // biome-ignore lint/a11y/useSemanticElements: this separator is dragged and takes keys, which an hr does not
     <div
       class={`divider divider-${along}`}
       role="separator"

@@ -49,6 +49,7 @@ export function Candidates() {
       <div class="section-head">
         <h2 id="candidates-title">Candidates</h2>
         <button
+          type="button"
           class="chip"
           aria-pressed={placing.value === "add"}
           title="The next click adds a particle there (N)"
@@ -96,6 +97,7 @@ function WithoutMask({ kindId, all }: { kindId: number; all: readonly Candidate[
         {n} shown {n === 1 ? "has" : "have"} no mask.
       </span>
       <button
+        type="button"
         class="chip"
         onClick={() => void actions.segmentCandidates(kindId)}
         title="Make a mask of each, in the background"
@@ -135,7 +137,7 @@ function SoFar({ kindId, places }: { kindId: number; places: readonly Point[] })
           const where = point.map((c) => Math.round(c)).join(", ");
           return (
             <li key={point.join()}>
-              <button class="row-go" onClick={() => goTo(point)} title="Go there">
+              <button type="button" class="row-go" onClick={() => goTo(point)} title="Go there">
                 <Thumbnail kindId={kindId} point={point} />
                 <span class="row-text">
                   <span class="muted">looks alike</span>
@@ -216,6 +218,7 @@ function Row({ kindId, candidate, at, count }: { kindId: number; candidate: Cand
       data-candidate={candidate.id}
     >
       <button
+        type="button"
         class="row-go"
         aria-current={isSelected ? "true" : undefined}
         onClick={() => actions.select(kindId, candidate)}
@@ -239,6 +242,7 @@ function Row({ kindId, candidate, at, count }: { kindId: number; candidate: Cand
         </span>
       </button>
       <button
+        type="button"
         class="icon-button accept"
         aria-pressed={verdict === "accepted"}
         aria-label={`Accept candidate ${at + 1}`}
@@ -248,6 +252,7 @@ function Row({ kindId, candidate, at, count }: { kindId: number; candidate: Cand
         <Icon name="check" />
       </button>
       <button
+        type="button"
         class="icon-button reject"
         aria-pressed={verdict === "rejected"}
         aria-label={`Reject candidate ${at + 1}`}
@@ -271,6 +276,7 @@ function Thumbnail({ kindId, point }: { kindId: number; point: Point }) {
     else context.clearRect(0, 0, 96, 96);
   }, [picture]);
   return (
+    // biome-ignore lint/a11y/noAriaHiddenOnFocusable: without a tabIndex a canvas takes no focus
     <canvas
       ref={canvas}
       class={looks.value.inverted ? "thumbnail inverted" : "thumbnail"}
@@ -289,14 +295,25 @@ function SelectedBar() {
   const judge = (verdict: "accepted" | "rejected") =>
     void actions.judge(choice.kind, candidate, candidate.verdict === verdict ? null : verdict);
   return (
-    <div class="selected-bar" role="group" aria-label="Selected candidate">
-      <button class="button accept" aria-pressed={candidate.verdict === "accepted"} onClick={() => judge("accepted")}>
+    <fieldset class="selected-bar" aria-label="Selected candidate">
+      <button
+        type="button"
+        class="button accept"
+        aria-pressed={candidate.verdict === "accepted"}
+        onClick={() => judge("accepted")}
+      >
         <Icon name="check" /> Accept
       </button>
-      <button class="button reject" aria-pressed={candidate.verdict === "rejected"} onClick={() => judge("rejected")}>
+      <button
+        type="button"
+        class="button reject"
+        aria-pressed={candidate.verdict === "rejected"}
+        onClick={() => judge("rejected")}
+      >
         <Icon name="cross" /> Reject
       </button>
       <button
+        type="button"
         class="button"
         aria-pressed={placing.value === "move"}
         title="The next click is where it goes (M); or drag its handle"
@@ -304,6 +321,6 @@ function SelectedBar() {
       >
         <Icon name="move" /> Move
       </button>
-    </div>
+    </fieldset>
   );
 }

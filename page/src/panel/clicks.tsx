@@ -42,12 +42,18 @@ function ClickChip({ click }: { click: Click }) {
   const what = click.positive ? "Particle" : "Not a particle";
   return (
     <li class={click.positive ? "click" : "click negative"} data-testid="click">
-      <button class="click-go" onClick={() => goTo(click.point)} title={`${what} at z, y, x = ${where}. Go there.`}>
+      <button
+        type="button"
+        class="click-go"
+        onClick={() => goTo(click.point)}
+        title={`${what} at z, y, x = ${where}. Go there.`}
+      >
         <Icon name={click.positive ? "plus" : "minus"} />
         <span class="visually-hidden">{what} at</span> {where}
         {click.message && <span class="visually-hidden"> {click.message}</span>}
       </button>
       <button
+        type="button"
         class="icon-button"
         aria-label={`Remove the click at ${where}`}
         title="Remove this click"

@@ -32,6 +32,7 @@ export function Find() {
     <section class="find" aria-label="Search">
       <div class="find-row">
         <button
+          type="button"
           class={isRepeated && !view?.stale ? "button" : "button primary"}
           disabled={!canFind}
           onClick={() => startFind(value > 0 ? value : null)}
@@ -59,7 +60,8 @@ export function Find() {
             disabled={!tomogram.value?.voxel_size_angstrom}
             onInput={(event) => (diameter.value = event.currentTarget.value)}
           />
-          <span aria-label="angstrom">Å</span>
+          <span aria-hidden="true">Å</span>
+          <span class="visually-hidden">in angstrom</span>
         </label>
       </div>
       {!canFind && !!view?.clicks.length && (
@@ -91,7 +93,7 @@ function Progress() {
             {n > 0 && <span data-testid="so-far">{`, ${n} so far`}</span>}
           </span>
         </div>
-        <button class="button" disabled={state === "cancelling"} onClick={() => void actions.cancel()}>
+        <button type="button" class="button" disabled={state === "cancelling"} onClick={() => void actions.cancel()}>
           Cancel
         </button>
       </div>

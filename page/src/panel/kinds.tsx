@@ -9,7 +9,12 @@ export function Kinds() {
     <section class="kinds" aria-labelledby="kinds-title">
       <div class="section-head">
         <h2 id="kinds-title">Kinds</h2>
-        <button class="chip" onClick={() => void actions.addKind()} title="Look for another kind of particle">
+        <button
+          type="button"
+          class="chip"
+          onClick={() => void actions.addKind()}
+          title="Look for another kind of particle"
+        >
           <Icon name="plus" /> Add kind
         </button>
       </div>
@@ -80,6 +85,7 @@ function KindRow({ kind: k }: { kind: Kind }) {
             : "no clicks"}
       </span>
       <button
+        type="button"
         class="icon-button"
         aria-pressed={isHidden}
         aria-label={`Hide ${k.name}`}
@@ -89,6 +95,7 @@ function KindRow({ kind: k }: { kind: Kind }) {
         <Icon name={isHidden ? "eyeOff" : "eye"} />
       </button>
       <button
+        type="button"
         class="icon-button"
         aria-label={`Remove ${k.name}`}
         title="Remove the kind (undo brings it back)"

@@ -44,6 +44,7 @@ export function Threshold() {
         />
         <output>{threshold.toFixed(2)}</output>
         <button
+          type="button"
           class="chip"
           disabled={Math.abs(threshold - view.default_threshold) < 1e-6}
           title={`The search proposed ${view.default_threshold.toFixed(2)}`}
@@ -69,12 +70,15 @@ function Scores({ all, threshold, colour }: { all: readonly Candidate[]; thresho
     draw();
     return () => observer.disconnect();
   }, [all, threshold, colour]);
+  // biome-ignore lint/a11y/noAriaHiddenOnFocusable: without a tabIndex a canvas takes no focus
   return <canvas ref={canvas} class="scores" aria-hidden="true" />;
 }
 
 function drawScores(canvas: HTMLCanvasElement, all: readonly Candidate[], threshold: number, colour: string): void {
-  const width = (canvas.width = Math.round(canvas.clientWidth * devicePixelRatio));
-  const height = (canvas.height = Math.round(canvas.clientHeight * devicePixelRatio));
+  const width = Math.round(canvas.clientWidth * devicePixelRatio);
+  const height = Math.round(canvas.clientHeight * devicePixelRatio);
+  canvas.width = width;
+  canvas.height = height;
   const counts = new Array<number>(BINS).fill(0);
   for (const { score } of all) if (score !== null) counts[Math.min(Math.floor(score * BINS), BINS - 1)]!++;
   const top = Math.sqrt(Math.max(...counts, 1));
