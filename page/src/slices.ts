@@ -6,7 +6,7 @@ import { getOutlines, getSlice, getThumbnail } from "./api";
 import type { Plane, Point } from "./geometry";
 import { PLANES, SHOWN } from "./geometry";
 import { Loader } from "./loader";
-import { contentVersion, layout, looks, tomogram } from "./state";
+import { connection, contentVersion, layout, looks, tomogram } from "./state";
 
 const AHEAD = 4; // slices fetched before they are scrolled to
 const BEHIND = 1;
@@ -71,6 +71,7 @@ export function followCursor(): void {
   effect(() => {
     const { cursor, slab, smooth } = looks.value;
     const t = tomogram.value;
+    void connection.value; // what failed is wished for again once the server is back
     if (!t) return;
     const moved = PLANES.filter((p) => cursor[SHOWN[p].normal] !== before[SHOWN[p].normal]);
     if (moved.length === 1) {
@@ -80,7 +81,9 @@ export function followCursor(): void {
     before = cursor;
     const { plane, step } = heading.peek();
     const { enlarged } = layout.value;
-    const visible = PLANES.filter((p) => enlarged === null || enlarged === p).sort((p) => (p === plane ? -1 : 1));
+    const visible = PLANES.filter((p) => enlarged === null || enlarged === p).sort(
+      (p, q) => Number(q === plane) - Number(p === plane),
+    );
     const wanted: [Plane, number][] = visible.map((p) => [p, cursor[SHOWN[p].normal]]);
     const { normal } = SHOWN[plane];
     const ahead: [Plane, number][] = [];
