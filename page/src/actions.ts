@@ -4,10 +4,10 @@ import type { Candidate, Verdict } from "./api";
 import * as api from "./api";
 import { ApiError } from "./api";
 import type { Point } from "./geometry";
-import { isInside, roundPoint } from "./geometry";
+import { clampPoint, isInside, roundPoint } from "./geometry";
 import * as state from "./state";
 import { candidateOf, candidates, goTo, kind, look, notify, selected, session, tomogram } from "./state";
-import { refresh } from "./sync";
+import { doubtCandidates, refresh } from "./sync";
 
 export const PALETTE = ["#4cc9f0", "#ffb454", "#b794f6", "#7bd88f", "#ff7b9c", "#f6e05e", "#5eead4", "#f0a6ca"];
 
@@ -16,6 +16,7 @@ async function change<T>(work: () => Promise<T>): Promise<T | null> {
   try {
     return await work();
   } catch (error) {
+    doubtCandidates();
     if (error instanceof ApiError && error.status === 401) state.connection.value = "denied";
     else notify(error instanceof Error ? error.message : String(error), true);
     return null;
@@ -51,6 +52,17 @@ export async function addKind(name?: string): Promise<number | null> {
   return added.kind;
 }
 
+let firstKind: Promise<number | null> | null = null;
+
+/** The kind worked on; where there is none one is begun, once, however many clicks come before it is there. */
+async function kindOrFirst(): Promise<number | null> {
+  if (kind.value) return kind.value.id;
+  firstKind ??= addKind().finally(() => {
+    firstKind = null;
+  });
+  return firstKind;
+}
+
 export const renameKind = (id: number, name: string) => change(() => api.changeKind(id, { name }));
 export const recolourKind = (id: number, colour: string) => change(() => api.changeKind(id, { colour }));
 
@@ -65,15 +77,16 @@ export async function removeKind(id: number): Promise<void> {
 export async function addClick(at: Point, positive: boolean): Promise<void> {
   const t = tomogram.value;
   if (!t || !isInside(at, t.shape)) return;
-  const point = roundPoint(at);
+  const point = clampPoint(roundPoint(at), t.shape);
   look({ cursor: point });
-  const kindId = kind.value?.id ?? (await addKind());
+  const kindId = await kindOrFirst();
   if (kindId === null) return;
   const pending = { kind: kindId, point, positive };
   state.pendingClicks.value = [...state.pendingClicks.value, pending];
-  await change(() => api.addClick(t.id, kindId, point, positive));
+  const added = await change(() => api.addClick(t.id, kindId, point, positive));
   state.pendingClicks.value = state.pendingClicks.value.filter((p) => p !== pending);
-  const click = session.value?.views[String(t.id)]?.kinds[String(kindId)]?.clicks.at(-1);
+  const clicks = session.value?.views[String(t.id)]?.kinds[String(kindId)]?.clicks;
+  const click = clicks?.find((c) => c.id === added?.click);
   if (click?.message) notify(click.message, true);
 }
 
@@ -148,9 +161,10 @@ export async function judge(kindId: number, candidate: Candidate, verdict: Verdi
   await changeInOrder(() => api.changeCandidate(t.id, kindId, candidate.id, { verdict }));
 }
 
-export async function moveCandidate(kindId: number, candidate: Candidate, to: Point): Promise<void> {
+export async function moveCandidate(kindId: number, candidate: Candidate, at: Point): Promise<void> {
   const t = tomogram.value;
-  if (!t || !isInside(to, t.shape)) return;
+  if (!t || !isInside(at, t.shape)) return;
+  const to = clampPoint(at, t.shape);
   state.placing.value = null;
   replaceCandidate(kindId, { ...candidate, point: to, moved: true });
   if (await changeInOrder(() => api.changeCandidate(t.id, kindId, candidate.id, { point: to }))) goTo(to);
@@ -160,9 +174,9 @@ export async function addCandidate(at: Point): Promise<void> {
   const t = tomogram.value;
   if (!t || !isInside(at, t.shape)) return;
   state.placing.value = null;
-  const kindId = kind.value?.id ?? (await addKind());
+  const kindId = await kindOrFirst();
   if (kindId === null) return;
-  const added = await change(() => api.addCandidate(t.id, kindId, roundPoint(at)));
+  const added = await change(() => api.addCandidate(t.id, kindId, clampPoint(roundPoint(at), t.shape)));
   const candidate = candidateOf(added && { kind: kindId, candidate: added.candidate });
   if (candidate) select(kindId, candidate);
 }
@@ -175,19 +189,20 @@ function replaceCandidate(kindId: number, changed: Candidate): void {
 
 // -------------------------------------------------------------------------------------------------------------- history
 
+/** Whether there is anything to undo or redo is known only once what was begun before is done. */
 export async function undo(): Promise<void> {
-  if (session.value?.can_undo) await changeInOrder(api.undo);
+  await changeInOrder(async () => (session.value?.can_undo ? api.undo() : null));
 }
 
 export async function redo(): Promise<void> {
-  if (session.value?.can_redo) await changeInOrder(api.redo);
+  await changeInOrder(async () => (session.value?.can_redo ? api.redo() : null));
 }
 
 // ---------------------------------------------------------------------------------------------------------------- files
 
 export async function importPoints(file: File, role: "candidates" | "clicks", segments: boolean): Promise<boolean> {
   const t = tomogram.value;
-  const kindId = kind.value?.id ?? (await addKind());
+  const kindId = await kindOrFirst();
   if (!t || kindId === null) return false;
   const answer = await change(() => api.importPoints(t.id, kindId, role, file));
   if (!answer) return false;

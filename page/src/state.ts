@@ -13,6 +13,8 @@ export const session = signal<Session | null>(null);
 export const grey = signal<Grey | null>(null);
 /** Candidates of the tomogram shown, by kind, best first. */
 export const candidates = signal<Readonly<Record<string, readonly Candidate[]>>>({});
+/** Of which tomogram, and of which revision of the session, the candidates are; null until they are read. */
+export const candidatesRead = signal<{ readonly tomogram: number; readonly revision: number } | null>(null);
 export const job = signal<Job | null>(null);
 /** Places that look like a kind while the search for it goes on, by kind. */
 export const soFar = signal<Readonly<Record<number, readonly Point[]>>>({});
@@ -203,6 +205,7 @@ export function followLooks(): void {
       placing.value = null;
       filter.value = "shown";
       candidates.value = {};
+      candidatesRead.value = null;
       grey.value = null;
       pendingClicks.value = [];
     });

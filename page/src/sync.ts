@@ -4,10 +4,29 @@ import { batch, effect } from "@preact/signals";
 import type { Job } from "./api";
 import { ApiError, getCandidates, getGrey, getSession } from "./api";
 import type { Point } from "./geometry";
-import { candidates, connection, contentVersion, grey, job, notify, selected, session, soFar, tomogram } from "./state";
+import {
+  candidates,
+  candidatesRead,
+  connection,
+  contentVersion,
+  grey,
+  job,
+  notify,
+  selected,
+  session,
+  soFar,
+  tomogram,
+} from "./state";
 
 let reading: Promise<void> | null = null;
 let again = false;
+/** Whether the candidates are to be read again at any revision. */
+let isDoubtful = false;
+
+/** Has the next reading read the candidates in any case: they may show a change that was refused. */
+export function doubtCandidates(): void {
+  isDoubtful = true;
+}
 
 /** Reads the session and the candidates; calls that come meanwhile are answered by one more reading. */
 export function refresh(): Promise<void> {
@@ -28,8 +47,9 @@ export function refresh(): Promise<void> {
 async function read(): Promise<void> {
   try {
     const next = await getSession();
-    const before = session.value?.revision;
     batch(() => {
+      // A server that was started anew without its session counts from 1 again.
+      if (next.revision < (session.value?.revision ?? 0)) candidatesRead.value = null;
       // Tomograms do not change while a server runs; the same objects keep what hangs on them from being made anew.
       const known = session.value?.tomograms;
       const isSame = known && JSON.stringify(known) === JSON.stringify(next.tomograms);
@@ -39,7 +59,9 @@ async function read(): Promise<void> {
       connection.value = "open";
     });
     void readGrey();
-    if (next.revision !== before) await readCandidates();
+    const known = candidatesRead.value;
+    const isKnown = known?.revision === next.revision && known.tomogram === tomogram.value?.id;
+    if (!isKnown || isDoubtful) await readCandidates();
   } catch (error) {
     connection.value = error instanceof ApiError && error.status === 401 ? "denied" : "lost";
   }
@@ -48,10 +70,17 @@ async function read(): Promise<void> {
 async function readCandidates(): Promise<void> {
   const id = tomogram.value?.id;
   if (id === undefined) return;
-  const found = await getCandidates(id);
+  isDoubtful = false;
+  const found = await getCandidates(id).catch((error: unknown) => {
+    isDoubtful = true;
+    throw error;
+  });
   if (id !== tomogram.value?.id) return;
+  const known = candidatesRead.value;
+  if (known?.tomogram === id && found.revision < known.revision) return; // a newer answer came first
   batch(() => {
     candidates.value = found.kinds;
+    candidatesRead.value = { tomogram: id, revision: found.revision };
     contentVersion.value++;
     const choice = selected.value;
     if (choice && !found.kinds[String(choice.kind)]?.some((c) => c.id === choice.candidate)) selected.value = null;
