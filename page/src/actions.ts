@@ -1,10 +1,12 @@
 /** What the user can do to the session. Each asks the server, then reads the session anew. */
 
-import type { Candidate, Verdict } from "./api";
+import type { Candidate, Changed, Verdict } from "./api";
 import * as api from "./api";
 import { ApiError } from "./api";
 import type { Point } from "./geometry";
 import { clampPoint, isInside, roundPoint } from "./geometry";
+import type { Thing } from "./revisions";
+import * as revisions from "./revisions";
 import * as state from "./state";
 import { candidateOf, candidates, goTo, kind, look, notify, selected, session, tomogram } from "./state";
 import { doubtCandidates, refresh } from "./sync";
@@ -37,6 +39,42 @@ function changeInOrder<T>(work: () => Promise<T>): Promise<T | null> {
   return done;
 }
 
+/**
+ * Changes a thing as it was `seen`, in order. The server refuses it where somebody else changed the thing since. To it an
+ * undo, or masks that were made in the background, change everything: where the thing is still as it was seen, the
+ * change is sent again.
+ */
+function changeThing<T extends Changed>(
+  thing: Thing,
+  send: (based: number) => Promise<T>,
+  seen = thing.shown(),
+): Promise<T | null> {
+  return changeInOrder(async () => {
+    let answer: T;
+    try {
+      answer = await send(revisions.basisOf(thing, seen));
+    } catch (error) {
+      if (!(error instanceof ApiError && error.status === 409)) throw error;
+      doubtCandidates();
+      await refresh();
+      const now = thing.shown();
+      if (now.content !== seen.content) throw error;
+      answer = await send(now.revision);
+    }
+    revisions.remember(thing, answer.revision);
+    return answer;
+  });
+}
+
+/** Changes everything, in order. */
+function changeAll(work: () => Promise<Changed | null>): Promise<Changed | null> {
+  return changeInOrder(async () => {
+    const answer = await work();
+    if (answer) revisions.remember(null, answer.revision);
+    return answer;
+  });
+}
+
 // ---------------------------------------------------------------------------------------------------------------- kinds
 
 export async function addKind(name?: string): Promise<number | null> {
@@ -63,12 +101,14 @@ async function kindOrFirst(): Promise<number | null> {
   return firstKind;
 }
 
-export const renameKind = (id: number, name: string) => change(() => api.changeKind(id, { name }));
-export const recolourKind = (id: number, colour: string) => change(() => api.changeKind(id, { colour }));
+export const renameKind = (id: number, name: string) =>
+  changeThing(revisions.kindAlone(id), (based) => api.changeKind(id, { name }, based));
+export const recolourKind = (id: number, colour: string) =>
+  changeThing(revisions.kindAlone(id), (based) => api.changeKind(id, { colour }, based));
 
 export async function removeKind(id: number): Promise<void> {
   const name = session.value?.kinds.find((k) => k.id === id)?.name;
-  if (await change(() => api.removeKind(id)))
+  if (await changeThing(revisions.kindWithAll(id), (based) => api.removeKind(id, based)))
     notify(`Removed ${name ?? "the kind"} with its clicks and candidates. Undo brings it back.`);
 }
 
@@ -92,7 +132,7 @@ export async function addClick(at: Point, positive: boolean): Promise<void> {
 
 export async function removeClick(id: number): Promise<void> {
   const t = tomogram.value;
-  if (t) await change(() => api.removeClick(t.id, id));
+  if (t) await changeThing(revisions.click(t.id, id), (based) => api.removeClick(t.id, id, based));
 }
 
 // ------------------------------------------------------------------------------------------------------------- find all
@@ -120,7 +160,8 @@ export async function cancel(): Promise<void> {
 export async function setThreshold(kindId: number, threshold: number): Promise<void> {
   const t = tomogram.value;
   if (!t) return;
-  await changeInOrder(() => api.setThreshold(t.id, kindId, threshold));
+  const thing = revisions.threshold(t.id, kindId);
+  await changeThing(thing, (based) => api.setThreshold(t.id, kindId, threshold, based));
   const { [kindId]: sent, ...others } = state.slidingThreshold.value;
   // Another value may be under the finger by now; it stays.
   if (sent === threshold) state.slidingThreshold.value = others;
@@ -151,6 +192,8 @@ export function selectNext(step: number): void {
 export async function judge(kindId: number, candidate: Candidate, verdict: Verdict): Promise<void> {
   const t = tomogram.value;
   if (!t) return;
+  const thing = revisions.candidate(t.id, kindId, candidate.id);
+  const seen = thing.shown();
   if (selected.value?.candidate === candidate.id && verdict !== null) {
     const list = state.listed.value;
     const at = list.findIndex((c) => c.id === candidate.id);
@@ -158,7 +201,7 @@ export async function judge(kindId: number, candidate: Candidate, verdict: Verdi
     if (at >= 0 && next) select(kindId, next);
   }
   replaceCandidate(kindId, { ...candidate, verdict });
-  await changeInOrder(() => api.changeCandidate(t.id, kindId, candidate.id, { verdict }));
+  await changeThing(thing, (based) => api.changeCandidate(t.id, kindId, candidate.id, { verdict }, based), seen);
 }
 
 export async function moveCandidate(kindId: number, candidate: Candidate, at: Point): Promise<void> {
@@ -166,8 +209,11 @@ export async function moveCandidate(kindId: number, candidate: Candidate, at: Po
   if (!t || !isInside(at, t.shape)) return;
   const to = clampPoint(at, t.shape);
   state.placing.value = null;
+  const thing = revisions.candidate(t.id, kindId, candidate.id);
+  const seen = thing.shown();
   replaceCandidate(kindId, { ...candidate, point: to, moved: true });
-  if (await changeInOrder(() => api.changeCandidate(t.id, kindId, candidate.id, { point: to }))) goTo(to);
+  const send = (based: number) => api.changeCandidate(t.id, kindId, candidate.id, { point: to }, based);
+  if (await changeThing(thing, send, seen)) goTo(to);
 }
 
 export async function addCandidate(at: Point): Promise<void> {
@@ -191,11 +237,11 @@ function replaceCandidate(kindId: number, changed: Candidate): void {
 
 /** Whether there is anything to undo or redo is known only once what was begun before is done. */
 export async function undo(): Promise<void> {
-  await changeInOrder(async () => (session.value?.can_undo ? api.undo() : null));
+  await changeAll(async () => (session.value?.can_undo ? api.undo() : null));
 }
 
 export async function redo(): Promise<void> {
-  await changeInOrder(async () => (session.value?.can_redo ? api.redo() : null));
+  await changeAll(async () => (session.value?.can_redo ? api.redo() : null));
 }
 
 // ---------------------------------------------------------------------------------------------------------------- files
@@ -206,6 +252,7 @@ export async function importPoints(file: File, role: "candidates" | "clicks", se
   if (!t || kindId === null) return false;
   const answer = await change(() => api.importPoints(t.id, kindId, role, file));
   if (!answer) return false;
+  revisions.remember(null, answer.revision);
   notify(`Imported ${answer.n_points} ${answer.n_points === 1 ? "point" : "points"} from ${file.name}.`);
   if (segments && role === "candidates") await segmentCandidates(kindId);
   return true;

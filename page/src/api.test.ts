@@ -74,8 +74,31 @@ describe("requests", () => {
   });
 
   it("take a verdict back by a null, which is sent", async () => {
-    await api.changeCandidate(0, 3, 9, { verdict: null });
-    expect(sent()).toEqual(["PATCH", "/api/tomograms/0/kinds/3/candidates/9", { verdict: null }]);
+    await api.changeCandidate(0, 3, 9, { verdict: null }, 12);
+    const body = { verdict: null, expected_revision: 12 };
+    expect(sent()).toEqual(["PATCH", "/api/tomograms/0/kinds/3/candidates/9", body]);
+  });
+
+  it.each<[string, () => Promise<unknown>, unknown[]]>([
+    [
+      "a threshold",
+      () => api.setThreshold(2, 3, 0.25, 12),
+      ["PATCH", "/api/tomograms/2/kinds/3", { threshold: 0.25, expected_revision: 12 }],
+    ],
+    [
+      "a name",
+      () => api.changeKind(3, { name: "ring" }, 12),
+      ["PATCH", "/api/kinds/3", { name: "ring", expected_revision: 12 }],
+    ],
+    ["a kind removed", () => api.removeKind(3, 12), ["DELETE", "/api/kinds/3?expected_revision=12", undefined]],
+    [
+      "a click removed",
+      () => api.removeClick(2, 5, 12),
+      ["DELETE", "/api/tomograms/2/clicks/5?expected_revision=12", undefined],
+    ],
+  ])("say on which revision %s is based", async (_, work, request) => {
+    await work();
+    expect(sent()).toEqual(request);
   });
 
   it("have no body where there is nothing to say", async () => {

@@ -202,16 +202,19 @@ function readMeshes(buffer: ArrayBuffer): Mesh[] {
   return meshes;
 }
 
+// `based` is the revision that a change is based on. The server refuses, with 409, to change what was changed since.
+
 export const addClick = (tomogram: number, kind: number, point: Point, positive: boolean) =>
   send<Changed & { click: number }>("POST", `/api/tomograms/${tomogram}/clicks`, { kind, point, positive });
-export const removeClick = (tomogram: number, click: number) =>
-  send("DELETE", `/api/tomograms/${tomogram}/clicks/${click}`);
+export const removeClick = (tomogram: number, click: number, based: number) =>
+  send("DELETE", `/api/tomograms/${tomogram}/clicks/${click}?expected_revision=${based}`);
 
 export const addKind = (name: string, colour: string) =>
   send<Changed & { kind: number }>("POST", "/api/kinds", { name, colour });
-export const changeKind = (kind: number, change: { name?: string; colour?: string }) =>
-  send("PATCH", `/api/kinds/${kind}`, change);
-export const removeKind = (kind: number) => send("DELETE", `/api/kinds/${kind}`);
+export const changeKind = (kind: number, change: { name?: string; colour?: string }, based: number) =>
+  send("PATCH", `/api/kinds/${kind}`, { ...change, expected_revision: based });
+export const removeKind = (kind: number, based: number) =>
+  send("DELETE", `/api/kinds/${kind}?expected_revision=${based}`);
 
 export const findAll = (tomogram: number, kinds: readonly number[] | null, diameterAngstrom: number | null) =>
   send<Changed & { job: number }>("POST", `/api/tomograms/${tomogram}/find`, {
@@ -222,16 +225,20 @@ export const segmentCandidates = (tomogram: number, kind: number) =>
   send<Changed & { job: number }>("POST", `/api/tomograms/${tomogram}/kinds/${kind}/segment`);
 export const cancelJob = (job: number) => send("POST", `/api/jobs/${job}/cancel`);
 
-export const setThreshold = (tomogram: number, kind: number, threshold: number) =>
-  send("PATCH", `/api/tomograms/${tomogram}/kinds/${kind}`, { threshold });
+export const setThreshold = (tomogram: number, kind: number, threshold: number, based: number) =>
+  send("PATCH", `/api/tomograms/${tomogram}/kinds/${kind}`, { threshold, expected_revision: based });
 export const addCandidate = (tomogram: number, kind: number, point: Point) =>
   send<Changed & { candidate: number }>("POST", `/api/tomograms/${tomogram}/kinds/${kind}/candidates`, { point });
 export const changeCandidate = (
   tomogram: number,
   kind: number,
   candidate: number,
-  change: { verdict?: Verdict; point?: Point; expected_revision?: number },
-) => send("PATCH", `/api/tomograms/${tomogram}/kinds/${kind}/candidates/${candidate}`, change);
+  change: { verdict?: Verdict; point?: Point },
+  based: number,
+) => {
+  const path = `/api/tomograms/${tomogram}/kinds/${kind}/candidates/${candidate}`;
+  return send("PATCH", path, { ...change, expected_revision: based });
+};
 
 export const undo = () => send("POST", "/api/undo");
 export const redo = () => send("POST", "/api/redo");

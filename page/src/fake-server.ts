@@ -78,6 +78,11 @@ export class FakeServer {
     this.handle(method, path, body);
   }
 
+  /** What a search does when it ends, or masks that were made: to the server everything has changed. */
+  changeAll(work: (content: Content) => void): void {
+    this.change(null, null, work);
+  }
+
   /** Changes that were asked for, without what was only read. */
   get changes(): Sent[] {
     return this.sent.filter(({ method }) => method !== "GET");

@@ -4,6 +4,7 @@ import { batch, effect } from "@preact/signals";
 import type { Job } from "./api";
 import { ApiError, getCandidates, getGrey, getSession } from "./api";
 import type { Point } from "./geometry";
+import * as revisions from "./revisions";
 import {
   candidates,
   candidatesRead,
@@ -49,7 +50,10 @@ async function read(): Promise<void> {
     const next = await getSession();
     batch(() => {
       // A server that was started anew without its session counts from 1 again.
-      if (next.revision < (session.value?.revision ?? 0)) candidatesRead.value = null;
+      if (next.revision < (session.value?.revision ?? 0)) {
+        candidatesRead.value = null;
+        revisions.forget();
+      }
       // Tomograms do not change while a server runs; the same objects keep what hangs on them from being made anew.
       const known = session.value?.tomograms;
       const isSame = known && JSON.stringify(known) === JSON.stringify(next.tomograms);
