@@ -100,6 +100,12 @@ def view(page) -> dict:
     return next(iter(session["views"]["0"]["kinds"].values()))
 
 
+def candidates(page) -> list[dict]:
+    """Those of the only kind."""
+    (found,) = page.evaluate("fetch('/api/tomograms/0/candidates').then(answer => answer.json())")["kinds"].values()
+    return found
+
+
 def shown(page) -> int:
     return int(page.get_by_test_id("shown-count").inner_text())
 
@@ -252,6 +258,29 @@ def test_tabs_follow_each_other(page, rings) -> None:
     sync_api.expect(page.get_by_test_id("click")).to_have_count(0)
 
 
+def test_a_tab_does_not_overwrite_what_another_one_did(found) -> None:
+    """It has not heard of the other one's verdict when it sends its own."""
+    page, held, is_deaf = found, [], True
+    other = page.context.new_page()
+    other.goto(page.url)
+    sync_api.expect(other.get_by_test_id("shown-count")).to_have_text(str(shown(page)))
+    other.route("**/api/session", lambda route: held.append(route) if is_deaf else route.continue_())
+    with page.expect_response("**/candidates/*"):
+        page.get_by_role("button", name="Accept candidate 1", exact=True).click()
+    with other.expect_response("**/candidates/*") as answer:
+        other.get_by_role("button", name="Reject candidate 1", exact=True).click()
+    assert answer.value.status == 409
+    is_deaf = False
+    for route in held:
+        route.continue_()
+    sync_api.expect(other.get_by_role("alert")).to_contain_text("changed meanwhile")
+    accept = other.get_by_role("button", name="Accept candidate 1", exact=True)
+    sync_api.expect(accept).to_have_attribute("aria-pressed", "true")
+    other.get_by_role("button", name="Reject candidate 1", exact=True).click()
+    sync_api.expect(page.get_by_test_id("shown-count")).to_have_text(str(shown(other)))
+    assert "rejected" in [c["verdict"] for c in candidates(page)]
+
+
 def test_imported_points_are_segmented(page, rings, tmp_path) -> None:
     rows = "\n".join(",".join(f"{c:.1f}" for c in centre) for centre in rings[1])
     (tmp_path / "picks.csv").write_text(f"z,y,x\n{rows}\n")
@@ -261,10 +290,9 @@ def test_imported_points_are_segmented(page, rings, tmp_path) -> None:
     sync_api.expect(page.get_by_text("by hand", exact=True).first).to_be_visible()
     sync_api.expect(page.get_by_role("progressbar")).to_be_visible()
     sync_api.expect(page.get_by_role("progressbar")).to_be_hidden(timeout=PATIENCE)
-    masks = page.evaluate("fetch('/api/tomograms/0/candidates').then(answer => answer.json())")["kinds"]
-    (candidates,) = masks.values()
-    assert len(candidates) == len(rings[1])
-    assert sum(candidate["n_voxels"] > 30 for candidate in candidates) >= len(candidates) - 1
+    imported = candidates(page)
+    assert len(imported) == len(rings[1])
+    assert sum(candidate["n_voxels"] > 30 for candidate in imported) >= len(imported) - 1
     with page.expect_download() as download:
         page.get_by_role("button", name="Export in another format").click()
         page.get_by_role("link", name="Everything").click()
