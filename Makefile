@@ -1,11 +1,12 @@
 # Each target does all the set-up it needs, in .venv, the first time; after that it starts at once.
 #
-#   make demo     simulate a tomogram, segment it from one point, score it
-#   make test     run the tests
-#   make test-arithmetic   run the end-to-end tests with other processor instructions and two threads
-#   make page     build the page of cryosam serve, which needs npm
-#   make lint     format, lint, types and layers, without changing a file
-#   make clean    remove .venv, the demo's output and every cache
+#   make demo             simulate a tomogram, segment it from one point, score it
+#   make test             run the tests
+#   make test-arithmetic  run the end-to-end tests with other processor instructions and two threads
+#   make page             build the page of cryosam serve, which needs npm
+#   make lint             format, lint, types and layers, without changing a file
+#   make page-check       format, lint, types and unit tests of the page, which needs npm
+#   make clean            remove .venv, the demo's output and every cache
 #
 # Another interpreter: make PYTHON=python3.12 test
 
@@ -16,12 +17,13 @@ OUT := cryosam-demo
 BIN := $(VENV)/bin
 # What `cryosam serve` shows; without npm the command line works all the same.
 PAGE := src/cryosam/ui/server/static/index.html
+PAGE_TOOLS := page/node_modules/.package-lock.json
 PAGE_IF_NPM := $(if $(shell command -v npm),$(PAGE))
 # The interpreter's name is part of the first stamp, so that asking for another one makes the environment anew.
 CREATED := $(VENV)/.created-by-$(subst /,_,$(PYTHON))
 INSTALL := $(BIN)/python -m pip install --disable-pip-version-check --quiet -c constraints.txt
 
-.PHONY: demo test test-arithmetic page lint clean
+.PHONY: demo test test-arithmetic page page-check lint clean
 
 demo: $(VENV)/.installed $(PAGE_IF_NPM)
 	$(BIN)/cryosam demo --out "$(OUT)" --overwrite
@@ -39,6 +41,17 @@ page: $(PAGE)
 $(PAGE): $(shell find page -name node_modules -prune -o -type f -print)
 	@command -v npm >/dev/null || { echo "npm not found: install Node.js 20 or newer, with npm, to build the page"; exit 1; }
 	cd page && npm ci --no-fund --no-audit --loglevel=error && npm run --silent build
+	@touch "$@"
+
+page-check: $(PAGE_TOOLS)
+	@echo "--- page: tsc, biome"
+	@cd page && npm run --silent check
+	@echo "--- page: vitest"
+	@cd page && npm run --silent test
+
+$(PAGE_TOOLS): page/package.json page/package-lock.json
+	@command -v npm >/dev/null || { echo "npm not found: install Node.js 20 or newer, with npm, to check the page"; exit 1; }
+	cd page && npm ci --no-fund --no-audit --loglevel=error
 	@touch "$@"
 
 lint: $(VENV)/.installed-dev
