@@ -325,8 +325,8 @@ def test_the_name_of_a_tomogram_is_that_of_its_job(folder) -> None:
 def test_a_kinds_own_settings_are_those_that_are_kept(folder) -> None:
     job = job_of(folder)
     own = job.config.override(matching__max_particles=2)
-    search_tomogram(replace(job, class_configs={"ball": own}))
+    search_tomogram(replace(job, kind_configs={"ball": own}))
     told = Ledger(job.out).read_run("a")
     assert told["n_particles"] == 2
     assert told["configuration"]["matching"]["max_particles"] == 2
-    assert told["job"]["class_configurations_toml"] == {"ball": told["configuration_toml"]}
+    assert told["job"]["kind_configurations_toml"] == {"ball": told["configuration_toml"]}

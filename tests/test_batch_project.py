@@ -68,12 +68,12 @@ def test_settings_of_all_and_of_one_kind(folder) -> None:
         folder,
         'tomograms = "t/a.mrc"\nquery = ["q.npz", "p.npz"]\nout = "o"\npreset = "embedded"\nretries = 3\n'
         "[settings.matching]\nmax_false_discovery = 0.1\nedge_margin = 4\n"
-        '[classes.proteasome]\ndiameter_angstrom = 160\n[classes.proteasome.matching]\nmax_false_discovery = "none"\n'
+        '[kinds.proteasome]\ndiameter_angstrom = 160\n[kinds.proteasome.matching]\nmax_false_discovery = "none"\n'
         "threshold = 0.8",
     )
     (job,) = project.jobs
     assert (job.config.matching.max_false_discovery, job.config.matching.edge_margin) == (0.1, 4)
-    own = job.class_configs["proteasome"]
+    own = job.kind_configs["proteasome"]
     assert (own.matching.threshold, own.matching.max_false_discovery, own.matching.edge_margin) == (0.8, None, 4)
     assert own.diameter_angstrom == 160
     assert project.kinds == ("ribosome", "proteasome")
@@ -110,8 +110,8 @@ GOOD = 'tomograms = "t/*.mrc"\nquery = "q.npz"\nout = "o"\n'
         (GOOD + "[settings.matching]\nthreshhold = 0.5", "settings: unknown setting 'matching.threshhold'"),
         (GOOD + "[settings.matching]\nthreshold = 5", r"settings: threshold is in \[0, 1\]"),
         (GOOD + "[settings]\npreset = 'fast'", "preset stands at the top"),
-        (GOOD + "[classes.thermosome]\ndiameter_angstrom = 3", "no query looks for class 'thermosome'"),
-        (GOOD + "classes = { ribosome = 3 }", "a section of settings is needed"),
+        (GOOD + "[kinds.thermosome]\ndiameter_angstrom = 3", "no query looks for kind 'thermosome'"),
+        (GOOD + "kinds = { ribosome = 3 }", "a section of settings is needed"),
         (GOOD + "preset = 'quick'", "unknown preset 'quick'"),
         (GOOD + "export = 'relion'", "export: unknown format 'relion'"),
         (GOOD + "export = ['relion4']", "export: RELION 4 counts in pixels"),
@@ -158,7 +158,7 @@ def test_the_digest_is_that_of_what_results_depend_on(folder) -> None:
         GOOD + "[settings.matching]\nthreshold = 0.5",
         GOOD.replace("q.npz", "p.npz"),
         GOOD.replace('query = "q.npz"', 'points = "c.csv"'),
-        GOOD + "[classes.ribosome.matching]\nthreshold = 0.5",
+        GOOD + "[kinds.ribosome.matching]\nthreshold = 0.5",
     ]
     assert len({digest(text) for text in changed} | {first}) == len(changed) + 1
     write_queries(folder / "q.npz", [query("ribosome", feature=np.ones(5, dtype=np.float32))])

@@ -209,8 +209,8 @@ def kinds(monkeypatch):
     return made
 
 
-def test_points_belong_to_the_class_that_they_come_after(tomo, kinds, tmp_path):
-    words = ["--class", "big", "--point", "8,8,9", "--negative", "1,2,3", "--class=small", "--point=14,20,12"]
+def test_points_belong_to_the_kind_that_they_come_after(tomo, kinds, tmp_path):
+    words = ["--kind", "big", "--point", "8,8,9", "--negative", "1,2,3", "--kind=small", "--point=14,20,12"]
     said = cli("segment", tomo, *words, "--point", "11,15,31", "--out", tmp_path / "out")
     assert [(each.name, each.positive.tolist(), each.negative.tolist()) for each in kinds] == [
         ("big", [[8, 8, 9]], [[1, 2, 3]]),
@@ -264,7 +264,7 @@ def test_what_cannot_be_exported_is_said_before_the_search(tomo, calls, tmp_path
         "segment", tmp_path / "unsized.mrc", "--point", "8,8,9", "--out", tmp_path / "out", "--export", "warp"
     )
     assert "give --voxel-size" in line
-    both = ["segment", tomo, "--class", "a b", "--point", "8,8,9", "--class", "a_b", "--point", "14,20,12"]
+    both = ["segment", tomo, "--kind", "a b", "--point", "8,8,9", "--kind", "a_b", "--point", "14,20,12"]
     line = refused(*both, "--out", tmp_path / "out", "--export", "ndjson")
     assert "a b and a_b would both be named a-b" in line
     assert not calls
@@ -546,7 +546,7 @@ def points_file_absent(folder):
 
 def points_of_two_kinds(folder):
     (folder / "p.csv").write_text("z,y,x,name\n8,8,9,a\n14,20,12,b\n")
-    return [folder / "tomo.mrc", "--points", folder / "p.csv"], "several kinds; give --class before"
+    return [folder / "tomo.mrc", "--points", folder / "p.csv"], "several kinds; give --kind before"
 
 
 def point_before_its_class(folder):
@@ -555,19 +555,19 @@ def point_before_its_class(folder):
         None,
         "--point",
         "8,8,9",
-        "--class",
+        "--kind",
         "a",
         "--point",
         "8,8,9",
-    ], "before the first --class"
+    ], "before the first --kind"
 
 
 def class_without_a_point(folder):
-    return [folder / "tomo.mrc", None, "--class", "a", "--point", "8,8,9", "--class", "b"], "class b has no --point"
+    return [folder / "tomo.mrc", None, "--kind", "a", "--point", "8,8,9", "--kind", "b"], "kind b has no --point"
 
 
 def class_that_is_no_file_name(folder):
-    return [folder / "tomo.mrc", None, "--class", "a/b", "--point", "8,8,9"], "letters, digits"
+    return [folder / "tomo.mrc", None, "--kind", "a/b", "--point", "8,8,9"], "letters, digits"
 
 
 def empty_points_file(folder):

@@ -31,7 +31,7 @@ def folder(tmp_path_factory):
     write_volume(folder / "there.mrc", phantom(offset=(1, 2, 3)).data, 10.0)
     write_volume(folder / "unknown.mrc", phantom().data, None)
     (folder / "quick.toml").write_text(QUICK)
-    clicks = ["--class", "ball", "--point", at(BALLS[0]), "--class", "shell", "--point", at(SHELLS[0])]
+    clicks = ["--kind", "ball", "--point", at(BALLS[0]), "--kind", "shell", "--point", at(SHELLS[0])]
     done = cli("query", folder / "here.mrc", *clicks, "--config", folder / "quick.toml", "--out", folder / "q.npz")
     assert "ball: 5 particles" in done.stdout
     assert "shell: 2 particles" in done.stdout

@@ -39,7 +39,7 @@ class Job:
         In the place of what the header says, or None.
     config
         Settings.
-    class_configs
+    kind_configs
         Settings of a kind, in the place of ``config``.
     command
         What was typed, for the results.
@@ -53,7 +53,7 @@ class Job:
     search_mask: Path | None = None
     voxel_size_angstrom: float | None = None
     config: Config = field(default_factory=Config)
-    class_configs: Mapping[str, Config] = field(default_factory=dict)
+    kind_configs: Mapping[str, Config] = field(default_factory=dict)
     command: str = ""
 
     @property
@@ -77,7 +77,7 @@ class Job:
         >>> a.digest() == b.digest()
         True
         """
-        settings = [asdict(each) for each in (self.config, *self.class_configs.values())]
+        settings = [asdict(each) for each in (self.config, *self.kind_configs.values())]
         for each in settings:
             each.pop("device")
         told = {
@@ -85,7 +85,7 @@ class Job:
             "name": self.name,
             "voxel size": self.voxel_size_angstrom,
             "settings": settings,
-            "classes": list(self.class_configs),
+            "kinds": list(self.kind_configs),
             "queries": [digest_path(path) for path in self.queries],
             "points": None if self.points is None else digest_path(self.points),
             "has search mask": self.search_mask is not None,

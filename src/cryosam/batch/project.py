@@ -33,7 +33,7 @@ _KEYS: Mapping[str, type | tuple[type, ...]] = {
     "export": (str, list),
     "tilt_series_pixel_size": (int, float),
     "settings": dict,
-    "classes": dict,
+    "kinds": dict,
 }
 _TOMOGRAM_KEYS: Mapping[str, type | tuple[type, ...]] = {
     "path": str,
@@ -114,8 +114,8 @@ def read_project(path: Path, *, out: Path | None = None, command: str = "") -> P
     out = _output(path, told, base) if out is None else out.absolute()
     queries = tuple(base / name for name in _listed(told.get("query", [])))
     kinds = tuple(query.name for file in queries for query in read_queries(file))
-    config, class_configs = _read_settings(path, told)
-    _require_kinds(path, kinds, class_configs)
+    config, kind_configs = _read_settings(path, told)
+    _require_kinds(path, kinds, kind_configs)
     if queries and "points" in told:
         raise ConfigError(f"{path}: give query or points, not both")
     jobs = []
@@ -135,7 +135,7 @@ def read_project(path: Path, *, out: Path | None = None, command: str = "") -> P
                 voxel_size_angstrom=entry.get("voxel_size", told.get("voxel_size")),
                 out=out,
                 config=config,
-                class_configs=class_configs,
+                kind_configs=kind_configs,
                 command=command,
             )
         )
@@ -206,21 +206,21 @@ def _listed(value: str | list[Any]) -> list[Any]:
     return [value] if isinstance(value, str) else value
 
 
-def _require_kinds(path: Path, kinds: Sequence[str], classes: Iterable[str]) -> None:
+def _require_kinds(path: Path, kinds: Sequence[str], configured: Iterable[str]) -> None:
     """Make sure that queries look for different kinds, and that settings are of kinds that are looked for."""
     if len(set(kinds)) < len(kinds):
         raise ConfigError(f"{path}: two queries look for one kind: {', '.join(kinds)}; leave one out")
-    if kinds and (odd := sorted(set(classes) - set(kinds))):
-        raise ConfigError(f"{path}: no query looks for class {odd[0]!r}; there are {', '.join(kinds)}")
+    if kinds and (odd := sorted(set(configured) - set(kinds))):
+        raise ConfigError(f"{path}: no query looks for kind {odd[0]!r}; there are {', '.join(kinds)}")
 
 
 def _read_settings(path: Path, told: Mapping[str, Any]) -> tuple[Config, dict[str, Config]]:
     """Settings of all kinds, and those of each that has its own."""
-    config, classes = Config.from_preset(told.get("preset", "embedded")), {}
+    config, kind_configs = Config.from_preset(told.get("preset", "embedded")), {}
     config = _change(f"{path}, settings", config, told.get("settings", {}))
-    for name, changes in told.get("classes", {}).items():
-        classes[name] = _change(f"{path}, classes.{name}", config, changes)
-    return config, classes
+    for name, changes in told.get("kinds", {}).items():
+        kind_configs[name] = _change(f"{path}, kinds.{name}", config, changes)
+    return config, kind_configs
 
 
 def _change(where: str, config: Config, changes: object) -> Config:

@@ -64,13 +64,13 @@ def _search(job: Job, ledger: Ledger) -> Segmentation:
     stamps = ledger.stamps(job)  # before reading: what changes meanwhile is noticed the next time
     tomogram = replace(read_tomogram(job.path, job.voxel_size_angstrom), name=job.name)
     mask = read_search_mask(job.search_mask, tomogram.shape)
-    options = RunOptions(search_mask=mask, kind_configs=job.class_configs)
+    options = RunOptions(search_mask=mask, kind_configs=job.kind_configs)
     kinds, has_names = _read_kinds(job, tomogram)
     config = job.config
     if has_names or len(kinds) > 1:
         found = segment_kinds(tomogram, kinds, config, options)
     else:
-        config = job.class_configs.get(kinds[0].name, config)
+        config = job.kind_configs.get(kinds[0].name, config)
         found = segment(tomogram, kinds[0], config, options)
     searched = float(np.count_nonzero(mask)) if mask is not None else float(tomogram.data.size)
     run = RunInfo(
@@ -82,7 +82,7 @@ def _search(job: Job, ledger: Ledger) -> Segmentation:
         job={
             **stamps,
             "searched_voxels": searched,
-            "class_configurations_toml": {name: to_toml(each) for name, each in job.class_configs.items()},
+            "kind_configurations_toml": {name: to_toml(each) for name, each in job.kind_configs.items()},
         },
     )
     write_segmentation(

@@ -119,8 +119,8 @@ _SETTINGS = (
 )
 _KINDS = (
     click.option(
-        "--class",
-        "classes",
+        "--kind",
+        "kinds",
         metavar="NAME",
         multiple=True,
         help="Kind that the points after it belong to; repeatable: several kinds compete for each particle.",
@@ -195,9 +195,9 @@ def example(*lines: str) -> str:
 
 
 class SearchCommand(click.Command):
-    """Gives each ``--point`` and ``--negative`` to the ``--class`` that it comes after.
+    """Gives each ``--point`` and ``--negative`` to the ``--kind`` that it comes after.
 
-    The parameter ``classes`` becomes ``{name: (points, negatives)}``; it is empty where no class is named.
+    The parameter ``kinds`` becomes ``{name: (points, negatives)}``; it is empty where no kind is named.
     """
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
@@ -206,19 +206,19 @@ class SearchCommand(click.Command):
         owners: dict[str, list[str | None]] = {"--point": [], "--negative": []}
         for word, following in zip(args, [*args[1:], ""], strict=False):
             name, is_joined, value = word.partition("=")
-            if name == "--class":
+            if name == "--kind":
                 current = value if is_joined else following
             elif name in owners:
                 owners[name].append(current)
         rest = super().parse_args(ctx, args)
-        classes: dict[str, tuple[list[Point], list[Point]]] = {name: ([], []) for name in ctx.params["classes"]}
-        if classes:
+        kinds: dict[str, tuple[list[Point], list[Point]]] = {name: ([], []) for name in ctx.params["kinds"]}
+        if kinds:
             for place, (option, key) in enumerate((("--point", "points"), ("--negative", "negatives"))):
                 for owner, point in zip(owners[option], ctx.params[key], strict=True):
                     if owner is None:
-                        raise click.UsageError(f"{option} stands before the first --class: name its class first", ctx)
-                    classes[owner][place].append(point)
-        ctx.params["classes"] = classes
+                        raise click.UsageError(f"{option} stands before the first --kind: name its kind first", ctx)
+                    kinds[owner][place].append(point)
+        ctx.params["kinds"] = kinds
         return rest
 
 

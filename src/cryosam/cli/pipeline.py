@@ -75,7 +75,7 @@ def run(steps: Literal["segment", "pick", "segment_prompts"], options: dict[str,
 
     with show_progress() as progress:
         given = replace(given, progress=progress)
-        if len(kinds) > 1 or options.get("classes"):
+        if len(kinds) > 1 or options.get("kinds"):
             found = segmentation.segment_kinds(tomogram, kinds, config, given)
             found = found.without_masks() if steps == "pick" else found
         else:
@@ -186,7 +186,7 @@ def _has_points(options: dict[str, Any]) -> bool:
 
 def _read_prompts(options: dict[str, Any], tomogram: Tomogram) -> list[PointPrompts]:
     """Points of the command line and of the file, checked: one entry a kind."""
-    kinds = {name: [list(points) for points in both] for name, both in options.get("classes", {}).items()}
+    kinds = {name: [list(points) for points in both] for name, both in options.get("kinds", {}).items()}
     if not kinds:
         kinds = {_NO_NAME: [list(options["points"]), list(options.get("negatives", ()))]}
     file = options["points_file"]
@@ -197,13 +197,13 @@ def _read_prompts(options: dict[str, Any], tomogram: Tomogram) -> list[PointProm
             voxel_size_angstrom=tomogram.voxel_size_angstrom,
             tomogram_name=tomogram.name,
         )
-        if len(set(table.names or ())) > 1 or options.get("classes"):
+        if len(set(table.names or ())) > 1 or options.get("kinds"):
             if table.names is None:
                 raise PointsFileError(
-                    f"{file}: the points have no names, so that it is not known of which class they are"
+                    f"{file}: the points have no names, so that it is not known of which kind they are"
                 )
             if kinds.get(_NO_NAME, [[]])[0]:
-                raise PointsFileError(f"{file}: points of several kinds; give --class before each --point too")
+                raise PointsFileError(f"{file}: points of several kinds; give --kind before each --point too")
             kinds.pop(_NO_NAME, None)
             for name, point in zip(table.names, table.points.tolist(), strict=True):
                 kinds.setdefault(name, [[], []])[0].append(point)
@@ -216,7 +216,7 @@ def _read_prompts(options: dict[str, Any], tomogram: Tomogram) -> list[PointProm
     for name, (positive, negative) in kinds.items():
         points = np.array([*positive, *negative], dtype=float).reshape(-1, 3)
         if not positive:
-            raise click.UsageError(f"class {name} has no --point: where is a particle of it?")
+            raise click.UsageError(f"kind {name} has no --point: where is a particle of it?")
         prompts.append(PointPrompts(points, np.arange(len(points)) < len(positive), name))
         prompts[-1].validate(tomogram.shape)
     return prompts

@@ -12,7 +12,7 @@ __all__ = ["query"]
 @click.command(
     cls=SearchCommand,
     epilog=example(
-        "cryosam query tomogram.mrc --class ribosome --point 92,310,254 --out ribosome.npz",
+        "cryosam query tomogram.mrc --kind ribosome --point 92,310,254 --out ribosome.npz",
         "cryosam segment other.mrc --query ribosome.npz --out results",
     ),
 )
@@ -21,7 +21,7 @@ def query(**options: Any) -> None:
     """Keep what was clicked in one TOMOGRAM, to find its kind in others without a click there.
 
     The kind is searched for first; the query holds what its particles have in common. Take a tomogram with a dozen of
-    them or more, and look at what was found with cryosam segment. Several classes make one file.
+    them or more, and look at what was found with cryosam segment. Several kinds make one file.
     """
     from cryosam.cli.pipeline import make_query
 
