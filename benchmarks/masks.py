@@ -27,7 +27,7 @@ from cryosam.arrays import PLANES
 from cryosam.backends import PromptSegmenter, SlicePrompts, load_segmenter
 from cryosam.geometry import AXIS, Window, ball_diameter, in_plane_axes
 from cryosam.instances.propagation import propagate
-from cryosam.instances.slices import Place, cut
+from cryosam.instances.slices import SliceWindow, cut
 from cryosam.intensities import detect_contrast, normalise
 from cryosam.io import read_volume
 from speed import machine
@@ -93,14 +93,16 @@ def slice_dices(segmenter: PromptSegmenter, kind: Kind, mode: str, rng: np.rando
                 layer = int(rng.choice(np.flatnonzero(stack.any(axis=(1, 2)))))
                 click = origin + rng.permutation(np.argwhere(stack[layer]))[0]
             window = Window.around(float(click[0]), float(click[1]), max(16, round(3 * kind.diameter)))
-            place = Place(plane, layer + particle.box[axis].start, window)
+            place = SliceWindow(plane, layer + particle.box[axis].start, window)
             truth = np.zeros([kind.tomogram.shape[a] for a in in_plane], dtype=bool)
             truth[particle.box[in_plane[0]], particle.box[in_plane[1]]] = stack[layer]
             dices.append(_ask(segmenter, kind.tomogram, place, truth, click))
     return dices
 
 
-def _ask(segmenter: PromptSegmenter, tomogram: Tomogram, place: Place, truth: np.ndarray, click: np.ndarray) -> float:
+def _ask(
+    segmenter: PromptSegmenter, tomogram: Tomogram, place: SliceWindow, truth: np.ndarray, click: np.ndarray
+) -> float:
     window = place.window
     offsets = segmenter.beside(window.height, window.width)
     shown = cut(tomogram, place, offsets)[None]

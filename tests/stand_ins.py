@@ -7,7 +7,7 @@ import numpy as np
 from cryosam.masks import InstanceMask
 from cryosam.matching.candidates import Candidates
 from cryosam.results import Average, ScoreMap
-from cryosam.saved_query import SavedQuery, Witnesses
+from cryosam.saved_query import KnownMembers, SavedQuery
 
 MAP = ScoreMap(np.zeros((1, 1, 1), dtype=np.float32), 4)
 AVERAGE = Average(np.zeros((3, 3, 3), dtype=np.float32), 1.0)
@@ -45,7 +45,7 @@ def query(name="ribosome", **changes):
         smoothing_angstrom=12.0,
         contrast="dark",
         average=Average(random.normal(size=(4, 4, 4)).astype(np.float32), 8.75),
-        witnesses=Witnesses(np.array([0.7, 0.3]), np.array([0.9, 0.2]), np.array([True, False])),
+        known_members=KnownMembers(np.array([0.7, 0.3]), np.array([0.9, 0.2]), np.array([True, False])),
         voxel_size_angstrom=10.0,
         scales=(1.5, 3.0),
         token_voxels=7.5,

@@ -9,14 +9,14 @@ import numpy as np
 import pytest
 import torch
 
-from cryosam.backends import Candidates, SlicePrompts
+from cryosam.backends import MaskCandidates, SlicePrompts
 from cryosam.backends.classical import ClassicalSegmenter
 from cryosam.backends.dino import DinoFeatures
 from cryosam.backends.embedded import EmbeddedSegmenter
 from cryosam.backends.promptable import Embedding, ModelPrompts, PromptableModel
 from cryosam.backends.sam import SamHQSegmenter, SamSegmenter
 from cryosam.backends.sam2 import Sam2Segmenter
-from cryosam.geometry import Frame
+from cryosam.geometry import ModelFrame
 from tiny_models import tiny_dinov2, tiny_dinov2_registers, tiny_dinov3, tiny_sam, tiny_sam2, tiny_sam_hq
 
 MODELS: dict[str, Callable[[], PromptableModel]] = {
@@ -98,12 +98,12 @@ def _watched(module: torch.nn.Module, given: list[torch.Tensor]) -> Iterator[Non
         hook.remove()
 
 
-def _assert_close(found: Candidates, expected: Candidates) -> None:
+def _assert_close(found: MaskCandidates, expected: MaskCandidates) -> None:
     np.testing.assert_allclose(found.logits, expected.logits, **TOLERANCE)
     np.testing.assert_allclose(found.scores, expected.scores, **TOLERANCE)
 
 
-def _assert_equal(found: Candidates, expected: Candidates) -> None:
+def _assert_equal(found: MaskCandidates, expected: MaskCandidates) -> None:
     np.testing.assert_array_equal(found.logits, expected.logits)
     np.testing.assert_array_equal(found.scores, expected.scores)
 
@@ -114,7 +114,7 @@ def test_one_object_at_a_time_gives_the_same(segmenter: Any) -> None:
     together = segmenter.segment(embedding, prompts)
     for i in range(7):
         alone = segmenter.segment(embedding, _rows(prompts, slice(i, i + 1)))
-        _assert_close(alone, Candidates(together.logits[i : i + 1], together.scores[i : i + 1]))
+        _assert_close(alone, MaskCandidates(together.logits[i : i + 1], together.scores[i : i + 1]))
 
 
 def test_one_image_at_a_time_gives_the_same(segmenter: Any) -> None:
@@ -123,7 +123,7 @@ def test_one_image_at_a_time_gives_the_same(segmenter: Any) -> None:
     for i, image in enumerate(prompts.image_index):
         alone = replace(_rows(prompts, slice(i, i + 1)), image_index=np.array([0]))
         answer = segmenter.segment(segmenter.embed(images[image : image + 1]), alone)
-        _assert_close(answer, Candidates(together.logits[i : i + 1], together.scores[i : i + 1]))
+        _assert_close(answer, MaskCandidates(together.logits[i : i + 1], together.scores[i : i + 1]))
 
 
 def test_another_order_of_objects_is_the_same_order_of_answers(segmenter: Any) -> None:
@@ -131,7 +131,7 @@ def test_another_order_of_objects_is_the_same_order_of_answers(segmenter: Any) -
     embedding = segmenter.embed(_images(2))
     expected = segmenter.segment(embedding, prompts)
     answer = segmenter.segment(embedding, _rows(prompts, order))
-    _assert_close(answer, Candidates(expected.logits[order], expected.scores[order]))
+    _assert_close(answer, MaskCandidates(expected.logits[order], expected.scores[order]))
 
 
 def test_nothing_is_remembered_between_calls(segmenter: Any) -> None:
@@ -224,7 +224,7 @@ def test_a_point_lands_on_the_pixel_it_was_put_on(model: PromptableModel, height
     with _watched(encoder, seen), _watched(positions, told):
         model.segment(model.embed(spot[None]), prompts)
     brightness = seen[0][0, 0].numpy()
-    frame = Frame(height, width, model.size_px)
+    frame = ModelFrame(height, width, model.size_px)
     content = brightness[: frame.content_px[0], : frame.content_px[1]]
     content = content - content.min()
     centre = [(content * axis).sum() / content.sum() for axis in np.mgrid[: content.shape[0], : content.shape[1]]]
@@ -257,7 +257,7 @@ def test_an_answer_at_a_place_comes_back_at_that_place(height: int, width: int) 
     answer = echo.segment(embedding, _prompts(1, 1))
     assert answer.scores.tolist() == [[1.0, 1.0]]
     rows_cols = np.stack(np.mgrid[:height, :width], axis=-1).reshape(-1, 2).astype(float)
-    expected = Frame(height, width, 32).to_model(rows_cols).reshape(height, width, 2)
+    expected = ModelFrame(height, width, 32).to_model(rows_cols).reshape(height, width, 2)
     inside = np.all((expected >= 1.5) & (expected <= 29.5), axis=-1)
     for candidate, axis in enumerate((0, 1)):
         np.testing.assert_allclose(answer.logits[0, candidate][inside], expected[..., axis][inside], atol=1e-4)

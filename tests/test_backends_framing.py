@@ -8,12 +8,12 @@ from hypothesis import strategies as st
 from torch.nn.functional import interpolate
 
 from cryosam.backends.framing import imagenet_rgb, into_frame, model_input, out_of_frame
-from cryosam.geometry import Frame
+from cryosam.geometry import ModelFrame
 
 sides = st.integers(5, 40)
 
 
-def _ramp(frame: Frame, n_cells: int) -> torch.Tensor:
+def _ramp(frame: ModelFrame, n_cells: int) -> torch.Tensor:
     """Row and column of each cell's centre, in model pixels."""
     centres = (torch.arange(n_cells, dtype=torch.float64) + 0.5) * frame.size_px / n_cells - 0.5
     return torch.stack(torch.meshgrid(centres, centres, indexing="ij"))
@@ -21,7 +21,7 @@ def _ramp(frame: Frame, n_cells: int) -> torch.Tensor:
 
 @given(sides, sides, st.sampled_from([32, 48]))
 def test_a_ramp_over_the_model_input_comes_out_as_the_frame_says(height: int, width: int, size_px: int) -> None:
-    frame = Frame(height, width, size_px)
+    frame = ModelFrame(height, width, size_px)
     rows, cols = out_of_frame(_ramp(frame, size_px // 4), frame).numpy()
     expected = frame.to_model(np.stack(np.mgrid[:height, :width], axis=-1).reshape(-1, 2).astype(float))
     expected = expected.reshape(height, width, 2)
@@ -37,7 +37,7 @@ def test_a_ramp_over_the_model_input_comes_out_as_the_frame_says(height: int, wi
 @pytest.mark.parametrize(("height", "width"), [(25, 40), (40, 25), (65, 35), (90, 100)])
 @pytest.mark.parametrize("n_cells", [32, 16])
 def test_a_blob_keeps_its_place_there_and_back(height: int, width: int, n_cells: int) -> None:
-    frame = Frame(height, width, 32)
+    frame = ModelFrame(height, width, 32)
     row, col = height * 0.45, width * 0.55
     rows, cols = np.mgrid[:height, :width]
     sigma = min(height, width) / 8
@@ -54,28 +54,28 @@ def test_a_blob_keeps_its_place_there_and_back(height: int, width: int, n_cells:
 def test_square_images_resize_as_in_torch(side: int, size_px: int, seed: int) -> None:
     images = torch.rand(2, side, side, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
     expected = interpolate(images[None], (size_px, size_px), mode="bilinear", antialias=True, align_corners=False)[0]
-    torch.testing.assert_close(into_frame(images, Frame(side, side, size_px), size_px), expected)
+    torch.testing.assert_close(into_frame(images, ModelFrame(side, side, size_px), size_px), expected)
 
 
 def test_a_frame_of_the_images_own_size_changes_nothing() -> None:
     image = torch.arange(35.0).reshape(1, 7, 5)
-    framed = into_frame(image, Frame(7, 5, 7), 7)
+    framed = into_frame(image, ModelFrame(7, 5, 7), 7)
     torch.testing.assert_close(framed[:, :, :5], image)
     assert (framed[:, :, 5:] == image.min()).all()
-    torch.testing.assert_close(out_of_frame(framed, Frame(7, 5, 7)), image)
+    torch.testing.assert_close(out_of_frame(framed, ModelFrame(7, 5, 7)), image)
 
 
 def test_shrinking_averages() -> None:
     stripes = torch.tensor([0.0, 1.0]).repeat(16).expand(1, 32, 32)
-    inner = into_frame(stripes, Frame(32, 32, 8), 8)[0, 1:-1, 1:-1]
+    inner = into_frame(stripes, ModelFrame(32, 32, 8), 8)[0, 1:-1, 1:-1]
     torch.testing.assert_close(inner, torch.full_like(inner, 0.5), atol=0.01, rtol=0)
 
 
 def test_padding_is_zero_after_normalisation_and_lies_at_the_bottom_or_right() -> None:
-    wide = model_input(torch.full((1, 4, 8), 0.8), Frame(4, 8, 16))[0]
+    wide = model_input(torch.full((1, 4, 8), 0.8), ModelFrame(4, 8, 16))[0]
     assert (wide[:, 8:] == 0).all()
     torch.testing.assert_close(wide[:, :8, 0], imagenet_rgb(torch.full((1, 8, 1), 0.8))[0, :, :, 0])
-    tall = model_input(torch.full((1, 8, 4), 0.8), Frame(8, 4, 16))[0]
+    tall = model_input(torch.full((1, 8, 4), 0.8), ModelFrame(8, 4, 16))[0]
     torch.testing.assert_close(tall, wide.transpose(1, 2))
 
 

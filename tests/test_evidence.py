@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from cryosam.classification.evidence import KindEvidence, by_correlation, kind_evidence
-from cryosam.saved_query import Witnesses
+from cryosam.saved_query import KnownMembers
 
 
 def test_correlations_of_two_groups_become_probabilities() -> None:
@@ -41,25 +41,25 @@ def test_background_stands_for_what_is_not_among_the_candidates() -> None:
 def test_likeness_tells_kinds_apart_that_are_both_unlike_the_background(seed) -> None:
     random = np.random.default_rng(seed)
     correlations = np.concatenate([random.normal(0.88, 0.02, 14), random.normal(0.8, 0.02, 6)])
-    likeness = np.concatenate([random.uniform(0.85, 1, 14), random.uniform(0.3, 0.5, 6)])
+    prior_score = np.concatenate([random.uniform(0.85, 1, 14), random.uniform(0.3, 0.5, 6)])
     background, is_kind = random.normal(0.3, 0.1, 60), np.arange(20) < 14
     alone = kind_evidence(correlations, np.arange(8), background).probabilities
-    both = kind_evidence(correlations, np.arange(8), background, likeness).probabilities
+    both = kind_evidence(correlations, np.arange(8), background, prior_score).probabilities
     assert (alone[14:] > 0.5).all()
     assert ((both > 0.5) == is_kind).all()
 
 
 @pytest.mark.parametrize("seed", range(8))
 def test_what_is_unlike_any_particle_is_not_the_rest_that_the_kind_stands_apart_from(seed) -> None:
-    """Candidates of no likeness at all, and other kinds in between: the kind is divided from these."""
+    """Candidates of no prior_score at all, and other kinds in between: the kind is divided from these."""
     random = np.random.default_rng(seed)
     rest = [(40, 0.70, 0.06, 0.5, 0.6), (35, 0.63, 0.08, 0.8, 1.0), (60, 0.47, 0.06, 0.5, 1.0)]
     groups = [(35, 0.99, 0.1, 0.0, 0.3), *rest]
     z = np.concatenate([random.normal(mean, spread, n) for n, mean, spread, _, _ in groups])
     unlike = np.concatenate([np.abs(random.normal(mean, spread, n)) for n, _, _, mean, spread in groups])
     correlations = np.tanh(np.append(z, random.normal(0.44, 0.05, 130)))
-    likeness = np.append(np.exp(-unlike), np.zeros(130))
-    found = kind_evidence(correlations, np.arange(30), np.full(60, 0.3), likeness)
+    prior_score = np.append(np.exp(-unlike), np.zeros(130))
+    found = kind_evidence(correlations, np.arange(30), np.full(60, 0.3), prior_score)
     accepted = found.probabilities > 0.5
     assert np.count_nonzero(accepted[:35]) >= 28
     assert np.count_nonzero(accepted[35:]) <= 3
@@ -97,29 +97,29 @@ def test_where_all_that_was_looked_at_is_alike_all_is_of_the_kind(seed) -> None:
     """Many particles and nothing else: the background stands for everything else, and the kind is not cut in two."""
     random = np.random.default_rng(seed)
     correlations, background = random.normal(0.7, 0.04, 30), random.normal(0.25, 0.05, 60)
-    found = kind_evidence(correlations, np.arange(8), background, likeness=random.uniform(0.8, 1, 30))
+    found = kind_evidence(correlations, np.arange(8), background, prior_score=random.uniform(0.8, 1, 30))
     assert found.probabilities.min() > 0.9
     assert found.separation > 6
 
 
 @pytest.mark.parametrize("seed", range(6))
 def test_witnesses_tell_that_none_is_of_the_kind(seed) -> None:
-    """Two kinds, neither of which is meant: without witnesses the upper one is taken for it."""
+    """Two kinds, neither of which is meant: without known_members the upper one is taken for it."""
     random = np.random.default_rng(seed)
     correlations = np.concatenate([random.normal(0.45, 0.02, 8), random.normal(0.3, 0.02, 12)])
-    likeness = np.concatenate([random.uniform(0.5, 0.7, 8), random.uniform(0.2, 0.4, 12)])
+    prior_score = np.concatenate([random.uniform(0.5, 0.7, 8), random.uniform(0.2, 0.4, 12)])
     background, averaged = np.full(50, 0.1), np.arange(8)
-    alone = kind_evidence(correlations, averaged, background, likeness)
+    alone = kind_evidence(correlations, averaged, background, prior_score)
     assert alone.probabilities[:8].min() > 0.5
-    witnesses = Witnesses(
+    known_members = KnownMembers(
         np.array([0.72, 0.7, 0.68, 0.66, 0.4, 0.35, 0.3, 0.33]),
         np.array([0.95, 0.9, 0.92, 0.97, 0.5, 0.3, 0.4, 0.2]),
         np.arange(8) < 4,
     )
-    told = kind_evidence(correlations, averaged, background, likeness, witnesses)
+    told = kind_evidence(correlations, averaged, background, prior_score, known_members)
     assert told.probabilities.max() < 0.5
-    with_two = np.concatenate([[0.7, 0.69], correlations]), np.concatenate([[0.93, 0.96], likeness])
-    told = kind_evidence(with_two[0], averaged, background, with_two[1], witnesses)
+    with_two = np.concatenate([[0.7, 0.69], correlations]), np.concatenate([[0.93, 0.96], prior_score])
+    told = kind_evidence(with_two[0], averaged, background, with_two[1], known_members)
     assert (told.probabilities > 0.5).tolist() == [True, True] + [False] * 20
 
 

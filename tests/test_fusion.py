@@ -7,7 +7,7 @@ from scipy import ndimage
 from cryosam.arrays import PLANES
 from cryosam.geometry import AXIS, Window, in_plane_axes
 from cryosam.instances.fusion import fuse
-from cryosam.instances.slices import UNSEEN, Answer
+from cryosam.instances.slices import UNSEEN, SliceMask
 from cryosam.masks import InstanceMask
 from oracles import fuse_by_vote
 
@@ -24,10 +24,10 @@ def draw(seed: int) -> dict:
         for depth in sorted(rng.choice(SHAPE[AXIS[plane]], 4, replace=False).tolist()):
             window = Window(1, 0, sizes[0] - 2, sizes[1] - 1)
             logits = rng.normal(0.2, size=(window.height, window.width)).astype(np.float32)
-            answer = Answer(depth, window, logits, 0.9)
+            answer = SliceMask(depth, window, logits, 0.9)
             if depth % 2:
                 part = Window(2, 1, window.height - 2, window.width - 2)
-                answer = Answer(depth, part, logits[1:-1, 1:-1], 0.9, seen=window)
+                answer = SliceMask(depth, part, logits[1:-1, 1:-1], 0.9, seen=window)
             answers[plane].append(answer)
     return answers
 
@@ -84,8 +84,8 @@ def test_soft_fusion_is_the_weighted_mean_of_probabilities(seed) -> None:
 def test_planes_that_see_far_apart_cost_what_they_see() -> None:
     """The box around both answers has 10^12 voxels."""
     answers = {
-        "z": [Answer(0, Window(0, 0, 3, 3), np.ones((3, 3), dtype=np.float32), 0.9)],
-        "y": [Answer(9999, Window(9999, 9999, 4, 5), np.ones((4, 5), dtype=np.float32), 0.9)],
+        "z": [SliceMask(0, Window(0, 0, 3, 3), np.ones((3, 3), dtype=np.float32), 0.9)],
+        "y": [SliceMask(9999, Window(9999, 9999, 4, 5), np.ones((4, 5), dtype=np.float32), 0.9)],
     }
     near, far = (fuse(answers, np.full(3, place), "union") for place in (0.0, 9999.0))
     assert (near.origin, near.data.shape) == ((0, 0, 0), (1, 3, 3))
@@ -95,12 +95,12 @@ def test_planes_that_see_far_apart_cost_what_they_see() -> None:
 def test_corners_and_the_ends_of_rows_do_not_join() -> None:
     logits = np.full((2, 4), -1.0, dtype=np.float32)
     logits[0, 3] = logits[1, 0] = 1
-    found = fuse({"z": [Answer(2, Window(0, 0, 2, 4), logits, 0.9)]}, np.array([2.0, 0, 3]), "union")
+    found = fuse({"z": [SliceMask(2, Window(0, 0, 2, 4), logits, 0.9)]}, np.array([2.0, 0, 3]), "union")
     assert (found.origin, found.n_voxels) == ((2, 0, 3), 1)
 
 
 @pytest.mark.parametrize("rule", ["union", "majority", "intersection", "soft"])
 def test_nothing_seen_is_an_empty_mask(rule) -> None:
-    nothing = Answer(2, Window(0, 0, 2, 4), np.full((2, 4), -1.0, dtype=np.float32), 0.9)
+    nothing = SliceMask(2, Window(0, 0, 2, 4), np.full((2, 4), -1.0, dtype=np.float32), 0.9)
     assert fuse({"z": [nothing]}, np.zeros(3), rule).n_voxels == 0
     assert fuse({}, np.zeros(3), rule).n_voxels == 0

@@ -11,7 +11,7 @@ from hypothesis.extra import numpy as hnp
 from cryosam.arrays import PLANES, Plane
 from cryosam.geometry import (
     AXIS,
-    Frame,
+    ModelFrame,
     Window,
     child_mask,
     in_plane_axes,
@@ -95,16 +95,16 @@ def test_overlap_copies_each_voxel_to_its_place(top: int, left: int, height: int
 
 # model input
 
-frames = st.builds(Frame, st.integers(1, 1200), st.integers(1, 1200), st.integers(16, 1024))
+frames = st.builds(ModelFrame, st.integers(1, 1200), st.integers(1, 1200), st.integers(16, 1024))
 
 
 @given(frames, rows(2))
-def test_to_model_and_back(frame: Frame, positions: np.ndarray) -> None:
+def test_to_model_and_back(frame: ModelFrame, positions: np.ndarray) -> None:
     np.testing.assert_allclose(frame.to_image(frame.to_model(positions)), positions, atol=1e-6)
 
 
 @given(frames)
-def test_image_edges_are_the_edges_of_the_content(frame: Frame) -> None:
+def test_image_edges_are_the_edges_of_the_content(frame: ModelFrame) -> None:
     """The outer edges, half a pixel beyond the centres, map onto each other exactly."""
     edges = np.array([[-0.5, -0.5], [frame.height - 0.5, frame.width - 0.5]])
     height_px, width_px = frame.content_px
@@ -113,7 +113,7 @@ def test_image_edges_are_the_edges_of_the_content(frame: Frame) -> None:
 
 
 @given(frames)
-def test_aspect_is_kept_within_half_a_pixel(frame: Frame) -> None:
+def test_aspect_is_kept_within_half_a_pixel(frame: ModelFrame) -> None:
     height_px, width_px = frame.content_px
     assert height_px == 1 or abs(height_px - frame.height * frame.scale) <= 0.5
     assert width_px == 1 or abs(width_px - frame.width * frame.scale) <= 0.5
@@ -121,7 +121,7 @@ def test_aspect_is_kept_within_half_a_pixel(frame: Frame) -> None:
 
 def test_the_short_side_of_a_slice_is_not_stretched() -> None:
     """A 100 x 200 slice at 400 px: two pixels a voxel on both axes, the lower half is padding."""
-    frame = Frame(height=100, width=200, size_px=400)
+    frame = ModelFrame(height=100, width=200, size_px=400)
     assert frame.content_px == (200, 400)
     np.testing.assert_array_equal(frame.to_model(np.array([[99.0, 199.0]])), [[198.5, 398.5]])
 

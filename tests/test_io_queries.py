@@ -19,7 +19,7 @@ def test_what_is_written_is_read(tmp_path) -> None:
     ]
     np.testing.assert_array_equal(again[1].average.data, both[1].average.data)
     assert again[1].average.step == 8.75
-    np.testing.assert_array_equal(again[0].witnesses.is_kind, [True, False])
+    np.testing.assert_array_equal(again[0].known_members.is_kind, [True, False])
 
 
 def test_a_file_holds_no_pickle(tmp_path) -> None:

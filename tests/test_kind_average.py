@@ -6,7 +6,7 @@ from scipy.spatial.transform import Rotation
 
 from cryosam.classification.kind_average import Alignment, Known, align
 from cryosam.config import AveragingConfig
-from cryosam.saved_query import Witnesses
+from cryosam.saved_query import KnownMembers
 from cryosam.tomogram import Tomogram
 from scenes import BLOBS, scene, search_for
 
@@ -80,10 +80,10 @@ def test_a_known_average_takes_the_place_of_a_start_and_tells_how_all_lie(found)
     known_from, _, _ = found
     tomogram, centres, turns = scene(n_kind=5, n_other=9, seed=4)
     is_kind = np.arange(18) < 12
-    witnesses = Witnesses(known_from.correlations, np.where(is_kind, 0.9, 0.5), is_kind)
-    known, likeness = Known(known_from.average, 12.0, witnesses), np.where(np.arange(14) < 5, 0.9, 0.5)
+    known_members = KnownMembers(known_from.correlations, np.where(is_kind, 0.9, 0.5), is_kind)
+    known, prior_score = Known(known_from.average, 12.0, known_members), np.where(np.arange(14) < 5, 0.9, 0.5)
     there = align(
-        search_for(tomogram), centres, np.zeros(0, dtype=int), AveragingConfig(), prior_score=likeness, known=known
+        search_for(tomogram), centres, np.zeros(0, dtype=int), AveragingConfig(), prior_score=prior_score, known=known
     )
     assert (there.evidence.probabilities > 0.5).tolist() == [True] * 5 + [False] * 9
     # the average is that of both, so that it lies in the particles as the known one does in its own

@@ -46,8 +46,8 @@ def test_the_query_is_what_was_found(made) -> None:
     assert (query.name, query.voxel_size_angstrom, query.contrast) == ("snake", SIZE, "bright")
     assert query.diameter_angstrom == pytest.approx(SIZE * float(found.provenance["diameter_voxels"]))
     assert query.average.step == pytest.approx(SIZE * found.average.step)
-    assert query.witnesses.is_kind.sum() == 4
-    assert query.witnesses.correlations[query.witnesses.is_kind].min() > 0.3
+    assert query.known_members.is_kind.sum() == 4
+    assert query.known_members.correlations[query.known_members.is_kind].min() > 0.3
 
 
 def test_the_kind_is_found_elsewhere_without_a_click_and_lies_as_in_the_query(made) -> None:

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from cryosam.classification.mixtures import Mixture, two_groups, two_heaps
+from cryosam.classification.mixtures import Mixture, bimodality, two_groups
 
 N_EACH = 40
 
@@ -51,7 +51,7 @@ def test_likeness_tells_classes_of_the_same_evidence_apart() -> None:
 def test_one_heap_is_not_taken_for_two(apart: float) -> None:
     """Two normal distributions that overlap have no gap between them."""
     random = np.random.default_rng(4)
-    gains = [two_heaps(random.normal(0, 3, 40) + apart * 3 * (np.arange(40) < 20)) for _ in range(20)]
+    gains = [bimodality(random.normal(0, 3, 40) + apart * 3 * (np.arange(40) < 20)) for _ in range(20)]
     assert np.mean(np.array(gains) > 8) <= 0.1
 
 
@@ -59,13 +59,13 @@ def test_one_heap_is_not_taken_for_two(apart: float) -> None:
 def test_two_heaps_are_seen_whatever_their_sizes(n_first: int) -> None:
     random = np.random.default_rng(5)
     values = 0.1 * random.normal(0, 1, 40) + 0.6 * (np.arange(40) < n_first)
-    assert two_heaps(values) > 10
-    assert two_heaps(100 - 7 * values) == pytest.approx(two_heaps(values))
+    assert bimodality(values) > 10
+    assert bimodality(100 - 7 * values) == pytest.approx(bimodality(values))
 
 
 @pytest.mark.parametrize("values", [[0.3], [0.3, 1.0], [0.3, 0.3, 1.0], [1.0] * 5])
 def test_equal_values_and_few_are_one_heap(values: list[float]) -> None:
-    assert two_heaps(np.array(values)) == 0
+    assert bimodality(np.array(values)) == 0
 
 
 def test_what_is_known_of_values_stays() -> None:

@@ -11,7 +11,7 @@ def test_the_search_finds_the_best_of_all_correlations() -> None:
     search, (average, *others) = search_for(scene()[0]), scene()[1]
     template, spectra = search.cut.cut(average[None])[0], search.cut.spectra(np.array(others))
     found = search.find(template, spectra, n_best=3)
-    templates = search.turner.turned(template).to(torch.complex128)
+    templates = search.bank.turned(template).to(torch.complex128)
     templates /= templates.norm(dim=1, keepdim=True)
     for i, spectrum in enumerate(spectra.to(torch.complex128)):
         moved = spectrum / spectrum.norm() * search.phases

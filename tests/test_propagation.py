@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from cryosam.backends import Candidates
+from cryosam.backends import MaskCandidates
 from cryosam.backends.classical import ClassicalSegmenter
 from cryosam.config import PropagationConfig
 from cryosam.geometry import Window
@@ -110,7 +110,7 @@ class Numbering(ClassicalSegmenter):
         self.n_answers += answer.scores.size
         best = np.take_along_axis(numbers[..., 0], answer.scores.argmax(axis=1)[:, None], axis=1)
         self.best = [*getattr(self, "best", []), *best[:, 0].tolist()]
-        return Candidates(answer.logits, answer.scores, numbers)
+        return MaskCandidates(answer.logits, answer.scores, numbers)
 
 
 @pytest.mark.parametrize("window", [0.0, 3.0])
@@ -181,7 +181,7 @@ class Pieces(Plain):
             pieces, _ = ndimage.label(embedding[which] > 0.5)
             here = pieces[tuple(np.round(point).astype(int))]
             logits[i, 0][(pieces == here) & (here > 0)] = 1
-        return Candidates(logits, np.full((len(logits), 1), 0.9, dtype=np.float32))
+        return MaskCandidates(logits, np.full((len(logits), 1), 0.9, dtype=np.float32))
 
 
 @pytest.mark.parametrize("window", [0, 3.0])
@@ -268,7 +268,7 @@ class RecordingSegmenter(Plain):
             self.asked.append((embedding[prompts.image_index[i]], row, col, prompts.logits is not None))
             for k in range(3):
                 logits[i, k] = (3 + k) - np.hypot(rows - row, cols - col)
-        return Candidates(logits, np.tile(np.array([0.6, 0.9, 0.7], dtype=np.float32), (n, 1)))
+        return MaskCandidates(logits, np.tile(np.array([0.6, 0.9, 0.7], dtype=np.float32), (n, 1)))
 
 
 def test_first_prompts_are_the_point_and_later_ones_the_last_answer() -> None:
@@ -312,7 +312,7 @@ class EverywhereSegmenter(Plain):
 
     def segment(self, embedding, prompts):
         n, (_, height, width) = len(prompts.image_index), embedding.shape
-        return Candidates(np.ones((n, 1, height, width), dtype=np.float32), np.ones((n, 1), dtype=np.float32))
+        return MaskCandidates(np.ones((n, 1, height, width), dtype=np.float32), np.ones((n, 1), dtype=np.float32))
 
 
 def test_nothing_is_segmented_beyond_the_tomogram() -> None:
@@ -342,7 +342,7 @@ class PiecesSegmenter(Plain):
         away = np.hypot(rows - prompts.points[:, 0, 0, None, None], cols - prompts.points[:, 0, 1, None, None])
         is_object = (away <= 6) & (embedding[prompts.image_index] > 0.5)
         logits = np.where(is_object, 7 - away, -5.0).astype(np.float32)[:, None]
-        return Candidates(logits, is_object.any(axis=(1, 2)).astype(np.float32)[:, None])
+        return MaskCandidates(logits, is_object.any(axis=(1, 2)).astype(np.float32)[:, None])
 
 
 @pytest.mark.parametrize("axis", [0, 1, 2])

@@ -4,8 +4,8 @@ import numpy as np
 import torch
 from scipy.spatial.transform import Rotation
 
-from cryosam.averaging.fourier import Frame
-from cryosam.averaging.rotations import Turner, uniform_rotations
+from cryosam.averaging.fourier import FourierFrame
+from cryosam.averaging.rotations import RotationBank, uniform_rotations
 
 
 def test_rotations_cover_all_orientations() -> None:
@@ -15,9 +15,9 @@ def test_rotations_cover_all_orientations() -> None:
 
 
 def test_an_average_is_turned_to_the_same_coefficients_in_either_way() -> None:
-    frame = Frame.around(9.0, 3.0, 60.0, "cpu")
+    frame = FourierFrame.around(9.0, 3.0, 60.0, "cpu")
     average = torch.from_numpy(np.random.default_rng(0).standard_normal((frame.edge,) * 3).astype(np.float32))
     rotations = uniform_rotations(50)
     slowly = frame.turned(frame.padded_spectrum(average), rotations)
-    quickly = Turner(frame, rotations).turned(average)
+    quickly = RotationBank(frame, rotations).turned(average)
     assert float((quickly - slowly).abs().max()) < 1e-4 * float(slowly.abs().max())

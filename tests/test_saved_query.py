@@ -7,7 +7,7 @@ import pytest
 
 from cryosam.errors import QueryError
 from cryosam.results import Average
-from cryosam.saved_query import Witnesses
+from cryosam.saved_query import KnownMembers
 from stand_ins import query
 
 
@@ -20,7 +20,7 @@ from stand_ins import query
         {"scales": (1.5, float("inf"))},
         {"average": Average(np.full((3, 3, 3), np.nan, dtype=np.float32), 1.0)},
         {"average": Average(np.zeros((3, 4, 3), dtype=np.float32), 1.0)},
-        {"witnesses": Witnesses(np.array([0.7]), np.array([np.nan]), np.array([True]))},
+        {"known_members": KnownMembers(np.array([0.7]), np.array([np.nan]), np.array([True]))},
     ],
 )
 def test_a_query_without_sense_is_refused(changes) -> None:
@@ -34,7 +34,7 @@ def test_whatever_enters_a_search_changes_the_digest() -> None:
         query(feature=first.feature + 1),
         query(diameter_angstrom=211.0),
         query(average=Average(first.average.data + 1, first.average.step)),
-        query(witnesses=replace(first.witnesses, is_kind=np.array([True, True]))),
+        query(known_members=replace(first.known_members, is_kind=np.array([True, True]))),
         query(n_particles=15),
         query(features_digest="0" * 64),
     ]

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 
 from cryosam.arrays import PLANES, Plane
-from cryosam.backends import Candidates
+from cryosam.backends import MaskCandidates
 from cryosam.config import PropagationConfig
 from cryosam.geometry import AXIS, Window
-from cryosam.instances.slices import Place, Remembering, ask
+from cryosam.instances.slices import CachingSegmenter, SliceWindow, segment_windows
 from cryosam.tomogram import Tomogram
 
 OFFSETS = (-3, 1, 2)
@@ -31,7 +31,7 @@ class Watching:
 
     def segment(self, embedding, prompts):
         n = len(prompts.image_index)
-        return Candidates(np.full((n, 1, *embedding.shape[1:]), -1, dtype=np.float32), np.zeros((n, 1)))
+        return MaskCandidates(np.full((n, 1, *embedding.shape[1:]), -1, dtype=np.float32), np.zeros((n, 1)))
 
 
 @pytest.fixture
@@ -39,10 +39,12 @@ def tomogram() -> Tomogram:
     return Tomogram(np.random.default_rng(0).random((14, 12, 13)).astype(np.float32))
 
 
-def _show(tomogram: Tomogram, segmenter: Watching, places: list[Place]) -> None:
+def _show(tomogram: Tomogram, segmenter: Watching, places: list[SliceWindow]) -> None:
     prompts = [np.array([5.0, 6.0])] * len(places)
     sources = [tomogram] * len(places)
-    assert ask(sources, segmenter, places, prompts, None, np.inf, PropagationConfig()) == [None] * len(places)
+    assert segment_windows(sources, segmenter, places, prompts, None, np.inf, PropagationConfig()) == [None] * len(
+        places
+    )
 
 
 @pytest.mark.parametrize("plane", PLANES)
@@ -50,7 +52,7 @@ def test_the_slices_beside_are_shown_in_the_same_window(tomogram: Tomogram, plan
     segmenter = Watching()
     window = Window(2, 3, 7, 6)
     depths = [0, 5, tomogram.shape[AXIS[plane]] - 1]
-    _show(tomogram, segmenter, [Place(plane, depth, window) for depth in depths])
+    _show(tomogram, segmenter, [SliceWindow(plane, depth, window) for depth in depths])
     ((images, beside),) = segmenter.shown
     assert beside is not None
     stack = np.moveaxis(tomogram.data, AXIS[plane], 0)[:, 2:9, 3:9]
@@ -62,7 +64,7 @@ def test_the_slices_beside_are_shown_in_the_same_window(tomogram: Tomogram, plan
 
 def test_beyond_the_faces_all_of_them_are_filled_alike(tomogram: Tomogram) -> None:
     segmenter = Watching()
-    _show(tomogram, segmenter, [Place("z", 6, Window(-4, 9, 8, 8))])
+    _show(tomogram, segmenter, [SliceWindow("z", 6, Window(-4, 9, 8, 8))])
     ((images, beside),) = segmenter.shown
     assert beside is not None
     shown = np.concatenate([images, beside[0]])
@@ -75,13 +77,13 @@ def test_beyond_the_faces_all_of_them_are_filled_alike(tomogram: Tomogram) -> No
 
 def test_who_wants_none_is_shown_none(tomogram: Tomogram) -> None:
     segmenter = Watching(())
-    _show(tomogram, segmenter, [Place("y", 6, Window(0, 0, 8, 8))])
+    _show(tomogram, segmenter, [SliceWindow("y", 6, Window(0, 0, 8, 8))])
     assert segmenter.shown[0][1] is None
 
 
 def test_images_are_embedded_again_where_others_lie_beside_them() -> None:
     segmenter = Watching()
-    remembering = Remembering(segmenter)
+    remembering = CachingSegmenter(segmenter)
     image, beside = np.ones((1, 5, 6), dtype=np.float32), np.zeros((1, 3, 5, 6), dtype=np.float32)
     for shown in (beside, beside.copy(), beside + 1, None, None):
         remembering.embed(image.copy(), shown)

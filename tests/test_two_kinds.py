@@ -26,7 +26,7 @@ def test_kinds_that_differ_by_one_arm_are_told_apart(draw: int) -> None:
     is_wrong = (division.probabilities > 0.5) != (np.arange(N_KIND + N_OTHER) < N_KIND)
     assert np.count_nonzero(is_wrong) <= 1
     assert division.probabilities[[positive, negative]].tolist() == [1, 0]
-    assert division.likeness < 0.9
+    assert division.correlation < 0.9
 
 
 def test_what_is_alone_divides_nothing(two_kinds) -> None:

@@ -7,7 +7,7 @@ from scipy import ndimage
 from cryosam.backends import load_segmenter
 from cryosam.backends.classical import ClassicalSegmenter
 from cryosam.config import PropagationConfig
-from cryosam.instances.windows import find_views
+from cryosam.instances.windows import choose_windows
 from cryosam.tomogram import Tomogram
 
 
@@ -21,7 +21,7 @@ def test_the_view_of_an_object_tells_its_diameter(radius: float) -> None:
     centre = (30.0, 32.0, 35.0)
     z, y, x = np.indices((60, 64, 70), sparse=True)
     tomogram = noisy((z - centre[0]) ** 2 + (y - centre[1]) ** 2 + (x - centre[2]) ** 2 <= radius**2)
-    (view,) = find_views(tomogram, np.array([centre]), ClassicalSegmenter(), PropagationConfig())
+    (view,) = choose_windows(tomogram, np.array([centre]), ClassicalSegmenter(), PropagationConfig())
     assert view.diameter == pytest.approx(2 * radius, rel=0.1)
     assert view.window > view.diameter
 
@@ -29,12 +29,12 @@ def test_the_view_of_an_object_tells_its_diameter(radius: float) -> None:
 def test_what_reaches_beyond_its_window_has_no_diameter() -> None:
     z, _, x = np.indices((40, 300, 44))
     tomogram = noisy((z - 20) ** 2 + (x - 22) ** 2 <= 16)
-    (view,) = find_views(tomogram, np.array([[20.0, 150.0, 22.0]]), ClassicalSegmenter(), PropagationConfig())
+    (view,) = choose_windows(tomogram, np.array([[20.0, 150.0, 22.0]]), ClassicalSegmenter(), PropagationConfig())
     assert view.diameter is None
 
 
 def test_where_nothing_is_seen_there_is_no_diameter() -> None:
-    (view,) = find_views(
+    (view,) = choose_windows(
         Tomogram(np.zeros((20, 20, 20), dtype=np.float32)),
         np.full((1, 3), 10.0),
         ClassicalSegmenter(),
@@ -49,7 +49,7 @@ def test_noise_is_smoothed_away() -> None:
     noise = np.random.default_rng(0).normal(0, 1, ball.shape)
     segmenter = load_segmenter("embedded", device="cpu")
     found = [
-        find_views(
+        choose_windows(
             Tomogram((ball + level * noise).astype(np.float32)),
             np.array([[30.0, 32, 35]]),
             segmenter,
@@ -66,7 +66,7 @@ def test_a_large_object_is_seen_in_noise_that_hides_it_from_the_eye() -> None:
     ball = ((z - 34) ** 2 + (y - 38) ** 2 + (x - 41) ** 2 <= 13**2).astype(np.float32)
     noise = np.random.default_rng(0).normal(0, 24, ball.shape).astype(np.float32)
     segmenter = load_segmenter("embedded", device="cpu")
-    (view,) = find_views(Tomogram(ball + noise), np.array([[34.0, 38, 41]]), segmenter, PropagationConfig())
+    (view,) = choose_windows(Tomogram(ball + noise), np.array([[34.0, 38, 41]]), segmenter, PropagationConfig())
     assert view.diameter == pytest.approx(26, rel=0.15)
 
 
@@ -88,7 +88,7 @@ def test_the_slices_beside_are_smoothed_in_three_dimensions() -> None:
             return ClassicalSegmenter().embed(images)
 
     point = (28, 32, 36)
-    find_views(Tomogram(volume), np.array([point], dtype=float), Watching(), PropagationConfig())
+    choose_windows(Tomogram(volume), np.array([point], dtype=float), Watching(), PropagationConfig())
     window = tuple(slice(c - 8, c + 8) for c in point)
     planes = np.split(shown[0], 3)  # of the smallest windows, 16 voxels wide
     for axis, images in enumerate(planes):
@@ -116,6 +116,6 @@ def test_large_windows_are_tried_for_large_objects_alone(radius: float, largest:
             sizes.append(images.shape[1])
             return segmenter.embed(images, beside)
 
-    (view,) = find_views(tomogram, np.array([[50.0, 54, 61]]), Recording(), PropagationConfig())
+    (view,) = choose_windows(tomogram, np.array([[50.0, 54, 61]]), Recording(), PropagationConfig())
     assert view.diameter == pytest.approx(2 * radius, rel=0.15)
     assert max(sizes) == largest

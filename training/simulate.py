@@ -21,7 +21,7 @@ from cryosam.arrays import Mask, Points, Volume
 from cryosam.evaluation.simulation import COMPLEXES, make_complex, random_complex
 from cryosam.evaluation.simulation.complexes import render_blobs
 from cryosam.evaluation.simulation.imaging import list_tilts, record
-from cryosam.evaluation.simulation.scene import turn_density
+from cryosam.evaluation.simulation.specimen import turn_density
 
 SHAPE = (96, 160, 160)
 INSIDE = 0.3  # of the protein's density: a voxel above it belongs to the object

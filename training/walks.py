@@ -13,7 +13,7 @@ from cryosam.arrays import Labels, Volume
 from cryosam.backends.embedded import INPUT_PX, offsets_beside
 from cryosam.backends.framing import into_frame
 from cryosam.backends.prompt_unet import STRIDE
-from cryosam.geometry import Frame, Window
+from cryosam.geometry import ModelFrame, Window
 from simulate import FIRST_FILAMENT, FIRST_GOLD, FIRST_LONG
 
 SIZE_PX = INPUT_PX
@@ -133,7 +133,7 @@ def draw(
     if np.count_nonzero(masks[0]) < 5:
         return None
     click = _click(masks[0], is_long, rng)
-    frame = Frame(size, size, SIZE_PX)
+    frame = ModelFrame(size, size, SIZE_PX)
     others = [_cut((instances[d] > 0) & (instances[d] != label), window, False) for d in depths]
     images = [_cut_with_beside(volume, d, window, offsets_beside(frame)) for d in depths]
     return (
@@ -189,7 +189,7 @@ def _click(target: np.ndarray, is_long: bool, rng: np.random.Generator) -> np.nd
     return inside[int(rng.integers(len(inside)))] + rng.uniform(-0.5, 0.5, 2)
 
 
-def _framed(stack: np.ndarray, frame: Frame, n_cells: int) -> np.ndarray:
+def _framed(stack: np.ndarray, frame: ModelFrame, n_cells: int) -> np.ndarray:
     return into_frame(torch.from_numpy(stack.astype(np.float32)), frame, n_cells).numpy()
 
 

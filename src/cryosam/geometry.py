@@ -24,7 +24,7 @@ from cryosam.arrays import Mask, Plane, Points
 
 __all__ = [
     "AXIS",
-    "Frame",
+    "ModelFrame",
     "Window",
     "ball_diameter",
     "child_mask",
@@ -129,7 +129,7 @@ class Window:
 
 
 @dataclass(frozen=True)
-class Frame:
+class ModelFrame:
     """How an image of ``height`` x ``width`` lies in a square model input of ``size_px`` pixels.
 
     The image is scaled, its aspect kept, so that the longer side fills the input; the rest, at the bottom or at the
@@ -160,7 +160,7 @@ class Frame:
 
         Examples
         --------
-        >>> Frame(height=2, width=4, size_px=8).to_model(np.array([[0.0, 0.0]]))
+        >>> ModelFrame(height=2, width=4, size_px=8).to_model(np.array([[0.0, 0.0]]))
         array([[0.5, 0.5]])
         """
         return (rows_cols + 0.5) * self._scales() - 0.5

@@ -12,25 +12,25 @@ from cryosam.prompts import require_kind_names
 from cryosam.results import Average
 from cryosam.tomogram import Contrast
 
-__all__ = ["SavedQuery", "Witnesses"]
+__all__ = ["KnownMembers", "SavedQuery"]
 
 
 @dataclass(frozen=True, eq=False)
-class Witnesses:
+class KnownMembers:
     """Candidates of another tomogram of which it is known whether they are of the kind.
 
     Parameters
     ----------
     correlations
         ``(m,)`` in [-1, 1], with an average that they are no part of.
-    likeness
+    prior_score
         ``(m,)`` in [0, 1], how like the kind each is in other ways.
     is_kind
         ``(m,)``.
     """
 
     correlations: Float[np.ndarray, " m"]
-    likeness: Float[np.ndarray, " m"]
+    prior_score: Float[np.ndarray, " m"]
     is_kind: Bool[np.ndarray, " m"]
 
 
@@ -55,7 +55,7 @@ class SavedQuery:
         Whether protein was dark or bright.
     average
         The particles turned onto each other, protein bright; its ``step`` is in angstrom here.
-    witnesses
+    known_members
         Candidates of which it is known whether they are of the kind; none where there were too few to average.
     voxel_size_angstrom
         Of the tomogram.
@@ -83,7 +83,7 @@ class SavedQuery:
     smoothing_angstrom: float
     contrast: Contrast
     average: Average
-    witnesses: Witnesses
+    known_members: KnownMembers
     voxel_size_angstrom: float
     scales: tuple[float, ...]
     token_voxels: float
@@ -100,11 +100,11 @@ class SavedQuery:
         positive = (self.diameter_angstrom, self.volume_angstrom3, self.voxel_size_angstrom, self.average.step)
         numbers = np.array([*positive, *self.scales, self.smoothing_angstrom, self.token_voxels])
         is_usable = bool(np.isfinite(numbers).all()) and min(positive) > 0 and numbers.min() >= 0
-        arrays = (self.feature, self.average.data, self.witnesses.correlations, self.witnesses.likeness)
+        arrays = (self.feature, self.average.data, self.known_members.correlations, self.known_members.prior_score)
         if not is_usable or not all(np.isfinite(array).all() for array in arrays):
             raise QueryError(f"query {self.name!r} holds a length that is not positive, or a number that is not finite")
-        if len({len(column) for column in vars(self.witnesses).values()}) != 1:
-            raise QueryError(f"query {self.name!r}: its witnesses' columns differ in length")
+        if len({len(column) for column in vars(self.known_members).values()}) != 1:
+            raise QueryError(f"query {self.name!r}: its known_members' columns differ in length")
         if self.average.data.ndim != 3 or len(set(self.average.data.shape)) != 1:
             raise QueryError(f"query {self.name!r}: the average must be a cube, got {self.average.data.shape}")
         if self.contrast not in ("dark", "bright"):
@@ -116,8 +116,8 @@ class SavedQuery:
         values += [self.average.step, self.voxel_size_angstrom, self.scales, self.token_voxels]
         values += [self.features_digest, self.segmenter_digest, self.n_particles]
         state = hashlib.sha256(json.dumps(values).encode())
-        witnesses = (self.witnesses.correlations, self.witnesses.likeness, self.witnesses.is_kind)
-        for array in (self.feature, self.average.data, *witnesses):
+        known_members = (self.known_members.correlations, self.known_members.prior_score, self.known_members.is_kind)
+        for array in (self.feature, self.average.data, *known_members):
             state.update(f"{array.dtype.str}{array.shape}".encode())
             state.update(np.ascontiguousarray(array).data)
         return state.hexdigest()

@@ -8,16 +8,16 @@ from torch import Tensor
 
 from cryosam.arrays import Points
 from cryosam.averaging.correlation import fisher_z
-from cryosam.averaging.fourier import merge
+from cryosam.averaging.fourier import wedge_weighted_average
 from cryosam.averaging.orientations import OrientationSearch, Parts
 
-__all__ = ["Group", "likeness"]
+__all__ = ["ClassAverage", "noise_free_correlation"]
 
 _LEAST_RELIABILITY = 0.01
 _HALVINGS = 3  # of the members, to tell the noise in their average
 
 
-class Group:
+class ClassAverage:
     """Some of the particles, their average, and how each of all particles compares with it.
 
     Parameters
@@ -41,8 +41,8 @@ class Group:
     >>> for z, y, x in centres[:3].astype(int):
     ...     volume[z - 2 : z + 3, y - 2 : y + 3, x - 5 : x + 6] += 1
     >>> search = OrientationSearch.of(Tomogram(volume), 8.0, AveragingConfig())
-    >>> group = Group(search, centres, search.cut.spectra(centres), search.cut.cut(centres[:1])[0])
-    >>> bool(group.gather(np.arange(3))[:3].min() > group.z[3])
+    >>> group = ClassAverage(search, centres, search.cut.spectra(centres), search.cut.cut(centres[:1])[0])
+    >>> bool(group.gather(np.arange(3))[:3].min() > group.fisher_z[3])
     True
     """
 
@@ -58,21 +58,23 @@ class Group:
         self._parts: Parts | None = None
         self.average = first
         self.members: Int[np.ndarray, " m"] = np.zeros(0, dtype=int)
-        self.z: Float[np.ndarray, " n"] = fisher_z(self._found.correlations)
+        self.fisher_z: Float[np.ndarray, " n"] = fisher_z(self._found.correlations)
         """Fisher's z of each particle's correlation with the average, or with one that it is no part of."""
 
     def gather(self, members: Int[np.ndarray, " m"]) -> Float[np.ndarray, " n"]:
-        """Average other particles, at least one, as they lie in the average so far; returns the new `z`."""
+        """Average other particles, at least one, as they lie in the average so far; returns the new `fisher_z`."""
         self.members = members
-        self._parts = self._search.turn_back(self._search.cut.cut(self._points[members]), self._found, members)
-        self.average = merge(self._search.cut.frame, *self._parts)
+        self._parts = self._search.rotate_to_reference(
+            self._search.cut.cut(self._points[members]), self._found, members
+        )
+        self.average = wedge_weighted_average(self._search.cut.frame, *self._parts)
         self._found = self._search.find(self.average, self._spectra)
         correlations = self._found.correlations.copy()
         if len(members) > 1:
             random = np.random.default_rng(0)
             correlations[members] = self._search.compare_held_out(self._parts, self._spectra[members], random)
-        self.z = fisher_z(correlations)
-        return self.z
+        self.fisher_z = fisher_z(correlations)
+        return self.fisher_z
 
     def compare(self, spectra: Complex[Tensor, "m k"]) -> Float[np.ndarray, " m"]:
         """Fisher's z of the correlations of other boxes with the average."""
@@ -80,7 +82,7 @@ class Group:
 
     def placed(self) -> tuple[Rotation, Float[np.ndarray, "n 3"]]:
         """How all particles lie: what turns the average to lie as each does, and pixels z, y, x off its centre."""
-        return self._search.turner.rotations[self._found.rotation], self._search.shifts[self._found.shift]
+        return self._search.bank.rotations[self._found.rotation], self._search.shifts[self._found.shift]
 
     def reliability(self) -> float:
         """Expected correlation of the average with another one of as many particles, from those of halves."""
@@ -89,21 +91,21 @@ class Group:
             raise ValueError("nothing was averaged yet")
         for _ in range(_HALVINGS):
             order = random.permutation(len(self.members))
-            halves = (merge(frame, *(part[order[k::2]] for part in self._parts)) for k in range(2))
+            halves = (wedge_weighted_average(frame, *(part[order[k::2]] for part in self._parts)) for k in range(2))
             first, second = frame.spectra(torch.stack(list(halves)))
             found.append(float((first.conj() * second).sum().real / (first.norm() * second.norm())))
         half = max(float(np.mean(found)), _LEAST_RELIABILITY)
         return 2 * half / (1 + half)
 
-    def likeness_to(self, other: "Group") -> float:
+    def correlation_with(self, other: "ClassAverage") -> float:
         """Correlation of two averages, in their best orientation."""
         spectra = self._search.cut.frame.spectra(other.average[None])
         return float(self._search.find(self.average, spectra).correlations[0])
 
 
-def likeness(first: Group, second: Group) -> float:
+def noise_free_correlation(first: ClassAverage, second: ClassAverage) -> float:
     """Correlation of two groups' averages as it would be without noise (Spearman 1904).
 
     About 1 where both are of one kind.
     """
-    return first.likeness_to(second) / float(np.sqrt(first.reliability() * second.reliability()))
+    return first.correlation_with(second) / float(np.sqrt(first.reliability() * second.reliability()))

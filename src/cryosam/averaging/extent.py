@@ -9,7 +9,7 @@ from scipy.spatial import cKDTree
 from scipy.spatial.transform import Rotation
 
 from cryosam.arrays import Points
-from cryosam.averaging.fourier import Frame, merge, turn_back
+from cryosam.averaging.fourier import FourierFrame, rotate_to_reference, wedge_weighted_average
 from cryosam.averaging.subtomograms import Subtomograms
 from cryosam.config import AveragingConfig
 from cryosam.geometry import ball_diameter
@@ -91,7 +91,7 @@ def find_extent(
     """
     width = _WIDTH * diameter
     step = max(1.0, width / _SIZE_PX)
-    frame = Frame.around(width / step, width / step, config.max_tilt, device)
+    frame = FourierFrame.around(width / step, width / step, config.max_tilt, device)
     cut = Subtomograms(tomogram, step, frame, frame.mask[None][:0])
     density, is_inside = _density(cut, points[:_MOST], rotations[:_MOST])
     least = max(_SURE, _DENSE * float(np.quantile(density[is_inside], 0.995)))
@@ -120,8 +120,8 @@ def _density(
     cut: Subtomograms, points: Points, rotations: Rotation
 ) -> tuple[Float[np.ndarray, "e e e"], Bool[np.ndarray, "e e e"]]:
     """The average, smoothed by a pixel, in deviations of its noise, which two halves tell; and where it is known."""
-    turned, samples = turn_back(cut.frame, cut.cut(points), rotations, np.zeros((len(points), 3)))
-    halves = (merge(cut.frame, turned[k::2], samples[k::2]).cpu().numpy() for k in range(2))
+    turned, samples = rotate_to_reference(cut.frame, cut.cut(points), rotations, np.zeros((len(points), 3)))
+    halves = (wedge_weighted_average(cut.frame, turned[k::2], samples[k::2]).cpu().numpy() for k in range(2))
     first, second = (ndimage.gaussian_filter(half, 1.0) for half in halves)
     is_inside = cut.frame.mask.cpu().numpy() > 0.5
     density: Float[np.ndarray, "e e e"] = (first + second) / (float(np.std((first - second)[is_inside])) + 1e-12)

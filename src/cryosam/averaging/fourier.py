@@ -15,7 +15,7 @@ from torch.nn import functional
 
 from cryosam.arrays import Scores
 
-__all__ = ["Found", "Frame", "in_parts", "merge", "shifts_within", "turn_back"]
+__all__ = ["BestPoses", "FourierFrame", "in_parts", "rotate_to_reference", "shifts_within", "wedge_weighted_average"]
 
 _RADIUS = 0.725  # of the mask, in diameters
 _EDGE_PX = 3.0  # over which the mask falls to 0
@@ -26,7 +26,7 @@ _TOGETHER_BOXES = 64
 
 
 @dataclass(frozen=True, eq=False)
-class Found:
+class BestPoses:
     """How particles compare with templates.
 
     Parameters
@@ -46,7 +46,7 @@ class Found:
 
 
 @dataclass(frozen=True, eq=False)
-class Frame:
+class FourierFrame:
     """Which Fourier coefficients of a box are compared, and with what weight.
 
     Parameters
@@ -73,8 +73,8 @@ class Frame:
     weights: Float[Tensor, " k"]
 
     @classmethod
-    def around(cls, diameter: float, detail: float, max_tilt: float, device: str) -> "Frame":
-        """Frame for particles of a diameter in pixels, and the finest detail in pixels; not whitened."""
+    def around(cls, diameter: float, detail: float, max_tilt: float, device: str) -> "FourierFrame":
+        """FourierFrame for particles of a diameter in pixels, and the finest detail in pixels; not whitened."""
         radius = _RADIUS * diameter
         edge = int(np.clip(2 * np.ceil(radius + _EDGE_PX + 1.5), *_BOXES_PX))
         pixels = torch.arange(edge, dtype=torch.float32) - edge // 2
@@ -101,14 +101,14 @@ class Frame:
         centred = torch.fft.ifftshift(boxes, dim=(1, 2, 3))
         return torch.fft.rfftn(centred, dim=(1, 2, 3)).flatten(1)[:, self.band] * self.weights
 
-    def whitened(self, background: Float[Tensor, "n e e e"]) -> "Frame":
+    def whitened(self, background: Float[Tensor, "n e e e"]) -> "FourierFrame":
         """The same with weights that make the spectrum of the background flat."""
         power = (self.spectra(background) / self.weights).abs().square().median(dim=0).values
         shell = self.frequencies.norm(dim=1).round().long()
         total = power.new_zeros(int(shell.max()) + 1).index_add(0, shell, power)
         mean = total / torch.bincount(shell, minlength=len(total)).clamp(min=1)
         weights = self.weights / torch.sqrt(mean[shell].clamp(min=1e-12))
-        return Frame(self.edge, self.mask, self.tilted, self.band, self.frequencies, weights)
+        return FourierFrame(self.edge, self.mask, self.tilted, self.band, self.frequencies, weights)
 
     def turned(self, spectrum: Float[Tensor, "e2 e2 e2 2"], rotations: Rotation) -> Complex[Tensor, "r k"]:
         """Coefficients of an average in many rotations, each read from another place of its padded spectrum."""
@@ -142,7 +142,7 @@ class Frame:
         spectra: Complex[Tensor, "n k"],
         phases: Complex[Tensor, "m k"],
         n_best: int = 1,
-    ) -> "Found":
+    ) -> "BestPoses":
         """The templates with the highest normalised correlation with each particle, each at its best shift.
 
         ``phases`` are those of the shifts. All is computed in single precision: in half precision neighbouring
@@ -158,11 +158,11 @@ class Frame:
             best, rotation = at_best_shift.topk(min(n_best, len(templates)), dim=1)
             found.append((best, rotation, shift.gather(1, rotation)))
         correlations, chosen, moves = (torch.cat([one[i] for one in found]).cpu().numpy() for i in range(3))
-        return Found(correlations[:, 0].astype(float), chosen[:, 0], moves[:, 0], chosen)
+        return BestPoses(correlations[:, 0].astype(float), chosen[:, 0], moves[:, 0], chosen)
 
 
-def turn_back(
-    frame: Frame, boxes: Float[Tensor, "n e e e"], rotations: Rotation, shifts: Float[np.ndarray, "n 3"]
+def rotate_to_reference(
+    frame: FourierFrame, boxes: Float[Tensor, "n e e e"], rotations: Rotation, shifts: Float[np.ndarray, "n 3"]
 ) -> tuple[Float[Tensor, "n e e e"], Float[Tensor, "n e e e"]]:
     """Each box turned back onto the average, and where in Fourier space it then has information."""
     turned, samples = [], []
@@ -178,7 +178,9 @@ def turn_back(
     return torch.cat(turned), torch.cat(samples)
 
 
-def merge(frame: Frame, turned: Float[Tensor, "n e e e"], samples: Float[Tensor, "n e e e"]) -> Float[Tensor, "e e e"]:
+def wedge_weighted_average(
+    frame: FourierFrame, turned: Float[Tensor, "n e e e"], samples: Float[Tensor, "n e e e"]
+) -> Float[Tensor, "e e e"]:
     """Mean of boxes that were turned back, each Fourier coefficient by how many of them have it."""
     spectrum = torch.fft.fftn(torch.fft.ifftshift(turned.mean(dim=0)))
     spectrum /= torch.fft.ifftshift(samples.mean(dim=0)) + _FILLING

@@ -8,13 +8,19 @@ from jaxtyping import Complex, Float, Int
 from torch import Tensor
 
 from cryosam.arrays import Scores
-from cryosam.averaging.fourier import Found, Frame, merge, shifts_within, turn_back
-from cryosam.averaging.rotations import Turner, uniform_rotations
+from cryosam.averaging.fourier import (
+    BestPoses,
+    FourierFrame,
+    rotate_to_reference,
+    shifts_within,
+    wedge_weighted_average,
+)
+from cryosam.averaging.rotations import RotationBank, uniform_rotations
 from cryosam.averaging.subtomograms import Subtomograms
 from cryosam.config import AveragingConfig
 from cryosam.tomogram import Voxels
 
-__all__ = ["OrientationSearch", "Parts", "Prior"]
+__all__ = ["OrientationSearch", "Parts", "PriorAverage"]
 
 _SIZE_PX = 12  # pixels a diameter at most: larger particles are sampled more coarsely
 _DETAIL = 0.3  # of a diameter, the finest that is compared
@@ -32,7 +38,7 @@ class OrientationSearch:
     ----------
     cut
         Boxes around particles.
-    turner
+    bank
         All rotations.
     shifts
         ``(m, 3)`` whole pixels.
@@ -45,7 +51,7 @@ class OrientationSearch:
     """
 
     cut: Subtomograms
-    turner: "Turner"
+    bank: "RotationBank"
     shifts: Float[np.ndarray, "m 3"]
     diameter: float
     config: AveragingConfig
@@ -58,33 +64,35 @@ class OrientationSearch:
         cut = Subtomograms.of(
             tomogram, diameter, size_px=_SIZE_PX, detail=detail, max_tilt=config.max_tilt, device=device
         )
-        turner = Turner(cut.frame, uniform_rotations(config.n_rotations))
-        return cls(cut, turner, shifts_within(_SHIFT_PX), diameter, config, device)
+        bank = RotationBank(cut.frame, uniform_rotations(config.n_rotations))
+        return cls(cut, bank, shifts_within(_SHIFT_PX), diameter, config, device)
 
     def with_rotations(self, n: int) -> "OrientationSearch":
         """The same in about n orientations."""
-        return replace(self, turner=Turner(self.cut.frame, uniform_rotations(n)))
+        return replace(self, bank=RotationBank(self.cut.frame, uniform_rotations(n)))
 
     @cached_property
     def phases(self) -> Complex[Tensor, "m k"]:
         """Of the shifts."""
         return self.cut.frame.phases(self.shifts)
 
-    def find(self, template: Float[Tensor, "e e e"], spectra: Complex[Tensor, "n k"], n_best: int = 1) -> Found:
+    def find(self, template: Float[Tensor, "e e e"], spectra: Complex[Tensor, "n k"], n_best: int = 1) -> BestPoses:
         """How boxes, of which the spectra are given, compare with a template."""
-        return self.cut.frame.search(self.turner.turned(template), spectra, self.phases, n_best)
+        return self.cut.frame.search(self.bank.turned(template), spectra, self.phases, n_best)
 
-    def turn_back(self, boxes: Float[Tensor, "n e e e"], found: Found, chosen: Int[np.ndarray, " n"]) -> Parts:
+    def rotate_to_reference(
+        self, boxes: Float[Tensor, "n e e e"], found: BestPoses, chosen: Int[np.ndarray, " n"]
+    ) -> Parts:
         """The chosen boxes, turned back from how they were found to lie."""
-        rotations, shifts = self.turner.rotations[found.rotation[chosen]], self.shifts[found.shift[chosen]]
-        return turn_back(self.cut.frame, boxes, rotations, shifts)
+        rotations, shifts = self.bank.rotations[found.rotation[chosen]], self.shifts[found.shift[chosen]]
+        return rotate_to_reference(self.cut.frame, boxes, rotations, shifts)
 
     def compare_held_out(
         self,
         parts: Parts,
         spectra: Complex[Tensor, "n k"],
         random: np.random.Generator,
-        prior: "Prior | None" = None,
+        prior: "PriorAverage | None" = None,
     ) -> Scores:
         """Correlation of each of n > 1 boxes, in its best orientation, with an average of others.
 
@@ -106,14 +114,14 @@ class OrientationSearch:
         correlations = np.zeros(n)
         for fold in folds:
             rest = np.setdiff1d(np.arange(n), fold)
-            average = merge(frame, *(part[rest] for part in parts))
+            average = wedge_weighted_average(frame, *(part[rest] for part in parts))
             average = average if prior is None else prior.blend(frame, average, len(rest))
             correlations[fold] = self.find(average, spectra[fold]).correlations
         return correlations
 
 
 @dataclass(frozen=True, eq=False)
-class Prior:
+class PriorAverage:
     """An average of other particles of the kind, from elsewhere.
 
     Parameters
@@ -127,7 +135,7 @@ class Prior:
     box: Float[Tensor, "e e e"]
     weight: float
 
-    def blend(self, frame: Frame, average: Float[Tensor, "e e e"], n: int) -> Float[Tensor, "e e e"]:
+    def blend(self, frame: FourierFrame, average: Float[Tensor, "e e e"], n: int) -> Float[Tensor, "e e e"]:
         """An average of n boxes and of those behind this one, in whatever units the two are."""
         size, other = (frame.spectra(box[None]).norm().clamp(min=1e-12) for box in (average, self.box))
         return (n * average + self.weight * size / other * self.box) / (n + self.weight)

@@ -9,7 +9,7 @@ from scipy.spatial.transform import Rotation
 
 from cryosam.arrays import Points, Progress
 from cryosam.averaging.extent import Extent, find_extent
-from cryosam.averaging.fourier import merge, shifts_within, turn_back
+from cryosam.averaging.fourier import rotate_to_reference, shifts_within, wedge_weighted_average
 from cryosam.averaging.orientations import OrientationSearch
 from cryosam.averaging.resolution import find_resolution, fourier_shell_correlation
 from cryosam.averaging.subtomograms import Subtomograms
@@ -20,7 +20,7 @@ __all__ = ["Refinement", "refine"]
 _SIZE_PX = 24  # pixels a diameter at most
 _DETAIL, _LEAST_DETAIL = 1 / 6, 2.2  # diameters and voxels, finest that is compared
 _SHIFT_PX = 2.0
-_N_WAYS = 10  # to lie that are tried at the fine detail, at least _APART degrees from each other
+_N_POSES = 10  # to lie that are tried at the fine detail, at least _APART degrees from each other
 _APART = 35.0
 _STEPS = (10.0, 7.0, 4.0, 2.0)  # degrees between the rotations around the best, round by round
 _FARTHEST = 0.35  # diameters from the centre that was given: what moves farther is put back
@@ -61,11 +61,11 @@ def refine(
 ) -> Refinement:
     """Find out how each particle lies, from a coarse average of them.
 
-    Particles that look alike in two ways at the coarse detail may lie in either. So the ways that fit best are compared
-    again at a finer detail, and the best of them is then refined in smaller and smaller steps. A particle is always
-    compared with an average of others. The place that all centres then mark is the median of those that were given, as
-    seen in the particles' own frame; where only one part of each particle was seen, the average's centre of mass.
-    Fewer than five particles lie as they fit the coarse average best, and their centres stay.
+    At the coarse detail two poses may fit a particle equally well. So the best poses are compared again at a finer
+    detail, and the best of these is refined in smaller and smaller steps. A particle is always compared with an average
+    that it is excluded from. All centres then mark the same place: the median of those that were given, as seen in the
+    particles' own frame, or the average's centre of mass where only one part of each particle was seen. Fewer than five
+    particles keep their coarse poses and their centres.
 
     Parameters
     ----------
@@ -80,9 +80,9 @@ def refine(
     """
     tomogram, diameter, config, device = search.cut.voxels, search.diameter, search.config, search.device
     centres = points
-    ways, points = _coarse_ways(search, points, average)
+    poses, points = _coarse_poses(search, points, average)
     if len(points) < _ENOUGH:
-        return Refinement(Rotation.concatenate([way[:1] for way in ways]), centres, average, None, None)
+        return Refinement(Rotation.concatenate([pose[:1] for pose in poses]), centres, average, None, None)
     detail = max(_LEAST_DETAIL, _DETAIL * diameter)
     cut = Subtomograms.of(tomogram, diameter, size_px=_SIZE_PX, detail=detail, max_tilt=config.max_tilt, device=device)
     frame, shifts, n = cut.frame, shifts_within(_SHIFT_PX), len(points)
@@ -92,23 +92,23 @@ def refine(
     for degrees in _STEPS:
         boxes = cut.cut(points)
         spectra = frame.spectra(boxes)
-        parts = turn_back(frame, boxes, Rotation.concatenate([way[:1] for way in ways]), still)
-        moves, turns = np.zeros((n, 3)), [way[:1] for way in ways]
+        parts = rotate_to_reference(frame, boxes, Rotation.concatenate([pose[:1] for pose in poses]), still)
+        moves, turns = np.zeros((n, 3)), [pose[:1] for pose in poses]
         for fold in folds:
             if progress is not None:
                 progress("refining", done, n_steps)
             done += len(fold)
             others = np.setdiff1d(np.arange(n), fold)
-            held_out = frame.padded_spectrum(merge(frame, *(part[others] for part in parts)))
+            held_out = frame.padded_spectrum(wedge_weighted_average(frame, *(part[others] for part in parts)))
             for i in fold:
-                tried = Rotation.concatenate([way * _around(degrees) for way in ways[i]])
+                tried = Rotation.concatenate([pose * _around(degrees) for pose in poses[i]])
                 found = frame.search(frame.turned(held_out, tried), spectra[i : i + 1], phases)
                 turns[i] = tried[found.rotation[:1]]
                 moves[i] = cut.step * shifts[int(found.shift[0])]
-        ways, points = turns, points + moves
+        poses, points = turns, points + moves
     if progress is not None:
         progress("refining", n_steps, n_steps)
-    rotations = Rotation.concatenate(ways)
+    rotations = Rotation.concatenate(poses)
     points = points + rotations.apply(np.median(rotations.inv().apply(centres - points), axis=0))
     has_strayed = np.linalg.norm(points - centres, axis=1) > _FARTHEST * diameter  # onto a neighbour, say
     points[has_strayed] = centres[has_strayed]
@@ -120,21 +120,21 @@ def refine(
         whole = extent.diameter
         cut = Subtomograms.of(tomogram, whole, size_px=_SIZE_PX, detail=detail, max_tilt=config.max_tilt, device=device)
         frame = cut.frame
-    parts = turn_back(frame, cut.cut(points), rotations, still)
-    halves = [merge(frame, *(part[k::2] for part in parts)) for k in range(2)]
-    refined = Average(merge(frame, *parts).cpu().numpy(), cut.step)
+    parts = rotate_to_reference(frame, cut.cut(points), rotations, still)
+    halves = [wedge_weighted_average(frame, *(part[k::2] for part in parts)) for k in range(2)]
+    refined = Average(wedge_weighted_average(frame, *parts).cpu().numpy(), cut.step)
     resolution = find_resolution(fourier_shell_correlation(*halves), frame.edge) * cut.step
     return Refinement(rotations, points, refined, resolution, extent)
 
 
-def _coarse_ways(search: OrientationSearch, points: Points, average: Average) -> tuple[list[Rotation], Points]:
+def _coarse_poses(search: OrientationSearch, points: Points, average: Average) -> tuple[list[Rotation], Points]:
     """The rotations, best first and apart from each other, in which each particle fits the average; moved points."""
     template = torch.from_numpy(np.ascontiguousarray(average.data, dtype=np.float32)).to(search.cut.frame.mask.device)
     found = search.find(template, search.cut.spectra(points), n_best=200)
-    rotations = search.turner.rotations
+    rotations = search.bank.rotations
     quaternions = rotations.as_quat()
-    ways = [rotations[best[_apart(quaternions[best])]] for best in found.best]
-    return ways, points + search.cut.step * search.shifts[found.shift]
+    poses = [rotations[best[_apart(quaternions[best])]] for best in found.best]
+    return poses, points + search.cut.step * search.shifts[found.shift]
 
 
 def _apart(quaternions: Float[np.ndarray, "b 4"]) -> list[int]:
@@ -144,7 +144,7 @@ def _apart(quaternions: Float[np.ndarray, "b 4"]) -> list[int]:
     for i, is_near in enumerate(are_near):
         if not is_near[kept].any():
             kept.append(i)
-        if len(kept) == _N_WAYS:
+        if len(kept) == _N_POSES:
             break
     return kept
 

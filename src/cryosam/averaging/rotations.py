@@ -9,13 +9,13 @@ from scipy.spatial.transform import Rotation
 from torch import Tensor
 from torch.nn import functional
 
-from cryosam.averaging.fourier import Frame, in_parts
+from cryosam.averaging.fourier import FourierFrame, in_parts
 
-__all__ = ["Turner", "uniform_rotations"]
+__all__ = ["RotationBank", "uniform_rotations"]
 
 
-class Turner:
-    """Turns averages in the same ways again and again: `Frame.turned`, several times faster.
+class RotationBank:
+    """Turns averages in the same ways again and again: `FourierFrame.turned`, several times faster.
 
     From where in a spectrum each coefficient is read, and with what weights, depends on the rotations alone.
 
@@ -27,7 +27,7 @@ class Turner:
         In which averages are turned.
     """
 
-    def __init__(self, frame: Frame, rotations: Rotation) -> None:
+    def __init__(self, frame: FourierFrame, rotations: Rotation) -> None:
         self.frame = frame
         self.rotations = rotations
         self._corners = [_corners(frame.sources(some), 2 * frame.edge) for some in in_parts(rotations)]

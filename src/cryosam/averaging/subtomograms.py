@@ -12,7 +12,7 @@ from jaxtyping import Complex, Float
 from torch import Tensor
 
 from cryosam.arrays import Points
-from cryosam.averaging.fourier import _TOGETHER_BOXES, Frame, _sample
+from cryosam.averaging.fourier import _TOGETHER_BOXES, FourierFrame, _sample
 from cryosam.results import Average
 from cryosam.tomogram import Voxels
 
@@ -39,7 +39,7 @@ class Subtomograms:
 
     voxels: Voxels
     step: float
-    frame: "Frame"
+    frame: "FourierFrame"
     background: Float[Tensor, "m e e e"]
 
     @classmethod
@@ -64,7 +64,7 @@ class Subtomograms:
             Where to compute.
         """
         step = max(1.0, diameter / size_px)
-        frame = Frame.around(diameter / step, detail / step, max_tilt, device)
+        frame = FourierFrame.around(diameter / step, detail / step, max_tilt, device)
         margin = np.minimum(frame.edge * step / 2, (np.array(tomogram.shape) - 1) / 2)
         random = np.random.default_rng(0)
         somewhere = random.uniform(margin, np.array(tomogram.shape) - 1 - margin, (_N_BACKGROUND, 3))

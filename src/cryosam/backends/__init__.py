@@ -1,9 +1,14 @@
-"""Feature extractors and promptable segmenters, one file a model family."""
+"""Feature extractors and promptable segmenters, one file per family of models.
+
+In: images or volumes in [0, 1], protein bright, and prompts in 2D.
+Out: features, or candidate masks with scores, as `cryosam.backends.protocols` describes them.
+May import: the nouns at the package's root; nobody else may import `transformers`.
+"""
 
 from cryosam.backends.protocols import (
-    Candidates,
     DescriptorPart,
     FeatureExtractor,
+    MaskCandidates,
     PromptSegmenter,
     SlicePrompts,
     VolumeDescriptor,
@@ -12,9 +17,9 @@ from cryosam.backends.registry import load_features, load_segmenter, resolve_dev
 from cryosam.backends.weights import ModelInfo, fetch, import_checkpoint, list_models
 
 __all__ = [
-    "Candidates",
     "DescriptorPart",
     "FeatureExtractor",
+    "MaskCandidates",
     "ModelInfo",
     "PromptSegmenter",
     "SlicePrompts",

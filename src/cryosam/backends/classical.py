@@ -14,7 +14,7 @@ from scipy import ndimage
 from skimage.segmentation import watershed
 
 from cryosam.arrays import Image, Images
-from cryosam.backends.protocols import Candidates, SlicePrompts
+from cryosam.backends.protocols import MaskCandidates, SlicePrompts
 
 __all__ = ["ClassicalSegmenter"]
 
@@ -65,7 +65,7 @@ class ClassicalSegmenter:
         noise = np.sqrt((below**2).sum(axis=(1, 2)) / np.maximum((below < 0).sum(axis=(1, 2)), 1))
         return _Embedding(images, background, np.maximum(noise, 1e-6))
 
-    def segment(self, embedding: _Embedding, prompts: SlicePrompts) -> Candidates:
+    def segment(self, embedding: _Embedding, prompts: SlicePrompts) -> MaskCandidates:
         """Three nested candidates for each object; see `PromptSegmenter.segment`."""
         n, (_, height, width) = len(prompts.image_index), embedding.images.shape
         logits = np.empty((n, len(_CORE_LEVELS), height, width), dtype=np.float32)
@@ -81,7 +81,7 @@ class ClassicalSegmenter:
                 None if prompts.logits is None else prompts.logits[i],
                 allowed,
             )
-        return Candidates(logits, scores)
+        return MaskCandidates(logits, scores)
 
 
 def _allowed(prompts: SlicePrompts, i: int, shape: tuple[int, int]) -> Bool[np.ndarray, "h w"] | None:

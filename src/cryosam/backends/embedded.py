@@ -17,9 +17,9 @@ from cryosam.backends.digests import digest_model
 from cryosam.backends.framing import into_frame, out_of_frame
 from cryosam.backends.precision import autocast
 from cryosam.backends.prompt_unet import N_BESIDE, N_CANDIDATES, STRIDE, PromptUNet, fold_statistics
-from cryosam.backends.protocols import Candidates, SlicePrompts
+from cryosam.backends.protocols import MaskCandidates, SlicePrompts
 from cryosam.errors import WeightsError
-from cryosam.geometry import Frame
+from cryosam.geometry import ModelFrame
 
 __all__ = ["INPUT_PX", "EmbeddedSegmenter", "load_network", "offsets_beside", "standardise"]
 
@@ -36,7 +36,7 @@ class _Embedding:
     """Features at three strides, the images on the first axis, and where the images lie in the input."""
 
     maps: tuple[Tensor, Tensor, Tensor]
-    frame: Frame
+    frame: ModelFrame
 
 
 class EmbeddedSegmenter:
@@ -101,7 +101,7 @@ class EmbeddedSegmenter:
         return _Embedding((fine, middle, coarse), frame)
 
     @torch.inference_mode()
-    def segment(self, embedding: _Embedding, prompts: SlicePrompts) -> Candidates:
+    def segment(self, embedding: _Embedding, prompts: SlicePrompts) -> MaskCandidates:
         """Three candidates for each object; see `PromptSegmenter.segment`."""
         frame, n = embedding.frame, len(prompts.image_index)
         logits = np.empty((n, N_CANDIDATES, frame.height, frame.width), dtype=np.float32)
@@ -116,14 +116,14 @@ class EmbeddedSegmenter:
             logits[chosen] = out_of_frame(low.float().clamp(-20, 20), frame).cpu().numpy()
             scores[chosen] = torch.sigmoid(quality.float()).cpu().numpy()
             memory[chosen] = seen.float().cpu().numpy()
-        return Candidates(logits, scores, memory)
+        return MaskCandidates(logits, scores, memory)
 
     def _precision(self) -> AbstractContextManager[Any]:
         """In bfloat16, as the network was trained, where the device is fast with it."""
         return autocast(self.device)
 
     def _framed(
-        self, prompts: SlicePrompts, chosen: slice, frame: Frame
+        self, prompts: SlicePrompts, chosen: slice, frame: ModelFrame
     ) -> tuple[Tensor, Tensor, Tensor | None, Tensor | None, Tensor | None]:
         """Points, signs, boxes, mask prompts and memory of some of the objects, in the network's input."""
         boxes = priors = memory = None
@@ -143,12 +143,12 @@ class EmbeddedSegmenter:
         return torch.from_numpy(np.ascontiguousarray(values, dtype=np.float32)).to(self.device)
 
 
-def offsets_beside(frame: Frame) -> tuple[int, ...]:
+def offsets_beside(frame: ModelFrame) -> tuple[int, ...]:
     """Slices that are shown beside an image, from it: two before and two after, about two pixels of the input apart.
 
     Examples
     --------
-    >>> offsets_beside(Frame(30, 30, 64)), offsets_beside(Frame(128, 128, 64))
+    >>> offsets_beside(ModelFrame(30, 30, 64)), offsets_beside(ModelFrame(128, 128, 64))
     ((-2, -1, 1, 2), (-8, -4, 4, 8))
     """
     step = max(1, round(_STEP_PX * max(frame.height, frame.width) / frame.size_px))
@@ -203,13 +203,13 @@ def load_network(weights: bytes | None = None) -> PromptUNet:
     return network.eval()
 
 
-def _frame_of(height: int, width: int) -> Frame:
+def _frame_of(height: int, width: int) -> ModelFrame:
     """Where images of that size lie in the input."""
     longest = min(max(height, width, INPUT_PX), _MOST_PX)
-    return Frame(height, width, -(-longest // _MULTIPLE) * _MULTIPLE)
+    return ModelFrame(height, width, -(-longest // _MULTIPLE) * _MULTIPLE)
 
 
-def _standardised(images: Float[Tensor, "n c h w"], frame: Frame) -> Float[Tensor, "n c2 s s"]:
+def _standardised(images: Float[Tensor, "n c h w"], frame: ModelFrame) -> Float[Tensor, "n c2 s s"]:
     """Images in the input's frame, standardised; the padding is 0, and so are slices beside them that are not known."""
     n, n_shown = images.shape[:2]
     rows, cols = frame.content_px

@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from cryosam.geometry import Frame, patch_to_pixel, pixel_to_patch
+from cryosam.geometry import ModelFrame, patch_to_pixel, pixel_to_patch
 
 __all__ = ["imagenet_rgb", "into_frame", "model_input", "out_of_frame"]
 
@@ -32,7 +32,7 @@ def imagenet_rgb(images: Float[Tensor, "n h w"]) -> Float[Tensor, "n 3 h w"]:
     return (images[:, None] - mean).div_(std)
 
 
-def model_input(images: Float[Tensor, "n h w"], frame: Frame) -> Float[Tensor, "n 3 s s"]:
+def model_input(images: Float[Tensor, "n h w"], frame: ModelFrame) -> Float[Tensor, "n 3 s s"]:
     """Images in a model's frame, normalised; the padding is 0 after normalisation, as the models were trained.
 
     Parameters
@@ -44,7 +44,7 @@ def model_input(images: Float[Tensor, "n h w"], frame: Frame) -> Float[Tensor, "
 
     Examples
     --------
-    >>> model_input(torch.ones(1, 2, 4), Frame(2, 4, 8))[0, 0, :, 0] > 0
+    >>> model_input(torch.ones(1, 2, 4), ModelFrame(2, 4, 8))[0, 0, :, 0] > 0
     tensor([ True,  True,  True,  True, False, False, False, False])
     """
     rows, cols = frame.content_px
@@ -53,7 +53,9 @@ def model_input(images: Float[Tensor, "n h w"], frame: Frame) -> Float[Tensor, "
     return pixels
 
 
-def into_frame(images: Float[Tensor, "n h w"], frame: Frame, n_cells: int) -> Float[Tensor, "n {n_cells} {n_cells}"]:
+def into_frame(
+    images: Float[Tensor, "n h w"], frame: ModelFrame, n_cells: int
+) -> Float[Tensor, "n {n_cells} {n_cells}"]:
     """Images on a grid of ``n_cells`` x ``n_cells`` that covers a model's input; each image's padding is its minimum.
 
     Parameters
@@ -67,7 +69,7 @@ def into_frame(images: Float[Tensor, "n h w"], frame: Frame, n_cells: int) -> Fl
 
     Examples
     --------
-    >>> into_frame(torch.tensor([[[1.0, 2.0]]]), Frame(1, 2, 4), 2)
+    >>> into_frame(torch.tensor([[[1.0, 2.0]]]), ModelFrame(1, 2, 4), 2)
     tensor([[[1., 2.],
              [1., 1.]]])
     """
@@ -77,7 +79,7 @@ def into_frame(images: Float[Tensor, "n h w"], frame: Frame, n_cells: int) -> Fl
     return rows @ (images - lowest) @ cols.T + lowest
 
 
-def out_of_frame(maps: Float[Tensor, "... cells cells"], frame: Frame) -> Float[Tensor, "... h w"]:
+def out_of_frame(maps: Float[Tensor, "... cells cells"], frame: ModelFrame) -> Float[Tensor, "... h w"]:
     """Maps that cover a model's input, at the pixels of the image itself; inverse of `into_frame`.
 
     Parameters
@@ -89,7 +91,7 @@ def out_of_frame(maps: Float[Tensor, "... cells cells"], frame: Frame) -> Float[
 
     Examples
     --------
-    >>> out_of_frame(torch.tensor([[[1.0, 2.0], [0.0, 0.0]]]), Frame(1, 2, 4))
+    >>> out_of_frame(torch.tensor([[[1.0, 2.0], [0.0, 0.0]]]), ModelFrame(1, 2, 4))
     tensor([[[1., 2.]]])
     """
     rows, cols = (weights.to(maps) for weights in _weights_out_of(frame, maps.shape[-1]))
@@ -97,7 +99,7 @@ def out_of_frame(maps: Float[Tensor, "... cells cells"], frame: Frame) -> Float[
 
 
 @lru_cache(maxsize=64)
-def _weights_into(frame: Frame, n_cells: int) -> tuple[Float[Tensor, "cells h"], Float[Tensor, "cells w"]]:
+def _weights_into(frame: ModelFrame, n_cells: int) -> tuple[Float[Tensor, "cells h"], Float[Tensor, "cells w"]]:
     """Weights of an image's rows and columns in each row and column of a grid over a model's input."""
     pixels = patch_to_pixel(np.arange(n_cells, dtype=float), frame.size_px / n_cells)
     positions = frame.to_image(np.stack([pixels, pixels], axis=1))
@@ -105,7 +107,7 @@ def _weights_into(frame: Frame, n_cells: int) -> tuple[Float[Tensor, "cells h"],
 
 
 @lru_cache(maxsize=64)
-def _weights_out_of(frame: Frame, n_cells: int) -> tuple[Float[Tensor, "h cells"], Float[Tensor, "w cells"]]:
+def _weights_out_of(frame: ModelFrame, n_cells: int) -> tuple[Float[Tensor, "h cells"], Float[Tensor, "w cells"]]:
     """The other way round."""
     index = np.arange(max(frame.height, frame.width), dtype=float)
     pixels = frame.to_model(np.stack([index, index], axis=1))

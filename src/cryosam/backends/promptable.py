@@ -14,8 +14,8 @@ from cryosam.arrays import Images
 from cryosam.backends.digests import digest_model
 from cryosam.backends.framing import into_frame, model_input, out_of_frame
 from cryosam.backends.precision import Precision, autocast, is_half
-from cryosam.backends.protocols import Candidates, SlicePrompts
-from cryosam.geometry import Frame
+from cryosam.backends.protocols import MaskCandidates, SlicePrompts
+from cryosam.geometry import ModelFrame
 
 __all__ = ["Embedding", "ModelPrompts", "PromptableModel"]
 
@@ -33,7 +33,7 @@ class Embedding:
     """
 
     maps: tuple[Tensor, ...]
-    frame: Frame
+    frame: ModelFrame
 
 
 @dataclass(frozen=True, eq=False)
@@ -121,7 +121,7 @@ class PromptableModel(ABC):
     @torch.inference_mode()
     def embed(self, images: Images, beside: Float[np.ndarray, "n s h w"] | None = None) -> Embedding:  # noqa: ARG002
         """Feature maps of images ``(n, h, w)`` in [0, 1]; see `PromptSegmenter.embed`."""
-        frame = Frame(images.shape[1], images.shape[2], self.size_px)
+        frame = ModelFrame(images.shape[1], images.shape[2], self.size_px)
         batches = []
         for start in range(0, len(images), self.images_per_batch):
             pixels = model_input(self._tensor(images[start : start + self.images_per_batch]), frame)
@@ -130,8 +130,8 @@ class PromptableModel(ABC):
         return Embedding(tuple(torch.cat(maps) for maps in zip(*batches, strict=True)), frame)
 
     @torch.inference_mode()
-    def segment(self, embedding: Embedding, prompts: SlicePrompts) -> Candidates:
-        """Candidates for every object; see `PromptSegmenter.segment`."""
+    def segment(self, embedding: Embedding, prompts: SlicePrompts) -> MaskCandidates:
+        """MaskCandidates for every object; see `PromptSegmenter.segment`."""
         frame, n = embedding.frame, len(prompts.image_index)
         logits = np.empty((n, self.n_candidates, frame.height, frame.width), dtype=np.float32)
         scores = np.empty((n, self.n_candidates), dtype=np.float32)
@@ -143,13 +143,13 @@ class PromptableModel(ABC):
             low, quality = self._decode(maps, self._to_model(prompts, chosen, frame))
             logits[chosen] = out_of_frame(low, frame).cpu().numpy()
             scores[chosen] = quality.clamp(0, 1).cpu().numpy()
-        return Candidates(logits, scores)
+        return MaskCandidates(logits, scores)
 
-    def _to_model(self, prompts: SlicePrompts, chosen: slice, frame: Frame) -> ModelPrompts:
+    def _to_model(self, prompts: SlicePrompts, chosen: slice, frame: ModelFrame) -> ModelPrompts:
         """Some of the prompts, in the model's frame and order of axes (x first)."""
         points = labels = boxes = masks = None
         if prompts.points.shape[1] > 0:
-            # SAM itself adds 1/2 to every coordinate, so it expects what Frame gives: an integer is a pixel's centre.
+            # SAM itself adds 1/2 to every coordinate: it expects what ModelFrame gives, an integer is a pixel's centre.
             # The published predictor scales corner to corner instead, which is off by (scale - 1) / 2 pixels.
             points = self._tensor(_x_first(prompts.points[chosen], frame))
             labels = torch.from_numpy(prompts.is_positive[chosen].astype(np.int64)).to(self.device)
@@ -164,6 +164,6 @@ class PromptableModel(ABC):
         return torch.from_numpy(np.ascontiguousarray(values, dtype=np.float32)).to(self.device)
 
 
-def _x_first(rows_cols: Float[np.ndarray, "n p 2"], frame: Frame) -> Float[np.ndarray, "n p 2"]:
+def _x_first(rows_cols: Float[np.ndarray, "n p 2"], frame: ModelFrame) -> Float[np.ndarray, "n p 2"]:
     """Image (row, col) to model (x, y)."""
     return frame.to_model(rows_cols.reshape(-1, 2))[:, ::-1].reshape(rows_cols.shape)

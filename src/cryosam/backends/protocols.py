@@ -10,7 +10,14 @@ from torch import Tensor
 
 from cryosam.arrays import Images, Volume
 
-__all__ = ["Candidates", "DescriptorPart", "FeatureExtractor", "PromptSegmenter", "SlicePrompts", "VolumeDescriptor"]
+__all__ = [
+    "DescriptorPart",
+    "FeatureExtractor",
+    "MaskCandidates",
+    "PromptSegmenter",
+    "SlicePrompts",
+    "VolumeDescriptor",
+]
 
 
 @runtime_checkable
@@ -113,7 +120,7 @@ class SlicePrompts:
     boxes
         ``(n, 4)`` first and last row and col (top, left, bottom, right), or None.
     memory
-        ``(n, m)`` what the segmenter wanted to be reminded of in the next slice (`Candidates.memory`), or None; NaN
+        ``(n, m)`` what the segmenter wanted to be reminded of in the next slice (`MaskCandidates.memory`), or None; NaN
         where there is nothing to remember.
     """
 
@@ -126,7 +133,7 @@ class SlicePrompts:
 
 
 @dataclass(frozen=True, eq=False)
-class Candidates:
+class MaskCandidates:
     """Answers for n objects.
 
     Parameters
@@ -167,5 +174,5 @@ class PromptSegmenter(Protocol):
             ``(n, s, h, w)`` the same window of the slices beside each, as `beside` lists them; None if not known.
         """
 
-    def segment(self, embedding: Any, prompts: SlicePrompts) -> Candidates:
-        """Candidates for every object of ``prompts``; an object's answer does not depend on the others'."""
+    def segment(self, embedding: Any, prompts: SlicePrompts) -> MaskCandidates:
+        """MaskCandidates for every object of ``prompts``; an object's answer does not depend on the others'."""

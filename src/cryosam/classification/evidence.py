@@ -8,13 +8,13 @@ from jaxtyping import Bool, Float, Int
 from cryosam.arrays import Scores
 from cryosam.averaging.correlation import fisher_z
 from cryosam.classification.mixtures import two_groups
-from cryosam.saved_query import Witnesses
+from cryosam.saved_query import KnownMembers
 
-__all__ = ["LEAST_LIKENESS", "KindEvidence", "by_correlation", "kind_evidence"]
+__all__ = ["LEAST_PRIOR_SCORE", "KindEvidence", "by_correlation", "kind_evidence"]
 
 _LEAST_OTHERS = 20  # correlations that tell how unlike the kind everything else is
-LEAST_LIKENESS = 0.05  # what is less like the kind counts as much against it
-_UNLIKE = 0.5  # of the averaged candidates' likeness: what is less like the kind is not of it, at first sight
+LEAST_PRIOR_SCORE = 0.05  # what is less like the kind counts as much against it
+_UNLIKE = 0.5  # of the averaged candidates' prior_score: what is less like the kind is not of it, at first sight
 _EVEN_ODDS = 0.5
 _GAP, _NEAR = 1.5, 2.0  # standard deviations, of a gap that is one, and of what lies with the kind
 _WEIGHINGS = 3  # of the kinds of evidence
@@ -44,22 +44,22 @@ def kind_evidence(
     correlations: Scores,
     averaged: Int[np.ndarray, " k"],
     background: Float[np.ndarray, " m"],
-    likeness: Scores | None = None,
-    witnesses: Witnesses | None = None,
+    prior_score: Scores | None = None,
+    known_members: KnownMembers | None = None,
 ) -> KindEvidence:
     """Tell the candidates of the kind from everything else.
 
     There are two kinds of evidence: the correlation with the kind's average, as Fisher's z, and the logarithm of the
-    likeness. Their weights are those of Fisher's linear discriminant between what is of the kind and everything else:
-    what tells the two apart in this tomogram counts. The weighted sum of either group is taken for normally
-    distributed; means, variances and the share of the kind are found by expectation maximisation. All starts from the
-    candidates that were averaged. Candidates of the least likeness tell nothing of what else resembles the kind and
-    have no part in this; their probability is that of others with the same sum. Where hardly anything is left that is
-    less like the kind than those averaged, places of the background may stand for it: that division is taken in which
-    the groups are farther apart. Witnesses from another tomogram are known to be of one or the other group, and of the
-    averaged candidates those start it that are nearer to the witnesses of the kind: so none, or few, of the kind can be
-    told too.
-    Probabilities never fall where the sum rises.
+    prior score. Fisher's linear discriminant between the kind and everything else weights them, so that the evidence
+    counts most that separates the two in this tomogram. The weighted sum is taken for normally distributed in either
+    group; means, variances and the share of the kind are found by expectation maximisation, which starts from the
+    candidates that were averaged.
+
+    Candidates with the least prior score say nothing about what else resembles the kind. They are left out of the fit
+    and get the probability of other candidates with the same sum. If hardly any candidate resembles the kind less than
+    those averaged, places of the background may stand in for the rest: of the two divisions the one with the larger
+    separation is taken. Known members, from another tomogram, belong to one group or the other for sure; the averaged
+    candidates that lie nearer to those of the kind then start the fit. Probabilities never fall where the sum rises.
 
     Parameters
     ----------
@@ -69,9 +69,9 @@ def kind_evidence(
         Indices of the candidates in the average.
     background
         ``(m,)`` correlations of places without regard to what is there.
-    likeness
+    prior_score
         ``(n,)`` in [0, 1], how like the kind each candidate is in other ways; None knows of none.
-    witnesses
+    known_members
         From the tomogram in which the kind was clicked.
 
     Examples
@@ -81,19 +81,19 @@ def kind_evidence(
     array([1., 1., 1., 0., 0., 0.])
     """
     n = len(correlations)
-    evidence = _as_evidence(correlations, np.ones(n) if likeness is None else likeness)
+    evidence = _as_evidence(correlations, np.ones(n) if prior_score is None else prior_score)
     alike = evidence[:, 1]
     start = _first_guess(n, averaged)
-    is_telling = alike > np.log(LEAST_LIKENESS)
+    is_telling = alike > np.log(LEAST_PRIOR_SCORE)
     is_telling[averaged] = True
     rest = np.setdiff1d(np.flatnonzero(is_telling), averaged)
-    if witnesses is not None:
-        known = _as_evidence(witnesses.correlations, witnesses.likeness)
-        start[~_is_nearer(evidence, known[witnesses.is_kind], known[~witnesses.is_kind])] = 0.02
-        return _divide(evidence, start, is_telling, known, witnesses.is_kind)
+    if known_members is not None:
+        known = _as_evidence(known_members.correlations, known_members.prior_score)
+        start[~_is_nearer(evidence, known[known_members.is_kind], known[~known_members.is_kind])] = 0.02
+        return _divide(evidence, start, is_telling, known, known_members.is_kind)
     divisions = [_divide(evidence, start, is_telling)] if len(rest) else []
     is_unlike = alike[rest] < np.median(alike[averaged]) + np.log(_UNLIKE)
-    n_unlike = len(rest) if likeness is None else int(np.count_nonzero(is_unlike))
+    n_unlike = len(rest) if prior_score is None else int(np.count_nonzero(is_unlike))
     if (n_others := _LEAST_OTHERS - n_unlike) > 0:
         others = fisher_z(np.quantile(background, np.linspace(0.5, 0.95, n_others)))
         usual = float(np.median(alike[rest])) if len(rest) else float(alike.min())  # the background is no more like it
@@ -107,7 +107,7 @@ def by_correlation(
 ) -> KindEvidence | None:
     """The kind as the correlations alone tell it, where they leave a gap and more are of the kind so.
 
-    The masks of one kind may be of a part of some particles and of the whole of others, so that the likeness sets
+    The masks of one kind may be of a part of some particles and of the whole of others, so that the prior_score sets
     particles apart that the average knows.
 
     Parameters
@@ -119,7 +119,7 @@ def by_correlation(
     possible
         ``(n,)`` whether a candidate is not ruled out.
     found
-        The kind as it was told by the likeness too.
+        The kind as it was told by the prior_score too.
 
     Returns
     -------
@@ -154,9 +154,9 @@ def _first_guess(n: int, averaged: Int[np.ndarray, " k"]) -> Scores:
     return guess
 
 
-def _as_evidence(correlations: Scores, likeness: Scores) -> Float[np.ndarray, "n 2"]:
+def _as_evidence(correlations: Scores, prior_score: Scores) -> Float[np.ndarray, "n 2"]:
     """Both kinds of evidence, on scales where their errors are alike."""
-    return np.stack([fisher_z(correlations), np.log(np.maximum(likeness, LEAST_LIKENESS))], axis=1)
+    return np.stack([fisher_z(correlations), np.log(np.maximum(prior_score, LEAST_PRIOR_SCORE))], axis=1)
 
 
 def _is_nearer(

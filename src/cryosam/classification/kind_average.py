@@ -9,12 +9,12 @@ from scipy.spatial.transform import Rotation
 
 from cryosam.arrays import Points, Progress, Scores
 from cryosam.averaging.correlation import fisher_z, standardised
-from cryosam.averaging.fourier import merge
-from cryosam.averaging.orientations import OrientationSearch, Prior
+from cryosam.averaging.fourier import wedge_weighted_average
+from cryosam.averaging.orientations import OrientationSearch, PriorAverage
 from cryosam.classification.evidence import KindEvidence, kind_evidence
 from cryosam.config import AveragingConfig
 from cryosam.results import Average
-from cryosam.saved_query import Witnesses
+from cryosam.saved_query import KnownMembers
 
 __all__ = ["Alignment", "Known", "align"]
 
@@ -66,19 +66,19 @@ class Known:
         Of its particles.
     weight
         So many particles the average counts for.
-    witnesses
+    known_members
         Candidates there; None knows of none.
     """
 
     average: Average
     weight: float
-    witnesses: Witnesses | None = None
+    known_members: KnownMembers | None = None
 
 
 def align(
     search: OrientationSearch,
     points: Points,
-    starts: Int[np.ndarray, " k"],
+    seeds: Int[np.ndarray, " k"],
     config: AveragingConfig,
     *,
     prior_score: Scores | None = None,
@@ -96,7 +96,7 @@ def align(
         Compares particles of the kind's diameter.
     points
         ``(n, 3)`` centres z, y, x in voxels.
-    starts
+    seeds
         Indices of particles that are of the kind; at least one where nothing is known from elsewhere.
     config
         Numbers of averages and members.
@@ -127,20 +127,22 @@ def align(
     somewhere = frame.spectra(cut.background[:_N_BY_CHANCE])
     prior_score = np.ones(len(points)) if prior_score is None else prior_score
     possible = prior_score > 0
-    prior = None if known is None else Prior(cut.resample(known.average), known.weight)
-    likest = [*cut.cut(points[starts]), *([] if prior is None else [prior.box])]
+    prior = None if known is None else PriorAverage(cut.resample(known.average), known.weight)
+    likest = [*cut.cut(points[seeds]), *([] if prior is None else [prior.box])]
     alone = [search.find(box, spectra) for box in likest]
     found = alone[0]
-    unsettled = possible & ~np.isin(np.arange(len(points)), starts)
+    unsettled = possible & ~np.isin(np.arange(len(points)), seeds)
     evidence_alone = np.mean([fisher_z(each.correlations) for each in alone], axis=0)
     in_other_ways = standardised(np.log(np.maximum(prior_score, 1e-3)), unsettled)
     ranking = standardised(evidence_alone, unsettled) + np.clip(in_other_ways, -_FARTHEST, _FARTHEST)
-    ranking[starts] = np.inf
+    ranking[seeds] = np.inf
     n_members, least = _FIRST_MEMBERS, _LEAST_MEMBERS
     if known is not None and prior is not None:  # what is unlike the known average must not become a part of it
         compared = search.find(prior.box, torch.cat([spectra, somewhere])).correlations
         first = np.argsort(-np.where(possible, ranking, -np.inf), kind="stable")[:_FIRST_MEMBERS]
-        evidence = kind_evidence(compared[: len(points)], first, compared[len(points) :], prior_score, known.witnesses)
+        evidence = kind_evidence(
+            compared[: len(points)], first, compared[len(points) :], prior_score, known.known_members
+        )
         n_probable = np.count_nonzero(evidence.probabilities[possible] > _EVEN_ODDS)
         ranking, least, n_members = evidence.total, 1, int(np.clip(n_probable, 1, config.max_members))
     for done in range(config.n_averages):
@@ -148,14 +150,14 @@ def align(
             progress("averaging", done, config.n_averages)
         ranking = np.where(possible, ranking, -np.inf)
         members = np.argsort(-ranking, kind="stable")[: min(n_members, max(1, np.count_nonzero(possible)))]
-        parts = search.turn_back(cut.cut(points[members]), found, members)
-        average = merge(frame, *parts)
+        parts = search.rotate_to_reference(cut.cut(points[members]), found, members)
+        average = wedge_weighted_average(frame, *parts)
         average = average if prior is None else prior.blend(frame, average, len(members))
         found = search.find(average, torch.cat([spectra, somewhere]))
         correlations, by_chance = np.split(found.correlations, [len(points)])
         if len(members) > 1:
             correlations[members] = search.compare_held_out(parts, spectra[members], random, prior)
-        evidence = kind_evidence(correlations, members, by_chance, prior_score, known.witnesses if known else None)
+        evidence = kind_evidence(correlations, members, by_chance, prior_score, known.known_members if known else None)
         ranking = evidence.total
         n_probable = np.count_nonzero(evidence.probabilities[possible] > _EVEN_ODDS)
         n_members = int(np.clip(n_probable, least, min(config.max_members, _GROWTH * len(members))))
@@ -164,7 +166,7 @@ def align(
     return Alignment(
         correlations=correlations,
         evidence=evidence,
-        rotations=search.turner.rotations[found.rotation[: len(points)]],
+        rotations=search.bank.rotations[found.rotation[: len(points)]],
         points=points + cut.step * search.shifts[found.shift[: len(points)]],
         background=by_chance,
         average=Average(average.cpu().numpy(), cut.step),

@@ -8,13 +8,13 @@ from scipy.special import logsumexp
 
 from cryosam.arrays import Scores
 
-__all__ = ["Mixture", "two_groups", "two_heaps"]
+__all__ = ["Mixture", "bimodality", "two_groups"]
 
 _SHRINKAGE = 0.3  # of the variances, added to them: few candidates tell how the kinds of evidence vary together
 _PRIOR = 5.0  # number of candidates that the least variance counts for
 _LEAST_SHARE = 0.02  # of a class
-_FIRST_HEAPS = (0.2, 0.35, 0.5, 0.65, 0.8)  # shares of the values in the lower of two heaps, that are tried first
-_LEAST_HEAPED = 4  # values
+_FIRST_MODES = (0.2, 0.35, 0.5, 0.65, 0.8)  # shares of the values in the lower of two heaps, that are tried first
+_LEAST_VALUES = 4  # values
 _N_STEPS = 50  # of expectation maximisation of two groups
 
 Shares = Float[np.ndarray, "n k"]
@@ -31,7 +31,7 @@ class Mixture:
         ``(k, f)`` of the classes' evidence.
     precision
         ``(f, f)`` inverse of the covariance of the evidence within the classes, which is the same in all.
-    alike, spread
+    log_prior, spread
         ``(k,)`` means and variances of the logarithm of the likeness.
     shares
         ``(k,)`` of the candidates, in the classes.
@@ -39,13 +39,13 @@ class Mixture:
 
     means: Float[np.ndarray, "k f"]
     precision: Float[np.ndarray, "f f"]
-    alike: Float[np.ndarray, " k"]
+    log_prior: Float[np.ndarray, " k"]
     spread: Float[np.ndarray, " k"]
     shares: Float[np.ndarray, " k"]
 
     @classmethod
     def fit(
-        cls, evidence: Float[np.ndarray, "n f"], alike: Float[np.ndarray, " n"], start: Shares, n_steps: int
+        cls, evidence: Float[np.ndarray, "n f"], log_prior: Float[np.ndarray, " n"], start: Shares, n_steps: int
     ) -> "Mixture":
         """By expectation maximisation, from a first guess of the classes.
 
@@ -53,7 +53,7 @@ class Mixture:
         ----------
         evidence
             ``(n, f)`` of the candidates.
-        alike
+        log_prior
             ``(n,)`` logarithm of their likeness, which varies on its own.
         start
             ``(n, k)`` first guess.
@@ -67,36 +67,36 @@ class Mixture:
         >>> Mixture.fit(evidence, np.zeros(4), guess, 10).assign(evidence, np.zeros(4)).round()[:, 0]
         array([1., 1., 0., 0.])
         """
-        found = cls._of(evidence, alike, start)
+        found = cls._of(evidence, log_prior, start)
         for _ in range(n_steps - 1):
-            found = cls._of(evidence, alike, found.assign(evidence, alike))
+            found = cls._of(evidence, log_prior, found.assign(evidence, log_prior))
         return found
 
     @classmethod
-    def _of(cls, evidence: Float[np.ndarray, "n f"], alike: Float[np.ndarray, " n"], weights: Shares) -> "Mixture":
+    def _of(cls, evidence: Float[np.ndarray, "n f"], log_prior: Float[np.ndarray, " n"], weights: Shares) -> "Mixture":
         """Of candidates that are known."""
         n_each = weights.sum(axis=0) + 1e-9
         means = (weights.T @ evidence) / n_each[:, None]
         within = sum((w[:, None] * (evidence - m)).T @ (evidence - m) for w, m in zip(weights.T, means, strict=True))
         covariance = within / len(evidence)
         covariance += np.diag(_SHRINKAGE * np.diag(covariance) + 1e-6)
-        middle = (weights.T @ alike) / n_each
-        squares = (weights * (alike[:, None] - middle) ** 2).sum(axis=0)
-        spread = (squares + 2 * _PRIOR * (0.1 * alike.var() + 1e-3)) / (n_each + 2 * _PRIOR)
+        middle = (weights.T @ log_prior) / n_each
+        squares = (weights * (log_prior[:, None] - middle) ** 2).sum(axis=0)
+        spread = (squares + 2 * _PRIOR * (0.1 * log_prior.var() + 1e-3)) / (n_each + 2 * _PRIOR)
         shares = np.clip(n_each / len(evidence), _LEAST_SHARE, 1)
         return cls(means, np.linalg.inv(covariance), middle, spread, shares)
 
-    def log_densities(self, evidence: Float[np.ndarray, "n f"], alike: Float[np.ndarray, " n"]) -> Shares:
+    def log_densities(self, evidence: Float[np.ndarray, "n f"], log_prior: Float[np.ndarray, " n"]) -> Shares:
         """``(n, k)`` logarithms of the classes' densities, but for a constant."""
         offsets = evidence[:, None] - self.means
         distances = np.einsum("nkf,fg,nkg->nk", offsets, self.precision, offsets)
-        distances += (alike[:, None] - self.alike) ** 2 / self.spread + np.log(self.spread)
+        distances += (log_prior[:, None] - self.log_prior) ** 2 / self.spread + np.log(self.spread)
         densities: Shares = -distances / 2
         return densities
 
-    def assign(self, evidence: Float[np.ndarray, "n f"], alike: Float[np.ndarray, " n"]) -> Shares:
+    def assign(self, evidence: Float[np.ndarray, "n f"], log_prior: Float[np.ndarray, " n"]) -> Shares:
         """``(n, k)`` probabilities that each candidate is of each class."""
-        odds = self.log_densities(evidence, alike) + np.log(self.shares)
+        odds = self.log_densities(evidence, log_prior) + np.log(self.shares)
         odds = np.exp(odds - odds.max(axis=1, keepdims=True))
         shares: Shares = odds / odds.sum(axis=1, keepdims=True)
         return shares
@@ -105,12 +105,12 @@ class Mixture:
         """Between the means of the classes, in standard deviations within them."""
         offsets = self.means[:, None] - self.means
         squares = np.einsum("klf,fg,klg->kl", offsets, self.precision, offsets)
-        squares += (self.alike[:, None] - self.alike) ** 2 / ((self.spread[:, None] + self.spread) / 2)
+        squares += (self.log_prior[:, None] - self.log_prior) ** 2 / ((self.spread[:, None] + self.spread) / 2)
         distances: Float[np.ndarray, "k k"] = np.sqrt(squares)
         return distances
 
 
-def two_heaps(values: Float[np.ndarray, " n"]) -> float:
+def bimodality(values: Float[np.ndarray, " n"]) -> float:
     """How much better two normal distributions of the same variance describe some values than one does.
 
     Parameters
@@ -126,14 +126,14 @@ def two_heaps(values: Float[np.ndarray, " n"]) -> float:
     Examples
     --------
     >>> values = np.array([0.0, 0.1, 0.2, 0.3])
-    >>> two_heaps(values) < two_heaps(np.append(values, values + 2))
+    >>> bimodality(values) < bimodality(np.append(values, values + 2))
     True
     """
     n, spread = len(values), float(values.std())
-    if n < _LEAST_HEAPED or spread == 0:
+    if n < _LEAST_VALUES or spread == 0:
         return 0.0
     scaled, gain = (np.sort(values) - values.mean()) / spread, 0.0
-    for first in _FIRST_HEAPS:
+    for first in _FIRST_MODES:
         weights = np.eye(2)[(np.arange(n) >= max(1, int(first * n))).astype(int)]
         for _ in range(_N_STEPS):
             n_each = weights.sum(axis=0) + 1e-9

@@ -6,7 +6,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from cryosam.arrays import Points, Scores
-from cryosam.averaging.class_average import Group, likeness
+from cryosam.averaging.class_average import ClassAverage, noise_free_correlation
 from cryosam.averaging.orientations import OrientationSearch
 from cryosam.classification.mixtures import two_groups
 from cryosam.results import Average
@@ -19,7 +19,7 @@ _ROUNDS = 4
 _EVEN_ODDS = 0.5
 _SURE = 0.9  # probability that no particle begins a round above
 _AVERAGED = 0.7  # least probability of a member of an average
-_ONE_KIND = 0.9  # likeness of two averages from which they may be of one kind
+_ONE_KIND = 0.9  # correlation of two averages from which they may be of one kind
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,7 +32,7 @@ class Division:
         ``(n,)`` in [0, 1], that each particle is of the first kind.
     separation
         Distance between the two kinds' means, in standard deviations within them.
-    likeness
+    correlation
         Correlation of the two kinds' averages, corrected for the noise in each: about 1 where they are of one kind that
         was cut in two.
     average
@@ -41,7 +41,7 @@ class Division:
 
     probabilities: Scores
     separation: float
-    likeness: float
+    correlation: float
     average: Average
 
 
@@ -88,10 +88,12 @@ def divide(
     array([1., 1., 1., 0., 0., 0.])
     """
     spectra = search.cut.spectra(points)
-    known = [[Group(search, points, spectra, box) for box in search.cut.cut(points[i])] for i in (positive, negative)]
+    known = [
+        [ClassAverage(search, points, spectra, box) for box in search.cut.cut(points[i])] for i in (positive, negative)
+    ]
     first, second = (groups[0] for groups in known)
     is_known = np.isin(np.arange(len(points)), np.concatenate([positive, negative]))
-    alone = np.subtract(*(np.mean([group.z for group in groups], axis=0) for groups in known))
+    alone = np.subtract(*(np.mean([group.fisher_z for group in groups], axis=0) for groups in known))
     divisions = []
     for n_first in _FIRST_MEMBERS:
         share, separation = _extremes(alone, is_known, n_first), 0.0
@@ -103,8 +105,8 @@ def divide(
         share[positive], share[negative] = 1, 0
         if min(len(first.members), len(second.members)) >= _LEAST_MEMBERS:
             average = Average(first.average.cpu().numpy(), search.cut.step)
-            divisions.append(Division(share, separation, likeness(first, second), average))
-    different = [division for division in divisions if division.likeness < _ONE_KIND]
+            divisions.append(Division(share, separation, noise_free_correlation(first, second), average))
+    different = [division for division in divisions if division.correlation < _ONE_KIND]
     return max(different, key=lambda division: division.separation, default=None)
 
 

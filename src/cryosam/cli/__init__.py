@@ -1,4 +1,9 @@
-"""The ``cryosam`` command, one file a subcommand; each imports what it needs when it runs, so ``--help`` is instant."""
+"""The ``cryosam`` command, one file per subcommand; each imports what it needs when it runs, so ``--help`` is instant.
+
+In: options of the command line.
+Out: files, one line per finding, and exit code 2 with one clear line for what a user got wrong.
+May import: everything; nobody may import it, nor a framework for command lines or a progress bar.
+"""
 
 import os
 

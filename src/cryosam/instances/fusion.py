@@ -14,7 +14,7 @@ from scipy.sparse import csgraph
 from cryosam.arrays import Plane
 from cryosam.config import Fusion
 from cryosam.geometry import AXIS, in_plane_axes
-from cryosam.instances.slices import UNSEEN, Answer
+from cryosam.instances.slices import UNSEEN, SliceMask
 from cryosam.masks import InstanceMask
 
 __all__ = ["fuse"]
@@ -23,7 +23,7 @@ Voxels = Int[np.ndarray, "n 3"]
 
 
 def fuse(
-    answers: Mapping[Plane, Sequence[Answer]], point: Float[np.ndarray, " 3"], fusion: Fusion, z_weight: float = 1.0
+    answers: Mapping[Plane, Sequence[SliceMask]], point: Float[np.ndarray, " 3"], fusion: Fusion, z_weight: float = 1.0
 ) -> InstanceMask:
     """Fuse the planes' answers, and keep the connected part that is nearest to a point.
 
@@ -49,7 +49,7 @@ def fuse(
     >>> from cryosam.geometry import Window
     >>> logits = np.full((3, 3), -1.0, dtype=np.float32)
     >>> logits[1] = 1
-    >>> across = [Answer(depth, Window(4, 4, 3, 3), logits, 0.9) for depth in (5, 6)]
+    >>> across = [SliceMask(depth, Window(4, 4, 3, 3), logits, 0.9) for depth in (5, 6)]
     >>> fuse({"z": across}, np.array([5.0, 5.0, 5.0]), "majority").n_voxels
     6
     """
@@ -80,7 +80,7 @@ def _probability(logits: Float[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:
     return 1 / (1 + np.exp(-np.clip(logits, -30, 30)))
 
 
-def _voxels_of(answers: Mapping[Plane, Sequence[Answer]]) -> Voxels:
+def _voxels_of(answers: Mapping[Plane, Sequence[SliceMask]]) -> Voxels:
     """All voxels in any mask, each once, in the order of an array's."""
     parts = [np.zeros((0, 3), dtype=np.int64)]
     for plane, slices in answers.items():
@@ -100,7 +100,7 @@ def _voxels_of(answers: Mapping[Plane, Sequence[Answer]]) -> Voxels:
     return np.stack(np.unravel_index(flat, shape), axis=1) + low
 
 
-def _read(plane: Plane, slices: Sequence[Answer], voxels: Voxels) -> Float[np.ndarray, " n"]:
+def _read(plane: Plane, slices: Sequence[SliceMask], voxels: Voxels) -> Float[np.ndarray, " n"]:
     """Logits of one plane's answers at voxels, NaN where none looked."""
     row_axis, col_axis = in_plane_axes(plane)
     depths = voxels[:, AXIS[plane]]

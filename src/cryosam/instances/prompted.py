@@ -18,7 +18,7 @@ from cryosam.geometry import ball_diameter
 from cryosam.instances.instance_segmenter import InstanceSegmenter
 from cryosam.instances.propagation import follow, propagate
 from cryosam.instances.smoothing import Smoothed
-from cryosam.instances.windows import View, find_views
+from cryosam.instances.windows import WindowChoice, choose_windows
 from cryosam.masks import InstanceMask
 from cryosam.memory import Workspace
 from cryosam.tomogram import Tomogram, Voxels, box_around
@@ -125,10 +125,10 @@ def first_look(
 
 def _view(
     normalised: Voxels, point: Float[np.ndarray, " 3"], segmenter: PromptSegmenter, config: PropagationConfig
-) -> View:
+) -> WindowChoice:
     """How to show a point to the segmenter; the part of the tomogram around it tells."""
     box, inside = box_around(point, _VIEWED, normalised.shape)
-    (view,) = find_views(Tomogram(normalised.crop(box)), inside[None], segmenter, config)
+    (view,) = choose_windows(Tomogram(normalised.crop(box)), inside[None], segmenter, config)
     return view
 
 
@@ -137,7 +137,7 @@ def _look(
     point: Float[np.ndarray, " 3"],
     segmenter: PromptSegmenter,
     config: PropagationConfig,
-    view: View,
+    view: WindowChoice,
 ) -> InstanceMask:
     """One mask: a filament as far as it goes, anything else in the best view, within the view's diameter."""
     mask = follow(smoothed, point, segmenter, replace(config, min_score=_FOLLOWED), view.across)

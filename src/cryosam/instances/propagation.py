@@ -19,13 +19,13 @@ from cryosam.instances.fusion import fuse
 from cryosam.instances.slices import (
     BATCH,
     UNSEEN,
-    Answer,
-    Place,
-    Prior,
-    Remembering,
-    Unreminded,
-    ask,
+    CachingSegmenter,
+    MemorylessSegmenter,
+    PreviousSlice,
+    SliceMask,
+    SliceWindow,
     depth_of,
+    segment_windows,
     window_of,
 )
 from cryosam.masks import InstanceMask
@@ -45,17 +45,17 @@ class _Walk:
     owner: int
     plane: Plane
     step: int
-    last: Answer
+    last: SliceMask
     depth: int
-    answers: list[Answer]
+    answers: list[SliceMask]
     has_stopped: bool = False
 
     @classmethod
-    def both_ways(cls, owner: int, plane: Plane, answer: Answer) -> "list[_Walk]":
+    def both_ways(cls, owner: int, plane: Plane, answer: SliceMask) -> "list[_Walk]":
         """The two walks that begin with an answer."""
         return [cls(owner, plane, step, answer, answer.depth, [_to_keep(answer)]) for step in (1, -1)]
 
-    def go_on(self, answer: Answer | None) -> None:
+    def go_on(self, answer: SliceMask | None) -> None:
         """Take the answer in the next slice, or stop where there is none."""
         if answer is None:
             self.stop()
@@ -69,7 +69,7 @@ class _Walk:
         self.last = self.answers[-1]
 
 
-def _to_keep(answer: Answer) -> Answer:
+def _to_keep(answer: SliceMask) -> SliceMask:
     """Of whole slices the object's part: thousands of them would fill the memory."""
     return answer if max(answer.logits.shape) <= _LARGEST_WINDOW else answer.cropped()
 
@@ -124,7 +124,7 @@ def propagate(
     if config.window_diameters == 0:
         depth, height, width = tomogram.shape
         n_together, walk = max(1, _HELD_VOXELS // max(height * width, depth * height, depth * width)), _sweep
-        segmenter = Remembering(segmenter)
+        segmenter = CachingSegmenter(segmenter)
     for start in range(0, len(points), n_together):
         walks = walk(tomogram, points[start : start + n_together], segmenter, config, diameter)
         mine: dict[int, list[_Walk]] = defaultdict(list)
@@ -169,7 +169,9 @@ def follow(
     """
     best: list[_Walk] = []
     for window in windows:
-        walks = _walk_all(tomogram, point[None], Unreminded(segmenter), replace(config, window_voxels=window), None)
+        walks = _walk_all(
+            tomogram, point[None], MemorylessSegmenter(segmenter), replace(config, window_voxels=window), None
+        )
         pairs = [[walk for walk in walks if walk.plane == plane] for plane in PLANES]
         best = max([best, *pairs], key=_total_score)
         if _length(best) < _LONG * _width(best):
@@ -177,9 +179,9 @@ def follow(
     return fuse(_by_plane(best), point, "union")
 
 
-def _by_plane(walks: Sequence[_Walk]) -> dict[Plane, list[Answer]]:
+def _by_plane(walks: Sequence[_Walk]) -> dict[Plane, list[SliceMask]]:
     """The answers of some walks."""
-    answers: dict[Plane, list[Answer]] = defaultdict(list)
+    answers: dict[Plane, list[SliceMask]] = defaultdict(list)
     for walk in walks:
         answers[walk.plane] += walk.answers
     return answers
@@ -213,7 +215,7 @@ def _walk_all(
     starts = [_first_window(tomogram, points[owner], plane, config, diameter) for plane, owner in pairs]
     prompts = [np.asarray(points[owner][list(in_plane_axes(plane))], dtype=float) for plane, owner in pairs]
     walks = []
-    answers = ask([tomogram] * len(starts), segmenter, starts, prompts, None, limit, config)
+    answers = segment_windows([tomogram] * len(starts), segmenter, starts, prompts, None, limit, config)
     for (plane, owner), answer in zip(pairs, answers, strict=True):
         if answer is not None:
             walks += _Walk.both_ways(owner, plane, answer)
@@ -238,9 +240,9 @@ def _sweep(
             _advance(tomogram, ways[1], segmenter, limit, reach, config)
             ways[1] = [walk for walk in ways[1] if not walk.has_stopped]
             owners = begins[depth]
-            places = [Place(plane, depth, Window(0, 0, height, width))] * len(owners)
+            places = [SliceWindow(plane, depth, Window(0, 0, height, width))] * len(owners)
             prompts = [np.asarray(points[owner][list(in_plane_axes(plane))], dtype=float) for owner in owners]
-            answers = ask([tomogram] * len(places), segmenter, places, prompts, None, limit, config)
+            answers = segment_windows([tomogram] * len(places), segmenter, places, prompts, None, limit, config)
             for owner, answer in zip(owners, answers, strict=True):
                 if answer is not None:
                     up, down = _Walk.both_ways(owner, plane, answer)
@@ -280,30 +282,30 @@ def _advance(
         logits = _rewindow(walk.last.logits, walk.last.window, window)
         row, col = np.unravel_index(int(np.argmax(logits)), logits.shape)
         moving.append(walk)
-        places.append(Place(walk.plane, walk.depth, window))
+        places.append(SliceWindow(walk.plane, walk.depth, window))
         prompts.append(np.array([row + window.top, col + window.left], dtype=float))
-        priors.append(Prior(logits, walk.last.memory))
+        priors.append(PreviousSlice(logits, walk.last.memory))
     if not moving:
         return
-    answers = ask([tomogram] * len(places), segmenter, places, prompts, priors, limit, config)
+    answers = segment_windows([tomogram] * len(places), segmenter, places, prompts, priors, limit, config)
     for walk, answer in zip(moving, answers, strict=True):
         walk.go_on(answer)
 
 
 def _first_window(
     tomogram: Voxels, point: Float[np.ndarray, " 3"], plane: Plane, config: PropagationConfig, diameter: float | None
-) -> Place:
+) -> SliceWindow:
     """Window through a point: the whole slice, or a square around the point."""
     if config.window_diameters == 0:
         height, width = (tomogram.shape[axis] for axis in in_plane_axes(plane))
-        return Place(plane, depth_of(tomogram, point, plane), Window(0, 0, height, width))
+        return SliceWindow(plane, depth_of(tomogram, point, plane), Window(0, 0, height, width))
     size = config.window_voxels or _LARGEST_WINDOW
     if diameter is not None:
         size = max(16, round(config.window_diameters * diameter))
     return window_of(tomogram, point, plane, size)
 
 
-def _follow(answer: Answer) -> Window:
+def _follow(answer: SliceMask) -> Window:
     """The answer's window moved with its mask once that has drifted by more than an eighth of the window."""
     rows, cols = np.nonzero(answer.mask)
     row, col = rows.mean() + answer.window.top, cols.mean() + answer.window.left

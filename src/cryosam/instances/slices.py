@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from cryosam.arrays import Image, Images, Plane
-from cryosam.backends import Candidates, PromptSegmenter, SlicePrompts
+from cryosam.backends import MaskCandidates, PromptSegmenter, SlicePrompts
 from cryosam.config import PropagationConfig
 from cryosam.geometry import AXIS, Window, in_plane_axes
 from cryosam.tomogram import Voxels
@@ -17,14 +17,14 @@ from cryosam.tomogram import Voxels
 __all__ = [
     "BATCH",
     "UNSEEN",
-    "Answer",
-    "Place",
-    "Prior",
-    "Remembering",
-    "Unreminded",
-    "ask",
+    "CachingSegmenter",
+    "MemorylessSegmenter",
+    "PreviousSlice",
+    "SliceMask",
+    "SliceWindow",
     "cut",
     "depth_of",
+    "segment_windows",
     "window_of",
 ]
 
@@ -34,7 +34,7 @@ _BATCH_PX = 8_000_000  # in the answers to one batch: of large windows it has fe
 _MARGIN = 8  # voxels around a mask in which its logits are kept
 
 
-class Place(NamedTuple):
+class SliceWindow(NamedTuple):
     """A window of the slice with index ``depth`` of a plane."""
 
     plane: Plane
@@ -42,7 +42,7 @@ class Place(NamedTuple):
     window: Window
 
 
-class Prior(NamedTuple):
+class PreviousSlice(NamedTuple):
     """What was said of an object in the slice before: logits as the window sees them, and what was to be remembered."""
 
     logits: Image
@@ -50,7 +50,7 @@ class Prior(NamedTuple):
 
 
 @dataclass(frozen=True, eq=False)
-class Answer:
+class SliceMask:
     """What the segmenter said of one object in one slice.
 
     Parameters
@@ -81,7 +81,7 @@ class Answer:
         """Where the object is in the window."""
         return np.asarray(self.logits > 0)
 
-    def cropped(self) -> "Answer":
+    def cropped(self) -> "SliceMask":
         """The same with the logits in and near the mask alone: elsewhere there is certainly no object."""
         rows, cols = (np.flatnonzero(self.mask.any(axis=axis)) for axis in (1, 0))
         top, left = (max(0, int(hit[0]) - _MARGIN) for hit in (rows, cols))
@@ -90,7 +90,7 @@ class Answer:
         return replace(self, window=window, logits=logits, seen=self.seen or self.window)
 
 
-class Remembering:
+class CachingSegmenter:
     """A segmenter that embeds no images again that it was shown just before (a `PromptSegmenter`)."""
 
     def __init__(self, segmenter: PromptSegmenter) -> None:
@@ -111,12 +111,12 @@ class Remembering:
             last = self._last = images, beside, self._segmenter.embed(images, beside)
         return last[2]
 
-    def segment(self, embedding: Any, prompts: SlicePrompts) -> Candidates:
+    def segment(self, embedding: Any, prompts: SlicePrompts) -> MaskCandidates:
         """The segmenter's candidates."""
         return self._segmenter.segment(embedding, prompts)
 
 
-class Unreminded:
+class MemorylessSegmenter:
     """A segmenter that is not reminded of the slice before (a `PromptSegmenter`)."""
 
     def __init__(self, segmenter: PromptSegmenter) -> None:
@@ -128,7 +128,7 @@ class Unreminded:
         """That of the segmenter."""
         return self._segmenter.digest
 
-    def segment(self, embedding: Any, prompts: SlicePrompts) -> Candidates:
+    def segment(self, embedding: Any, prompts: SlicePrompts) -> MaskCandidates:
         """The segmenter's candidates, of which nothing is to be remembered."""
         return replace(self._segmenter.segment(embedding, prompts), memory=None)
 
@@ -137,10 +137,10 @@ def _are_equal(some: Float[np.ndarray, "..."] | None, others: Float[np.ndarray, 
     return some is others or (some is not None and others is not None and np.array_equal(some, others))
 
 
-def window_of(tomogram: Voxels, point: Float[np.ndarray, " 3"], plane: Plane, size: int) -> Place:
+def window_of(tomogram: Voxels, point: Float[np.ndarray, " 3"], plane: Plane, size: int) -> SliceWindow:
     """A square window around a point, in the slice of a plane that is nearest to it."""
     row_axis, col_axis = in_plane_axes(plane)
-    return Place(plane, depth_of(tomogram, point, plane), Window.around(point[row_axis], point[col_axis], size))
+    return SliceWindow(plane, depth_of(tomogram, point, plane), Window.around(point[row_axis], point[col_axis], size))
 
 
 def depth_of(tomogram: Voxels, point: Float[np.ndarray, " 3"], plane: Plane) -> int:
@@ -148,7 +148,7 @@ def depth_of(tomogram: Voxels, point: Float[np.ndarray, " 3"], plane: Plane) -> 
     return int(np.clip(round(float(point[AXIS[plane]])), 0, tomogram.shape[AXIS[plane]] - 1))
 
 
-def cut(voxels: Voxels, place: Place, offsets: Sequence[int]) -> Float[np.ndarray, "s height width"]:
+def cut(voxels: Voxels, place: SliceWindow, offsets: Sequence[int]) -> Float[np.ndarray, "s height width"]:
     """Window of a slice, then of slices beside it, ``(1 + s, h, w)``.
 
     Parameters
@@ -174,15 +174,15 @@ def cut(voxels: Voxels, place: Place, offsets: Sequence[int]) -> Float[np.ndarra
     return cut
 
 
-def ask(
+def segment_windows(
     sources: Sequence[Voxels],
     segmenter: PromptSegmenter,
-    places: Sequence[Place],
+    places: Sequence[SliceWindow],
     prompts: Sequence[Float[np.ndarray, " 2"]],
-    priors: Sequence[Prior] | None,
+    priors: Sequence[PreviousSlice] | None,
     limit: float,
     config: PropagationConfig,
-) -> list[Answer | None]:
+) -> list[SliceMask | None]:
     """One prompt in each of some windows of slices.
 
     Parameters
@@ -207,7 +207,7 @@ def ask(
     answers
         For each the best-scored candidate within the limits, or None.
     """
-    answers: list[Answer | None] = [None] * len(places)
+    answers: list[SliceMask | None] = [None] * len(places)
     for (height, width), members in _same_size(places).items():
         offsets, size = segmenter.beside(height, width), max(1, min(BATCH, _BATCH_PX // (height * width)))
         for start in range(0, len(members), size):
@@ -233,17 +233,17 @@ def ask(
                     _, depth, window = places[i]
                     logits = candidates.logits[row, best].copy()  # lest it keeps the whole batch in memory
                     memory = None if candidates.memory is None else candidates.memory[row, best].copy()
-                    answers[i] = Answer(depth, window, logits, float(candidates.scores[row, best]), memory=memory)
+                    answers[i] = SliceMask(depth, window, logits, float(candidates.scores[row, best]), memory=memory)
     return answers
 
 
-def _memory_of(priors: Sequence[Prior]) -> Float[np.ndarray, "n m"] | None:
+def _memory_of(priors: Sequence[PreviousSlice]) -> Float[np.ndarray, "n m"] | None:
     """What a segmenter wanted to be reminded of; None if it did not."""
     known = [prior.memory for prior in priors if prior.memory is not None]
     return np.stack(known) if len(known) == len(priors) else None
 
 
-def _forget_outside(logits: Float[np.ndarray, "k h w"], place: Place, tomogram: Voxels) -> None:
+def _forget_outside(logits: Float[np.ndarray, "k h w"], place: SliceWindow, tomogram: Voxels) -> None:
     """No object lies where a window reaches beyond its slice, whatever a segmenter makes of the filling there."""
     row_axis, col_axis = in_plane_axes(place.plane)
     _, inside = place.window.overlap(tomogram.shape[row_axis], tomogram.shape[col_axis])
@@ -254,7 +254,7 @@ def _forget_outside(logits: Float[np.ndarray, "k h w"], place: Place, tomogram: 
     logits[(slice(None), *inside)] = known
 
 
-def _same_size(places: Sequence[Place]) -> dict[tuple[int, int], list[int]]:
+def _same_size(places: Sequence[SliceWindow]) -> dict[tuple[int, int], list[int]]:
     """Indices of the places by their window's size."""
     groups: dict[tuple[int, int], list[int]] = defaultdict(list)
     for index, place in enumerate(places):
@@ -263,7 +263,7 @@ def _same_size(places: Sequence[Place]) -> dict[tuple[int, int], list[int]]:
 
 
 def _best_candidate(
-    candidates: Candidates, row: int, prior: Image | None, limit: float, config: PropagationConfig
+    candidates: MaskCandidates, row: int, prior: Image | None, limit: float, config: PropagationConfig
 ) -> int | None:
     """Index of the best-scored candidate within the limits on area, score and IoU with the slice before."""
     masks = candidates.logits[row] > 0

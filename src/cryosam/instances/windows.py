@@ -11,10 +11,10 @@ from cryosam.arrays import PLANES, Plane, Points, Volume
 from cryosam.backends import PromptSegmenter
 from cryosam.config import PropagationConfig
 from cryosam.geometry import AXIS, Window, in_plane_axes
-from cryosam.instances.slices import Answer, Place, ask, depth_of
+from cryosam.instances.slices import SliceMask, SliceWindow, depth_of, segment_windows
 from cryosam.tomogram import Tomogram
 
-__all__ = ["View", "find_views"]
+__all__ = ["WindowChoice", "choose_windows"]
 
 _WINDOWS = (16, 20, 25, 32, 40, 50, 64, 80, 100, 128, 160, 200, 256)  # voxels that are tried
 _LEAST_TRIED = 64  # voxels: the inside of a large object alone may look like an object
@@ -31,7 +31,7 @@ _LEAST_DIAMETER = 6.0  # voxels, of what is seen in a window
 
 
 @dataclass(frozen=True)
-class View:
+class WindowChoice:
     """How a segmenter sees an object best.
 
     Parameters
@@ -53,9 +53,9 @@ class View:
     across: tuple[int, ...]
 
 
-def find_views(
+def choose_windows(
     normalised: Tomogram, points: Points, segmenter: PromptSegmenter, config: PropagationConfig
-) -> list[View]:
+) -> list[WindowChoice]:
     """How to show each point to the segmenter.
 
     The slices through a point are shown in windows of growing size, smoothed more and less. How good the segmenter
@@ -69,15 +69,15 @@ def find_views(
     points, segmenter, config
         As in `cryosam.instances.propagation.propagate`.
     """
-    return [_find_view(normalised, point, segmenter, replace(config, min_score=0.0)) for point in points]
+    return [_choose_window(normalised, point, segmenter, replace(config, min_score=0.0)) for point in points]
 
 
-def _find_view(
+def _choose_window(
     normalised: Tomogram, point: Float[np.ndarray, " 3"], segmenter: PromptSegmenter, config: PropagationConfig
-) -> View:
+) -> WindowChoice:
     n_beside = max(abs(offset) for size in _WINDOWS for offset in (0, *segmenter.beside(size, size)))
-    stacks = [_Smoothed.around(normalised, point, plane, n_beside) for plane in PLANES]
-    seen: list[list[Answer]] = []  # in the planes, of each window and smoothing
+    stacks = [_SmoothedSlices.around(normalised, point, plane, n_beside) for plane in PLANES]
+    seen: list[list[SliceMask]] = []  # in the planes, of each window and smoothing
     for n_tried, size in enumerate(_WINDOWS, start=1):
         seen += _show(stacks, size, segmenter, config)
         scores = np.array([sum(answer.score for answer in answers) for answers in seen]) / len(PLANES)
@@ -93,7 +93,7 @@ def _find_view(
     best = int(np.argmax(scores))
     has_diameter = bool(seen[best]) and not any(_leaves(answer) for answer in seen[best])
     good = dict.fromkeys(int(sizes[i]) for i in np.argsort(-scores) if scores[i] >= _NEARLY * scores[best])
-    return View(
+    return WindowChoice(
         window=int(sizes[best]),
         smoothing=_HELD_BACK * float(np.exp(np.average(np.log(smoothings), weights=weights))),
         diameter=float(np.exp(np.average(np.log(diameters), weights=weights))) if has_diameter else None,
@@ -101,20 +101,20 @@ def _find_view(
     )
 
 
-def _diameter(answers: Sequence[Answer]) -> float:
+def _diameter(answers: Sequence[SliceMask]) -> float:
     """In voxels, of the disc as large as the median mask."""
     areas = [np.count_nonzero(answer.mask) for answer in answers]
     return float(np.sqrt(4 * np.median(areas) / np.pi)) if areas else 0.0
 
 
-def _leaves(answer: Answer) -> bool:
+def _leaves(answer: SliceMask) -> bool:
     """Whether a mask reaches its window's border."""
     mask = answer.mask
     return bool(mask[0].any() or mask[-1].any() or mask[:, 0].any() or mask[:, -1].any())
 
 
 @dataclass(frozen=True, eq=False)
-class _Smoothed:
+class _SmoothedSlices:
     """What lies around a point in a plane, smoothed more and less, one stack of slices upon the other.
 
     Parameters
@@ -135,7 +135,9 @@ class _Smoothed:
     prompt: Float[np.ndarray, " 2"]
 
     @classmethod
-    def around(cls, tomogram: Tomogram, point: Float[np.ndarray, " 3"], plane: Plane, n_beside: int) -> "_Smoothed":
+    def around(
+        cls, tomogram: Tomogram, point: Float[np.ndarray, " 3"], plane: Plane, n_beside: int
+    ) -> "_SmoothedSlices":
         """The slice through a point, and some beside it, as Gaussians in three dimensions would leave them."""
         axis, depth = AXIS[plane], depth_of(tomogram, point, plane)
         wanted = np.clip(depth + np.arange(-n_beside, n_beside + 1), 0, tomogram.shape[axis] - 1)
@@ -154,15 +156,15 @@ class _Smoothed:
 
 
 def _show(
-    stacks: Sequence[_Smoothed], size: int, segmenter: PromptSegmenter, config: PropagationConfig
-) -> list[list[Answer]]:
+    stacks: Sequence[_SmoothedSlices], size: int, segmenter: PromptSegmenter, config: PropagationConfig
+) -> list[list[SliceMask]]:
     """What is seen in windows of one size: for each smoothing the answers of those planes that have one."""
     sources, places, prompts = [], [], []
     for stack in stacks:
         window = Window.around(float(stack.prompt[0]), float(stack.prompt[1]), size)
-        places += [Place(stack.plane, depth, window) for depth in stack.depths]
+        places += [SliceWindow(stack.plane, depth, window) for depth in stack.depths]
         sources += [stack.tomogram] * len(stack.depths)
         prompts += [stack.prompt] * len(stack.depths)
-    found = ask(sources, segmenter, places, prompts, None, np.inf, config)
+    found = segment_windows(sources, segmenter, places, prompts, None, np.inf, config)
     of_each = [found[i :: len(_SMOOTHINGS)] for i in range(len(_SMOOTHINGS))]
     return [[answer for answer in answers if answer is not None] for answers in of_each]

@@ -1,4 +1,9 @@
-"""Reading and writing files; the only place where coordinates come x first."""
+"""Reading and writing files; the only place where coordinates come x first.
+
+In: paths, and what the rest of the package holds: volumes, points, segmentations.
+Out: the same as arrays in z, y, x and voxels, or files with the units and the order of axes that other programs expect.
+May import: the nouns at the package's root; nobody else may import a library for a file format.
+"""
 
 from cryosam.io.atomic import atomic_path
 from cryosam.io.point_files import is_points_name, read_points, write_points

@@ -52,9 +52,13 @@ def check_exports(
     PointsFileError
         If two kinds would have the same name in files.
 
-    Examples -------- >>> check_exports(["dynamo", "relion"], 10.0) Traceback (most recent call last): ...
-    cryosam.errors.InputError: unknown format 'relion' to export; known are relion4, warp, dynamo, em, imod, ndjson,
-    copick
+    Examples
+    --------
+    >>> check_exports(["dynamo", "relion4"], 10.0, tilt_series_pixel_size_angstrom=2.5)
+    >>> check_exports(["dynamo", "relion"], 10.0)  # doctest: +ELLIPSIS
+    Traceback (most recent call last):
+        ...
+    cryosam.errors.InputError: unknown format 'relion' to export; known are relion4, warp, ...
     """
     for name in formats:
         if name not in EXPORTS:

@@ -12,7 +12,7 @@ from cryosam.errors import CryosamError, InputNotFoundError, QueryError
 from cryosam.io.atomic import atomic_path
 from cryosam.prompts import require_kind_names
 from cryosam.results import Average
-from cryosam.saved_query import SavedQuery, Witnesses
+from cryosam.saved_query import KnownMembers, SavedQuery
 
 __all__ = ["read_queries", "write_queries"]
 
@@ -65,8 +65,8 @@ def write_queries(path: Path, queries: Sequence[SavedQuery]) -> None:
         kinds.append(plain | {"scales": list(query.scales), "average_step_angstrom": query.average.step})
         arrays[f"{k}.feature"] = query.feature.astype(np.float32)
         arrays[f"{k}.average"] = query.average.data.astype(np.float32)
-        for column in ("correlations", "likeness", "is_kind"):
-            arrays[f"{k}.{column}"] = getattr(query.witnesses, column)
+        for column in ("correlations", "prior_score", "is_kind"):
+            arrays[f"{k}.{column}"] = getattr(query.known_members, column)
     text = json.dumps({"format": _FORMAT, "kinds": kinds})
     arrays[_TEXT] = np.frombuffer(text.encode(), dtype=np.uint8)
     with atomic_path(path) as temporary, temporary.open("wb") as stream:
@@ -115,12 +115,12 @@ def read_queries(path: Path) -> tuple[SavedQuery, ...]:
 def _build(kind: Mapping[str, Any], k: int, arrays: Mapping[str, np.ndarray]) -> SavedQuery:
     """One query from its part of the text and its arrays."""
     told = {key: type_of(kind[key]) for key, type_of in _types().items()}
-    correlations, likeness = (_column(arrays[f"{k}.{name}"], float) for name in ("correlations", "likeness"))
+    correlations, prior_score = (_column(arrays[f"{k}.{name}"], float) for name in ("correlations", "prior_score"))
     return SavedQuery(
         **told,
         feature=_column(arrays[f"{k}.feature"], np.float32),
         average=Average(arrays[f"{k}.average"].astype(np.float32), float(kind["average_step_angstrom"])),
-        witnesses=Witnesses(correlations, likeness, _column(arrays[f"{k}.is_kind"], bool)),
+        known_members=KnownMembers(correlations, prior_score, _column(arrays[f"{k}.is_kind"], bool)),
         scales=tuple(float(scale) for scale in kind["scales"]),
     )
 

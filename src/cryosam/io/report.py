@@ -46,7 +46,7 @@ def render_report(
     >>> "No particle segmented" in page
     True
     """
-    scene = _Scene(segmentation, tomogram, prompts)
+    drawing = _Drawing(segmentation, tomogram, prompts)
     is_search = segmentation.threshold is not None
     best, doubtful = _choose(len(segmentation.points))
     environment = Environment(
@@ -63,10 +63,10 @@ def render_report(
         clicks=[] if prompts is None else prompts.positive,
         against=[] if prompts is None else prompts.negative,
         decisions=_decisions(segmentation.provenance),
-        facts=_facts(segmentation, scene.diameter),
-        views=[scene.view(title, point) for title, point in scene.viewpoints()],
+        facts=_facts(segmentation, drawing.diameter),
+        views=[drawing.view(title, point) for title, point in drawing.viewpoints()],
         galleries=[
-            (title, note, [scene.card(i) for i in rows])
+            (title, note, [drawing.card(i) for i in rows])
             for title, note, rows in (
                 (
                     "Best detections" if is_search else "Segmented",
@@ -85,7 +85,7 @@ def render_report(
         trusted=[part for part in segmentation.kinds or (segmentation,) if part.trust is not None],
         n_rows=min(len(segmentation.points), _MAX_ROWS),
         tiles=_TILES,
-        colour=lambda row: colour(scene.shade(row)),
+        colour=lambda row: colour(drawing.shade(row)),
         palette=colour,
         whole=lambda point: ",".join(f"{c:.0f}" for c in point),
     )
@@ -139,7 +139,7 @@ class _Card:
     bar: tuple[float, str] | None
 
 
-class _Scene:
+class _Drawing:
     """What every picture needs."""
 
     def __init__(self, segmentation: Segmentation, tomogram: Tomogram, prompts: PointPrompts | None) -> None:

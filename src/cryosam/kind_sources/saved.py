@@ -21,7 +21,7 @@ from cryosam.matching.features import FeatureField
 from cryosam.matching.similarity import KindQuery
 from cryosam.matching.tomogram_features import octave
 from cryosam.results import Average, Segmentation
-from cryosam.saved_query import SavedQuery, Witnesses
+from cryosam.saved_query import KnownMembers, SavedQuery
 from cryosam.scene import Scene
 from cryosam.tomogram import Contrast, Tomogram
 
@@ -30,7 +30,7 @@ __all__ = ["SavedKind", "save_query"]
 _SAME = 1e-4  # relative difference of voxel sizes that are one
 _LARGEST_RATIO = 2.0  # of voxel sizes
 _MOST_MEMBERS = 20  # that the average counts for
-_MOST_WITNESSES = 4  # of either group: with more, a tomogram with other noise is judged by the noise of the query's
+_MOST_KNOWN = 4  # of either group: with more, a tomogram with other noise is judged by the noise of the query's
 
 
 @dataclass(frozen=True, eq=False)
@@ -130,7 +130,7 @@ class SavedKind:
         query = self.saved
         average = Average(query.average.data, scene.tomogram.voxels(query.average.step))
         weight = float(min(query.n_particles, _MOST_MEMBERS))
-        return Known(average, weight, query.witnesses if query.witnesses.is_kind.any() else None)
+        return Known(average, weight, query.known_members if query.known_members.is_kind.any() else None)
 
     def _diameter(self, scene: Scene) -> float:
         """In voxels; the settings' own if they have one."""
@@ -181,7 +181,7 @@ def save_query(scene: Scene, found: Segmentation, candidates: Candidates) -> Sav
         smoothing_angstrom=report.smoothing * angstrom,
         contrast="dark" if report.contrast == "dark" else "bright",
         average=Average(average.data, average.step * angstrom),
-        witnesses=_witnesses(candidates, found.threshold),
+        known_members=_known_members(candidates, found.threshold),
         voxel_size_angstrom=angstrom,
         scales=tuple(scale * max(1.0, size / settings.scales_diameter) for scale in settings.scales),
         token_voxels=settings.token_diameters * size,
@@ -201,16 +201,16 @@ def _single(scene: Scene, found: Segmentation, diameter: float) -> Average:
     return Average(cut.cut(found.candidate_points[:1])[0].cpu().numpy(), cut.step)
 
 
-def _witnesses(candidates: Candidates, threshold: float | None) -> Witnesses:
+def _known_members(candidates: Candidates, threshold: float | None) -> KnownMembers:
     """Some of the candidates, evenly over the scores of those that were accepted and of the others."""
     if candidates.correlation is None or threshold is None:
-        return Witnesses(np.zeros(0), np.zeros(0), np.zeros(0, dtype=bool))
+        return KnownMembers(np.zeros(0), np.zeros(0), np.zeros(0, dtype=bool))
     is_kind = candidates.scores >= threshold
     groups = [np.flatnonzero(which & (candidates.prior_score > 0)) for which in (is_kind, ~is_kind)]
     chosen = np.concatenate([group[_spread(len(group))] for group in groups])
-    return Witnesses(candidates.correlation[chosen], candidates.prior_score[chosen], is_kind[chosen])
+    return KnownMembers(candidates.correlation[chosen], candidates.prior_score[chosen], is_kind[chosen])
 
 
 def _spread(n: int) -> Int[np.ndarray, " k"]:
     """Indices of at most so many of n things, evenly spread."""
-    return np.unique(np.linspace(0, n - 1, min(n, _MOST_WITNESSES)).round().astype(int))
+    return np.unique(np.linspace(0, n - 1, min(n, _MOST_KNOWN)).round().astype(int))

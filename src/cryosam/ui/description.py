@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from cryosam.ui.jobs import Job
+from cryosam.ui.jobs import SearchJob
 from cryosam.ui.state import Candidate, Click, State, View
 from cryosam.ui.viewed import Grey, ViewedTomogram
 
@@ -54,7 +54,7 @@ def describe_candidates(state: State, tomogram: int) -> Plain:
     }
 
 
-def describe_job(job: Job) -> Plain:
+def describe_job(job: SearchJob) -> Plain:
     """How far a job is."""
     return {
         "id": job.id,

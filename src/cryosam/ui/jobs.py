@@ -10,7 +10,7 @@ from typing import Literal
 from cryosam.arrays import Progress
 from cryosam.errors import ConflictError, CryosamError, UnknownItemError
 
-__all__ = ["Job", "Worker"]
+__all__ = ["SearchJob", "Worker"]
 
 _INTERVAL = 0.1  # seconds between reports within a stage
 
@@ -18,7 +18,7 @@ _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Job:
+class SearchJob:
     """A computation under way.
 
     Parameters
@@ -57,18 +57,20 @@ class Worker:
         Called with the job once it has ended, and a sentence if it failed.
     """
 
-    def __init__(self, on_progress: Callable[[Job], None], on_end: Callable[[Job, str | None], None]) -> None:
+    def __init__(
+        self, on_progress: Callable[[SearchJob], None], on_end: Callable[[SearchJob, str | None], None]
+    ) -> None:
         self._on_progress, self._on_end = on_progress, on_end
         self._lock = threading.Lock()
-        self._job: Job | None = None
+        self._job: SearchJob | None = None
         self._thread: threading.Thread | None = None
 
     @property
-    def job(self) -> Job | None:
+    def job(self) -> SearchJob | None:
         """The job under way, or None."""
         return self._job
 
-    def start(self, job: Job, work: Callable[[Progress], None]) -> None:
+    def start(self, job: SearchJob, work: Callable[[Progress], None]) -> None:
         """Begin a job; ``work`` gets a function to report its progress to.
 
         Raises

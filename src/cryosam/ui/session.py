@@ -20,7 +20,7 @@ from cryosam.ui import description
 from cryosam.ui.filling import fill_masks, with_masks, without_mask
 from cryosam.ui.finding import find, with_found
 from cryosam.ui.history import History, Listener
-from cryosam.ui.jobs import Job, Worker
+from cryosam.ui.jobs import SearchJob, Worker
 from cryosam.ui.masking import Masked, mask_at, warm_up
 from cryosam.ui.state import Candidate, Click, Kind, Point, Size, State, Verdict, View, best_first
 from cryosam.ui.storage import Store
@@ -202,7 +202,7 @@ class Session:
         if config.diameter_angstrom is not None:
             viewed.tomogram.voxels(config.diameter_angstrom)
 
-        job = Job(self._history.next_id(), tomogram, next(iter(views)) if len(views) == 1 else None)
+        job = SearchJob(self._history.next_id(), tomogram, next(iter(views)) if len(views) == 1 else None)
 
         def tell(kind_id: int, points: Points) -> None:
             content = {"job": job.id, "kind": kind_id, "points": points.round(1).tolist()}
@@ -252,7 +252,7 @@ class Session:
         bare = without_mask(view)
         if not bare:
             raise InputError("everything shown of this kind has a mask already")
-        job = Job(self._history.next_id(), tomogram, kind_id)
+        job = SearchJob(self._history.next_id(), tomogram, kind_id)
 
         def look(point: Point, config: Config, size: Size | None) -> Masked:
             return self._mask(tomogram, point, size, config)
@@ -370,7 +370,7 @@ class Session:
         if any(masked.mask.n_voxels for _, masked in made):
             self._history.change(change, None)
 
-    def _end_job(self, job: Job, error: str | None) -> None:
+    def _end_job(self, job: SearchJob, error: str | None) -> None:
         self._history.tell("done", {"job": job.id, "error": error})
 
 

@@ -17,7 +17,7 @@ from cryosam.evaluation.simulation.complexes import (
     resample_density,
 )
 from cryosam.evaluation.simulation.imaging import list_tilts, record
-from cryosam.evaluation.simulation.scene import FILAMENT_LABEL, GOLD_LABEL, MEMBRANE_LABEL, Scene
+from cryosam.evaluation.simulation.specimen import FILAMENT_LABEL, GOLD_LABEL, MEMBRANE_LABEL, Specimen
 from cryosam.tomogram import Contrast, Tomogram
 
 __all__ = [
@@ -205,7 +205,7 @@ def simulate(
             maps[name] = make_complex(name, config.voxel_size_angstrom)
     scene_rng, noise_rng = np.random.default_rng(config.seed).spawn(2)
 
-    scene = Scene(config.shape, config.voxel_size_angstrom, scene_rng)
+    scene = Specimen(config.shape, config.voxel_size_angstrom, scene_rng)
     scene.add_vesicles(config.n_vesicles)
     scene.add_gold(config.n_gold)
     kinds = tuple(config.counts)

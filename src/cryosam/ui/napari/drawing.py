@@ -18,7 +18,7 @@ __all__ = [
     "CLICK",
     "OTHER",
     "PARTICLE",
-    "Found",
+    "Drawn",
     "add_clicks",
     "add_found",
     "clicks_in",
@@ -38,7 +38,7 @@ _WIDTH = 6.0  # voxels, of a click, and of a particle of unknown size
 
 
 @dataclass(frozen=True, eq=False)
-class Found:
+class Drawn:
     """One particle that is shown.
 
     Parameters
@@ -57,7 +57,7 @@ class Found:
     instance: int
 
 
-def shown_of(state: State) -> tuple[Found, ...]:
+def shown_of(state: State) -> tuple[Drawn, ...]:
     """All that is shown of the session's one tomogram, best first, as it is exported."""
     rows = [
         (1.0 if candidate.score is None else candidate.score, kind.id, candidate)
@@ -65,7 +65,7 @@ def shown_of(state: State) -> tuple[Found, ...]:
         for candidate in state.view(0, kind.id).shown
     ]
     rows.sort(key=lambda row: -row[0])
-    return tuple(Found(kind, candidate, score, i) for i, (score, kind, candidate) in enumerate(rows, start=1))
+    return tuple(Drawn(kind, candidate, score, i) for i, (score, kind, candidate) in enumerate(rows, start=1))
 
 
 def labels_of(shape: tuple[int, int, int], masks: Sequence[InstanceMask]) -> Labels:
@@ -109,7 +109,7 @@ def clicks_in(layer: layers.Points, image: layers.Image) -> list[tuple[Point, bo
 
 
 def add_found(
-    viewer: ViewerModel, image: layers.Image, kind: Kind, size: Size | None, found: Sequence[Found]
+    viewer: ViewerModel, image: layers.Image, kind: Kind, size: Size | None, found: Sequence[Drawn]
 ) -> layers.Points:
     """A points layer of the particles found of a kind, rings as wide as the particles are."""
     width = _WIDTH if size is None else size.diameter
@@ -127,12 +127,12 @@ def add_found(
     )
 
 
-def points_of(found: Sequence[Found]) -> np.ndarray:
+def points_of(found: Sequence[Drawn]) -> np.ndarray:
     """Centres ``(n, 3)``, z, y, x in voxels."""
     return np.array([each.candidate.point for each in found], dtype=float).reshape(-1, 3)
 
 
-def features_of(found: Sequence[Found]) -> dict[str, Any]:
+def features_of(found: Sequence[Drawn]) -> dict[str, Any]:
     """Columns of the layer: the score, the label of the mask, and the number by which it is known again."""
     return {
         "score": np.array([each.score for each in found], dtype=float),

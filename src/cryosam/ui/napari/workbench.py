@@ -16,7 +16,7 @@ from cryosam.errors import InputError, PromptError, UnknownItemError, VoxelSizeE
 from cryosam.matching.feature_cache import FeatureCache
 from cryosam.ui.exchange import write_all
 from cryosam.ui.napari.drawing import (
-    Found,
+    Drawn,
     add_clicks,
     add_found,
     clicks_in,
@@ -288,7 +288,7 @@ class Workbench:
             yield Step(f"writing {folder}")
             write_all(self.session, 0, folder, command="napari")
 
-    def _draw_found(self, kind: int, found: list[Found]) -> None:
+    def _draw_found(self, kind: int, found: list[Drawn]) -> None:
         layer = self._found.get(kind)
         if layer is None or layer not in self.viewer.layers:
             state = self.session.state

@@ -9,13 +9,13 @@ from scipy.spatial.transform import Rotation
 
 from cryosam.errors import ConfigError
 from cryosam.evaluation.simulation import FILAMENT_LABEL, GOLD_LABEL, MEMBRANE_LABEL, make_complex
-from cryosam.evaluation.simulation.scene import Scene, turn_density
+from cryosam.evaluation.simulation.specimen import Specimen, turn_density
 
 SHAPE = (51, 62, 73)
 
 
 def _scene(seed=0, shape=SHAPE):
-    return Scene(shape, 10.0, np.random.default_rng(seed))
+    return Specimen(shape, 10.0, np.random.default_rng(seed))
 
 
 def _three_arms():

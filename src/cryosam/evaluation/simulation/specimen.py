@@ -12,7 +12,7 @@ from cryosam.arrays import Mask, Points, Volume
 from cryosam.errors import ConfigError
 from cryosam.evaluation.simulation.complexes import random_complex, render_blobs
 
-__all__ = ["FILAMENT_LABEL", "GOLD_LABEL", "MEMBRANE_LABEL", "Scene", "turn_density"]
+__all__ = ["FILAMENT_LABEL", "GOLD_LABEL", "MEMBRANE_LABEL", "Specimen", "turn_density"]
 
 FILAMENT_LABEL, GOLD_LABEL, MEMBRANE_LABEL = 97, 98, 99
 _INSIDE = 0.3  # of the protein's density: a voxel above it belongs to the particle
@@ -31,7 +31,7 @@ class _Placed:
     rotation: Float[np.ndarray, "3 3"]
 
 
-class Scene:
+class Specimen:
     """A volume of density that is filled step by step; what is filled is not filled again.
 
     Parameters
