@@ -169,10 +169,9 @@ def run(options: argparse.Namespace) -> list[Row]:
         if not options.json:
             print(rows[-1], flush=True)
         if options.out is not None:
-            folder, info = options.out / path.stem, RunInfo(command="empiar_10499", input_path=str(path.absolute()))
-            write_segmentation(
-                folder, found, tomogram=tomogram, prompts=prompts, config=config, run=info, overwrite=options.overwrite
-            )
+            folder = options.out / path.stem
+            info = RunInfo(command="empiar_10499", input_path=str(path.absolute()), config=config)
+            write_segmentation(folder, found, tomogram=tomogram, prompts=prompts, run=info, overwrite=options.overwrite)
             picks = PointTable(frame.from_voxels(found.points), found.scores)
             write_points(folder / "as-annotated.star", picks, tomogram_name=tomogram.name, relion=4)
     return rows

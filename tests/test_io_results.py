@@ -55,8 +55,9 @@ def found(n=2, *, stride=2, voxel_size=8.0, with_masks=True):
     )
 
 
-def write(folder, segmentation=None, **extra):
+def write(folder, segmentation=None, *, exports=(), **extra):
     volume = extra.pop("tomogram", tomogram())
+    extra.setdefault("run", RunInfo(exports=exports))
     return write_segmentation(folder, segmentation or found(), tomogram=volume, prompts=PROMPTS, **extra)
 
 
@@ -142,8 +143,8 @@ def test_reading_back(tmp_path):
 
 def test_run_json_says_how_to_do_it_again(tmp_path):
     config = Config().override(matching__threshold=0.45, diameter_angstrom=120.0)
-    information = RunInfo(command="cryosam segment t1.mrc", input_path="/data/t1.mrc", seconds=3.5)
-    folder = write(tmp_path / "out", config=config, run=information)
+    information = RunInfo(command="cryosam segment t1.mrc", input_path="/data/t1.mrc", seconds=3.5, config=config)
+    folder = write(tmp_path / "out", run=information)
     run = read_results(folder).run
     assert run["command"] == "cryosam segment t1.mrc"
     assert run["input"] == {

@@ -1,13 +1,15 @@
 """Tilt series and back-projection against sums written out, points that must stay, and the noise that is promised."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from scipy import fft, ndimage
 
-from cryosam.evaluation.simulation.imaging import back_project, list_tilts, project, record, transfer_function
+from cryosam.evaluation.simulation.imaging import Imaging, back_project, list_tilts, project, record, transfer_function
 
 TILTS = list_tilts((-60.0, 60.0), 3.0)
-IMAGING = {"voxel_size_angstrom": 10.0, "tilts": TILTS, "defocus_um": 0.0, "snr": np.inf, "smoothing": 0.0}
+IMAGING = Imaging(voxel_size_angstrom=10.0, tilts=TILTS, defocus_um=0.0, snr=np.inf, smoothing=0.0)
 
 
 def _ball(shape, centre, sigma=2.0):
@@ -63,7 +65,7 @@ def test_a_point_stays_on_its_voxel(shape, place):
     """Its maximum does, and its two neighbours along each axis are alike, as they would not be after half a voxel."""
     density = np.zeros(shape, dtype=np.float32)
     density[place] = 1
-    seen = record(density, density > 0, np.random.default_rng(0), **IMAGING)
+    seen = record(density, density > 0, np.random.default_rng(0), IMAGING)
     assert np.unravel_index(seen.argmax(), shape) == place
     for axis in range(3):
         before, after = (seen[tuple(np.add(place, step * np.eye(3, dtype=int)[axis]))] for step in (-1, 1))
@@ -119,7 +121,7 @@ def test_the_tomogram_carries_the_transfer():
     """Along ky the coefficients of a point are the transfer function and the damping, nothing else."""
     density = np.zeros((31, 160, 33), dtype=np.float32)
     density[15, 80, 16] = 1
-    seen = record(density, density > 0, np.random.default_rng(0), **(IMAGING | {"defocus_um": 2.0}))
+    seen = record(density, density > 0, np.random.default_rng(0), replace(IMAGING, defocus_um=2.0))
     line = np.abs(fft.rfft(seen.sum(axis=(0, 2))))
     frequency = fft.rfftfreq(160) / 10
     expected = transfer_function(frequency, 2.0) * np.exp(-2 * (np.pi * 6 * frequency) ** 2)
@@ -130,9 +132,9 @@ def test_the_tomogram_carries_the_transfer():
 def test_the_signal_to_noise_ratio_is_the_one_stated(snr):
     density = sum(_ball((48, 61, 70), centre, 3.0) for centre in ((12, 20, 20), (30, 40, 50), (24, 15, 55)))
     particles = density > 0.3
-    imaging = IMAGING | {"defocus_um": 3.0}
-    signal = record(density, particles, np.random.default_rng(0), **imaging)
-    noisy = record(density, particles, np.random.default_rng(0), **(imaging | {"snr": snr}))
+    imaging = replace(IMAGING, defocus_um=3.0)
+    signal = record(density, particles, np.random.default_rng(0), imaging)
+    noisy = record(density, particles, np.random.default_rng(0), replace(imaging, snr=snr))
     scale = (noisy * signal).sum() / (signal**2).sum()  # the noise is independent of the signal
     noise = noisy - scale * signal
     np.testing.assert_allclose(noise.std(), 1, rtol=0.02)
@@ -145,7 +147,7 @@ def test_noise_is_that_of_a_weighted_back_projection():
     """None in the missing wedge; elsewhere its power grows with the distance from the tilt axis and ignores ky."""
     shape = (96, 64, 96)
     empty = np.zeros(shape, dtype=np.float32)
-    noise = record(empty, empty > 0, np.random.default_rng(1), **(IMAGING | {"snr": 1.0}))
+    noise = record(empty, empty > 0, np.random.default_rng(1), replace(IMAGING, snr=1.0))
     power = np.abs(fft.rfftn(noise * np.hanning(96)[:, None, None] * np.hanning(96))) ** 2
     angle, radius = _angles(shape)
     inside = (angle < 50) & (angle > 5)
@@ -159,13 +161,13 @@ def test_noise_is_that_of_a_weighted_back_projection():
 
 def test_the_specimen_does_not_reach_round_to_the_other_side():
     density = _ball((24, 64, 66), (12, 3, 4))
-    seen = np.abs(record(density, density > 0.3, np.random.default_rng(0), **(IMAGING | {"defocus_um": 4.0})))
+    seen = np.abs(record(density, density > 0.3, np.random.default_rng(0), replace(IMAGING, defocus_um=4.0)))
     assert seen[:, -8:].max() < 0.02 * seen.max()
 
 
 def test_smoothing_comes_last():
     density = _ball((20, 22, 24), (10, 11, 12))
-    imaging = IMAGING | {"snr": 0.5}
-    rough = record(density, density > 0.3, np.random.default_rng(2), **imaging)
-    smooth = record(density, density > 0.3, np.random.default_rng(2), **(imaging | {"smoothing": 1.5}))
+    imaging = replace(IMAGING, snr=0.5)
+    rough = record(density, density > 0.3, np.random.default_rng(2), imaging)
+    smooth = record(density, density > 0.3, np.random.default_rng(2), replace(imaging, smoothing=1.5))
     np.testing.assert_allclose(smooth, ndimage.gaussian_filter(rough, 1.5), atol=1e-5)

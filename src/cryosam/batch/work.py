@@ -79,6 +79,7 @@ def _search(job: Job, ledger: Ledger) -> Segmentation:
         started=started,
         seconds=round(time.perf_counter() - clock, 2),
         origin_angstrom=read_info(job.path).origin_angstrom,
+        config=config,
         job={
             **stamps,
             "searched_voxels": searched,
@@ -90,7 +91,6 @@ def _search(job: Job, ledger: Ledger) -> Segmentation:
         found,
         tomogram=tomogram,
         prompts=kinds if found.kinds else kinds[0],
-        config=config,
         run=run,
         overwrite=True,
     )

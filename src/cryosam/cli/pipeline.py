@@ -86,16 +86,16 @@ def run(steps: Literal["segment", "pick", "segment_prompts"], options: dict[str,
             started=started,
             seconds=round(time.perf_counter() - clock, 2),
             origin_angstrom=info.origin_angstrom,
+            config=config,
+            exports=exports,
+            tilt_series_pixel_size_angstrom=pixel_size,
         )
         folder = write_segmentation(
             options["out"],
             found,
             tomogram=tomogram,
             prompts=kinds if found.kinds else kinds[0],
-            config=config,
             run=information,
-            exports=exports,
-            tilt_series_pixel_size_angstrom=pixel_size,
             overwrite=options["overwrite"],
         )
     report_findings(found, folder, time.perf_counter() - clock)

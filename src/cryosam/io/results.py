@@ -72,6 +72,10 @@ class RunInfo:
         Of the tomogram's header, along z, y, x; the volumes that are written carry it on.
     job
         Of a batch: what tells later whether the result is still that of its settings and files.
+    config
+        Settings that the run was made with.
+    exports, tilt_series_pixel_size_angstrom
+        Formats of other programs to write too, see `cryosam.io.exports.write_exports`.
     """
 
     command: str = ""
@@ -80,6 +84,9 @@ class RunInfo:
     seconds: float | None = None
     origin_angstrom: tuple[float, float, float] = (0.0, 0.0, 0.0)
     job: Mapping[str, Any] = field(default_factory=dict)
+    config: Config = field(default_factory=Config)
+    exports: Sequence[str] = ()
+    tilt_series_pixel_size_angstrom: float | None = None
 
 
 def write_segmentation(
@@ -88,10 +95,7 @@ def write_segmentation(
     *,
     tomogram: Tomogram,
     prompts: Prompts | Sequence[Prompts],
-    config: Config | None = None,
     run: RunInfo | None = None,
-    exports: Sequence[str] = (),
-    tilt_series_pixel_size_angstrom: float | None = None,
     overwrite: bool = False,
 ) -> Path:
     """Write all outputs of a run; each file appears under its name only when it is whole.
@@ -106,13 +110,10 @@ def write_segmentation(
     segmentation
         What was found. Volumes of masks are written if any instance has a mask, or none was found; the score map and
         the candidates, if there are any.
-    tomogram, prompts, config
-        That it was found in, from (clicks or a query; of each kind, where there are several) and with; the default
-        settings if left out.
+    tomogram, prompts
+        That it was found in, and from: clicks or a query; of each kind, where there are several.
     run
         What only the caller knows.
-    exports, tilt_series_pixel_size_angstrom
-        Formats of other programs to write too, see `cryosam.io.exports.write_exports`.
     overwrite
         Whether the files of an earlier run may be replaced.
 
@@ -146,19 +147,20 @@ def write_segmentation(
     """
     run = run or RunInfo()
     check_output(Path(folder), overwrite=overwrite)
-    description = describe_run(segmentation, tomogram=tomogram, prompts=prompts, config=config, run=run)
+    description = describe_run(segmentation, tomogram=tomogram, prompts=prompts, run=run)
     part = points_of(segmentation)
-    check_exports(exports, part.voxel_size_angstrom, tilt_series_pixel_size_angstrom, list(part.by_kind()))
-    description["outputs"] |= describe_exports(exports, part)
+    pixel_size = run.tilt_series_pixel_size_angstrom
+    check_exports(run.exports, part.voxel_size_angstrom, pixel_size, list(part.by_kind()))
+    description["outputs"] |= describe_exports(run.exports, part)
     page = render_report(segmentation, tomogram, _clicks(prompts), description)
     names = [*_left_behind(Path(folder)), *(name for part in segmentation.kinds for name in _of_kind(part)), *OUTPUTS]
     with output_folder(Path(folder), names, overwrite=overwrite) as temporary:
         _write_files(temporary, segmentation, description, page, run.origin_angstrom)
         written = write_exports(
             temporary,
-            exports,
+            run.exports,
             [part],
-            tilt_series_pixel_size_angstrom=tilt_series_pixel_size_angstrom,
+            tilt_series_pixel_size_angstrom=pixel_size,
             labels=lambda _: segmentation.labels() if any(mask.n_voxels for mask in segmentation.masks) else None,
             lies_at=Path(folder),
         )
@@ -206,7 +208,6 @@ def describe_run(
     *,
     tomogram: Tomogram,
     prompts: Prompts | Sequence[Prompts],
-    config: Config | None = None,
     run: RunInfo | None = None,
 ) -> dict[str, Any]:
     """The content of ``run.json``; see `write_segmentation` for the parameters.
@@ -218,7 +219,7 @@ def describe_run(
     >>> describe_run(nothing, tomogram=tomogram, prompts=PointPrompts(np.zeros((1, 3))))["n_particles"]
     0
     """
-    config, run = config or Config(), run or RunInfo()
+    run = run or RunInfo()
     kinds = [prompts] if isinstance(prompts, Prompts) else list(prompts)
     told = {
         "command": run.command,
@@ -270,8 +271,8 @@ def describe_run(
             }
             for part in segmentation.kinds
         ],
-        "configuration": asdict(config),
-        "configuration_toml": to_toml(config),
+        "configuration": asdict(run.config),
+        "configuration_toml": to_toml(run.config),
         "versions": versions(),
         "platform": platform.platform(),
         "outputs": {name: text for name, text in OUTPUTS.items() if name in _names(segmentation)}

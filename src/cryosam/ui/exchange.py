@@ -49,8 +49,12 @@ def write_all(session: Session, tomogram: int, folder: Path, command: str = "") 
         shown.segmentation,
         tomogram=viewed.tomogram,
         prompts=shown.prompts if len(shown.prompts) > 1 else shown.prompts[0],
-        config=session.config,
-        run=RunInfo(command=command, input_path=path, origin_angstrom=viewed.info.origin_angstrom),
+        run=RunInfo(
+            command=command,
+            input_path=path,
+            origin_angstrom=viewed.info.origin_angstrom,
+            config=session.config,
+        ),
     )
 
 

@@ -16,7 +16,7 @@ from cryosam.evaluation.simulation.complexes import (
     random_complex,
     resample_density,
 )
-from cryosam.evaluation.simulation.imaging import list_tilts, record
+from cryosam.evaluation.simulation.imaging import Imaging, list_tilts, record
 from cryosam.evaluation.simulation.specimen import FILAMENT_LABEL, GOLD_LABEL, MEMBRANE_LABEL, Specimen
 from cryosam.tomogram import Contrast, Tomogram
 
@@ -222,11 +222,13 @@ def simulate(
         scene.density,
         scene.instances > 0,
         noise_rng,
-        voxel_size_angstrom=config.voxel_size_angstrom,
-        tilts=list_tilts(config.tilt_range_degrees, config.tilt_step_degrees),
-        defocus_um=config.defocus_um,
-        snr=config.snr,
-        smoothing=config.smoothing,
+        Imaging(
+            voxel_size_angstrom=config.voxel_size_angstrom,
+            tilts=list_tilts(config.tilt_range_degrees, config.tilt_step_degrees),
+            defocus_um=config.defocus_um,
+            snr=config.snr,
+            smoothing=config.smoothing,
+        ),
     )
     if config.contrast == "dark":
         np.negative(intensities, out=intensities)

@@ -9,6 +9,7 @@ specimen repeats along y and x beyond a margin.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Complex, Float
@@ -16,7 +17,7 @@ from scipy import fft, ndimage
 
 from cryosam.arrays import Mask, Volume
 
-__all__ = ["Slices", "back_project", "list_tilts", "project", "record", "transfer_function"]
+__all__ = ["Imaging", "Slices", "back_project", "list_tilts", "project", "record", "transfer_function"]
 
 Slices = Complex[np.ndarray, "kx tilt ky"]
 """Fourier coefficients of a tilt series: kx as in `rfftfreq`, ky as in `fftfreq`, 0 beyond the camera's limit."""
@@ -158,27 +159,12 @@ def _shot_noise(n_y: int, n_x: int, tilts: Tilts, rng: np.random.Generator) -> S
     return np.asarray(fft.rfft2(noise, workers=-1).transpose(2, 0, 1) * (kx < 0.5), dtype=np.complex64)
 
 
-def record(
-    density: Volume,
-    particles: Mask,
-    rng: np.random.Generator,
-    *,
-    voxel_size_angstrom: float,
-    tilts: Tilts,
-    defocus_um: float,
-    snr: float,
-    smoothing: float,
-) -> Volume:
-    """Tomogram of a density, protein bright, background about 0 with noise of standard deviation 1 before smoothing.
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Imaging:
+    """How a density is recorded.
 
     Parameters
     ----------
-    density
-        ``(z, y, x)``.
-    particles
-        ``(z, y, x)`` where the signal is measured.
-    rng
-        Every random number comes from here.
     voxel_size_angstrom
         Edge of a voxel.
     tilts
@@ -190,6 +176,33 @@ def record(
         before smoothing. The noise is white and equally strong in every tilt. Infinite means no noise.
     smoothing
         Standard deviation in voxels of the Gaussian that is applied last.
+    """
+
+    voxel_size_angstrom: float
+    tilts: Tilts
+    defocus_um: float
+    snr: float
+    smoothing: float
+
+
+def record(
+    density: Volume,
+    particles: Mask,
+    rng: np.random.Generator,
+    imaging: Imaging,
+) -> Volume:
+    """Tomogram of a density, protein bright, background about 0 with noise of standard deviation 1 before smoothing.
+
+    Parameters
+    ----------
+    density
+        ``(z, y, x)``.
+    particles
+        ``(z, y, x)`` where the signal is measured.
+    rng
+        Every random number comes from here.
+    imaging
+        Tilts, defocus and noise.
 
     Returns
     -------
@@ -200,26 +213,29 @@ def record(
     --------
     >>> density = np.zeros((9, 10, 11), dtype=np.float32)
     >>> density[4, 5, 6] = 1
-    >>> seen = record(density, density > 0, np.random.default_rng(0), voxel_size_angstrom=10.0,
-    ...               tilts=list_tilts((-60, 60), 3), defocus_um=0, snr=np.inf, smoothing=0)
+    >>> imaging = Imaging(
+    ...     voxel_size_angstrom=10.0, tilts=list_tilts((-60, 60), 3), defocus_um=0.0, snr=np.inf, smoothing=0.0
+    ... )
+    >>> seen = record(density, density > 0, np.random.default_rng(0), imaging)
     >>> [int(i) for i in np.unravel_index(seen.argmax(), seen.shape)]
     [4, 5, 6]
     """
+    tilts, snr = imaging.tilts, imaging.snr
     n_z, n_y, n_x = density.shape
     height, width = (fft.next_fast_len(n + _MARGIN, real=True) for n in (n_y, n_x))
     padded = (n_z, height, width)
 
     slices = project(np.pad(density, [(0, 0), (0, height - n_y), (0, width - n_x)]), tilts)
-    frequency = np.hypot(*_frequencies(height, width, tilts)) / voxel_size_angstrom
+    frequency = np.hypot(*_frequencies(height, width, tilts)) / imaging.voxel_size_angstrom
     damping = np.exp(-2 * (np.pi * _DAMPING_ANGSTROM * frequency) ** 2)
-    slices *= (transfer_function(frequency, defocus_um) * damping).astype(np.float32)
+    slices *= (transfer_function(frequency, imaging.defocus_um) * damping).astype(np.float32)
     tomogram = _reconstruct(slices, tilts, padded, density.shape)
     if not np.isinf(snr):
         noise = _reconstruct(_shot_noise(height, width, tilts, rng), tilts, padded, density.shape)
         power = float(np.mean(tomogram[particles] ** 2)) if particles.any() else 1.0
         tomogram *= np.sqrt(snr / power)
         tomogram += noise / noise.std()
-    return ndimage.gaussian_filter(tomogram, smoothing)
+    return ndimage.gaussian_filter(tomogram, imaging.smoothing)
 
 
 def _reconstruct(slices: Slices, tilts: Tilts, padded: tuple[int, int, int], shape: Sequence[int]) -> Volume:
