@@ -36,7 +36,7 @@ PROJECT = """
 tomograms = "t/*.mrc"
 query = "q.npz"
 out = "results"
-[settings.alignment]
+[settings.averaging]
 is_on = false
 [settings.propagation]
 smoothing = 1.0

@@ -11,7 +11,7 @@ from cryosam.io import read_points, write_volume
 from cryosam.io.queries import read_queries
 from scenes import BALLS, SHELLS, phantom
 
-QUICK = "[alignment]\nis_on = false\n[propagation]\nsmoothing = 1.0\n"
+QUICK = "[averaging]\nis_on = false\n[propagation]\nsmoothing = 1.0\n"
 
 
 def cli(*words, code=0):
