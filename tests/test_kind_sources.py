@@ -92,7 +92,7 @@ def test_a_kind_has_settings_of_its_own(made) -> None:
     few = Config().override(matching__max_particles=2)
     found = segment_kinds(tomogram, [made[0]], options=RunOptions(kind_configs={"snake": few}))
     assert len(found.points) == 2
-    with pytest.raises(ConfigError, match="class 'snake'"):
+    with pytest.raises(ConfigError, match="kind 'snake'"):
         segment_kinds(
             tomogram, [made[0]], options=RunOptions(kind_configs={"snake": few.override(tomogram__contrast="dark")})
         )

@@ -11,7 +11,7 @@ from cryosam.backends import MaskCandidates
 from cryosam.backends.classical import ClassicalSegmenter
 from cryosam.config import PropagationConfig
 from cryosam.geometry import Window
-from cryosam.instances import propagation, slices
+from cryosam.instances import instance_segmenter, propagation, slices
 from cryosam.instances.fusion import fuse
 from cryosam.instances.instance_segmenter import InstanceSegmenter
 from cryosam.instances.propagation import _rewindow, follow, propagate
@@ -60,7 +60,7 @@ def test_what_was_segmented_is_not_segmented_again(monkeypatch) -> None:
         n_asked.append(len(points))
         return propagate(voxels, points, *rest)
 
-    monkeypatch.setattr(propagation, "propagate", counted)
+    monkeypatch.setattr(instance_segmenter, "propagate", counted)
     (second,) = instances.under(centres[1:2], 8.0)
     all_three = instances.under(centres + 0.2, 8.0)
     again = instances.under(centres[::-1], 8.0)
