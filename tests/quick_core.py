@@ -68,7 +68,7 @@ def answer_at_once(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
         (point,) = prompts.positive
         control.calls.append((tomogram.shape, config))
         at = (float(point[0]), float(point[1]), float(point[2]))
-        warnings = (RunWarning("nothing_there", "nothing stands out of the background at point {point}", at),)
+        warnings = (RunWarning("nothing_there", "nothing stands out from the background at point {point}", at),)
         is_blob = min(np.linalg.norm(point - np.array(blob)) for blob in BLOBS) < 3
         mask = replace(cube(point), data=np.ones(control.shape, dtype=bool)) if is_blob else InstanceMask.empty()
         return Segmentation(

@@ -35,6 +35,9 @@ def test_two_parts_of_one_particle_are_found_once(monkeypatch, is_whole) -> None
     assert accepted.rotations is not None
     assert (accepted.rotations * turns[kept].inv()).magnitude().max() < 1e-9
     np.testing.assert_array_equal(accepted.candidate_points[: len(kept)], found.points[kept])
-    assert any("1 of 4 detections mark another's particle" in sentence for sentence in accepted.warnings) == is_whole
+    assert (
+        any("1 of 4 detections are of the same particle as a better one" in sentence for sentence in accepted.warnings)
+        == is_whole
+    )
     assert accepted.provenance["expected_false"] == pytest.approx((1 - found.scores[kept]).sum())
     assert ("whole_diameter_voxels" in accepted.provenance) == is_whole

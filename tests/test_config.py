@@ -80,14 +80,14 @@ def test_whole_numbers_serve_where_fractions_are_meant(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("colour = 1", "unknown setting 'colour'; there are preset, diameter_angstrom"),
-        ("[matching]\ntreshold = 0.4", "unknown setting 'matching.treshold'; there are matching.strides"),
+        ("colour = 1", "unknown setting 'colour'; the settings are preset, diameter_angstrom"),
+        ("[matching]\ntreshold = 0.4", "unknown setting 'matching.treshold'; the settings are matching.strides"),
         ("[features]\nscale = [1.0]", r"unknown setting 'features\.scale'"),
         ("[propagation]\nz-weight = 1.0", r"unknown setting 'propagation\.z-weight'"),
         ("[tomogram]\ninvert = true", r"unknown setting 'tomogram\.invert'"),
         ("[masks]\nfusion = 'soft'", "unknown setting 'masks'"),
-        ("matching = 3", "'matching' is a section of settings, got 3"),
-        ("preset = 'best'", "unknown preset 'best'; there are embedded, fast, paper"),
+        ("matching = 3", "'matching' is a section, not a single setting, got 3"),
+        ("preset = 'best'", "unknown preset 'best'; the presets are embedded, fast, paper"),
         ("[propagation]\nmin_iou = 1.5", r"min_iou is in \[0, 1\], got 1.5"),
         ("[propagation]\nmin_iou = 'high'", "wrong type"),
         ("[tomogram]\npercentiles = [99.0, 1.0]", "percentiles must ascend"),

@@ -30,8 +30,9 @@ def test_nothing_is_sure_enough_for_a_limit_that_the_best_does_not_keep() -> Non
     warn_of_doubts(limited, found, np.zeros((0, 3)), "look")
     (warning,) = limited.record.report.warnings
     assert warning.code == "none_sure_enough"
-    assert "none of 2 detections is sure enough for a share of 0.05 false ones: the best has probability 0.90" in str(
-        warning
+    assert (
+        "none of 2 detections is probable enough for a share of 0.05 false ones: the best has probability 0.90"
+        in str(warning)
     )
     assert not with_threshold(limited, found).is_accepted.any()
 

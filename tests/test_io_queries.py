@@ -76,7 +76,7 @@ def test_other_files_are_refused(tmp_path) -> None:
 def test_names_and_endings_are_checked_before_writing(tmp_path) -> None:
     with pytest.raises(QueryError, match=r"\.npz"):
         write_queries(tmp_path / "q.txt", [query()])
-    with pytest.raises(PromptError, match="name of its own"):
+    with pytest.raises(PromptError, match="its own name"):
         write_queries(tmp_path / "q.npz", [query(), query()])
     with pytest.raises(PromptError, match="file names"):
         query("80S/ribosome")

@@ -101,12 +101,12 @@ def test_a_kind_has_settings_of_its_own(made) -> None:
 @pytest.mark.parametrize(
     ("changes", "settings", "size", "told"),
     [
-        ({"features": "dinov2-small"}, {}, SIZE, "made with features dinov2-small, and this run uses invariants"),
+        ({"features": "dinov2-small"}, {}, SIZE, "made with features dinov2-small, but this run uses invariants"),
         ({}, {"propagation__segmenter": "classical"}, SIZE, "made with segmenter embedded"),
         ({"segmenter_digest": "0"}, {}, SIZE, "another version of embedded"),
         ({"features_digest": "0"}, {}, SIZE, "another version of invariants"),
         ({"feature": np.zeros(7, dtype=np.float32)}, {}, 1.5 * SIZE, "another version of invariants"),
-        ({}, {}, 2.1 * SIZE, "voxels of 10 angstrom, and those of elsewhere are 21"),
+        ({}, {}, 2.1 * SIZE, "voxels of 10 angstrom, but those of elsewhere are 21"),
     ],
 )
 def test_what_cannot_be_compared_is_refused_in_one_line(made, changes, settings, size, told) -> None:
@@ -125,7 +125,7 @@ def test_lengths_need_a_voxel_size(made) -> None:
 
 def test_nothing_found_makes_no_query() -> None:
     noise = Tomogram(np.random.default_rng(0).normal(size=(30, 41, 42)).astype(np.float32), SIZE)
-    with pytest.raises(QueryError, match="nothing to keep"):
+    with pytest.raises(QueryError, match="nothing to save"):
         make_queries(noise, [PointPrompts(np.array([[15.0, 20, 21]]))])
 
 

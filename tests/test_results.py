@@ -60,5 +60,7 @@ def test_orientations_of_several_kinds_are_joined() -> None:
     assert not joined.warnings
     lacking = Segmentation.combine([oriented, bare])
     assert lacking.rotations is None
-    assert lacking.warnings == ("the orientations of the other kinds are left out, for those of bare are not known",)
+    assert lacking.warnings == (
+        "the orientations of the other kinds are left out, because those of bare are not known",
+    )
     assert not Segmentation.combine([bare, nothing]).warnings

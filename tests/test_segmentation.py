@@ -84,7 +84,7 @@ def test_two_kinds_in_one_run_share_no_particle() -> None:
 
 
 def test_kinds_need_different_names() -> None:
-    with pytest.raises(PromptError, match="name of its own"):
+    with pytest.raises(PromptError, match="its own name"):
         segment_kinds(phantom(), [click(BALLS[0]), click(SHELLS[0])])
 
 
@@ -157,7 +157,7 @@ def test_segment_prompts_gives_the_instance_under_each_point() -> None:
 def test_background_says_so_and_finds_nothing() -> None:
     found = segment(phantom(), click((5, 55, 40)))
     assert len(found.points) == 0
-    assert "nothing stands out of the background at point 5,55,40" in found.warnings
+    assert "nothing stands out from the background at point 5,55,40" in found.warnings
 
 
 def test_a_click_on_nothing_beside_a_good_one_changes_nothing() -> None:
@@ -166,7 +166,7 @@ def test_a_click_on_nothing_beside_a_good_one_changes_nothing() -> None:
         segment(phantom(), PointPrompts(np.array([BALLS[0], (5, 55, 40)]))),
     )
     np.testing.assert_allclose(both.points, alone.points, atol=1e-6)
-    assert both.warnings == ("nothing stands out of the background at point 5,55,40",)
+    assert both.warnings == ("nothing stands out from the background at point 5,55,40",)
     assert len(both.prompt_masks) == 2
 
 
@@ -205,7 +205,7 @@ def test_clicks_that_cannot_be_compared_or_are_of_another_kind_are_named() -> No
     tomogram, centres, _ = scene(n_kind=11, n_other=9)
     clicks = np.round(centres[[0, 1, 2, 15]])
     found = segment(tomogram, PointPrompts(clicks), Config().override(refinement__is_on=False))
-    unlike = [each for each in found.warnings if "not like the average" in each]
+    unlike = [each for each in found.warnings if "not resemble the average" in each]
     assert any("at {:g},{:g},{:g} is".format(*clicks[3]) in sentence for sentence in unlike)
     assert not any("at {:g},{:g},{:g} is".format(*clicks[0]) in sentence for sentence in unlike)
     allowed = np.ones(tomogram.shape, dtype=bool)
@@ -218,7 +218,7 @@ def test_clicks_that_cannot_be_compared_or_are_of_another_kind_are_named() -> No
 def test_an_empty_search_mask_says_so() -> None:
     found = segment(phantom(), click(BALLS[0]), options=RunOptions(search_mask=np.zeros(SHAPE, dtype=bool)))
     assert len(found.points) == 0
-    assert "no place that may be searched is similar to what was clicked" in found.warnings
+    assert "nothing in the searched region is similar to what was clicked" in found.warnings
 
 
 def test_search_mask_and_margin() -> None:

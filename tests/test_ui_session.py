@@ -482,7 +482,7 @@ def test_the_real_core_answers_where_the_click_is(tmp_path: Path) -> None:
     on_blob, on_nothing = session.state.view(0, kind).clicks
     assert on_blob.message is None
     assert np.linalg.norm(on_blob.mask.centroid - blob) < 1
-    assert on_nothing.message == "nothing stands out of the background at point 15,20,100"
+    assert on_nothing.message == "nothing stands out from the background at point 15,20,100"
 
 
 def test_the_real_core_leaves_out_what_a_negative_click_is_on_and_tells_how_far_it_is(session: Session) -> None:

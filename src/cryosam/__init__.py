@@ -1,4 +1,4 @@
-"""One click on one particle: every particle of that kind in a tomogram, found and segmented in 3D."""
+"""Find and segment in 3D every particle of a kind in a cryo-electron tomogram, starting from one click."""
 
 from importlib import import_module
 from importlib.metadata import version
@@ -42,7 +42,7 @@ __all__ = [
 
 __version__ = version("cryosam-et")
 
-_HOMES = {
+_MODULES = {
     "Config": "config",
     "CryosamError": "errors",
     "InstanceMask": "masks",
@@ -66,10 +66,10 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> Any:
-    """Import a public name when it is first used: importing the package stays cheap."""
-    if name not in _HOMES:
+    """Import a public name when it is first used, so that importing the package itself is fast."""
+    if name not in _MODULES:
         raise AttributeError(f"module 'cryosam' has no attribute {name!r}")
-    return getattr(import_module(f"cryosam.{_HOMES[name]}"), name)
+    return getattr(import_module(f"cryosam.{_MODULES[name]}"), name)
 
 
 def __dir__() -> list[str]:

@@ -1,4 +1,4 @@
-"""Names for arrays by shape and kind; every signature in the package uses them.
+"""Type aliases for arrays by shape and element type; every signature in the package uses them.
 
 Volumes are ``(z, y, x)``. Points are ``(n, 3)`` with columns z, y, x in voxels; an integer is a voxel centre.
 The shapes are checked at run time in the tests only.
@@ -43,4 +43,4 @@ Progress = Callable[[str, int, int], None]
 """Called as ``progress(stage, done, total)``; core code never prints."""
 
 SoFar = Callable[[str, Points], None]
-"""Called as ``so_far(kind, points)`` with what looks like the kind before a search has ended."""
+"""Called as ``so_far(kind, points)`` during a search, with the points that resemble the kind so far."""

@@ -5,10 +5,10 @@
     CryosamError
     |- InputError (ValueError)             what the user gave cannot be used
     |  |- TomogramError                    not a tomogram: truncated, 2D, constant, NaN
-    |  |- VoxelSizeError                   absent, unequal or nonsensical voxel size
-    |  |- PromptError                      a point outside, or not three numbers
+    |  |- VoxelSizeError                   missing, invalid or unequal voxel size
+    |  |- PromptError                      a point outside the tomogram, or not three numbers
     |  |- PointsFileError                  a points file without usable coordinates
-    |  '- QueryError                       a saved query that is damaged, or made in another way
+    |  '- QueryError                       a saved query that is damaged, or made with other models
     |- ConfigError (ValueError)            an unknown key or preset, or a value out of range
     |- UnknownBackendError (LookupError)   no such feature extractor or segmenter
     |- InputNotFoundError (FileNotFoundError)
@@ -17,7 +17,7 @@
     |- OutputExistsError (FileExistsError)
     |- OutputError (OSError)               no space, or no permission to write
     |- UnknownItemError (LookupError)      no such tomogram, kind, click or candidate in a session
-    '- ConflictError (RuntimeError)        a session has changed meanwhile, or is busy
+    '- ConflictError (RuntimeError)        a session was changed in the meantime, or is busy
 
 A message says what is wrong, what was given, and what to do about it, in one line.
 """
@@ -46,7 +46,7 @@ _TORCH_OUT_OF_MEMORY = ("out of memory", "can't allocate memory")  # torch raise
 
 
 class CryosamError(Exception):
-    """Base of every error raised on purpose."""
+    """Base class of every error that is raised on purpose."""
 
 
 class InputError(CryosamError, ValueError):
@@ -58,7 +58,7 @@ class TomogramError(InputError):
 
 
 class VoxelSizeError(InputError):
-    """The voxel size is absent, unequal along the axes, or nonsensical."""
+    """The voxel size is missing, invalid, or differs between the axes."""
 
 
 class PromptError(InputError):
@@ -106,11 +106,11 @@ class UnknownItemError(CryosamError, LookupError):
 
 
 class ConflictError(CryosamError, RuntimeError):
-    """What a change was based on has changed meanwhile, or the session is busy."""
+    """A change is based on an outdated revision of the session, or the session is busy."""
 
 
 def explain(error: BaseException) -> str | None:
-    """What to tell the user in a line, or None if it is a fault of the program.
+    """Return the one-line message for the user, or None if the error is a bug in the program.
 
     Examples
     --------
@@ -121,7 +121,7 @@ def explain(error: BaseException) -> str | None:
     """
     if isinstance(error, CryosamError):
         return str(error)
-    is_torch = isinstance(error, RuntimeError) and any(said in str(error) for said in _TORCH_OUT_OF_MEMORY)
+    is_torch = isinstance(error, RuntimeError) and any(phrase in str(error) for phrase in _TORCH_OUT_OF_MEMORY)
     if isinstance(error, MemoryError) or is_torch:
         reason = str(error).splitlines()[0] if str(error) else "allocation failed"
         return f"not enough memory ({reason}); bin or crop the tomogram: cryosam info says how much it needs"

@@ -1,4 +1,4 @@
-"""Every coordinate map of the package, each beside its inverse.
+"""Every coordinate map of the package, each next to its inverse.
 
 Five frames are in use:
 
@@ -7,7 +7,7 @@ volume     voxels ``(z, y, x)``; an integer is a voxel centre
 slice      ``(row, col)`` of the image normal to one axis, in voxels; the same unit and origin
 window     ``(row, col)`` of a rectangle cut from a slice, in voxels from its first pixel
 model      ``(row, col)`` pixels after scaling a window to a model's input and padding bottom and right
-level      cells of ``stride`` voxels a side; an integer is a cell centre
+level      cubic cells with an edge of ``stride`` voxels; an integer is a cell centre
 =========  ==========================================================================================
 
 All resizing is cell-centred: pixel i covers [i - 1/2, i + 1/2], hence the halves in the maps.
@@ -130,10 +130,10 @@ class Window:
 
 @dataclass(frozen=True)
 class ModelFrame:
-    """How an image of ``height`` x ``width`` lies in a square model input of ``size_px`` pixels.
+    """Placement of an image of ``height`` x ``width`` voxels in a square model input of ``size_px`` pixels.
 
-    The image is scaled, its aspect kept, so that the longer side fills the input; the rest, at the bottom or at the
-    right, is padding.
+    The image is scaled so that its longer side fills the input; the aspect ratio is kept. The rest of the input, at the
+    bottom or at the right, is padding.
     """
 
     height: int
@@ -142,7 +142,7 @@ class ModelFrame:
 
     @property
     def scale(self) -> float:
-        """Model pixels a voxel."""
+        """Model pixels per voxel."""
         return self.size_px / max(self.height, self.width)
 
     @property
@@ -151,7 +151,7 @@ class ModelFrame:
         return max(1, round(self.height * self.scale)), max(1, round(self.width * self.scale))
 
     def _scales(self) -> Float[np.ndarray, " 2"]:
-        """Exact scale of rows and columns, after the content's size was rounded to whole pixels."""
+        """Exact scale along rows and columns, after the size of the content was rounded to whole pixels."""
         height_px, width_px = self.content_px
         return np.array([height_px / self.height, width_px / self.width])
 
@@ -171,7 +171,7 @@ class ModelFrame:
 
 
 def patch_to_pixel(indices: Float[np.ndarray, "..."], patch_px: float) -> Float[np.ndarray, "..."]:
-    """Centre, in pixels, of the patch with (fractional) index i: tokens are cell-centred.
+    """Centre, in pixels, of the patch with a (possibly fractional) index; an integer is a patch centre.
 
     Examples
     --------
@@ -187,7 +187,7 @@ def pixel_to_patch(pixels: Float[np.ndarray, "..."], patch_px: float) -> Float[n
 
 
 def level_shape(shape: Sequence[int], stride: int) -> tuple[int, int, int]:
-    """Cells along z, y, x that cover a volume of ``shape`` voxels at ``stride`` voxels a cell."""
+    """Number of cells along z, y, x that cover a volume of ``shape`` voxels, at ``stride`` voxels per cell."""
     depth, height, width = (ceil(n / stride) for n in shape)
     return depth, height, width
 
@@ -195,16 +195,16 @@ def level_shape(shape: Sequence[int], stride: int) -> tuple[int, int, int]:
 def level_to_voxel(
     cells: Integer[np.ndarray, "n 3"] | Points, stride: float, shape: Sequence[int] | None = None
 ) -> Points:
-    """Centre, in voxels, of cells at ``stride`` voxels a cell.
+    """Centre, in voxels, of cells with ``stride`` voxels per cell along each axis.
 
     Parameters
     ----------
     cells
         ``(n, 3)`` cell indices z, y, x; fractions are allowed.
     stride
-        Voxels a cell.
+        Voxels per cell.
     shape
-        Of the volume; when given, the centres of cells that hang over its end are clipped into it.
+        Shape of the volume. If it is given, the centres of cells that extend beyond the volume are clipped to it.
 
     Examples
     --------
@@ -221,7 +221,7 @@ def voxel_to_level(points: Points, stride: float) -> Points:
 
 
 def child_mask(is_kept: Mask, ratio: int, child_shape: Sequence[int]) -> Bool[np.ndarray, "cz cy cx"]:
-    """Which cells of the next finer level lie within some cells.
+    """Mask of the cells of the next finer level that lie within the kept cells of a coarser one.
 
     Parameters
     ----------
@@ -243,7 +243,7 @@ def child_mask(is_kept: Mask, ratio: int, child_shape: Sequence[int]) -> Bool[np
 
 
 def ball_diameter(volume: float) -> float:
-    """Diameter of the ball of a volume, in voxels.
+    """Diameter, in voxels, of a ball with a given volume in voxels.
 
     Examples
     --------

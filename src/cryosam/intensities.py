@@ -1,4 +1,4 @@
-"""Intensities made comparable: whether protein is dark or bright, and a scale from 0 to 1."""
+"""Normalisation of intensities: detect whether protein is dark or bright, and scale voxels to [0, 1]."""
 
 import hashlib
 from collections.abc import Sequence
@@ -18,11 +18,11 @@ from cryosam.tomogram import Box, Contrast, Tomogram, slice_of
 __all__ = ["Normalised", "detect_contrast", "normalise"]
 
 _SAMPLE_VOXELS = 4_000_000
-_BLOCK = 64  # voxels, edge of the parts of a tomogram that tell its contrast
-_SMOOTHING = 2.5  # standard deviation in voxels, at which intensities are skewed by what is compact
-_FARTHEST = 3.0  # standard deviations that a voxel can stand out: gold counts no more than protein
-_SURE = 6.0  # standard errors: what all of a tomogram tells counts no more
-_SCALES = (2.5, 4.0, 6.0)  # standard deviations in voxels, at which a click lies on something
+_BLOCK = 64  # voxels, edge of the blocks of a tomogram from which its contrast is detected
+_SMOOTHING = 2.5  # voxels, standard deviation of the Gaussian that is applied before the skewness is measured
+_LARGEST_DEVIATION = 3.0  # standard deviations at which voxels are clipped: gold markers count no more than protein
+_LARGEST_SKEWNESS = 6.0  # standard errors at which the evidence from the whole tomogram is clipped
+_SCALES = (2.5, 4.0, 6.0)  # voxels, standard deviations of the Gaussians through which a click is looked at
 
 
 def _sample(data: AnyVolume) -> Float[np.ndarray, "sz sy sx"]:
@@ -34,10 +34,11 @@ def _sample(data: AnyVolume) -> Float[np.ndarray, "sz sy sx"]:
 def detect_contrast(tomogram: Tomogram, points: Points) -> Contrast:
     """Tell whether protein is dark or bright.
 
-    Protein is compact and denser than ice, so the smoothed intensities have their long tail on its side, as far as that
-    is more than chance; and what lies under a click is protein, so the density there, against that of its surroundings,
-    points the same way. In noise a single click may not tell, where all of the tomogram does; where hardly any ice is
-    left between the proteins, the click does.
+    Two observations are added up. First, protein is compact and denser than ice, so the distribution of the smoothed
+    intensities has its longer tail on the side of protein. This counts in units of the skewness that is expected by
+    chance. Second, a click lies on protein, so the density there is compared with that of the surroundings. In a noisy
+    tomogram a single click may be inconclusive while the tomogram as a whole is not. In a crowded tomogram, with hardly
+    any ice between the proteins, the clicks decide.
 
     Parameters
     ----------
@@ -58,7 +59,8 @@ def detect_contrast(tomogram: Tomogram, points: Points) -> Contrast:
     >>> detect_contrast(Tomogram(volume), np.array([[10.0, 11.0, 12.0]]))
     'dark'
     """
-    evidence = float(np.clip(_skewness([tomogram.data[block] for block in _blocks(tomogram.shape)]), -_SURE, _SURE))
+    skewness = _skewness([tomogram.data[block] for block in _blocks(tomogram.shape)])
+    evidence = float(np.clip(skewness, -_LARGEST_SKEWNESS, _LARGEST_SKEWNESS))
     for point in points:
         crop, centre = _crop(tomogram.data, point, 32)
         for sigma in _SCALES:
@@ -69,7 +71,7 @@ def detect_contrast(tomogram: Tomogram, points: Points) -> Contrast:
 
 
 def _blocks(shape: tuple[int, int, int]) -> list[Box]:
-    """Parts of a volume that stand for all of it; all of it where it is small."""
+    """Blocks that sample a volume: two along each axis, or one over its whole length if that is short."""
     along = [
         [slice(0, n)] if n <= 2 * _BLOCK else [slice(m - _BLOCK // 2, m + _BLOCK // 2) for m in (n // 4, 3 * n // 4)]
         for n in shape
@@ -78,13 +80,15 @@ def _blocks(shape: tuple[int, int, int]) -> list[Box]:
 
 
 def _skewness(volumes: Sequence[AnyVolume]) -> float:
-    """Of smoothed intensities together, in units of its standard error in noise; what stands out most counts no more.
+    """Skewness of the smoothed intensities of all volumes together, in units of its standard error in noise.
 
-    After smoothing, so many voxels as a Gaussian's square fills tell one thing.
+    Outliers are clipped. Smoothing makes neighbouring voxels dependent: there is one independent value for each
+    ``(2 sqrt(pi) sigma)^3`` voxels.
     """
     smooth = [ndimage.gaussian_filter(volume.astype(np.float32), _SMOOTHING).ravel() for volume in volumes]
     values = np.concatenate([part - np.median(part) for part in smooth])
-    values = np.clip(values / (values.std() + np.finfo(np.float32).tiny), -_FARTHEST, _FARTHEST)
+    values = values / (values.std() + np.finfo(np.float32).tiny)
+    values = np.clip(values, -_LARGEST_DEVIATION, _LARGEST_DEVIATION)
     values -= values.mean()
     skewness = np.mean(values**3) / max(float(values.std()), 1e-6) ** 3  # 0 where all are equal
     n_independent = len(values) / (2 * np.sqrt(np.pi) * _SMOOTHING) ** 3
@@ -94,7 +98,7 @@ def _skewness(volumes: Sequence[AnyVolume]) -> float:
 def _crop(
     data: AnyVolume, point: Float[np.ndarray, " 3"], half: int
 ) -> tuple[Num[np.ndarray, "cz cy cx"], tuple[int, int, int]]:
-    """Part of a volume within ``half`` voxels of a point, and where the point lies in it."""
+    """Part of a volume within ``half`` voxels of a point, and the position of the point in it."""
     start = [max(0, round(float(p)) - half) for p in point]
     crop = data[tuple(slice(s, round(float(p)) + half + 1) for s, p in zip(start, point, strict=True))]
     z, y, x = (round(float(p)) - s for s, p in zip(start, point, strict=True))
@@ -103,16 +107,16 @@ def _crop(
 
 @dataclass(frozen=True, eq=False)
 class Normalised:
-    """A tomogram with intensities in [0, 1], protein bright; they are computed where they are looked at.
+    """A tomogram with intensities in [0, 1], protein bright; only the parts that are read are computed.
 
     Parameters
     ----------
     source
-        Any intensities.
+        Tomogram with any intensities.
     low, high
-        The source's intensities that become 0 and 1; what is beyond is clipped.
+        Intensities of the source that become 0 and 1; values beyond them are clipped.
     is_inverted
-        Whether the source's protein is dark.
+        Whether protein is dark in the source.
     """
 
     source: Tomogram
@@ -137,7 +141,7 @@ class Normalised:
         return slice_of(self, plane, index)
 
     def digest(self) -> str:
-        """SHA-256 of the source's voxels and of what is made of them."""
+        """SHA-256 of the source's voxels and of the parameters of the normalisation."""
         return self._digest
 
     @cached_property
@@ -152,16 +156,16 @@ def normalise(tomogram: Tomogram, contrast: Contrast, percentiles: tuple[float, 
     Parameters
     ----------
     tomogram
-        Any intensities.
+        Tomogram with any intensities.
     contrast
-        Of the input; "dark" is inverted.
+        Contrast of the input; if it is "dark", intensities are inverted.
     percentiles
-        Of the input's intensities that become 0 and 1.
+        Percentiles of the input's intensities that become 0 and 1.
 
     Returns
     -------
     normalised
-        float32 voxels in [0, 1], a part of it at a time.
+        float32 voxels in [0, 1], computed for each part when it is read.
 
     Raises
     ------
@@ -186,12 +190,12 @@ def normalise(tomogram: Tomogram, contrast: Contrast, percentiles: tuple[float, 
 
 
 def _is_finite(data: AnyVolume) -> bool:
-    """Whether all voxels are numbers; a memory-mapped file is never whole in memory."""
+    """Whether all voxels are finite; read slice by slice, so that a memory-mapped file need not fit into memory."""
     if data.dtype.kind != "f":
         return True
     with np.errstate(over="ignore", invalid="ignore"):
         for section in data:
-            # a sum is not finite if a term is not; that of finite terms may overflow, which only a closer look can tell
+            # a non-finite voxel makes the sum non-finite, but so does an overflow: only then check voxel by voxel
             if not np.isfinite(section.sum(dtype=np.float64)) and not np.isfinite(section).all():
                 return False
     release(data)

@@ -1,4 +1,4 @@
-"""Instances in 3D, kept as small boxes: a full volume is made only when it is written."""
+"""3D masks of instances, stored as small boxes; a full volume is made only when it is written."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -33,7 +33,7 @@ class InstanceMask:
 
     @classmethod
     def crop(cls, mask: Mask, origin: tuple[int, int, int] = (0, 0, 0)) -> "InstanceMask":
-        """Smallest box around the True voxels of ``mask``, whose own first voxel is ``origin`` in the volume.
+        """Smallest box around the True voxels of ``mask``; ``origin`` is the position of its first voxel in the volume.
 
         Examples
         --------
@@ -70,7 +70,7 @@ class InstanceMask:
         return np.asarray(np.argwhere(self.data).mean(axis=0) + self.origin, dtype=float)
 
     def moved_by(self, offset: Float[np.ndarray, " 3"]) -> "InstanceMask":
-        """The mask that many whole voxels z, y, x farther on; an empty one stays as it is.
+        """The mask shifted by an offset z, y, x, rounded to whole voxels; an empty mask is returned as it is.
 
         Examples
         --------
@@ -106,14 +106,14 @@ class InstanceMask:
 
 
 def merge_duplicates(masks: Sequence[InstanceMask], max_overlap: float = 0.5) -> Int[np.ndarray, " k"]:
-    """Indices of the masks to keep: one is dropped if much of it, or of the better one, is shared.
+    """Indices of the masks to keep; a mask that overlaps a better one too much is dropped.
 
     Parameters
     ----------
     masks
-        Best first. Empty masks are kept: they overlap nothing.
+        Masks, best first. Empty masks are kept, because they overlap nothing.
     max_overlap
-        Largest share of the smaller mask's voxels that two kept masks may have in common.
+        Largest fraction of the smaller mask's voxels that two kept masks may have in common.
 
     Returns
     -------

@@ -1,4 +1,4 @@
-"""How much memory a run may take, large arrays that are kept in files where that is not enough, and reading ahead."""
+"""The memory limit of a run, large arrays that are kept in files beyond that limit, and reading ahead."""
 
 import mmap
 import os
@@ -20,22 +20,22 @@ __all__ = ["LastKept", "Workspace", "ahead", "memory_limit", "parse_bytes", "rel
 _Item = TypeVar("_Item")
 
 _UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
-_SHARE = 0.7  # of what the machine has free, where the user names no limit
-_FIXED = 1.5e9  # bytes that programs, models and the work at hand take, whatever the size of the tomogram
+_SHARE = 0.7  # fraction of the free memory that a run may take if the user sets no limit
+_FIXED = 1.5e9  # bytes for programs, models and temporary arrays, independent of the size of the tomogram
 _LEAST = 1 << 20  # bytes: smaller arrays are not counted
-_CGROUPS = (  # limit and use, of a container or a cluster's job
+_CGROUPS = (  # files with the limit and the usage of a container or a cluster job
     ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current"),
     ("/sys/fs/cgroup/memory/memory.limit_in_bytes", "/sys/fs/cgroup/memory/memory.usage_in_bytes"),
 )
 
 
 def parse_bytes(text: str) -> float:
-    """A size such as ``8GB``, ``500 MB`` or ``1.5G`` in bytes; a thousand megabytes are a gigabyte.
+    """Convert a size such as ``8GB``, ``500 MB`` or ``1.5G`` to bytes; 1 GB is 1000 MB.
 
     Raises
     ------
     ConfigError
-        If it is not a positive number with or without a unit.
+        If the text is not a positive number with or without a unit.
 
     Examples
     --------
@@ -49,9 +49,9 @@ def parse_bytes(text: str) -> float:
 
 
 def memory_limit() -> float:
-    """Bytes that a run may take where the user names no limit: seven tenths of what is free now.
+    """Bytes that a run may take if the user sets no limit: 70 % of the memory that is free now.
 
-    Free is what the system can give without swapping, within the limit of the container or the cluster's job.
+    Free memory is what the system can provide without swapping, within the limit of the container or cluster job.
 
     Examples
     --------
@@ -62,7 +62,7 @@ def memory_limit() -> float:
 
 
 def _free() -> float:
-    """Bytes that the machine can give."""
+    """Bytes that the machine can provide."""
     try:
         lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
         return next(float(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:"))
@@ -75,7 +75,7 @@ def _free() -> float:
 
 
 def _of_cgroup(limit: str, used: str) -> list[float]:
-    """Bytes that a control group leaves, if there is one with a limit."""
+    """Bytes that are free within the limit of a control group; an empty list if there is no such limit."""
     try:
         left = float(Path(limit).read_text("ascii")) - float(Path(used).read_text("ascii"))
     except (OSError, ValueError):  # no such group, or "max"
@@ -84,22 +84,22 @@ def _of_cgroup(limit: str, used: str) -> list[float]:
         kept = dict(line.split() for line in Path(used).with_name("memory.stat").read_text("ascii").splitlines())
     except OSError:
         kept = {}
-    # files that were read are given up when memory is needed
+    # cached files count as free: the system drops them when memory is needed
     return [max(0.0, left + float(kept.get("file", kept.get("cache", 0))))]
 
 
 class Workspace:
-    """Gives large arrays: in memory while a budget lasts, and beyond it in files that vanish with the arrays.
+    """Allocates large arrays: in memory up to a budget, and beyond it in temporary files.
 
-    What is computed does not depend on where an array lies.
+    A file is deleted together with its array. Results do not depend on where an array is kept.
 
     Parameters
     ----------
     limit
-        Bytes that the whole process may take; None takes `memory_limit`. The arrays get what is left beside programs
-        and models, 1.5 GB.
+        Bytes that the whole process may take; None takes `memory_limit`. Of these, 1.5 GB are reserved for programs and
+        models, and the rest is the budget for arrays.
     folder
-        For the files; by default the system's for temporary files, which ``TMPDIR`` names.
+        Folder for the files; by default the system's folder for temporary files (``TMPDIR``).
 
     Examples
     --------
@@ -113,12 +113,12 @@ class Workspace:
         self._folder = folder
 
     def empty(self, shape: tuple[int, ...], dtype: Any) -> np.ndarray:
-        """An array whose content is arbitrary.
+        """Allocate an array with arbitrary content.
 
         Raises
         ------
         OutputError
-            If it does not fit into the budget, and there is no space for a file.
+            If the array does not fit into the budget and there is no space for a file.
         """
         n_bytes = prod(shape) * np.dtype(dtype).itemsize
         if n_bytes >= _LEAST and n_bytes > self._left:
@@ -132,9 +132,9 @@ class Workspace:
     def _in_file(self, shape: tuple[int, ...], dtype: np.dtype, n_bytes: int) -> np.ndarray:
         folder = self._folder or Path(tempfile.gettempdir())
         try:
-            with tempfile.TemporaryFile(dir=folder) as file:  # the map outlives the name and the file object
+            with tempfile.TemporaryFile(dir=folder) as file:  # the memory map stays valid after the file is closed
                 if hasattr(os, "posix_fallocate"):
-                    os.posix_fallocate(file.fileno(), 0, n_bytes)  # a full disk must not show in the middle of a run
+                    os.posix_fallocate(file.fileno(), 0, n_bytes)  # reserve now: a full disk must not stop a run later
                 return np.memmap(file, dtype, "r+", 0, shape)
         except OSError as error:
             raise OutputError(
@@ -147,7 +147,7 @@ class Workspace:
 
 
 class LastKept(Generic[_Item]):
-    """Keeps one thing that takes much memory, or long to make: the last one that was asked for.
+    """Cache for one object that is large or slow to make: the last one that was requested.
 
     Examples
     --------
@@ -160,21 +160,21 @@ class LastKept(Generic[_Item]):
         self._kept: tuple[Hashable, _Item] | None = None
 
     def get(self, key: Hashable, make: Callable[[], _Item]) -> _Item:
-        """What was made for the key last time, else what is made now, after the one before was given up."""
+        """Return the cached object if it has this key; otherwise drop it, and make and cache a new one."""
         if self._kept is None or self._kept[0] != key:
             self._kept = None
             self._kept = key, make()
         return self._kept[1]
 
     def copy(self) -> "LastKept[_Item]":
-        """Another that keeps the same for now."""
-        twin = LastKept[_Item]()
-        twin._kept = self._kept
-        return twin
+        """Another cache, which holds the same object until one of the two is asked for a different one."""
+        copied = LastKept[_Item]()
+        copied._kept = self._kept
+        return copied
 
 
 def ahead(items: Iterator[_Item]) -> Iterator[_Item]:
-    """The items, each made in another thread while the one before is worked on: reading does not wait for computing.
+    """Yield the items, while another thread prepares the next one: reading and computing overlap.
 
     Examples
     --------
@@ -190,9 +190,9 @@ def ahead(items: Iterator[_Item]) -> Iterator[_Item]:
 
 
 def release(array: np.ndarray) -> None:
-    """Let the pages of a memory-mapped array leave this process; they are read again when they are needed.
+    """Release the memory of a memory-mapped array; its pages are read again from the file when they are needed.
 
-    Nothing happens to an array that is in memory. What was written to a copy-on-write map is lost.
+    An array that is in memory is left as it is. Changes to a copy-on-write map are lost.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""What the user points at."""
+"""Points that the user gives, on particles of a kind and on other objects."""
 
 import re
 from collections.abc import Sequence
@@ -15,16 +15,16 @@ __all__ = ["PointPrompts", "require_kind_names", "spell"]
 
 @dataclass(frozen=True, eq=False)
 class PointPrompts:
-    """Points on particles of one kind, and points on what is not of that kind.
+    """Points on particles of one kind, and points on objects that are not of that kind.
 
     Parameters
     ----------
     points
         ``(n, 3)`` z, y, x in voxels, an integer is a voxel centre.
     is_positive
-        ``(n,)`` True for "this kind", False for "not this"; all positive if left out.
+        ``(n,)`` True for points on the kind, False for points on other objects; all True if left out.
     name
-        The kind's name.
+        Name of the kind.
 
     Raises
     ------
@@ -60,11 +60,11 @@ class PointPrompts:
 
     @property
     def negative(self) -> Points:
-        """Points on what is not of the kind, ``(q, 3)``."""
+        """Points on objects that are not of the kind, ``(q, 3)``."""
         return self.points[~np.asarray(self.is_positive)]
 
     def choose(self, is_kept: Bool[np.ndarray, " p"]) -> "PointPrompts":
-        """Some of the positive points, at least one, and all negative ones.
+        """Keep some of the positive points, at least one, and all negative ones.
 
         Examples
         --------
@@ -82,7 +82,7 @@ class PointPrompts:
         Raises
         ------
         PromptError
-            Names the first point outside, and the valid range.
+            If a point lies outside; the message names the first one and the valid range.
         """
         limits = np.asarray(shape) - 1
         for point in self.points:
@@ -94,7 +94,7 @@ class PointPrompts:
 
 
 def spell(point: Float[np.ndarray, " 3"]) -> str:
-    """As a user writes it.
+    """Format a point as a user writes it.
 
     Examples
     --------
@@ -105,18 +105,22 @@ def spell(point: Float[np.ndarray, " 3"]) -> str:
 
 
 def require_kind_names(names: Sequence[str]) -> None:
-    """Make sure that kinds can be told apart and that their names can be in those of files.
+    """Check that the names of kinds differ and can be used in file names.
 
     Raises
     ------
     PromptError
-        If there is no kind, two have one name, or a name has other characters than letters, digits and ``_.+-``.
+        If there is no kind, if two have the same name, or if a name contains characters other than letters, digits and
+        ``_.+-``.
 
     Examples
     --------
     >>> require_kind_names(["ribosome", "thermosome-2"])
     """
     if len(set(names)) < len(names) or not names:
-        raise PromptError(f"every kind needs a name of its own, got {', '.join(names) or 'none'}")
-    if odd := [name for name in names if not re.fullmatch(r"[\w.+-]+", name)]:
-        raise PromptError(f"a kind's name becomes a part of file names: letters, digits and _.+- only, got {odd[0]!r}")
+        raise PromptError(f"every kind needs its own name, got {', '.join(names) or 'none'}")
+    if invalid := [name for name in names if not re.fullmatch(r"[\w.+-]+", name)]:
+        raise PromptError(
+            "the name of a kind becomes part of file names, so it may contain only letters, digits and _.+-, "
+            f"got {invalid[0]!r}"
+        )

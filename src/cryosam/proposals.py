@@ -1,4 +1,4 @@
-"""Places that may be of the kind: proposed by their features, and proposed again by the features of what was found."""
+"""Candidates: proposed by the query's feature, and once more by the mean feature of the probable particles."""
 
 from dataclasses import replace
 
@@ -22,18 +22,18 @@ __all__ = ["propose", "widen"]
 
 
 def propose(scene: Scene, instances: InstanceSegmenter, seed: Seed, query: KindQuery) -> Candidates:
-    """Places whose features are like the query's, each with its mask; features and volume tell the prior score.
+    """Find places with features similar to the query's, segment each, and compute its prior score.
 
     Parameters
     ----------
     scene
-        To search; what a user should know is recorded there.
+        Scene to search; warnings for the user are recorded in it.
     instances
-        Segments the candidates as the seed was segmented.
+        Segments the candidates in the same way as the clicked particles.
     seed
-        What lies under the clicks.
+        The objects under the clicks.
     query
-        Feature of the kind, and volumes of what is known to be of it.
+        Feature of the kind, and volumes of its known members.
     """
     matching, record = scene.config.matching, scene.record
     field = scene.features(seed.diameter)
@@ -43,11 +43,12 @@ def propose(scene: Scene, instances: InstanceSegmenter, seed: Seed, query: KindQ
     if not seed.is_there and matching.threshold is None:
         record.warn(
             "not_searched",
-            "so nothing was searched for; click on a particle, or give a threshold to search all the same",
+            "nothing was searched for, because no particle is visible at the clicks; click on a particle, or give a "
+            "threshold to search anyway",
         )
         points, similarity = points[:0], similarity[:0]
     elif not len(points):
-        record.warn("nothing_similar", "no place that may be searched is similar to what was clicked")
+        record.warn("nothing_similar", "nothing in the searched region is similar to what was clicked")
     points, similarity = _limit(scene, points, similarity)
     scene.show(query.kind, points[similarity >= choose_threshold(similarity)])
     masks = _segment(scene, instances, seed.diameter, points)
@@ -73,18 +74,18 @@ def propose(scene: Scene, instances: InstanceSegmenter, seed: Seed, query: KindQ
 
 
 def widen(scene: Scene, instances: InstanceSegmenter, found: Candidates, diameter: float) -> Candidates:
-    """The candidates and those that are like the mean of what is probably of the kind, scored by similarity to it.
+    """Add places similar to the mean feature of the probable particles, and score all candidates by that feature.
 
     Parameters
     ----------
     scene
-        To search.
+        Scene to search.
     instances
-        Segments what is new.
+        Segments the new candidates.
     found
-        With probabilities.
+        Candidates with probabilities.
     diameter
-        Of what lies under the clicks, in voxels.
+        Diameter of the clicked particles, in voxels.
     """
     tolerance = scene.config.matching.volume_tolerance
     probable = np.flatnonzero(found.scores >= found.threshold)
@@ -94,16 +95,16 @@ def widen(scene: Scene, instances: InstanceSegmenter, found: Candidates, diamete
     with scene.record.timed("matching"):
         query = field.sample(found.points[probable]).mean(axis=0)
         points = _match(scene, field, query, diameter).points
-    apart = scene.config.matching.min_distance_diameters * diameter
-    points = points[cKDTree(found.points).query(points)[0] > apart]
+    min_distance = scene.config.matching.min_distance_diameters * diameter
+    points = points[cKDTree(found.points).query(points)[0] > min_distance]
     points, _ = _limit(scene, points, np.ones(len(points)))
     masks = _segment(scene, instances, diameter, points)
     points = centres(points, masks)
-    is_seen = np.array([mask.n_voxels > 0 for mask in masks], dtype=bool)
-    chosen = np.flatnonzero(is_seen & _is_possible(scene, points))
-    together = [*found.masks, *(masks[i] for i in chosen)]
-    kept = merge_duplicates(together)
-    masks, points = tuple(together[i] for i in kept), np.concatenate([found.points, points[chosen]])[kept]
+    has_mask = np.array([mask.n_voxels > 0 for mask in masks], dtype=bool)
+    chosen = np.flatnonzero(has_mask & _is_possible(scene, points))
+    all_masks = [*found.masks, *(masks[i] for i in chosen)]
+    kept = merge_duplicates(all_masks)
+    masks, points = tuple(all_masks[i] for i in kept), np.concatenate([found.points, points[chosen]])[kept]
     volume = float(np.median([found.masks[i].n_voxels for i in probable]))
     similarity = np.clip(field.similarity_at(query, points), 0, 1)
     prior_score = agreement(field, query, similarity, masks, volume, tolerance)
@@ -122,7 +123,7 @@ def widen(scene: Scene, instances: InstanceSegmenter, found: Candidates, diamete
 
 
 def _match(scene: Scene, field: FeatureField, query: Query, diameter: float) -> Matches:
-    """Places with features like the query's, where the settings allow them."""
+    """Find places with features similar to the query's, as the settings of the scene ask for."""
     return match(
         field,
         query,
@@ -134,30 +135,30 @@ def _match(scene: Scene, field: FeatureField, query: Query, diameter: float) -> 
 
 
 def _segment(scene: Scene, instances: InstanceSegmenter, diameter: float, points: Points) -> tuple[InstanceMask, ...]:
-    """The instance at each candidate."""
-    shows_windows = scene.config.propagation.window_diameters > 0  # whole slices know no size
+    """Segment the instance at each candidate."""
+    shows_windows = scene.config.propagation.window_diameters > 0  # whole slices need no diameter
     with scene.record.timed("segmenting"):
         return instances.under(points, diameter if shows_windows else scene.given_diameter, scene.options.progress)
 
 
 def _is_possible(scene: Scene, points: Points) -> Bool[np.ndarray, " n"]:
-    """Whether the centre of a mask lies where a candidate could."""
+    """Whether the centre of each mask lies where candidates are allowed."""
     return is_allowed(points, scene.tomogram.shape, scene.search_mask, scene.config.matching.edge_margin)
 
 
 def _limit(
     scene: Scene, points: Points, similarity: Scores
 ) -> tuple[Float[np.ndarray, "m 3"], Float[np.ndarray, " m"]]:
-    """The candidates that are worth segmenting, and a word about those that are not."""
+    """Keep the candidates that are worth segmenting, and warn if there are too many."""
     matching = scene.config.matching
     limit = matching.max_candidates
-    if matching.volume_tolerance is None:  # the similarity is the score: what is below the threshold is not accepted
+    if matching.volume_tolerance is None:  # the similarity is the score: those below the threshold cannot be accepted
         above = similarity >= (matching.threshold or 0)
         points, similarity = points[above], similarity[above]
         limit = min(limit, matching.max_particles or limit)
     if len(points) > limit:
         scene.record.warn(
             "too_many_candidates",
-            f"only the {limit} most similar of {len(points)} candidates were looked at; there may be more",
+            f"only the {limit} most similar of {len(points)} candidates were examined; there may be more particles",
         )
     return points[:limit], similarity[:limit]

@@ -1,4 +1,4 @@
-"""What was found: particles with their scores and masks, averages, and how far they can be trusted."""
+"""The result of a search: particles with scores and masks, averages, and how much the result depends on the click."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -18,14 +18,14 @@ _CLEARLY_BETTER = 0.05  # difference of F1
 
 @dataclass(frozen=True, eq=False)
 class ScoreMap:
-    """A value for every cell of a level, so that thresholds can be changed without computing again.
+    """A value for every cell of a level, kept so that thresholds can be changed without a new search.
 
     Parameters
     ----------
     data
         ``(z, y, x)`` cells; NaN where nothing was evaluated.
     stride
-        Voxels a cell; cell i covers voxels [i * stride, (i + 1) * stride).
+        Voxels per cell; cell i covers voxels [i * stride, (i + 1) * stride).
     """
 
     data: Volume
@@ -34,14 +34,14 @@ class ScoreMap:
 
 @dataclass(frozen=True, eq=False)
 class Average:
-    """What the particles look like when they are turned onto each other.
+    """The mean of particles that are aligned to each other.
 
     Parameters
     ----------
     data
         ``(edge, edge, edge)`` pixels, protein bright; the particles' common centre is pixel edge // 2.
     step
-        Voxels a pixel.
+        Voxels per pixel.
     """
 
     data: Volume
@@ -50,24 +50,25 @@ class Average:
 
 @dataclass(frozen=True, eq=False)
 class Trust:
-    """How much an answer depends on the click; the first of k clicks is the user's.
+    """How much a result depends on the click. The kind is searched for from k clicks; the first is the user's.
 
     Parameters
     ----------
     clicks
         ``(k, 3)`` z, y, x in voxels.
     is_on_clicked
-        ``(k,)`` whether a click lies on the particle that the user clicked.
+        ``(k,)`` whether each click lies on the particle that the user clicked.
     n_found
-        ``(k,)`` particles that each click finds.
+        ``(k,)`` number of particles that are found from each click.
     finds_clicked
-        ``(k,)`` whether the particle that the user clicked is one of them: else the two are of different kinds.
+        ``(k,)`` whether they include the particle that the user clicked; if not, the two are of different kinds.
     agreement
-        ``(k,)`` mean F1 of what a click finds with what clicks elsewhere find; those on one particle count as one.
+        ``(k,)`` mean F1 between the particles found from each click and those found from the others; clicks on the same
+        particle count as one.
     found_again
-        ``(n,)`` share of the other clicks that find each particle of the user's answer.
+        ``(n,)`` fraction of the other clicks from which each particle of the user's result is found.
     missed
-        ``(m, 3)`` what most other clicks find and the user's does not.
+        ``(m, 3)`` particles that are found from most other clicks but not from the user's.
     """
 
     clicks: Float[np.ndarray, "k 3"]
@@ -80,52 +81,53 @@ class Trust:
 
     @property
     def better_click(self) -> Float[np.ndarray, " 3"] | None:
-        """The click whose answer has most support and the clicked particle; None where the user's is nearly as good."""
+        """The click with the best agreement that finds the clicked particle; None if the user's is nearly as good."""
         best = int(np.where(self.finds_clicked, self.agreement, 0).argmax())
         return self.clicks[best] if self.agreement[best] > self.agreement[0] + _CLEARLY_BETTER else None
 
 
 @dataclass(frozen=True, eq=False)
 class Segmentation:
-    """What was found: one row a particle, best first.
+    """The result of a search: one row per particle, best first.
 
     Parameters
     ----------
     shape
-        Of the tomogram, voxels z, y, x.
+        Shape of the tomogram, voxels z, y, x.
     points
         ``(n, 3)`` particle centres z, y, x in voxels.
     scores
         ``(n,)`` in [0, 1], descending.
     masks
-        One a particle, in the same order; empty where only detection was asked for.
+        One per particle, in the same order; empty masks if only detection was requested.
     rotations
-        ``(n,)`` that turn the average, about its centre, to lie as each particle does; they act on z, y, x. None where
-        orientations are not known.
+        ``(n,)`` rotations that bring the average, about its centre, into the orientation of each particle; they act on
+        z, y, x. None if orientations are not known.
     score_map
-        The similarity to the query at every cell, or None where nothing was matched.
+        The similarity to the query at every cell, or None if nothing was matched.
     candidate_points, candidate_scores, candidate_masks
-        ``(m, 3)``, ``(m,)`` and one mask each: everything that was looked at, best first, accepted or not, so that the
-        threshold can be moved without computing again. What shares most of its mask with a better one is left out.
+        ``(m, 3)``, ``(m,)`` and one mask per candidate, best first: all candidates, accepted or not, so that the
+        threshold can be changed without a new search. A candidate that shares most of its mask with a better one is
+        left out.
     threshold
-        The score above which a detection was kept, or None where nothing was matched.
+        The lowest score at which a candidate was accepted, or None if nothing was matched.
     average
-        Of the particles, or None where too few were found to make one. With it, scores are probabilities.
+        Average of the particles, or None if too few were found to make one. If there is one, scores are probabilities.
     prompt_masks
         The instances under the user's positive points.
     report
-        What was found out on the way: contrast, diameter, the backends' digests, seconds per stage, warnings.
+        Measurements and warnings of the run: contrast, diameter, digests of the backends, seconds per stage.
     voxel_size_angstrom, name
-        Of the tomogram.
+        Voxel size and name of the tomogram.
     trust
-        How much it depends on the click, where that was asked for.
+        How much the result depends on the click, if that was requested.
     kind
         Name of the particles' kind.
     kinds
-        Where several kinds were looked for: what was found of each, in their order. The particles above are those of
-        all kinds, and it is the parts that have score maps and averages.
+        If several kinds were searched for: the result of each, in the given order. The fields above then hold the
+        particles of all kinds; score maps and averages are in the results of the single kinds.
     names, candidate_names
-        Where several kinds were looked for: the kind of each particle and of each candidate.
+        If several kinds were searched for: the kind of each particle and of each candidate.
     """
 
     shape: tuple[int, int, int]
@@ -151,7 +153,7 @@ class Segmentation:
 
     @classmethod
     def combine(cls, kinds: Sequence["Segmentation"]) -> "Segmentation":
-        """What was found of several kinds in one tomogram, as one.
+        """Combine the results for several kinds in one tomogram into one.
 
         Examples
         --------
@@ -171,7 +173,7 @@ class Segmentation:
         candidate_masks = [mask for part in kinds for mask in part.candidate_masks]
         thresholds = [part.threshold for part in kinds if part.threshold is not None]
         report = RunReport.combine({part.kind: part.report for part in kinds})
-        report = replace(report, warnings=report.warnings + _lacking(kinds))
+        report = replace(report, warnings=report.warnings + _warn_of_unknown_rotations(kinds))
         return cls(
             shape=first.shape,
             points=np.concatenate([part.points for part in kinds])[order],
@@ -194,32 +196,32 @@ class Segmentation:
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """Sentences that the user should read."""
+        """Warnings for the user, one sentence each."""
         return tuple(str(warning) for warning in self.report.warnings)
 
     @property
     def provenance(self) -> dict[str, str | float]:
-        """What was found out on the way, as it is written; see `RunReport.provenance`."""
+        """The measurements of the run, as they are written to files; see `RunReport.provenance`."""
         return self.report.provenance()
 
     def without_masks(self) -> "Segmentation":
-        """The detections alone."""
+        """The same result with empty masks."""
         parts = tuple(part.without_masks() for part in self.kinds)
-        masks, nothing = (
+        masks, candidate_masks = (
             (InstanceMask.empty(),) * len(self.points),
             (InstanceMask.empty(),) * len(self.candidate_points),
         )
-        return replace(self, masks=masks, candidate_masks=nothing, kinds=parts)
+        return replace(self, masks=masks, candidate_masks=candidate_masks, kinds=parts)
 
     def moved_by(self, offset: Float[np.ndarray, " 3"], shape: tuple[int, int, int]) -> "Segmentation":
-        """What was found under clicks in a part of a volume, as it lies in the whole.
+        """Convert a result for a cropped part of a volume to coordinates of the whole volume.
 
         Parameters
         ----------
         offset
-            z, y, x of the part's first voxel in the whole.
+            z, y, x of the part's first voxel in the whole volume.
         shape
-            Of the whole, voxels z, y, x.
+            Shape of the whole volume, voxels z, y, x.
         """
 
         def moved(masks: Sequence[InstanceMask]) -> tuple[InstanceMask, ...]:
@@ -236,10 +238,10 @@ class Segmentation:
         )
 
     def painted(self, *, kinds: bool = False) -> list[tuple[int, InstanceMask]]:
-        """Label and mask of each particle, in the order in which they are painted: the better score wins a voxel.
+        """Label and mask of each particle in painting order: the best last, so that it gets the voxels it shares.
 
-        Particle i (0-based row) has label i + 1, or with ``kinds`` the number of its kind in `kinds`, 1 where there is
-        but one.
+        Particle i (0-based row) has label i + 1. With ``kinds``, it has the number of its kind in `kinds`, counted from
+        1; if there is only one kind, the label is 1.
         """
         numbers = {part.kind: k for k, part in enumerate(self.kinds, start=1)}
         of_particle = [numbers.get(name, 1) for name in self.names or [self.kind] * len(self.masks)]
@@ -247,7 +249,7 @@ class Segmentation:
         return list(zip(labels, self.masks, strict=True))[::-1]
 
     def labels(self) -> Labels:
-        """Instance labels ``(z, y, x)``: particle i (0-based row) has label i + 1, the better score wins a voxel.
+        """Instance labels ``(z, y, x)``: particle i (0-based row) has label i + 1; the better score gets shared voxels.
 
         The type is the smallest of uint8, uint16 and uint32 that holds the labels.
         """
@@ -258,7 +260,7 @@ class Segmentation:
         return self._paint(self.painted(kinds=True))
 
     def _paint(self, parts: Sequence[tuple[int, InstanceMask]]) -> Labels:
-        """A volume of labels."""
+        """Make a volume of labels from masks; later ones overwrite earlier ones."""
         highest = max((label for label, _ in parts), default=0)
         volume = np.zeros(self.shape, dtype=np.uint8 if highest < 2**8 else np.uint16 if highest < 2**16 else np.uint32)
         for label, mask in parts:
@@ -267,15 +269,15 @@ class Segmentation:
 
 
 def _joined(kinds: Sequence[Segmentation], order: Int[np.ndarray, " n"]) -> Rotation | None:
-    """The rotations of all particles of several kinds, in an order; None where those of any are not known."""
+    """The rotations of all particles of several kinds in the given order; None if any of them is not known."""
     known = [part.rotations for part in kinds if part.rotations is not None]
     return Rotation.concatenate(known)[order] if known and sum(map(len, known)) == len(order) else None
 
 
-def _lacking(kinds: Sequence[Segmentation]) -> tuple[RunWarning, ...]:
-    """A word about the kinds for whose sake the rotations of the others are left out."""
-    lack = [part.kind for part in kinds if part.rotations is None and len(part.points)]
-    if not lack or all(part.rotations is None for part in kinds):
+def _warn_of_unknown_rotations(kinds: Sequence[Segmentation]) -> tuple[RunWarning, ...]:
+    """Warn if rotations are left out because those of some kinds are not known."""
+    unknown = [part.kind for part in kinds if part.rotations is None and len(part.points)]
+    if not unknown or all(part.rotations is None for part in kinds):
         return ()
-    told = f"the orientations of the other kinds are left out, for those of {' and '.join(lack)} are not known"
-    return (RunWarning("orientations_left_out", told),)
+    text = f"the orientations of the other kinds are left out, because those of {' and '.join(unknown)} are not known"
+    return (RunWarning("orientations_left_out", text),)

@@ -1,4 +1,4 @@
-"""What a run finds out on its way, and what a user should know of it."""
+"""The measurements and warnings that a run collects."""
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -19,16 +19,16 @@ _SECONDS = "seconds_"  # before a stage, in `RunReport.provenance`
 
 @dataclass(frozen=True)
 class RunWarning:
-    """A sentence that the user should read.
+    """A warning for the user, in one sentence.
 
     Parameters
     ----------
     code
-        What it is about, for programs; a test or a page may rely on it.
+        Identifies the type of warning for programs; it is stable, so that tests and the page can rely on it.
     text
         The sentence; ``{point}`` in it stands for the point.
     point
-        z, y, x in voxels that it is about, or None.
+        z, y, x in voxels of the point that the warning is about, or None.
 
     Examples
     --------
@@ -45,47 +45,47 @@ class RunWarning:
         return self.text if self.point is None else self.text.replace(_PLACE, spell(np.array(self.point)))
 
     def moved_by(self, offset: Sequence[float]) -> "RunWarning":
-        """The same about a point that is ``offset`` voxels z, y, x farther on."""
+        """The same warning with its point shifted by ``offset`` voxels z, y, x."""
         if self.point is None:
             return self
         z, y, x = (float(c + o) for c, o in zip(self.point, offset, strict=True))
         return replace(self, point=(z, y, x))
 
     def of_kind(self, kind: str) -> "RunWarning":
-        """The same where several kinds were searched for."""
+        """The same warning with the name of its kind in front, for runs with several kinds."""
         return replace(self, text=f"{kind}: {self.text}")
 
 
 @dataclass(frozen=True, kw_only=True)
 class RunReport:
-    """What was found out about one kind; None is what was not.
+    """Measurements and warnings of the search for one kind; None for what was not measured.
 
     Parameters
     ----------
     contrast
-        Whether protein was taken for "dark" or "bright".
+        Whether protein is "dark" or "bright" in the tomogram.
     segmenter_digest, features_digest
-        Identities of the models.
+        Digests that identify the models.
     separation
-        Between the kind and everything else, in standard deviations.
+        Distance between the kind and everything else, in standard deviations.
     most_typical
         z, y, x in voxels of the candidate that correlates best with the average.
     click_probability
-        Of the best clicked candidate, of being of the kind that was averaged.
+        Probability that the best clicked candidate is of the kind that was averaged.
     n_like_negatives
-        Detections that were given up because they are like what lies under a negative click.
+        Number of detections that were rejected because they resemble an object under a negative click.
     resolution
-        Of the refined average, in voxels.
+        Resolution of the refined average, in voxels.
     whole_diameter
-        Of the particle in voxels, where each mask holds only a part of it.
+        Diameter of the whole particle in voxels, if each mask covers only a part of it.
     expected_false
-        How many of the detections are expected to be false.
+        Number of detections that are expected to be false.
     diameter, smoothing
-        Of the particle, and of the Gaussian through which the segmenter saw it (standard deviation), in voxels.
+        Diameter of the particle, and standard deviation of the Gaussian through which the segmenter saw it, in voxels.
     seconds
-        That each stage took.
+        Time that each stage took.
     warnings
-        What the user should read.
+        Warnings for the user.
     """
 
     contrast: str | None = None
@@ -104,7 +104,7 @@ class RunReport:
     warnings: tuple[RunWarning, ...] = ()
 
     def provenance(self) -> dict[str, str | float]:
-        """What was found out, as it is written to ``run.json`` and to the report.
+        """The measurements by name, as they are written to ``run.json`` and to the report.
 
         Examples
         --------
@@ -112,7 +112,7 @@ class RunReport:
         {'contrast': 'dark', 'diameter_voxels': 12.0, 'seconds_features': 1.5}
         """
         typical = None if self.most_typical is None else ",".join(f"{c:.0f}" for c in self.most_typical)
-        told: dict[str, str | float | None] = {
+        values: dict[str, str | float | None] = {
             "contrast": self.contrast,
             "segmenter_digest": self.segmenter_digest,
             "features_digest": self.features_digest,
@@ -127,11 +127,11 @@ class RunReport:
             "smoothing_voxels": self.smoothing,
         }
         seconds = {f"{_SECONDS}{stage}": round(value, 3) for stage, value in self.seconds.items()}
-        return {name: value for name, value in told.items() if value is not None} | seconds
+        return {name: value for name, value in values.items() if value is not None} | seconds
 
     @classmethod
-    def from_provenance(cls, told: Mapping[str, Any], warnings: Sequence[str] = ()) -> "RunReport":
-        """What an earlier run wrote; names that are not known are left out.
+    def from_provenance(cls, provenance: Mapping[str, Any], warnings: Sequence[str] = ()) -> "RunReport":
+        """Restore the report of an earlier run from what it wrote; unknown names are ignored.
 
         Examples
         --------
@@ -142,9 +142,9 @@ class RunReport:
             f"{name}_voxels": name for name in ("resolution", "whole_diameter", "diameter", "smoothing")
         }
         known = {each.name for each in fields(cls)} - {"seconds", "warnings", "most_typical"}
-        values = {renamed.get(name, name): value for name, value in told.items()}
-        seconds = {name.removeprefix(_SECONDS): float(v) for name, v in told.items() if name.startswith(_SECONDS)}
-        typical = [float(c) for c in str(told["most_typical"]).split(",")] if "most_typical" in told else []
+        values = {renamed.get(name, name): value for name, value in provenance.items()}
+        seconds = {name.removeprefix(_SECONDS): float(v) for name, v in provenance.items() if name.startswith(_SECONDS)}
+        typical = [float(c) for c in str(provenance["most_typical"]).split(",")] if "most_typical" in provenance else []
         return cls(
             **{name: value for name, value in values.items() if name in known},
             most_typical=(typical[0], typical[1], typical[2]) if len(typical) == 3 else None,
@@ -154,7 +154,7 @@ class RunReport:
 
     @classmethod
     def combine(cls, reports: Mapping[str, "RunReport"]) -> "RunReport":
-        """Of several kinds, by name: what all agree on, the sum of the seconds, and all warnings.
+        """Combine the reports of several kinds, by name: the values that all share, summed seconds, and all warnings.
 
         Examples
         --------
@@ -185,26 +185,26 @@ class Recorder:
     --------
     >>> recorder = Recorder()
     >>> recorder.note(diameter=12.0)
-    >>> recorder.warn("few", "only few places are alike")
+    >>> recorder.warn("few", "only few candidates were found")
     >>> recorder.report.diameter, [str(warning) for warning in recorder.report.warnings]
-    (12.0, ['only few places are alike'])
+    (12.0, ['only few candidates were found'])
     """
 
     def __init__(self, report: RunReport | None = None) -> None:
         self.report = report or RunReport()
 
     def note(self, **found: Any) -> None:
-        """Keep what was found out: fields of `RunReport`, by name."""
+        """Set fields of the report, by name."""
         self.report = replace(self.report, **found)
 
     def warn(self, code: str, text: str, point: Float[np.ndarray, " 3"] | None = None) -> None:
-        """Keep a sentence that the user should read; see `RunWarning`."""
+        """Add a warning for the user; see `RunWarning`."""
         at = None if point is None else (float(point[0]), float(point[1]), float(point[2]))
         self.note(warnings=(*self.report.warnings, RunWarning(code, text, at)))
 
     @contextmanager
     def timed(self, stage: str) -> Iterator[None]:
-        """Add up how long a stage took."""
+        """Measure a block of code, and add the time to that of its stage."""
         start = time.perf_counter()
         yield
         seconds = self.report.seconds.get(stage, 0.0) + time.perf_counter() - start

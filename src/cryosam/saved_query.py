@@ -1,4 +1,4 @@
-"""A kind of particle as one tomogram knows it, kept to find the kind in others without a click there."""
+"""A saved query: what is known of a kind from one tomogram, to find the kind in others without a click."""
 
 import hashlib
 import json
@@ -22,11 +22,11 @@ class KnownMembers:
     Parameters
     ----------
     correlations
-        ``(m,)`` in [-1, 1], with an average that they are no part of.
+        ``(m,)`` in [-1, 1], correlation of each with an average from which it is excluded.
     prior_score
-        ``(m,)`` in [0, 1], how like the kind each is in other ways.
+        ``(m,)`` in [0, 1], prior score of each, from features and mask volume.
     is_kind
-        ``(m,)``.
+        ``(m,)`` whether each is of the kind.
     """
 
     correlations: Float[np.ndarray, " m"]
@@ -36,35 +36,35 @@ class KnownMembers:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class SavedQuery:
-    """What must be kept of a search so that another tomogram can be searched for the same kind.
+    """The part of a search result that is needed to search another tomogram for the same kind.
 
-    Lengths are in angstrom, so that a tomogram with other voxels can be searched too. What is asked of each place is
-    computed anew there: similarities, masks, averages and probabilities.
+    Lengths are in angstrom, so that a tomogram with another voxel size can be searched too. Similarities, masks,
+    averages and probabilities are not saved; they are computed anew in the other tomogram.
 
     Parameters
     ----------
     name
-        Of the kind.
+        Name of the kind.
     feature
-        ``(c,)`` mean over the particles found. Dense descriptors are in units of the background's noise.
+        ``(c,)`` mean feature of the particles that were found. Dense descriptors are in units of the background noise.
     diameter_angstrom, volume_angstrom3
-        Of the kind: of the ball with its masks' volume, and that volume.
+        Size of the kind: the volume of its masks, and the diameter of a ball with that volume.
     smoothing_angstrom
         Standard deviation of the Gaussian through which the segmenter saw the particles.
     contrast
         Whether protein was dark or bright.
     average
-        The particles turned onto each other, protein bright; its ``step`` is in angstrom here.
+        Average of the particles, protein bright; its ``step`` is in angstrom here.
     known_members
-        Candidates of which it is known whether they are of the kind; none where there were too few to average.
+        Candidates of which it is known whether they are of the kind; none if there were too few for an average.
     voxel_size_angstrom
-        Of the tomogram.
+        Voxel size of the tomogram that the query was made in.
     scales, token_voxels
         Gaussian scales, or edge of a 2D model's token (0: whole slices were stretched), in voxels of that tomogram.
     features, features_digest, segmenter, segmenter_digest
-        The backends, by name and identity: only with the same ones are features and volumes comparable.
+        Names and digests of the backends. Features and volumes are comparable only if these are the same.
     n_particles
-        How many were found in that tomogram.
+        Number of particles found in that tomogram.
     source, source_digest
         Name of that tomogram, and SHA-256 of its voxels.
 
@@ -73,7 +73,7 @@ class SavedQuery:
     QueryError
         If a number is not finite or not positive.
     PromptError
-        If the name cannot be a part of file names.
+        If the name cannot be used in file names.
     """
 
     name: str
@@ -102,16 +102,16 @@ class SavedQuery:
         is_usable = bool(np.isfinite(numbers).all()) and min(positive) > 0 and numbers.min() >= 0
         arrays = (self.feature, self.average.data, self.known_members.correlations, self.known_members.prior_score)
         if not is_usable or not all(np.isfinite(array).all() for array in arrays):
-            raise QueryError(f"query {self.name!r} holds a length that is not positive, or a number that is not finite")
+            raise QueryError(f"query {self.name!r} has a length that is not positive, or a number that is not finite")
         if len({len(column) for column in vars(self.known_members).values()}) != 1:
-            raise QueryError(f"query {self.name!r}: its known_members' columns differ in length")
+            raise QueryError(f"query {self.name!r}: the columns of known_members must have the same length")
         if self.average.data.ndim != 3 or len(set(self.average.data.shape)) != 1:
             raise QueryError(f"query {self.name!r}: the average must be a cube, got {self.average.data.shape}")
         if self.contrast not in ("dark", "bright"):
             raise QueryError(f"query {self.name!r}: contrast is dark or bright, got {self.contrast!r}")
 
     def digest(self) -> str:
-        """SHA-256 of all that enters a search."""
+        """SHA-256 of everything in the query that affects a search."""
         values = [self.name, self.diameter_angstrom, self.volume_angstrom3, self.smoothing_angstrom, self.contrast]
         values += [self.average.step, self.voxel_size_angstrom, self.scales, self.token_voxels]
         values += [self.features_digest, self.segmenter_digest, self.n_particles]

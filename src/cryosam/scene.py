@@ -1,4 +1,4 @@
-"""One tomogram as a search sees it: its voxels and models, the settings, and what is found out on the way."""
+"""One tomogram as a search sees it: its voxels and models, the settings, and the report of the run."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -25,25 +25,24 @@ __all__ = ["RunOptions", "Scene"]
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class RunOptions:
-    """What a search may be given beside the tomogram, the kinds and their settings.
+    """Optional inputs of a search, besides the tomogram, the kinds and the settings.
 
     Parameters
     ----------
     search_mask
-        ``(z, y, x)`` bool of the tomogram's shape, True where particles may be; None allows all places.
+        ``(z, y, x)`` bool with the shape of the tomogram, True where particles may be; None allows every position.
     cache
         Keeps features between runs.
     n_trials
-        Other clicks from which a kind is searched for too, to tell how much the answer depends on the click; a saved
-        query has none.
+        Number of other clicks from which each kind is searched for as well, to measure how much the result depends on
+        the click. Not possible with a saved query.
     kind_configs
-        Settings of some kinds, by name, in the place of those of the run. How intensities are prepared, the segmenter
-        and the device are the same for all kinds.
+        Settings of some kinds, by name, which replace those of the run. The ``tomogram`` settings, the segmenter and
+        the device must be the same for all kinds.
     progress
         Called as ``progress(stage, done, total)``.
     so_far
-        Called as ``so_far(kind, points)`` with the places that look like a kind, each time the search knows more of
-        them.
+        Called as ``so_far(kind, points)`` with the points that resemble a kind, each time the search updates them.
     """
 
     search_mask: Mask | None = None
@@ -61,21 +60,21 @@ class Scene:
     Parameters
     ----------
     tomogram
-        As it was read.
+        The tomogram as it was read.
     voxels
-        Normalised: in [0, 1], protein bright.
+        Its normalised voxels: in [0, 1], protein bright.
     config
         Settings of the kind.
     options
-        What the caller gave beside them.
+        Optional inputs of the search.
     segmenter
-        Answers prompts in 2D.
+        Segments 2D images from prompts.
     workspace
-        Has the large arrays.
+        Allocates large arrays.
     record
-        Collects what is found out about the kind.
+        Collects measurements and warnings about the kind.
     fields, searches
-        Keep the feature field and the orientation search that were used last.
+        Caches of the feature field and the orientation search that were used last.
     """
 
     tomogram: Tomogram
@@ -92,28 +91,28 @@ class Scene:
     def open(
         cls, tomogram: Tomogram, clicks: Points, config: Config | None = None, options: RunOptions | None = None
     ) -> "Scene":
-        """Check the input and prepare the intensities.
+        """Check the input and normalise the intensities.
 
         Parameters
         ----------
         tomogram
-            As it was read.
+            The tomogram as it was read.
         clicks
-            ``(n, 3)`` on particles, z, y, x in voxels; they help to tell the contrast.
+            ``(n, 3)`` on particles, z, y, x in voxels; they help to detect the contrast.
         config, options
-            The default ones if left out.
+            Settings and optional inputs; defaults if left out.
 
         Raises
         ------
         TomogramError
-            If the tomogram holds NaN, is constant, or has another shape than the search mask.
+            If the tomogram contains NaN, is constant, or differs in shape from the search mask.
         VoxelSizeError
             If a diameter was given in angstrom and the voxel size is not known.
         """
         config, options = config or Config(), options or RunOptions()
         mask = options.search_mask
         if mask is not None and mask.shape != tomogram.shape:
-            raise TomogramError(f"the search mask has shape {mask.shape}, the tomogram {tomogram.shape}")
+            raise TomogramError(f"the search mask has shape {mask.shape}, but the tomogram has {tomogram.shape}")
         if config.diameter_angstrom is not None:
             tomogram.voxels(config.diameter_angstrom)
         choice = config.tomogram.contrast
@@ -122,14 +121,14 @@ class Scene:
 
     @classmethod
     def around(cls, tomogram: Tomogram, voxels: Normalised, config: Config, options: RunOptions) -> "Scene":
-        """The scene of a tomogram whose intensities are prepared."""
+        """The scene of a tomogram whose intensities have been normalised."""
         segmenter = load_segmenter(config.propagation.segmenter, device=config.device)
         report = RunReport(contrast="dark" if voxels.is_inverted else "bright", segmenter_digest=segmenter.digest)
         workspace = Workspace(None if config.memory_gb is None else config.memory_gb * 1e9)
         return cls(tomogram, voxels, config, options, segmenter, workspace, Recorder(report))
 
     def for_kind(self, config: Config) -> "Scene":
-        """The same for another kind: with its settings, and without what was found out about the one before."""
+        """The same scene for another kind: with the settings of that kind, and an empty report."""
         shared = RunReport(contrast=self.record.report.contrast, segmenter_digest=self.record.report.segmenter_digest)
         return replace(
             self, config=config, record=Recorder(shared), fields=self.fields.copy(), searches=self.searches.copy()
@@ -137,17 +136,17 @@ class Scene:
 
     @property
     def search_mask(self) -> Mask | None:
-        """Where particles may be; None allows all places."""
+        """True where particles may be; None allows every position."""
         return self.options.search_mask
 
     @property
     def given_diameter(self) -> float | None:
-        """Of the particle, in voxels; None if it was not given."""
+        """Diameter of the particle in voxels, if the settings give it; otherwise None."""
         angstrom = self.config.diameter_angstrom
         return self.config.diameter_voxels if angstrom is None else self.tomogram.voxels(angstrom)
 
     def features(self, diameter: float) -> FeatureField:
-        """Feature field of the tomogram whose scales, or tokens, fit particles of a diameter in voxels."""
+        """Feature field of the tomogram, with scales or tokens that suit particles of a diameter in voxels."""
         size = octave(diameter)
 
         def compute() -> tuple[str, FeatureField]:
@@ -167,7 +166,7 @@ class Scene:
         return found
 
     def orientations(self, diameter: float) -> OrientationSearch:
-        """Compares particles of a diameter in voxels in all orientations."""
+        """Orientation search for particles of a diameter in voxels."""
         settings = self.config.averaging
         return self.searches.get(
             (diameter, settings),
@@ -175,13 +174,13 @@ class Scene:
         )
 
     def instances(self, smoothing: float) -> InstanceSegmenter:
-        """Segments the instances under points, as seen through a Gaussian; its standard deviation is in voxels."""
+        """Segmenter of instances in the tomogram smoothed by a Gaussian; its standard deviation is in voxels."""
         seen: Voxels = self.voxels
         if smoothing > 0:
             seen = Smoothed(self.voxels, smoothing, self.workspace)
         return InstanceSegmenter(seen, self.segmenter, self.config.propagation)
 
     def show(self, kind: str, points: Points) -> None:
-        """Show the caller what looks like the kind before the search has ended."""
+        """Report to the caller, during the search, which points resemble the kind."""
         if self.options.so_far is not None:
             self.options.so_far(kind, np.asarray(points))

@@ -17,14 +17,14 @@ __all__ = ["Found", "find_kind"]
 
 @dataclass(frozen=True, eq=False)
 class Found:
-    """What the search for one kind came to.
+    """The outcome of the search for one kind.
 
     Parameters
     ----------
     prompted
-        What lies under the clicks.
+        The objects under the clicks.
     candidates
-        What was looked at, best first, with the threshold for what is accepted.
+        All candidates, best first, with the threshold at which they are accepted.
     """
 
     prompted: Prompted
@@ -32,22 +32,23 @@ class Found:
 
 
 def find_kind(scene: Scene, kind: KindSource) -> Found:
-    """Find everything that may be of a kind, each with a mask and a score.
+    """Find all candidates for a kind, each with a mask and a score.
 
-    Candidates are the places with similar features; the volumes of their masks make a first ranking. Where there are
-    enough of them, they are compared with an average of those most like the clicked one, and the scores become
-    probabilities. Then what was found is searched for once more by its mean feature, which resembles each of the kind
-    more than one particle's does. Candidates that are like what lies under a negative click are ruled out.
+    Candidates are places with similar features. Similarity and mask volume give a first ranking, the prior score. If
+    there are enough candidates, those most similar to the clicked particle are averaged, all are compared with the
+    average, and scores become probabilities. The tomogram is then searched once more with the mean feature of the
+    particles found, which represents the kind better than the feature of a single particle. Candidates that resemble an
+    object under a negative click are ruled out.
 
     Parameters
     ----------
     scene
-        To search; what is found out is recorded there.
+        Scene to search; measurements and warnings are recorded in it.
     kind
         Clicks in this tomogram, or a query that was made in another one.
     """
     seed, instances = kind.seed(scene)  # 1  a click becomes an object
-    candidates = propose(scene, instances, seed, kind.query(scene, seed))  # 2  places that are like it
+    candidates = propose(scene, instances, seed, kind.query(scene, seed))  # 2  places that resemble it
     _show(scene, kind, candidates)
     if _can_average(scene, kind, candidates):
         average = average_kind(scene, candidates, kind.seeds(candidates, seed), kind.reference(scene))  # 3
@@ -60,7 +61,9 @@ def find_kind(scene: Scene, kind: KindSource) -> Found:
         candidates = decide(scene, candidates, average, kind.seeds(candidates, seed), seed.clicks)  # 4
     elif scene.config.matching.max_false_discovery is not None:
         scene.record.warn(
-            "no_average", "the share of false detections cannot be told without an average of at least ten candidates"
+            "no_average",
+            "the share of false detections cannot be estimated, because that needs an average of at least ten "
+            "candidates",
         )
     candidates = rule_out(scene, candidates, seed.clicks, seed.used, kind.negatives)
     if candidates.average is not None:
@@ -69,12 +72,12 @@ def find_kind(scene: Scene, kind: KindSource) -> Found:
 
 
 def _can_average(scene: Scene, kind: KindSource, candidates: Candidates) -> bool:
-    """Whether averages are asked for, and enough candidates may be of the kind."""
-    knows_volumes = scene.config.matching.volume_tolerance is not None
+    """Whether averaging is on, and there are enough candidates that are not ruled out."""
+    uses_volumes = scene.config.matching.volume_tolerance is not None
     is_enough = np.count_nonzero(candidates.scores) >= kind.least_to_average
-    return scene.config.averaging.is_on and knows_volumes and bool(is_enough)
+    return scene.config.averaging.is_on and uses_volumes and bool(is_enough)
 
 
 def _show(scene: Scene, kind: KindSource, candidates: Candidates) -> None:
-    """Show what looks like the kind before the search has ended."""
+    """Report to the caller which candidates would be accepted so far."""
     scene.show(kind.name, candidates.points[with_threshold(scene, candidates).is_accepted])

@@ -1,4 +1,4 @@
-"""The whole method: one click, every particle of that kind."""
+"""The public functions that run the whole method: from one click to every particle of that kind."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -25,7 +25,7 @@ from cryosam.trials import assess
 
 __all__ = ["make_queries", "pick", "segment", "segment_kinds", "segment_prompts", "segment_window"]
 
-_DOUBTFUL_AGREEMENT = 0.7  # F1 with what other clicks find
+_DOUBTFUL_AGREEMENT = 0.7  # mean F1 with the results of other clicks, below which there is a warning
 
 
 def segment(
@@ -34,18 +34,18 @@ def segment(
     config: Config | None = None,
     options: RunOptions | None = None,
 ) -> Segmentation:
-    """Segment the prompted particles, find every particle of the kind, and segment each.
+    """Segment the clicked particles, find every other particle of the kind, and segment each.
 
     Parameters
     ----------
     tomogram
-        As read from a file.
+        The tomogram to search.
     prompts
         At least one positive point, or a query that was made in another tomogram.
     config
         Settings; the default preset if left out.
     options
-        Where to search, what to keep, and whom to tell; see `RunOptions`.
+        Optional inputs, such as a search mask, a cache and progress callbacks; see `RunOptions`.
 
     Returns
     -------
@@ -55,13 +55,13 @@ def segment(
     Raises
     ------
     PromptError
-        If a point lies outside the tomogram, or trials are asked for without a click.
+        If a point lies outside the tomogram, or trials are requested for a saved query.
     QueryError
-        If the query was made with other models, or voxels of a very different size.
+        If the query was made with other models, or with a very different voxel size.
     TomogramError
-        If the tomogram holds NaN, is constant, or has another shape than the search mask.
+        If the tomogram contains NaN, is constant, or differs in shape from the search mask.
     VoxelSizeError
-        If a diameter was given in angstrom, or a query, and the voxel size is not known.
+        If a query or a diameter in angstrom was given, and the voxel size is not known.
 
     Examples
     --------
@@ -88,26 +88,27 @@ def segment_kinds(
     config: Config | None = None,
     options: RunOptions | None = None,
 ) -> Segmentation:
-    """Find and segment every particle of several kinds, each of which has its own clicks, or a query, and a name.
+    """Find and segment every particle of several kinds, each given by clicks or a query.
 
-    A particle is of one kind: where several claim it, the most probable one gets it.
+    A particle is of one kind only: if several kinds match it, it is assigned to the most probable one.
 
     Parameters
     ----------
     kinds
-        Clicks on each kind, or a query; their names differ.
+        Clicks on each kind, or a query for it; the names of the kinds must differ.
     tomogram, config, options
-        As in `segment`. A diameter that the configuration gives holds for all kinds.
+        As in `segment`. A diameter in the configuration applies to all kinds.
 
     Returns
     -------
     segmentation
-        Particles of all kinds, best first, with their names; what was found of each kind is in its ``kinds``.
+        Particles of all kinds, best first, with the names of their kinds; ``kinds`` has the result of each kind.
 
     Raises
     ------
     PromptError
-        If a point lies outside the tomogram, there is no kind, two have one name, or a name cannot be in a file name.
+        If a point lies outside the tomogram, if there is no kind, if two kinds have the same name, or if a name cannot
+        be used in file names.
     TomogramError, VoxelSizeError
         As `segment`.
     """
@@ -132,22 +133,22 @@ def make_queries(
     config: Config | None = None,
     options: RunOptions | None = None,
 ) -> tuple[tuple[SavedQuery, ...], Segmentation]:
-    """Find some kinds by clicks, and keep what it takes to find them in other tomograms.
+    """Find kinds from clicks, and make queries to find the same kinds in other tomograms.
 
     Parameters
     ----------
     tomogram, config, options
-        As in `segment`. Take a tomogram with a dozen particles of each kind or more.
+        As in `segment`. Choose a tomogram with at least a dozen particles of each kind.
     kinds
         As in `segment_kinds`; clicks only.
 
     Returns
     -------
     queries
-        One per kind, in order. `segment` and `segment_kinds` take them in the place of clicks, and
-        `cryosam.io.queries.write_queries` keeps them in a file.
+        One per kind, in order. `segment` and `segment_kinds` accept them in place of clicks, and
+        `cryosam.io.queries.write_queries` saves them to a file.
     found
-        What they were made of: look whether it is what was meant.
+        The particles that the queries were made from: check that they are of the intended kinds.
 
     Raises
     ------
@@ -184,7 +185,7 @@ def pick(
     config: Config | None = None,
     options: RunOptions | None = None,
 ) -> Segmentation:
-    """Find every particle of the kind: the detections of `segment`, which see, without their masks."""
+    """Find every particle of the kind: the result of `segment` without the masks."""
     return segment(tomogram, prompts, config, options).without_masks()
 
 
@@ -194,7 +195,7 @@ def segment_prompts(
     config: Config | None = None,
     options: RunOptions | None = None,
 ) -> Segmentation:
-    """Segment only the instance under each positive point; see `segment` for the parameters and the errors."""
+    """Segment only the instance under each positive point; parameters and errors are those of `segment`."""
     kind = ClickedKind(prompts)
     return _under_clicks(_open(tomogram, [kind], config, options), kind)
 
@@ -202,30 +203,30 @@ def segment_prompts(
 def segment_window(
     tomogram: Tomogram, box: Box, limits: tuple[float, float], prompts: PointPrompts, config: Config
 ) -> Segmentation:
-    """Segment only the instance under each positive point, from the voxels around it alone.
+    """Segment only the instance under each positive point, reading only a box around the points.
 
     Parameters
     ----------
     tomogram
-        Only its voxels in the box are looked at.
+        The tomogram; only its voxels in the box are read.
     box
-        Around the points.
+        Box around the points.
     limits
-        Intensities of the tomogram that become 0 and 1, which the box alone does not tell.
+        Intensities that become 0 and 1. They cannot be measured in the box alone.
     prompts
         Positive points in the box, z, y, x in voxels of the tomogram.
     config
-        Settings; percentiles of intensities have no part in it.
+        Settings; the percentiles of intensities are ignored.
 
     Returns
     -------
     segmentation
-        As of `segment_prompts`, in voxels of the tomogram.
+        As returned by `segment_prompts`, in voxels of the tomogram.
 
     Raises
     ------
     TomogramError
-        If voxels in the box are not finite, or all are the same.
+        If voxels in the box are not finite, or all have the same value.
     """
     offset = np.array([part.start for part in box], dtype=float)
     window = replace(tomogram, data=np.clip(tomogram.data[box], *limits))
@@ -235,7 +236,7 @@ def segment_window(
 
 
 def _under_clicks(scene: Scene, kind: ClickedKind) -> Segmentation:
-    """What lies under the clicks, and a warning for each that holds nothing."""
+    """Segment the objects under the clicks, and warn of each click at which nothing is visible."""
     prompted, _ = look(scene, kind.clicks, is_search=False)
     are_visible(scene, kind.clicks, prompted)
     points, scores = centres(kind.clicks, prompted.masks), np.ones(len(prompted.masks))
@@ -243,7 +244,7 @@ def _under_clicks(scene: Scene, kind: ClickedKind) -> Segmentation:
 
 
 def _open(tomogram: Tomogram, kinds: Sequence[KindSource], config: Config | None, options: RunOptions | None) -> Scene:
-    """Check the clicks, and begin; clicks tell the contrast, and where there are none a query does."""
+    """Check the clicks and open the scene; without clicks, a query gives the contrast."""
     config = config or Config()
     for kind in kinds:
         kind.validate(tomogram)
@@ -255,23 +256,23 @@ def _open(tomogram: Tomogram, kinds: Sequence[KindSource], config: Config | None
 
 
 def _settings_of(kind: KindSource, scene: Scene, config: Config) -> Config:
-    """The settings of one kind, which fit its scene."""
+    """The settings for one kind, after checking that they are compatible with the run."""
     if _shared(config) != _shared(scene.config):
         raise ConfigError(
-            f"kind {kind.name!r}: how intensities are prepared, the segmenter and the device are those of the run, "
-            "and cannot be set for one kind"
+            f"kind {kind.name!r}: the tomogram settings, the segmenter and the device apply to the whole run and "
+            "cannot be set for one kind"
         )
     return kind.fitted(replace(scene, config=config))
 
 
 def _shared(config: Config) -> tuple[TomogramConfig, str, str]:
-    """Settings that are the same for all kinds of a run."""
+    """The settings that must be the same for all kinds of a run."""
     return config.tomogram, config.propagation.segmenter, config.device
 
 
 @dataclass(frozen=True, eq=False)
 class _Part:
-    """One kind of a run: the scene of its search, what the search came to, and what was accepted of it."""
+    """One kind of a run: its scene, the outcome of its search, and the accepted particles."""
 
     kind: KindSource
     scene: Scene
@@ -285,7 +286,7 @@ def _find_kinds(
     config: Config | None,
     options: RunOptions | None,
 ) -> list[_Part]:
-    """Search for each kind; where there are several, they compete."""
+    """Search for each kind; if there are several, assign each particle to one of them."""
     kinds = [kind_source(each) for each in prompts]
     scene = _open(tomogram, kinds, config, options)
     require_kind_names([kind.name for kind in kinds])
@@ -309,22 +310,22 @@ def _find_kinds(
 
 
 def _with_trust(scene: Scene, kind: KindSource, found: Segmentation, rivals: Iterable[Points]) -> Segmentation:
-    """What was found, with how much it depends on the click where that is asked for."""
+    """Add to a result how much it depends on the click, if that is requested."""
     if not scene.options.n_trials:
         return found
     if not isinstance(kind, ClickedKind):
-        raise PromptError(f"query {kind.name!r} has no click in this tomogram with which others could be compared")
+        raise PromptError(f"query {kind.name!r} has no click that trials could be compared with; set n_trials to 0")
     trust = assess(scene, kind.prompts, found, _points_of(rivals))
     if trust.agreement[0] < _DOUBTFUL_AGREEMENT:
         scene.record.warn(
             "depends_on_click",
-            f"other clicks find something else: agreement with them is {trust.agreement[0]:.2f} (F1)",
+            f"other clicks give different results: the mean F1 between them and this one is {trust.agreement[0]:.2f}",
         )
     finds_clicked = trust.finds_clicked[~trust.is_on_clicked]
     if 2 * finds_clicked.sum() < len(finds_clicked):
         scene.record.warn(
             "others_miss_clicked",
-            f"only {finds_clicked.sum()} of {len(finds_clicked)} clicks on what was found find the clicked particle: "
+            f"only {finds_clicked.sum()} of {len(finds_clicked)} clicks on other detections find the clicked particle: "
             "it may be of another kind than they are",
         )
     report = scene.record.report
@@ -334,5 +335,5 @@ def _with_trust(scene: Scene, kind: KindSource, found: Segmentation, rivals: Ite
 
 
 def _points_of(parts: Iterable[Points]) -> Points:
-    """All points of several sets."""
+    """Concatenate several sets of points."""
     return np.concatenate([np.zeros((0, 3)), *parts])

@@ -1,4 +1,4 @@
-"""A tomogram: voxels, their size, and intensities made comparable."""
+"""A tomogram: its voxels, their size and a name, and access to parts of it."""
 
 import hashlib
 from collections.abc import Sequence
@@ -18,14 +18,14 @@ __all__ = ["Box", "Contrast", "Tomogram", "Voxels", "box_around", "slice_of"]
 Contrast = Literal["dark", "bright"]
 """Whether protein is darker (as recorded) or brighter (inverted) than the ice."""
 Box = tuple[slice, slice, slice]
-"""Part of a volume: slices along z, y and x, with step 1, that lie within it."""
+"""Part of a volume: slices along z, y and x, with step 1 and within the volume."""
 
 
 @runtime_checkable
 class Voxels(Protocol):
-    """A volume of which any part can be had, whether it lies in memory, in a file, or is computed when it is asked for.
+    """A volume that is read part by part, whether it is in memory, in a file, or computed on demand.
 
-    A tomogram may be larger than memory: what works on one asks for the parts that it looks at.
+    A tomogram may be larger than memory, so code that works on one requests only the parts that it needs.
     """
 
     @property
@@ -53,7 +53,7 @@ class Tomogram:
     voxel_size_angstrom
         Edge of a voxel, or None if it is not known. It is never guessed.
     name
-        Used in outputs.
+        Name that is used in outputs.
 
     Raises
     ------
@@ -101,7 +101,7 @@ class Tomogram:
         return slice_of(self, plane, index)
 
     def digest(self) -> str:
-        """SHA-256 of the voxels, their type and shape; the name and the voxel size do not enter."""
+        """SHA-256 of the voxels, their type and shape; the name and the voxel size are not included."""
         state = hashlib.sha256(f"{self.data.dtype.str}{self.data.shape}".encode())
         for section in self.data:
             state.update(np.ascontiguousarray(section).data)
@@ -109,7 +109,7 @@ class Tomogram:
         return state.hexdigest()
 
     def voxels(self, length_angstrom: float) -> float:
-        """A length in voxels.
+        """Convert a length in angstrom to voxels.
 
         Raises
         ------
@@ -118,8 +118,8 @@ class Tomogram:
         """
         if self.voxel_size_angstrom is None:
             raise VoxelSizeError(
-                f"{self.name}: the voxel size is not in the file's header, so a length in angstrom has no meaning; "
-                "give it with --voxel-size"
+                f"{self.name}: the voxel size is not in the file's header, so a length in angstrom cannot be converted "
+                "to voxels; give it with --voxel-size"
             )
         return length_angstrom / self.voxel_size_angstrom
 
@@ -139,9 +139,10 @@ def slice_of(voxels: Voxels, plane: Plane, index: int) -> Image:
 
 
 def box_around(point: Float[np.ndarray, " 3"], half: int, shape: Sequence[int]) -> tuple[Box, Float[np.ndarray, " 3"]]:
-    """What lies within ``half`` voxels of a point, and where the point is in it.
+    """Box that reaches ``half`` voxels from a point in each direction, and the position of the point in it.
 
-    It starts at even voxels: halves are rounded to even, so that the point then has the same windows in either.
+    The box starts at even voxels. Window positions are rounded to whole voxels, halves to even, so an even offset makes
+    sure that the point gets the same windows in the box as in the whole volume.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""How much an answer depends on the click: the kind is searched for from other clicks, and the answers are compared."""
+"""How much a result depends on the click: search for the kind from other clicks, and compare the results."""
 
 from dataclasses import replace
 
@@ -19,38 +19,39 @@ __all__ = ["assess"]
 
 AnyPoints = Float[np.ndarray, "_ 3"]  # z, y, x in voxels
 
-_SEED = 0  # of the places on the clicked particle
-_REACH = 0.25  # diameters from the clicked particle's centre within which a user may click
+_SEED = 0  # of the random generator that chooses other voxels of the clicked particle
+_REACH = 0.25  # diameters from the clicked particle's centre within which another user would click
 
 
 def assess(scene: Scene, prompts: PointPrompts, found: Segmentation, rivals: Float[np.ndarray, "m 3"]) -> Trust:
-    """Search for a kind from other clicks.
+    """Search for a kind from other clicks, and compare the results with that of the user's click.
 
-    Half of them lie elsewhere on the clicked particles, as another user would click; the others on the best detections,
-    which are not known to be of the kind: where they find something else, the answer is in doubt.
+    Half of the other clicks lie elsewhere on the clicked particles, as another user would click. The rest lie on the
+    best detections. These are not known to be of the kind: if the search from them gives another result, the user's
+    result is in doubt.
 
     Parameters
     ----------
     scene
-        That the answer came from; its options say how many other clicks, at most: there are fewer where fewer particles
-        were found.
+        Scene of the search that gave the result. Its options set the largest number of other clicks; there are fewer if
+        few particles were found.
     prompts
         The user's clicks.
     found
-        The answer.
+        The result for the user's clicks.
     rivals
         ``(m, 3)`` particles that are known to be of other kinds.
 
     Returns
     -------
     trust
-        Of the answer in these clicks.
+        How much the result depends on the click.
     """
     diameter, n_trials = float(found.report.diameter or 0.0), scene.options.n_trials
     quiet = replace(scene, options=replace(scene.options, so_far=None))
     trials = _elsewhere(found.prompt_masks, diameter, n_trials // 2)
     n_moved = len(trials)
-    seen = found.candidate_points[: len(found.points)]  # refined centres may lie off what was seen of a particle
+    seen = found.candidate_points[: len(found.points)]  # centres of masks: refined centres may lie outside the mask
     is_another = cKDTree(prompts.positive).query(seen)[0] > diameter / 2
     others = seen[is_another][: n_trials - n_trials // 2]
     trials += [np.round(point)[None] for point in others]
@@ -75,7 +76,7 @@ def assess(scene: Scene, prompts: PointPrompts, found: Segmentation, rivals: Flo
 
 
 def _elsewhere(masks: tuple[InstanceMask, ...], diameter: float, n: int) -> list[AnyPoints]:
-    """Clicks on the same particles, each at another voxel of its mask near the centre."""
+    """Clicks on the same particles, each at another voxel of its particle's mask near the centre."""
     random, places = np.random.default_rng(_SEED), []
     for mask in masks:
         voxels = np.argwhere(mask.data).astype(float) + mask.origin
@@ -86,7 +87,7 @@ def _elsewhere(masks: tuple[InstanceMask, ...], diameter: float, n: int) -> list
 
 
 def _centre(click: Float[np.ndarray, " 3"], mask: InstanceMask) -> Float[np.ndarray, " 3"]:
-    """Of the particle under a click."""
+    """Centre of the particle under a click."""
     return mask.centroid if mask.n_voxels else click
 
 
@@ -96,7 +97,7 @@ def _has(answer: AnyPoints, point: Float[np.ndarray, " 3"], distance: float) -> 
 
 
 def _agreement(answers: list[AnyPoints], n_on_clicked: int, distance: float) -> Float[np.ndarray, " k"]:
-    """Mean F1 of each answer with the others; those of clicks on one particle count as one."""
+    """Mean F1 of each result with the others; the results of clicks on the same particle count as one."""
     particle = np.maximum(np.arange(len(answers)) - n_on_clicked + 1, 0)
     f1 = np.array([[score_detections(a, b, distance).f1 for b in answers] for a in answers])
     is_other = ~np.eye(len(answers), dtype=bool)
@@ -108,7 +109,7 @@ def _agreement(answers: list[AnyPoints], n_on_clicked: int, distance: float) -> 
 
 
 def _found_again(answers: list[AnyPoints], distance: float) -> Float[np.ndarray, " n"]:
-    """Share of the other answers that have each particle of the first one."""
+    """Fraction of the other results that contain each particle of the first one."""
     found = np.zeros(len(answers[0]))
     for other in answers[1:]:
         found[match_points(answers[0], other, distance).predicted] += 1
@@ -116,7 +117,7 @@ def _found_again(answers: list[AnyPoints], distance: float) -> Float[np.ndarray,
 
 
 def _missed(answers: list[AnyPoints], distance: float) -> Float[np.ndarray, "m 3"]:
-    """Mean places of what more than half of the other answers have and the first one has not."""
+    """Mean positions of the particles that are in more than half of the other results but not in the first one."""
     extra = [np.delete(a, match_points(answers[0], a, distance).truth, axis=0) for a in answers[1:]]
     points, owners = (
         np.concatenate([np.zeros((0, 3)), *extra]),
@@ -125,7 +126,7 @@ def _missed(answers: list[AnyPoints], distance: float) -> Float[np.ndarray, "m 3
     if not len(points):
         return points
     near = cKDTree(points).sparse_distance_matrix(cKDTree(points), distance, output_type="coo_matrix")
-    near.data[:] = 1  # also where two places are the same
+    near.data[:] = 1  # also for pairs at distance 0, which would otherwise not be connected
     groups = connected_components(near)[1]
     together = [groups == group for group in range(groups.max() + 1)]
     return np.array(

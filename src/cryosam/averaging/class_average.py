@@ -1,4 +1,4 @@
-"""Particles that are averaged together, and how like their average all others are."""
+"""The average of one class of particles, and the correlation of all particles with it."""
 
 import numpy as np
 import torch
@@ -14,22 +14,22 @@ from cryosam.averaging.orientations import OrientationSearch, Parts
 __all__ = ["ClassAverage", "noise_free_correlation"]
 
 _LEAST_RELIABILITY = 0.01
-_HALVINGS = 3  # of the members, to tell the noise in their average
+_HALVINGS = 3  # number of random divisions of the members into halves, to estimate the noise in their average
 
 
 class ClassAverage:
-    """Some of the particles, their average, and how each of all particles compares with it.
+    """A class: its members, their average, and the correlation of all particles with the average.
 
     Parameters
     ----------
     search
-        Compares particles of the group's diameter.
+        Compares particles of the class's diameter.
     points
         ``(n, 3)`` centres z, y, x of all particles, in voxels.
     spectra
-        ``(n, k)`` of the boxes around them.
+        ``(n, k)`` spectra of the boxes around them.
     first
-        ``(edge, edge, edge)`` what they are compared with before any is a member: one of the boxes, or an average.
+        ``(edge, edge, edge)`` template for the first comparison, before there are members: a box or an average.
 
     Examples
     --------
@@ -59,10 +59,10 @@ class ClassAverage:
         self.average = first
         self.members: Int[np.ndarray, " m"] = np.zeros(0, dtype=int)
         self.fisher_z: Float[np.ndarray, " n"] = fisher_z(self._found.correlations)
-        """Fisher's z of each particle's correlation with the average, or with one that it is no part of."""
+        """Fisher's z of each particle's correlation with the average; members are compared with one without them."""
 
     def gather(self, members: Int[np.ndarray, " m"]) -> Float[np.ndarray, " n"]:
-        """Average other particles, at least one, as they lie in the average so far; returns the new `fisher_z`."""
+        """Replace the members (at least one), average them in their current poses, and return the new `fisher_z`."""
         self.members = members
         self._parts = self._search.rotate_to_reference(
             self._search.cut.cut(self._points[members]), self._found, members
@@ -81,14 +81,14 @@ class ClassAverage:
         return fisher_z(self._search.find(self.average, spectra).correlations)
 
     def placed(self) -> tuple[Rotation, Float[np.ndarray, "n 3"]]:
-        """How all particles lie: what turns the average to lie as each does, and pixels z, y, x off its centre."""
+        """Poses of all particles: rotations of the average, and shifts z, y, x from the centre in pixels."""
         return self._search.bank.rotations[self._found.rotation], self._search.shifts[self._found.shift]
 
     def reliability(self) -> float:
-        """Expected correlation of the average with another one of as many particles, from those of halves."""
+        """Expected correlation of the average with another one of as many particles, from averages of halves."""
         frame, found, random = self._search.cut.frame, [], np.random.default_rng(0)
         if self._parts is None:
-            raise ValueError("nothing was averaged yet")
+            raise ValueError("nothing has been averaged yet")
         for _ in range(_HALVINGS):
             order = random.permutation(len(self.members))
             halves = (wedge_weighted_average(frame, *(part[order[k::2]] for part in self._parts)) for k in range(2))
@@ -104,8 +104,5 @@ class ClassAverage:
 
 
 def noise_free_correlation(first: ClassAverage, second: ClassAverage) -> float:
-    """Correlation of two groups' averages as it would be without noise (Spearman 1904).
-
-    About 1 where both are of one kind.
-    """
+    """Correlation of the averages of two classes, corrected for noise (Spearman 1904); about 1 for the same kind."""
     return first.correlation_with(second) / float(np.sqrt(first.reliability() * second.reliability()))

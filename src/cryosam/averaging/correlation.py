@@ -1,4 +1,4 @@
-"""Correlations on scales on which they can be compared."""
+"""Transformations that make correlations comparable."""
 
 import numpy as np
 from jaxtyping import Bool, Float
@@ -7,7 +7,7 @@ __all__ = ["fisher_z", "standardised"]
 
 
 def fisher_z(correlations: Float[np.ndarray, "..."]) -> Float[np.ndarray, "..."]:
-    """Correlations on the scale where their errors are alike; those nearly 1 count as 0.99.
+    """Fisher's z of correlations, whose error does not depend on the correlation; clipped at a correlation of 0.99.
 
     Examples
     --------
@@ -20,7 +20,7 @@ def fisher_z(correlations: Float[np.ndarray, "..."]) -> Float[np.ndarray, "..."]
 def standardised(
     values: Float[np.ndarray, "*k n"], among: Bool[np.ndarray, " n"] | None = None
 ) -> Float[np.ndarray, "*k n"]:
-    """Distance from the median, in units of the spread; those of some of the values where these are given.
+    """Deviation from the median in robust standard deviations; both from the values ``among`` if that is given.
 
     Examples
     --------

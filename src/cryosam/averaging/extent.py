@@ -1,4 +1,4 @@
-"""How far particles reach, from an average in a box that is wider than what was seen of each."""
+"""The full extent of particles, from an average in a box wider than their masks."""
 
 from dataclasses import dataclass
 
@@ -17,25 +17,25 @@ from cryosam.tomogram import Voxels
 
 __all__ = ["Extent", "find_extent"]
 
-_WIDTH = 2.5  # of what is averaged, in diameters
-_SIZE_PX = 25  # pixels of that at most
-_MOST = 32  # particles that are averaged
-_SURE, _DENSE = 4.0, 0.35  # deviations of the noise, and of the densest parts, that the particle is above
-_PART = 0.2  # of the largest part's volume: smaller ones do not count
-_BORDER = 0.92  # of the mask's radius: what reaches beyond is no end of a particle
-_SHARED = 0.3  # share of the particles in which another one lies at a part: it is a neighbour
+_WIDTH = 2.5  # diameters, width of the region that is averaged
+_SIZE_PX = 25  # largest width of that region in pixels
+_MOST = 32  # largest number of particles that are averaged
+_SURE, _DENSE = 4.0, 0.35  # least density: standard deviations of the noise, and fraction of the highest density
+_PART = 0.2  # fraction of the largest part's volume: smaller parts do not count
+_BORDER = 0.92  # fraction of the mask's radius: parts that reach beyond it do not end within the box
+_SHARED = 0.3  # fraction of the particles that have another particle at a part: from here on it is a neighbour
 
 
 @dataclass(frozen=True)
 class Extent:
-    """Where a particle's density lies.
+    """Centre and size of a particle's density.
 
     Parameters
     ----------
     centre
-        ``(3,)`` z, y, x of its centre of mass in voxels, from the point that was averaged around, as the average lies.
+        ``(3,)`` z, y, x of the centre of mass in voxels, relative to the averaged points, in the frame of the average.
     diameter
-        Of a ball of its volume, in voxels.
+        Diameter of a ball of the same volume, in voxels.
     """
 
     centre: Float[np.ndarray, " 3"]
@@ -50,31 +50,31 @@ def find_extent(
     config: AveragingConfig,
     device: str = "cpu",
 ) -> Extent | None:
-    """Where the density of particles lies that are averaged around points on them.
+    """Find the centre and size of whole particles from their average around points on them.
 
-    A click on one of two parts that hang together by little finds and aligns that part alone. In the average of many,
-    the other part stands out of the noise too. Parts at which other detections lie are neighbours, and what reaches out
-    of the box, such as a membrane, has no centre here: neither counts.
+    If a particle has two loosely connected parts, a click on one of them finds and aligns only that part. In the
+    average of many particles, the other part stands out from the noise too. Two sorts of parts are ignored: those at
+    which other detections lie, which are neighbours, and those that reach out of the box, such as a membrane.
 
     Parameters
     ----------
     tomogram
-        Normalised: protein bright.
+        Normalised tomogram, protein bright.
     points
-        ``(n, 3)`` z, y, x in voxels, the surest first; n at least 2.
+        ``(n, 3)`` z, y, x in voxels, the most probable first; n at least 2.
     rotations
-        That turn the average to lie as each particle does.
+        Rotations that bring the average into the orientation of each particle.
     diameter
-        Of what was seen of each, in voxels.
+        Diameter of the masks, in voxels.
     config
-        Tilts.
+        Gives the tilt range.
     device
-        Where to compute.
+        Device for the computation.
 
     Returns
     -------
     extent
-        None where nothing stands out at the points, or what does reaches out of the box.
+        None if no density stands out at the points, or if that density reaches out of the box.
 
     Examples
     --------
@@ -119,7 +119,7 @@ def find_extent(
 def _density(
     cut: Subtomograms, points: Points, rotations: Rotation
 ) -> tuple[Float[np.ndarray, "e e e"], Bool[np.ndarray, "e e e"]]:
-    """The average, smoothed by a pixel, in deviations of its noise, which two halves tell; and where it is known."""
+    """The smoothed average in standard deviations of its noise, estimated from two halves; and where it is valid."""
     turned, samples = rotate_to_reference(cut.frame, cut.cut(points), rotations, np.zeros((len(points), 3)))
     halves = (wedge_weighted_average(cut.frame, turned[k::2], samples[k::2]).cpu().numpy() for k in range(2))
     first, second = (ndimage.gaussian_filter(half, 1.0) for half in halves)
@@ -129,7 +129,7 @@ def _density(
 
 
 def _is_neighbour(points: Points, rotations: Rotation, place: Float[np.ndarray, " 3"], diameter: float) -> bool:
-    """Whether at a place in the average other particles lie, more than half a diameter from the particle itself."""
+    """Whether a place in the average, more than half a diameter from the centre, holds other particles."""
     if np.linalg.norm(place) < diameter / 2:
         return False
     distances, nearest = cKDTree(points).query(points + rotations.apply(place))

@@ -1,7 +1,7 @@
-"""Boxes in Fourier space: compared in many orientations, turned back, and averaged.
+"""Boxes in Fourier space: compared in many orientations, rotated to a reference, and averaged.
 
-Boxes are compared in a band of frequencies where the tilt series has information, whitened by the spectrum of the
-background. The correlations of all rotations, shifts and particles are then one product of matrices.
+Boxes are compared in a band of frequencies in which the tilt series has information, whitened by the spectrum of the
+background. The correlations of all rotations, shifts and particles are then a single matrix product.
 """
 
 from dataclasses import dataclass
@@ -18,23 +18,23 @@ from cryosam.arrays import Scores
 __all__ = ["BestPoses", "FourierFrame", "in_parts", "rotate_to_reference", "shifts_within", "wedge_weighted_average"]
 
 _RADIUS = 0.725  # of the mask, in diameters
-_EDGE_PX = 3.0  # over which the mask falls to 0
+_EDGE_PX = 3.0  # pixels over which the mask falls to 0
 _BOXES_PX = (20, 64)  # least and largest edge of a box
-_FILLING = 0.2  # of full sampling: added to the density of samples that the average is divided by
-_TOGETHER = 2000  # shifted particles in one product of matrices
-_TOGETHER_BOXES = 64
+_FILLING = 0.2  # fraction of full sampling, added to the sampling density by which the average is divided
+_TOGETHER = 2000  # number of rotations, or of shifted particles, that are processed at a time
+_TOGETHER_BOXES = 64  # number of boxes that are processed at a time
 
 
 @dataclass(frozen=True, eq=False)
 class BestPoses:
-    """How particles compare with templates.
+    """The best template and shift of each particle.
 
     Parameters
     ----------
     correlations
-        ``(n,)`` of each particle with its best template, at its best shift.
+        ``(n,)`` correlation of each particle with its best template, at its best shift.
     rotation, shift
-        ``(n,)`` indices of these.
+        ``(n,)`` indices of the best template and the best shift.
     best
         ``(n, b)`` indices of the best templates, best first.
     """
@@ -47,22 +47,22 @@ class BestPoses:
 
 @dataclass(frozen=True, eq=False)
 class FourierFrame:
-    """Which Fourier coefficients of a box are compared, and with what weight.
+    """The Fourier coefficients of a box that are compared, and their weights.
 
     Parameters
     ----------
     edge
-        Of the boxes, in pixels.
+        Edge of the boxes, in pixels.
     mask
-        Soft ball around the particle.
+        Ball around the particle, with a soft edge.
     tilted
-        ``(edge, edge, edge)`` where the tilt series has information, frequency 0 in the middle.
+        ``(edge, edge, edge)`` 1 where the tilt series has information, otherwise 0; frequency 0 is in the middle.
     band
-        Indices of the coefficients in the half spectrum.
+        Indices of the compared coefficients in the half spectrum.
     frequencies
-        ``(k, 3)`` of the coefficients, in cycles a box.
+        ``(k, 3)`` their frequencies, in cycles per box.
     weights
-        ``(k,)`` of the coefficients.
+        ``(k,)`` their weights.
     """
 
     edge: int
@@ -74,35 +74,35 @@ class FourierFrame:
 
     @classmethod
     def around(cls, diameter: float, detail: float, max_tilt: float, device: str) -> "FourierFrame":
-        """FourierFrame for particles of a diameter in pixels, and the finest detail in pixels; not whitened."""
+        """FourierFrame for particles of a diameter and a finest detail, both in pixels; not whitened."""
         radius = _RADIUS * diameter
         edge = int(np.clip(2 * np.ceil(radius + _EDGE_PX + 1.5), *_BOXES_PX))
         pixels = torch.arange(edge, dtype=torch.float32) - edge // 2
         z, y, x = torch.meshgrid(pixels, pixels, pixels, indexing="ij")
         mask = ((radius + _EDGE_PX - torch.sqrt(z**2 + y**2 + x**2)) / _EDGE_PX).clamp(0, 1)
-        # pixels and frequencies are the same numbers; tilts are about the y axis
+        # the same integers serve as pixel positions and as frequencies; the tilt axis is y
         tilted = (z.abs() <= x.abs() * np.tan(np.radians(max_tilt)) + 0.5).float()
         half = torch.fft.ifftshift(torch.stack([z, y, x, tilted], dim=-1), dim=(0, 1, 2))[:, :, : edge // 2 + 1]
         half = half.flatten(0, 2)
         length = half[:, :3].norm(dim=1)
         band = torch.nonzero((length >= 1) & (length <= edge / detail) & (half[:, 3] > 0))[:, 0]
         frequencies = half[band, :3]
-        weights = torch.sqrt(torch.where(frequencies[:, 2] == 0, 1.0, 2.0))  # the other half of the spectrum
+        weights = torch.sqrt(torch.where(frequencies[:, 2] == 0, 1.0, 2.0))  # stands for the omitted half too
         on_device = (tensor.to(device) for tensor in (mask, tilted, band, frequencies, weights))
         return cls(edge, *on_device)
 
     def masked(self, boxes: Float[Tensor, "n e e e"]) -> Float[Tensor, "n e e e"]:
-        """Boxes less their mean in the mask, times the mask."""
+        """Subtract from each box its mean in the mask, and multiply by the mask."""
         mean = (boxes * self.mask).sum(dim=(1, 2, 3), keepdim=True) / self.mask.sum()
         return (boxes - mean) * self.mask
 
     def spectra(self, boxes: Float[Tensor, "n e e e"]) -> Complex[Tensor, "n k"]:
-        """Weighted coefficients of boxes."""
+        """Weighted Fourier coefficients of boxes."""
         centred = torch.fft.ifftshift(boxes, dim=(1, 2, 3))
         return torch.fft.rfftn(centred, dim=(1, 2, 3)).flatten(1)[:, self.band] * self.weights
 
     def whitened(self, background: Float[Tensor, "n e e e"]) -> "FourierFrame":
-        """The same with weights that make the spectrum of the background flat."""
+        """The same frame with weights that make the spectrum of the background flat."""
         power = (self.spectra(background) / self.weights).abs().square().median(dim=0).values
         shell = self.frequencies.norm(dim=1).round().long()
         total = power.new_zeros(int(shell.max()) + 1).index_add(0, shell, power)
@@ -111,7 +111,7 @@ class FourierFrame:
         return FourierFrame(self.edge, self.mask, self.tilted, self.band, self.frequencies, weights)
 
     def turned(self, spectrum: Float[Tensor, "e2 e2 e2 2"], rotations: Rotation) -> Complex[Tensor, "r k"]:
-        """Coefficients of an average in many rotations, each read from another place of its padded spectrum."""
+        """Coefficients of an average in many rotations, interpolated at the rotated places of its padded spectrum."""
         parts, turned = spectrum.permute(3, 0, 1, 2), []
         for some in in_parts(rotations):
             values = _sample(parts.expand(len(some), -1, -1, -1, -1), self.sources(some)[:, None, None])[:, :, 0, 0]
@@ -119,20 +119,20 @@ class FourierFrame:
         return torch.cat(turned)
 
     def padded_spectrum(self, average: Float[Tensor, "e e e"]) -> Float[Tensor, "e2 e2 e2 2"]:
-        """Real and imaginary parts of an average in a box twice as large, in which linear interpolation is good enough.
+        """Spectrum of an average padded to twice its size, as real and imaginary parts; frequency 0 is in the middle.
 
-        Frequency 0 is in the middle.
+        The padding makes linear interpolation in the spectrum accurate enough.
         """
         padded = functional.pad(average * self.mask, (self.edge // 2,) * 6)
         return torch.view_as_real(torch.fft.fftshift(torch.fft.fftn(torch.fft.ifftshift(padded))))
 
     def sources(self, rotations: Rotation) -> Float[Tensor, "r k 3"]:
-        """Places in a padded spectrum from which each rotation takes the coefficients."""
+        """Places in a padded spectrum at which the coefficients for each rotation are read."""
         matrices = torch.from_numpy(rotations.as_matrix().astype(np.float32)).to(self.frequencies.device)
         return 2 * torch.einsum("rji,kj->rki", matrices, self.frequencies) + self.edge
 
     def phases(self, shifts: Float[np.ndarray, "m 3"]) -> Complex[Tensor, "m k"]:
-        """What a box's coefficients are multiplied by to be those of the box around its centre plus each shift."""
+        """Factors by which the coefficients of a box are multiplied to shift its centre by each shift."""
         offsets = torch.from_numpy(shifts.astype(np.float32)).to(self.frequencies.device)
         return torch.exp(2j * torch.pi / self.edge * (offsets @ self.frequencies.T))
 
@@ -143,10 +143,10 @@ class FourierFrame:
         phases: Complex[Tensor, "m k"],
         n_best: int = 1,
     ) -> "BestPoses":
-        """The templates with the highest normalised correlation with each particle, each at its best shift.
+        """Find the templates with the highest normalised correlation with each particle, each at its best shift.
 
-        ``phases`` are those of the shifts. All is computed in single precision: in half precision neighbouring
-        rotations and shifts tie, and which of them is taken would depend on the processor.
+        ``phases`` are those of the shifts. Everything is computed in single precision. In half precision, neighbouring
+        rotations and shifts would have equal correlations, and the choice between them would depend on the processor.
         """
         flat = torch.view_as_real(templates).flatten(1)
         across = (flat / flat.norm(dim=1, keepdim=True).clamp(min=1e-12)).T
@@ -164,9 +164,9 @@ class FourierFrame:
 def rotate_to_reference(
     frame: FourierFrame, boxes: Float[Tensor, "n e e e"], rotations: Rotation, shifts: Float[np.ndarray, "n 3"]
 ) -> tuple[Float[Tensor, "n e e e"], Float[Tensor, "n e e e"]]:
-    """Each box turned back onto the average, and where in Fourier space it then has information."""
+    """Rotate each box into the orientation of the average, together with the region of Fourier space that it covers."""
     turned, samples = [], []
-    for start in range(0, len(boxes), _TOGETHER_BOXES):  # the places that pixels are read from take more than the boxes
+    for start in range(0, len(boxes), _TOGETHER_BOXES):  # the positions of all pixels take more memory than the boxes
         some = slice(start, start + _TOGETHER_BOXES)
         moved = [
             torch.roll(box, tuple(int(-s) for s in shift), dims=(0, 1, 2))
@@ -181,7 +181,7 @@ def rotate_to_reference(
 def wedge_weighted_average(
     frame: FourierFrame, turned: Float[Tensor, "n e e e"], samples: Float[Tensor, "n e e e"]
 ) -> Float[Tensor, "e e e"]:
-    """Mean of boxes that were turned back, each Fourier coefficient by how many of them have it."""
+    """Mean of boxes rotated to the reference; each Fourier coefficient is divided by the sampling density there."""
     spectrum = torch.fft.fftn(torch.fft.ifftshift(turned.mean(dim=0)))
     spectrum /= torch.fft.ifftshift(samples.mean(dim=0)) + _FILLING
     average = torch.fft.fftshift(torch.fft.ifftn(spectrum).real)
@@ -189,22 +189,22 @@ def wedge_weighted_average(
 
 
 def _turn(volumes: Float[Tensor, "n e e e"], rotations: Rotation) -> Float[Tensor, "n e e e"]:
-    """Each volume turned about its middle pixel."""
+    """Rotate each volume about its middle pixel."""
     edge, device = volumes.shape[1], volumes.device
     pixels = torch.arange(edge, device=device, dtype=torch.float32) - edge // 2
     grid = torch.stack(torch.meshgrid(pixels, pixels, pixels, indexing="ij"), dim=-1).flatten(0, 2)
     matrices = torch.from_numpy(rotations.as_matrix().astype(np.float32)).to(device)
-    places = (grid @ matrices + edge // 2).view(-1, edge, edge, edge, 3)  # each pixel is read where it was before
+    places = (grid @ matrices + edge // 2).view(-1, edge, edge, edge, 3)  # positions before the rotation
     return _sample(volumes[:, None], places)[:, 0]
 
 
 def in_parts(rotations: Rotation) -> list[Rotation]:
-    """Rotations in parts that are worked on at a time."""
+    """Split rotations into parts that are processed one after the other, to limit memory."""
     return [rotations[start : start + _TOGETHER] for start in range(0, len(rotations), _TOGETHER)]
 
 
 def _sample(volumes: Float[Tensor, "n c z y x"], places: Float[Tensor, "n a b d 3"]) -> Float[Tensor, "n c a b d"]:
-    """Values at places z, y, x in voxels, by linear interpolation; beyond the faces the nearest voxel's."""
+    """Values at places z, y, x in voxels, by linear interpolation; outside the volume, the nearest voxel's value."""
     last = torch.tensor(volumes.shape[2:], device=volumes.device, dtype=torch.float32) - 1
     grid = (2 * places / last.clamp(min=1) - 1).flip(-1)
     return functional.grid_sample(volumes, grid, align_corners=True, padding_mode="border")

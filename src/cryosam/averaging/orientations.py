@@ -1,4 +1,4 @@
-"""Particles compared with averages in all orientations, at the detail that these tell apart."""
+"""Comparison of particles with averages in all orientations, at a coarse detail."""
 
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -22,12 +22,12 @@ from cryosam.tomogram import Voxels
 
 __all__ = ["OrientationSearch", "Parts", "PriorAverage"]
 
-_SIZE_PX = 12  # pixels a diameter at most: larger particles are sampled more coarsely
-_DETAIL = 0.3  # of a diameter, the finest that is compared
-_SHIFT_PX = 2.0  # that a particle may lie off its centre
-_FOLDS = 4  # of averaged boxes: each is compared with an average of the other folds
+_SIZE_PX = 12  # largest number of pixels per diameter: larger particles are sampled more coarsely
+_DETAIL = 0.3  # finest detail that is compared, as a fraction of the diameter
+_SHIFT_PX = 2.0  # largest distance of a particle from the centre of its box
+_FOLDS = 4  # of averaged boxes: each box is compared with an average of the other folds
 Parts = tuple[Float[Tensor, "n e e e"], Float[Tensor, "n e e e"]]
-"""Boxes turned back onto an average, and where in Fourier space each then has information."""
+"""Boxes rotated into the orientation of an average, and the region of Fourier space that each covers."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,17 +37,17 @@ class OrientationSearch:
     Parameters
     ----------
     cut
-        Boxes around particles.
+        Cuts boxes around particles.
     bank
-        All rotations.
+        The rotations that are compared.
     shifts
-        ``(m, 3)`` whole pixels.
+        ``(m, 3)`` the shifts that are compared, in whole pixels.
     diameter
-        Of the particles, in voxels.
+        Diameter of the particles, in voxels.
     config
-        Rotations and tilts.
+        Number of rotations and tilt range.
     device
-        Where it is computed.
+        Device for the computation.
     """
 
     cut: Subtomograms
@@ -59,7 +59,7 @@ class OrientationSearch:
 
     @classmethod
     def of(cls, tomogram: Voxels, diameter: float, config: AveragingConfig, device: str = "cpu") -> "OrientationSearch":
-        """For particles of a diameter in voxels, in a normalised tomogram (protein bright)."""
+        """Orientation search for particles of a diameter in voxels, in a normalised tomogram (protein bright)."""
         detail = max(config.resolution, _DETAIL * diameter)
         cut = Subtomograms.of(
             tomogram, diameter, size_px=_SIZE_PX, detail=detail, max_tilt=config.max_tilt, device=device
@@ -68,22 +68,22 @@ class OrientationSearch:
         return cls(cut, bank, shifts_within(_SHIFT_PX), diameter, config, device)
 
     def with_rotations(self, n: int) -> "OrientationSearch":
-        """The same in about n orientations."""
+        """The same search with n rotations."""
         return replace(self, bank=RotationBank(self.cut.frame, uniform_rotations(n)))
 
     @cached_property
     def phases(self) -> Complex[Tensor, "m k"]:
-        """Of the shifts."""
+        """Phase factors of the shifts."""
         return self.cut.frame.phases(self.shifts)
 
     def find(self, template: Float[Tensor, "e e e"], spectra: Complex[Tensor, "n k"], n_best: int = 1) -> BestPoses:
-        """How boxes, of which the spectra are given, compare with a template."""
+        """Find the best poses of a template for boxes, which are given by their spectra."""
         return self.cut.frame.search(self.bank.turned(template), spectra, self.phases, n_best)
 
     def rotate_to_reference(
         self, boxes: Float[Tensor, "n e e e"], found: BestPoses, chosen: Int[np.ndarray, " n"]
     ) -> Parts:
-        """The chosen boxes, turned back from how they were found to lie."""
+        """Rotate boxes into the orientation of the average; ``chosen`` are the indices of their poses in ``found``."""
         rotations, shifts = self.bank.rotations[found.rotation[chosen]], self.shifts[found.shift[chosen]]
         return rotate_to_reference(self.cut.frame, boxes, rotations, shifts)
 
@@ -94,20 +94,21 @@ class OrientationSearch:
         random: np.random.Generator,
         prior: "PriorAverage | None" = None,
     ) -> Scores:
-        """Correlation of each of n > 1 boxes, in its best orientation, with an average of others.
+        """Correlation of each of n > 1 boxes, in its best orientation, with an average of other boxes.
 
-        Noise that is averaged resembles itself: with an average that they are a part of, all boxes would correlate.
+        A box is excluded from the average with which it is compared, because its own noise in the average would
+        correlate with it.
 
         Parameters
         ----------
         parts
-            The boxes, turned back.
+            The boxes, rotated into the orientation of the average.
         spectra
-            Of the boxes as they lie.
+            Spectra of the boxes in their original orientations.
         random
             Divides the boxes into folds.
         prior
-            A part of every average.
+            An average from another tomogram that is blended into every average.
         """
         frame, n = self.cut.frame, len(spectra)
         folds = np.array_split(random.permutation(n), min(_FOLDS, n))
@@ -122,20 +123,20 @@ class OrientationSearch:
 
 @dataclass(frozen=True, eq=False)
 class PriorAverage:
-    """An average of other particles of the kind, from elsewhere.
+    """An average of particles of the kind from another tomogram.
 
     Parameters
     ----------
     box
         The average.
     weight
-        So many particles it counts for.
+        Number of particles that it counts for.
     """
 
     box: Float[Tensor, "e e e"]
     weight: float
 
     def blend(self, frame: FourierFrame, average: Float[Tensor, "e e e"], n: int) -> Float[Tensor, "e e e"]:
-        """An average of n boxes and of those behind this one, in whatever units the two are."""
+        """Weighted mean of an average of n boxes and this one, which is first scaled to the same norm."""
         size, other = (frame.spectra(box[None]).norm().clamp(min=1e-12) for box in (average, self.box))
         return (n * average + self.weight * size / other * self.box) / (n + self.weight)

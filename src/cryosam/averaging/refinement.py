@@ -1,4 +1,4 @@
-"""How each particle of a kind lies, and a sharper average of them."""
+"""Refinement of the poses of particles, and of their average."""
 
 from dataclasses import dataclass
 
@@ -17,36 +17,37 @@ from cryosam.results import Average
 
 __all__ = ["Refinement", "refine"]
 
-_SIZE_PX = 24  # pixels a diameter at most
-_DETAIL, _LEAST_DETAIL = 1 / 6, 2.2  # diameters and voxels, finest that is compared
+_SIZE_PX = 24  # largest number of pixels per diameter
+_DETAIL, _LEAST_DETAIL = 1 / 6, 2.2  # finest detail that is compared: in diameters, but at least this many voxels
 _SHIFT_PX = 2.0
-_N_POSES = 10  # to lie that are tried at the fine detail, at least _APART degrees from each other
-_APART = 35.0
-_STEPS = (10.0, 7.0, 4.0, 2.0)  # degrees between the rotations around the best, round by round
-_FARTHEST = 0.35  # diameters from the centre that was given: what moves farther is put back
-_OFF_CENTRE = 0.25  # diameters off the average's centre of mass, from which the centres are moved there
-_FOLDS = 4  # of the particles: each is compared with an average of the other folds
-_ENOUGH = 5  # particles to compare each with an average of others
+_N_POSES = 10  # coarse poses per particle that are compared at the fine detail
+_LEAST_ANGLE = 35.0  # degrees between any two of these poses
+_STEPS = (10.0, 7.0, 4.0, 2.0)  # degrees between neighbouring rotations that are tried, for each round
+_FARTHEST = 0.35  # diameters from the given centre: a particle that moves farther is put back
+_OFF_CENTRE = 0.25  # diameters between the points and the centre of mass, from which the points are moved there
+_FOLDS = 4  # of the particles: each particle is compared with an average of the other folds
+_ENOUGH = 5  # smallest number of particles for comparing each with an average of the others
 
 
 @dataclass(frozen=True, eq=False)
 class Refinement:
-    """How particles lie.
+    """Refined poses of particles, and their average.
 
     Parameters
     ----------
     rotations
-        ``(n,)`` that turn the average, about its centre, to lie as the particle does; they act on z, y, x.
+        ``(n,)`` rotations that bring the average, about its centre, into the orientation of each particle; they act on
+        z, y, x.
     points
-        ``(n, 3)`` centres z, y, x in voxels: the same place in every particle.
+        ``(n, 3)`` centres z, y, x in voxels, at the same place in every particle.
     average
-        Mean of all particles, corrected for the missing wedge; its centre is the points' place.
+        Mean of all particles, corrected for the missing wedge; its centre corresponds to the points.
     resolution
-        In voxels, where the Fourier shell correlation of averages of two halves falls below one half; None where there
-        are too few for halves.
+        Resolution in voxels, at which the Fourier shell correlation of the averages of two halves falls below 0.5; None
+        if there are too few particles.
     extent
-        Of the average, where it is larger than what was seen of each particle and its centre of mass is far from the
-        places that were given; the points are there then.
+        Extent of the average, if it is larger than the masks and its centre of mass is far from the given points. The
+        refined points are then at the centre of mass.
     """
 
     rotations: Rotation
@@ -59,13 +60,13 @@ class Refinement:
 def refine(
     search: OrientationSearch, points: Points, average: Average, *, progress: Progress | None = None
 ) -> Refinement:
-    """Find out how each particle lies, from a coarse average of them.
+    """Refine the pose of each particle, starting from a coarse average.
 
-    At the coarse detail two poses may fit a particle equally well. So the best poses are compared again at a finer
-    detail, and the best of these is refined in smaller and smaller steps. A particle is always compared with an average
-    that it is excluded from. All centres then mark the same place: the median of those that were given, as seen in the
-    particles' own frame, or the average's centre of mass where only one part of each particle was seen. Fewer than five
-    particles keep their coarse poses and their centres.
+    At the coarse detail, several poses may fit a particle equally well. The best of them are therefore compared again
+    at a finer detail, and the best one is refined in ever smaller steps. A particle is always compared with an average
+    from which it is excluded. Finally, all centres are moved to the same place in the frame of the particle: the median
+    of the given centres, or the centre of mass of the average if the masks covered only a part of each particle. If
+    there are fewer than five particles, they keep their coarse orientations and the given centres.
 
     Parameters
     ----------
@@ -74,9 +75,9 @@ def refine(
     points
         ``(n, 3)`` centres z, y, x in voxels, n at least 1.
     average
-        Of the kind, as coarse as `search` compares it.
+        Average of the kind, at the coarse detail of ``search``.
     progress
-        Called with the number of particles compared, each of them several times.
+        Called with the number of comparisons done; each particle is compared once in every round.
     """
     tomogram, diameter, config, device = search.cut.voxels, search.diameter, search.config, search.device
     centres = points
@@ -110,7 +111,7 @@ def refine(
         progress("refining", n_steps, n_steps)
     rotations = Rotation.concatenate(poses)
     points = points + rotations.apply(np.median(rotations.inv().apply(centres - points), axis=0))
-    has_strayed = np.linalg.norm(points - centres, axis=1) > _FARTHEST * diameter  # onto a neighbour, say
+    has_strayed = np.linalg.norm(points - centres, axis=1) > _FARTHEST * diameter  # for example to a neighbour
     points[has_strayed] = centres[has_strayed]
     extent = find_extent(tomogram, points, rotations, diameter, config, device)
     if extent is not None and (np.linalg.norm(extent.centre) <= _OFF_CENTRE * diameter or extent.diameter <= diameter):
@@ -128,18 +129,18 @@ def refine(
 
 
 def _coarse_poses(search: OrientationSearch, points: Points, average: Average) -> tuple[list[Rotation], Points]:
-    """The rotations, best first and apart from each other, in which each particle fits the average; moved points."""
+    """For each particle, the best rotations that differ enough from each other, best first; and shifted points."""
     template = torch.from_numpy(np.ascontiguousarray(average.data, dtype=np.float32)).to(search.cut.frame.mask.device)
     found = search.find(template, search.cut.spectra(points), n_best=200)
     rotations = search.bank.rotations
     quaternions = rotations.as_quat()
-    poses = [rotations[best[_apart(quaternions[best])]] for best in found.best]
+    poses = [rotations[best[_select_distinct(quaternions[best])]] for best in found.best]
     return poses, points + search.cut.step * search.shifts[found.shift]
 
 
-def _apart(quaternions: Float[np.ndarray, "b 4"]) -> list[int]:
-    """Indices of the first of some rotations, and of those after it that are far from all before."""
-    are_near = np.abs(quaternions @ quaternions.T) > np.cos(np.radians(_APART) / 2)
+def _select_distinct(quaternions: Float[np.ndarray, "b 4"]) -> list[int]:
+    """Indices of the first rotation, and of later ones that differ by `_LEAST_ANGLE` from all kept before them."""
+    are_near = np.abs(quaternions @ quaternions.T) > np.cos(np.radians(_LEAST_ANGLE) / 2)
     kept: list[int] = []
     for i, is_near in enumerate(are_near):
         if not is_near[kept].any():
@@ -150,7 +151,7 @@ def _apart(quaternions: Float[np.ndarray, "b 4"]) -> list[int]:
 
 
 def _around(degrees: float) -> Rotation:
-    """No rotation, and small ones about all axes."""
+    """The identity, and rotations by small angles about axes in all directions."""
     vectors = np.mgrid[-1:2, -1:2, -1:2].reshape(3, -1).T
     vectors = vectors[np.linalg.norm(vectors, axis=1) < 1.5]
     return Rotation.from_rotvec(np.radians(degrees) * vectors)

@@ -1,4 +1,4 @@
-"""To what detail two averages agree."""
+"""Resolution: the detail up to which two averages agree."""
 
 import torch
 from jaxtyping import Float
@@ -20,7 +20,7 @@ def fourier_shell_correlation(
     Returns
     -------
     correlation
-        In [-1, 1]; shell s holds the frequencies of about s cycles per box.
+        In [-1, 1]; shell s contains the frequencies of about s cycles per box.
 
     Examples
     --------
@@ -47,11 +47,11 @@ def find_resolution(correlation: Float[Tensor, " shells"], edge: int, threshold:
     Parameters
     ----------
     correlation
-        Of `fourier_shell_correlation`.
+        Fourier shell correlation, from `fourier_shell_correlation`.
     edge
-        Of the averages, in pixels.
+        Edge of the averages, in pixels.
     threshold
-        One half by default, for averages of half of the particles each.
+        Lowest correlation that counts as agreement; the default of 0.5 is for averages of two halves of the particles.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""Rotations that cover all orientations, and averages turned in all of them."""
+"""Rotations that cover all orientations, and fast rotation of averages by all of them."""
 
 from itertools import product
 
@@ -15,16 +15,17 @@ __all__ = ["RotationBank", "uniform_rotations"]
 
 
 class RotationBank:
-    """Turns averages in the same ways again and again: `FourierFrame.turned`, several times faster.
+    """Rotates any number of averages by the same rotations, several times faster than `FourierFrame.turned`.
 
-    From where in a spectrum each coefficient is read, and with what weights, depends on the rotations alone.
+    The places in a spectrum at which coefficients are read, and the weights of interpolation, depend only on the
+    rotations, so they are computed once.
 
     Parameters
     ----------
     frame
-        What of a box is compared.
+        The Fourier coefficients that are compared.
     rotations
-        In which averages are turned.
+        Rotations that are applied to each average.
     """
 
     def __init__(self, frame: FourierFrame, rotations: Rotation) -> None:
@@ -33,7 +34,7 @@ class RotationBank:
         self._corners = [_corners(frame.sources(some), 2 * frame.edge) for some in in_parts(rotations)]
 
     def turned(self, average: Float[Tensor, "e e e"]) -> Complex[Tensor, "r k"]:
-        """Coefficients of an average, turned in all ways."""
+        """Coefficients of an average in all rotations."""
         spectrum = self.frame.padded_spectrum(average).flatten(0, 2)
         values = torch.cat([_weighted_sums(spectrum, index, weights) for index, weights in self._corners])
         return torch.view_as_complex(values).view(len(self.rotations), -1) * self.frame.weights
@@ -73,7 +74,7 @@ def _corners(places: Float[Tensor, "r k 3"], edge: int) -> tuple[Int[Tensor, "rk
 def _weighted_sums(
     table: Float[Tensor, "v c"], index: Int[Tensor, "n 8"], weights: Float[Tensor, "n 8"]
 ) -> Float[Tensor, "n c"]:
-    """For each of n the weighted sum of eight rows of a table."""
-    if table.device.type == "mps":  # which does not know the function below in every version
+    """For each of n results, the weighted sum of eight rows of a table."""
+    if table.device.type == "mps":  # some versions do not support `embedding_bag`
         return (table[index.long()] * weights[..., None]).sum(dim=1)
     return functional.embedding_bag(index, table, mode="sum", per_sample_weights=weights)

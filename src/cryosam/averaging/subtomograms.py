@@ -1,8 +1,4 @@
-"""Subtomograms in Fourier space: cut out, compared in many orientations, averaged.
-
-Boxes are compared in a band of frequencies where the tilt series has information, whitened by the spectrum of the
-background. The correlations of all rotations, shifts and particles are then one product of matrices.
-"""
+"""Subtomograms: boxes around particles, cut out of a tomogram for comparison in Fourier space."""
 
 from dataclasses import dataclass
 
@@ -18,23 +14,23 @@ from cryosam.tomogram import Voxels
 
 __all__ = ["Subtomograms"]
 
-_N_BACKGROUND = 200  # boxes that tell the spectrum of the background
+_N_BACKGROUND = 200  # random boxes from which the spectrum of the background is estimated
 
 
 @dataclass(frozen=True, eq=False)
 class Subtomograms:
-    """Where boxes around particles of one size are cut from.
+    """Cuts boxes around particles of one size out of a tomogram.
 
     Parameters
     ----------
     voxels
-        Of the tomogram, normalised.
+        Normalised voxels of the tomogram.
     step
-        Voxels a pixel of a box.
+        Voxels per pixel of a box.
     frame
-        What of a box is compared.
+        The Fourier coefficients that are compared.
     background
-        ``(m, edge, edge, edge)`` boxes without regard to what is there.
+        ``(m, edge, edge, edge)`` boxes at random positions.
     """
 
     voxels: Voxels
@@ -51,17 +47,17 @@ class Subtomograms:
         Parameters
         ----------
         tomogram
-            Normalised: protein bright.
+            Normalised tomogram, protein bright.
         diameter
-            Of the particles, in voxels.
+            Diameter of the particles, in voxels.
         size_px
-            Pixels a diameter, at most; a pixel is never smaller than a voxel.
+            Largest number of pixels per diameter; a pixel is never smaller than a voxel.
         detail
-            Finest that is compared, in voxels.
+            Finest detail that is compared, in voxels.
         max_tilt
-            Degrees of the tilt series, in either direction, about the y axis.
+            Largest tilt of the tilt series in degrees, in both directions, about the y axis.
         device
-            Where to compute.
+            Device for the computation.
         """
         step = max(1.0, diameter / size_px)
         frame = FourierFrame.around(diameter / step, detail / step, max_tilt, device)
@@ -72,11 +68,11 @@ class Subtomograms:
         return cls(tomogram, step, frame.whitened(background), background)
 
     def cut(self, points: Points) -> Float[Tensor, "n e e e"]:
-        """Boxes around points ``(n, 3)`` in voxels, masked."""
+        """Masked boxes around points ``(n, 3)`` in voxels."""
         return self.frame.masked(_boxes(self.voxels, points, self.frame.edge, self.step, str(self.frame.mask.device)))
 
     def resample(self, average: Average) -> Float[Tensor, "e e e"]:
-        """An average as a box of this frame."""
+        """Resample an average to the box and pixel size of this frame."""
         edge, device = len(average.data), self.frame.mask.device
         pixels = torch.arange(self.frame.edge, device=device, dtype=torch.float32) - self.frame.edge // 2
         grid = torch.stack(torch.meshgrid(pixels, pixels, pixels, indexing="ij"), dim=-1)
@@ -86,15 +82,15 @@ class Subtomograms:
         return self.frame.masked(_sample(data[None, None], places[None])[:, 0] * is_inside)[0]
 
     def spectra(self, points: Points) -> Complex[Tensor, "n k"]:
-        """Weighted coefficients of the boxes around points."""
+        """Weighted Fourier coefficients of the boxes around points."""
         parts = (points[start : start + _TOGETHER_BOXES] for start in range(0, len(points), _TOGETHER_BOXES))
         return torch.cat([self.frame.spectra(self.cut(part)) for part in parts])
 
 
 def _boxes(voxels: Voxels, points: Points, edge: int, step: float, device: str) -> Float[Tensor, "n e e e"]:
-    """Boxes around points, a pixel every ``step`` voxels; beyond the faces the nearest voxel's value.
+    """Boxes around points, with a pixel every ``step`` voxels; outside the volume, the nearest voxel's value.
 
-    Only what a box covers is taken from the volume, which need not fit into memory, or onto the device.
+    Only the region of each box is read, so the volume need not fit into the memory of the machine or the device.
     """
     offsets = step * (np.arange(edge) - edge // 2)
     boxes = [_box(voxels, point, offsets, device) for point in points]
@@ -111,7 +107,7 @@ def _box(
     high = np.minimum(low + 1, last)
     z, y, x = (slice(int(a), int(b) + 1) for a, b in zip(low[:, 0], high[:, -1], strict=True))
     box = torch.from_numpy(np.ascontiguousarray(voxels.crop((z, y, x)))).to(device)
-    for axis in range(3):  # the grid has the axes of the volume: one axis after the other is the same, and quicker
+    for axis in range(3):  # the grid is parallel to the volume: interpolating axis by axis is the same, and faster
         before, after = (torch.from_numpy(ends[axis] - low[axis, 0]).to(device) for ends in (low, high))
         shares = torch.from_numpy((places - low)[axis].astype(np.float32)).to(device)
         shares = shares.view([-1 if a == axis else 1 for a in range(3)])

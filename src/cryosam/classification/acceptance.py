@@ -1,4 +1,4 @@
-"""From what was looked at to what was found."""
+"""From candidates to the result: which are accepted, their poses, and warnings for the user."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -18,23 +18,23 @@ __all__ = ["accept", "result"]
 
 
 def accept(scene: Scene, candidates: Candidates, prompted: Prompted, kind: str) -> Segmentation:
-    """What is accepted of the candidates, with poses, and all that a user would want to know.
+    """Make the result from the candidates: the accepted ones, with refined poses if there is an average.
 
     Parameters
     ----------
     scene
-        That has the candidates; what a user should know is recorded there.
+        Scene of the search; measurements and warnings are recorded in it.
     candidates
-        Best first.
+        Candidates, best first.
     prompted
-        What lies under the clicks.
+        The objects under the clicks.
     kind
         Name of the kind.
     """
-    record, most = scene.record, scene.config.matching.max_particles
+    record, max_particles = scene.record, scene.config.matching.max_particles
     n_above = int(np.count_nonzero(candidates.is_accepted))
-    kept = slice(0, n_above if most is None else min(n_above, most))
-    _comment(scene, n_above, len(candidates.scores), candidates.masks[kept])
+    kept = slice(0, n_above if max_particles is None else min(n_above, max_particles))
+    _warn_of_detections(scene, n_above, len(candidates.scores), candidates.masks[kept])
     points, average, rotations = candidates.points[kept], candidates.average, None
     if average is not None and scene.config.refinement.is_on and len(points):
         with record.timed("refining"):
@@ -44,19 +44,20 @@ def accept(scene: Scene, candidates: Candidates, prompted: Prompted, kind: str) 
         if refined.extent is not None:
             record.warn(
                 "part_of_particle",
-                "each mask holds only a part of its particle: the average of all is as large as a ball of "
-                f"{refined.extent.diameter:.0f} voxels, and the centres are those of the whole",
+                "each mask covers only a part of its particle: in the average, the whole particle has a diameter of "
+                f"{refined.extent.diameter:.0f} voxels, and the centres are those of whole particles",
             )
             record.note(whole_diameter=refined.extent.diameter)
-            apart = thin(points, candidates.diameter / 2)
-            if n_more := len(points) - len(apart):
+            distinct = thin(points, candidates.diameter / 2)
+            if n_repeated := len(points) - len(distinct):
                 record.warn(
                     "same_particle_twice",
-                    f"{n_more} of {len(points)} detections mark another's particle once more, and are left out",
+                    f"{n_repeated} of {len(points)} detections are of the same particle as a better one, and are left "
+                    "out",
                 )
-            dropped = np.setdiff1d(np.arange(len(points)), apart)
+            dropped = np.setdiff1d(np.arange(len(points)), distinct)
             candidates = candidates.without(np.isin(np.arange(len(candidates.points)), dropped))
-            kept, points, rotations = slice(0, len(apart)), points[apart], rotations[apart]
+            kept, points, rotations = slice(0, len(distinct)), points[distinct], rotations[distinct]
     if candidates.average is not None:
         record.note(expected_false=float((1 - candidates.scores[kept]).sum()))
     return result(
@@ -76,31 +77,31 @@ def accept(scene: Scene, candidates: Candidates, prompted: Prompted, kind: str) 
     )
 
 
-def _comment(scene: Scene, n_above: int, n_candidates: int, masks: Sequence[InstanceMask]) -> None:
-    """Warn of what a user would want to know of what was found."""
+def _warn_of_detections(scene: Scene, n_above: int, n_candidates: int, masks: Sequence[InstanceMask]) -> None:
+    """Warn if there are no detections, if some were cut off, or if some have no mask."""
     record = scene.record
     if n_candidates > 0 and len(masks) == 0:
         record.warn("none_found", "no particle of this kind was found; click another one, or lower the threshold")
     if len(masks) < n_above:
-        record.warn("limited", f"only the best {len(masks)} detections were kept, as asked for; there may be more")
+        record.warn("limited", f"only the best {len(masks)} of {n_above} detections were kept, as requested")
     n_empty = sum(mask.n_voxels == 0 for mask in masks)
     if n_empty:
         record.warn(
-            "no_mask", f"{n_empty} of {len(masks)} detections have no mask: the segmenter saw no particle there"
+            "no_mask", f"{n_empty} of {len(masks)} detections have no mask: the segmenter found no particle there"
         )
 
 
 def result(scene: Scene, prompted: Prompted, **found: Any) -> Segmentation:
-    """What was found, with what every result has.
+    """Make a `Segmentation`, adding the fields that are the same for every result.
 
     Parameters
     ----------
     scene
-        That it was found in.
+        Scene of the search.
     prompted
-        What lies under the clicks.
+        The objects under the clicks.
     found
-        Other parameters of `Segmentation`.
+        Other fields of `Segmentation`.
     """
     n_doubtful = sum(
         mask.n_voxels > 0 and not trusted for mask, trusted in zip(prompted.masks, prompted.is_trusted, strict=True)
@@ -108,8 +109,8 @@ def result(scene: Scene, prompted: Prompted, **found: Any) -> Segmentation:
     if n_doubtful:
         scene.record.warn(
             "doubtful_mask",
-            f"the mask under {n_doubtful} of {len(prompted.masks)} clicks is in doubt, as if it held a neighbour: "
-            "look at it, and click a particle that stands alone or give the diameter",
+            f"the mask under {n_doubtful} of {len(prompted.masks)} clicks is doubtful and may include a neighbour: "
+            "check it, and click an isolated particle or give the diameter",
         )
     report = replace(scene.record.report, diameter=prompted.diameter, smoothing=prompted.smoothing)
     return Segmentation(

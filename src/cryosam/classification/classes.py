@@ -1,7 +1,8 @@
-"""All kinds among the candidates, found without being named, and which of them was clicked.
+"""Unsupervised 3D classification of the candidates, and the choice of the class that was clicked.
 
-Where kinds are alike, or much is noise, an average that seeds from one particle gathers others with it. Averages that
-compete for the particles come apart: each particle goes to the average it is most like.
+If kinds resemble each other, or if the tomogram is noisy, an average that is started from one particle also collects
+particles of other kinds. Several averages that compete for the particles separate the kinds: each particle is assigned
+to the average that it resembles most.
 """
 
 from collections.abc import Sequence
@@ -24,21 +25,22 @@ from cryosam.results import Average
 
 __all__ = ["classify"]
 
-_N_ROTATIONS = 700  # in which classes compete
-_LEAST_POOL, _POOL, _MOST_POOL = 60, 3, 300  # candidates that compete: at least, for each that is accepted, at most
-_N_SEEDS = 10  # candidates from which classes grow
-_ROUNDS = ((8, 7), (16, 6), (32, 6))  # members of an average, and classes, at most
-_LEAST_MEMBERS = 4  # of a class that goes on
-_LESS_LIKE_KIND = 0.5  # weight of being unlike the kind, for what a class grows from
-_FIRST_STEPS, _STEPS = 5, 20  # of expectation maximisation: with those that compete, with all
-_GUESSED = 0.95  # share of a candidate in the class it is most like
+_N_ROTATIONS = 700  # rotations in which candidates are compared while classes compete
+_LEAST_POOL, _POOL, _MOST_POOL = 60, 3, 300  # candidates that compete: minimum, per accepted candidate, maximum
+_N_SEEDS = 10  # candidates from which classes are started
+_ROUNDS = ((8, 7), (16, 6), (32, 6))  # for each round: largest number of members per class, and of classes
+_LEAST_MEMBERS = 4  # of a class that is kept for the next round
+_KIND_PENALTY = 0.5  # weight with which similarity to the kind counts against the members of a new class
+_FIRST_STEPS, _STEPS = 5, 20  # of expectation maximisation: with the competing candidates, with all
+_GUESSED = 0.95  # first guess of the share of each candidate in the class that it resembles most
 _STRAY = 0.05  # share of the averaged particles that may be of any class
-_ACCEPTED = 0.7  # share of a class from which it is accepted
-_APART = 6.0  # standard deviations between the kind as it was found and everything else, from which it stays as it was
-_AGREES = 0.8  # share of what is accepted that is in the class then, and less where the class seems to be cut off:
-_AGREES_CUT, _CUT = 0.75, 0.5  # where it is so much nearer to the next class than the kind was to everything else
-_LOOKS_LIKE, _AS_ALIKE = 0.9, 0.2  # likeness of averages; of the logarithms of how like the kind both are otherwise
-_TWO_KINDS = 10.0  # gain of two heaps over one from which they are two kinds: very strong evidence (Kass, Raftery 1995)
+_ACCEPTED = 0.7  # fraction of a class that must have been accepted so that it may belong to the kind
+_WELL_SEPARATED = 6.0  # standard deviations: a kind at least this far from everything else may be kept unchanged
+_AGREES = 0.8  # then, fraction of the accepted candidates that must be in its class for the two to agree
+_AGREES_CUT, _CUT = 0.75, 0.5  # the same if the separation from the next class is below this fraction of the former one
+_SAME_AVERAGE = 0.9  # noise-free correlation of two averages from which they may be of one kind
+_SAME_PRIOR = 0.2  # largest difference of the mean logarithms of the prior scores of two classes of one kind
+_TWO_KINDS = 10.0  # gain of two modes over one that counts as two kinds: very strong evidence (Kass, Raftery 1995)
 _MIXED, _STEEPNESS = 4.0, 1.3  # separation at which half of a class is of other kinds, and how fast that changes
 _EVEN_ODDS = 0.5
 
@@ -51,12 +53,13 @@ def classify(
     config: AveragingConfig,
     prior_score: Scores,
 ) -> tuple[Alignment, float]:
-    """Divide the candidates into classes, and take that of the clicked particles for their kind.
+    """Divide the candidates into classes, and take the class of the clicked particles as the kind.
 
-    Classes grow from candidates of all ranks, and the kind's average so far is one more. Each candidate goes to the
-    class whose average it is most like, for a few rounds. How the candidates compare with all the averages then makes a
-    mixture of normal distributions. The clicked particles' class is the one in which what is known of them is most
-    likely, together with the classes that cannot be told from it.
+    Classes are started from candidates of all ranks; the average of the kind so far is one more class. In a few rounds,
+    each candidate is assigned to the class whose average it resembles most, and the averages are made anew. A mixture
+    of normal distributions is then fitted to the correlations of the candidates with all averages. The class of the
+    clicked particles is the one with the highest likelihood for them. Classes that cannot be distinguished from it are
+    added to it.
 
     Parameters
     ----------
@@ -65,27 +68,28 @@ def classify(
     points
         ``(n, 3)`` centres z, y, x in voxels.
     found
-        The kind as it was averaged and told from everything else.
+        The average of the kind so far, and how the candidates compare with it.
     seeds
-        Indices of the particles that were clicked.
+        Indices of the clicked particles.
     config
-        Number of members of an average.
+        Settings of averages, such as the number of members.
     prior_score
-        ``(n,)`` in [0, 1], how like the kind each candidate is in other ways; 0 rules it out.
+        ``(n,)`` in [0, 1], prior score of each candidate; 0 rules it out.
 
     Returns
     -------
     alignment
-        The kind as its class; as it was where no classes were found, or where it stood well apart from everything else
-        and they agree; as the correlations alone tell it, where they leave a gap and more are of the kind so.
+        The kind as given by its class. ``found`` is returned unchanged if there is only one class, or if the kind was
+        already well separated and agrees with its class. If the correlations alone leave a gap and add members to the
+        kind, ``found`` is returned with the evidence from the correlations.
     reliance
-        Share of the class that is of the clicked kind, as far as the distance to the nearest other class tells it. The
-        probabilities are multiples of it.
+        Fraction of the class that is of the clicked kind, estimated from the distance to the nearest other class. The
+        probabilities have been multiplied by it.
     """
     possible = prior_score > 0
-    alone = by_correlation(found.correlations, found.members, possible, found.evidence)
-    if alone is not None:
-        return replace(found, evidence=alone), 1.0
+    correlation_evidence = by_correlation(found.correlations, found.members, possible, found.evidence)
+    if correlation_evidence is not None:
+        return replace(found, evidence=correlation_evidence), 1.0
     pool = _pool(found, possible, seeds)
     spectra = search.cut.spectra(points)
     members = np.flatnonzero(np.isin(pool, found.members))
@@ -96,30 +100,30 @@ def classify(
         return found, 1.0
     compared = [group.compare(spectra) for group in groups]
     for each, group in zip(compared, groups, strict=True):
-        each[pool] = group.fisher_z  # members with averages that they are no part of
+        each[pool] = group.fisher_z  # here members are compared with averages from which they are excluded
     evidence = np.stack([*compared, fisher_z(found.correlations)], axis=1)
-    alike = np.log(np.maximum(prior_score, LEAST_PRIOR_SCORE))
-    mixture = _mix(evidence, alike, pool, groups)
-    shares = mixture.assign(evidence, alike)
+    log_prior = np.log(np.maximum(prior_score, LEAST_PRIOR_SCORE))
+    mixture = _mix(evidence, log_prior, pool, groups)
+    shares = mixture.assign(evidence, log_prior)
 
-    # what was clicked is as like itself as can be
+    # clicked particles get the highest prior score, 1
     clicked = mixture.log_densities(evidence[seeds], np.zeros(len(seeds))).mean(axis=0)
-    mine = int(np.argmax(clicked + np.log(_STRAY + shares[found.members].mean(axis=0))))
+    clicked_class = int(np.argmax(clicked + np.log(_STRAY + shares[found.members].mean(axis=0))))
     is_accepted = possible & (found.evidence.probabilities > _EVEN_ODDS)
     accepted = is_accepted @ shares / (shares.sum(axis=0) + 1e-9)
-    is_mine = _of_one_kind(groups, mixture, mine, shares[pool].argmax(axis=1), accepted)
-    probabilities = shares[:, is_mine].sum(axis=1)
-    if is_mine.all():
+    is_kind = _of_one_kind(groups, mixture, clicked_class, shares[pool].argmax(axis=1), accepted)
+    probabilities = shares[:, is_kind].sum(axis=1)
+    if is_kind.all():
         return found, 1.0
-    separation = float(mixture.distances()[np.ix_(is_mine, ~is_mine)].min())
+    separation = float(mixture.distances()[np.ix_(is_kind, ~is_kind)].min())
     least = _AGREES_CUT if separation < _CUT * found.evidence.separation else _AGREES
     agrees = 0 < least * np.count_nonzero(is_accepted) <= is_accepted @ probabilities
-    if agrees and found.evidence.separation >= _APART:
+    if agrees and found.evidence.separation >= _WELL_SEPARATED:
         return found, 1.0
-    total = np.log(probabilities + 1e-12) - np.log(shares[:, ~is_mine].sum(axis=1) + 1e-12)
+    total = np.log(probabilities + 1e-12) - np.log(shares[:, ~is_kind].sum(axis=1) + 1e-12)
     ranking = np.where(possible, total, -np.inf)
     n_members = int(np.clip(np.count_nonzero(probabilities[possible] > _EVEN_ODDS), 1, config.max_members))
-    group = ClassAverage(search, points, spectra, groups[mine].average)
+    group = ClassAverage(search, points, spectra, groups[clicked_class].average)
     group.gather(np.argsort(-ranking, kind="stable")[:n_members])
     reliance = 1 / (1 + float(np.exp((_MIXED - separation) / _STEEPNESS)))
     rotations, shifts = group.placed()
@@ -136,7 +140,7 @@ def classify(
 
 
 def _pool(found: Alignment, possible: Bool[np.ndarray, " n"], seeds: Int[np.ndarray, " s"]) -> Int[np.ndarray, " p"]:
-    """The candidates that compete, the likest first."""
+    """Indices of the candidates that compete, those with the strongest evidence for the kind first."""
     order = np.argsort(-np.where(possible, found.evidence.total, -np.inf), kind="stable")[: np.count_nonzero(possible)]
     n_accepted = np.count_nonzero(found.evidence.probabilities[possible] > _EVEN_ODDS)
     order = order[: max(_LEAST_POOL, _POOL * n_accepted)]
@@ -153,24 +157,24 @@ def _begin(
     average: Average,
     members: Int[np.ndarray, " m"],
 ) -> list[ClassAverage]:
-    """What competes at first: the kind as it is averaged so far, and what is most like candidates of all ranks."""
+    """The classes of the first round: the average of the kind so far, and classes started from candidates."""
     kind = ClassAverage(coarse, points, spectra, torch.from_numpy(average.data).to(spectra.device))
     kind.gather(members)
-    unlike = _LESS_LIKE_KIND * standardised(kind.fisher_z)
+    penalty = _KIND_PENALTY * standardised(kind.fisher_z)
     groups = [kind]
     n_seeds, n_first = min(_N_SEEDS, len(points) // (_LEAST_MEMBERS + 1)), _ROUNDS[0][0]
     for seed in np.unique(np.linspace(0, len(points) - 1, n_seeds + 2).astype(int))[1:-1]:
         group = ClassAverage(coarse, points, spectra, coarse.cut.cut(points[seed : seed + 1])[0])
-        alike = standardised(group.fisher_z)
-        alike[seed] = np.inf
-        group.gather(np.argsort(-alike, kind="stable")[:n_first])
-        group.gather(np.argsort(unlike - standardised(group.fisher_z), kind="stable")[:n_first])
+        ranking = standardised(group.fisher_z)
+        ranking[seed] = np.inf
+        group.gather(np.argsort(-ranking, kind="stable")[:n_first])
+        group.gather(np.argsort(penalty - standardised(group.fisher_z), kind="stable")[:n_first])
         groups.append(group)
     return groups
 
 
 def _compete(groups: Sequence[ClassAverage], n_members: int, n_classes: int) -> list[ClassAverage]:
-    """The largest classes, averaged anew: each candidate goes to the one that it is most like."""
+    """Assign each candidate to the class that it resembles most; keep the largest classes and average them anew."""
     if not groups:
         return []
     preference = _preference(groups)
@@ -185,51 +189,53 @@ def _compete(groups: Sequence[ClassAverage], n_members: int, n_classes: int) -> 
 
 def _mix(
     evidence: Float[np.ndarray, "n f"],
-    alike: Float[np.ndarray, " n"],
+    log_prior: Float[np.ndarray, " n"],
     pool: Int[np.ndarray, " p"],
     groups: Sequence[ClassAverage],
 ) -> Mixture:
-    """The classes as a mixture: of what competes, then of all that is not too unlike the kind to tell anything."""
+    """Fit a mixture of the classes to the competing candidates, then to all except those with the lowest prior."""
     start = np.full((len(pool), len(groups)), (1 - _GUESSED) / len(groups))
     start[np.arange(len(pool)), _preference(groups).argmax(axis=0)] += _GUESSED
-    mixture = Mixture.fit(evidence[pool], alike[pool], start, _FIRST_STEPS)
-    is_telling = alike > np.log(LEAST_PRIOR_SCORE)
-    is_telling[pool] = True
-    told = evidence[is_telling], alike[is_telling]
-    return Mixture.fit(*told, mixture.assign(*told), _STEPS)
+    mixture = Mixture.fit(evidence[pool], log_prior[pool], start, _FIRST_STEPS)
+    is_fitted = log_prior > np.log(LEAST_PRIOR_SCORE)
+    is_fitted[pool] = True
+    fitted = evidence[is_fitted], log_prior[is_fitted]
+    return Mixture.fit(*fitted, mixture.assign(*fitted), _STEPS)
 
 
 def _preference(groups: Sequence[ClassAverage]) -> Float[np.ndarray, "k n"]:
-    """Of each candidate for each class; averages of few and of many members count alike."""
-    alike = standardised(np.stack([group.fisher_z for group in groups]))
-    preference: Float[np.ndarray, "k n"] = alike - alike.mean(axis=0)
+    """Preference of each candidate for each class, independent of the number of members of the averages."""
+    z = standardised(np.stack([group.fisher_z for group in groups]))
+    preference: Float[np.ndarray, "k n"] = z - z.mean(axis=0)
     return preference
 
 
 def _of_one_kind(
     groups: Sequence[ClassAverage],
     mixture: Mixture,
-    mine: int,
+    clicked_class: int,
     members: Int[np.ndarray, " p"],
     accepted: Float[np.ndarray, " k"],
 ) -> Bool[np.ndarray, " k"]:
-    """The class and others that cannot be told from it: a kind may have been cut in two.
+    """Which classes belong to the kind: that of the clicked particles, and those that cannot be distinguished from it.
 
-    Those may join that were accepted with it or look like it, one by one, the one that lies most in one heap with what
-    has joined first. ``members`` is the class of each candidate, ``accepted`` the part of each class that was accepted.
+    Classification may have split one kind. A class may join if most of it was accepted before, or if its average and
+    its prior scores resemble those of the clicked class. Classes join one by one, always the one that is least
+    separated (least bimodal) from those that have joined, until each of the rest forms a mode of its own. ``members``
+    is the class of each candidate, ``accepted`` the fraction of each class that was accepted.
     """
     z = np.stack([group.fisher_z for group in groups])
-    is_mine = np.arange(len(groups)) == mine
+    is_kind = np.arange(len(groups)) == clicked_class
     may_join = accepted >= _ACCEPTED
-    is_as_alike = np.abs(mixture.log_prior - mixture.log_prior[mine]) <= _AS_ALIKE
-    for k in map(int, np.flatnonzero(is_as_alike & ~may_join & ~is_mine)):
-        may_join[k] = noise_free_correlation(groups[mine], groups[k]) >= _LOOKS_LIKE
+    has_same_prior = np.abs(mixture.log_prior - mixture.log_prior[clicked_class]) <= _SAME_PRIOR
+    for k in map(int, np.flatnonzero(has_same_prior & ~may_join & ~is_kind)):
+        may_join[k] = noise_free_correlation(groups[clicked_class], groups[k]) >= _SAME_AVERAGE
     for _ in groups:
         gains = np.full(len(groups), np.inf)
-        for k in map(int, np.flatnonzero(may_join & ~is_mine)):
-            both = is_mine[members] | (members == k)
-            gains[k] = bimodality((z[is_mine].max(axis=0) - z[k])[both])
+        for k in map(int, np.flatnonzero(may_join & ~is_kind)):
+            both = is_kind[members] | (members == k)
+            gains[k] = bimodality((z[is_kind].max(axis=0) - z[k])[both])
         if gains.min() >= _TWO_KINDS:
             break
-        is_mine[gains.argmin()] = True
-    return is_mine
+        is_kind[gains.argmin()] = True
+    return is_kind

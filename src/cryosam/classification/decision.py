@@ -1,4 +1,4 @@
-"""From candidates to probabilities: an average of the kind, classes that compete with it, and what is in doubt."""
+"""From candidates to probabilities: the average of the kind, 3D classification, the threshold, and warnings."""
 
 from dataclasses import replace
 
@@ -15,24 +15,24 @@ from cryosam.scene import Scene
 __all__ = ["average_kind", "decide", "judge", "warn_of_doubts", "with_threshold"]
 
 _EVEN_ODDS = 0.5
-_DOUBTFUL = 3.8  # standard deviations between the kind and everything else
+_DOUBTFUL = 3.8  # standard deviations between the kind and everything else, below which there is a warning
 
 
 def average_kind(
     scene: Scene, candidates: Candidates, seeds: Int[np.ndarray, " k"], reference: Known | None
 ) -> Alignment:
-    """Average the candidates most like the seeds, and compare all with the average.
+    """Average the candidates that resemble the seeds most, and compare all candidates with the average.
 
     Parameters
     ----------
     scene
-        That has the candidates.
+        Scene of the search.
     candidates
-        With prior scores.
+        Candidates with prior scores.
     seeds
-        Indices of candidates that are of the kind; at least one where there is no reference.
+        Indices of candidates that are of the kind; at least one if there is no reference.
     reference
-        What another tomogram tells of the kind.
+        What is known of the kind from another tomogram.
     """
     with scene.record.timed("aligning"):
         return align(
@@ -49,20 +49,20 @@ def average_kind(
 def judge(
     scene: Scene, candidates: Candidates, aligned: Alignment, clicks: Points, reliance: float = 1.0
 ) -> Candidates:
-    """The candidates with the probabilities that their comparison with an average gives them, best first.
+    """Give the candidates the probabilities from their comparison with an average, and sort them, best first.
 
     Parameters
     ----------
     scene
-        What is found out is recorded there.
+        Scene of the search; measurements are recorded in it.
     candidates
-        In the order in which they were compared.
+        Candidates in the order in which they were compared.
     aligned
-        How they compare.
+        Their comparison with the average.
     clicks
         ``(k, 3)`` on particles of the kind.
     reliance
-        Of the probabilities, which are multiples of it.
+        Factor by which the probabilities have been multiplied; the threshold is multiplied by it too.
     """
     possible = candidates.scores > 0
     z, y, x = candidates.points[int(np.argmax(np.where(possible, aligned.correlations, -1)))]
@@ -83,14 +83,14 @@ def judge(
 def decide(
     scene: Scene, candidates: Candidates, aligned: Alignment, seeds: Int[np.ndarray, " k"], clicks: Points
 ) -> Candidates:
-    """The candidates with their final probabilities, best first: as their classes tell them, where there are seeds.
+    """Give the candidates their final probabilities, best first; if there are seeds, from 3D classification.
 
     Parameters
     ----------
     scene, candidates, aligned, clicks
         As in `judge`.
     seeds
-        Indices of candidates that are of the kind; none where a saved query says what is searched for.
+        Indices of candidates that are of the kind; none if a saved query defines the kind.
     """
     reliance = 1.0
     if len(seeds) and scene.config.classification.is_on:
@@ -107,7 +107,7 @@ def decide(
 
 
 def with_threshold(scene: Scene, candidates: Candidates) -> Candidates:
-    """The same with the threshold that the settings ask for; without one, with its own."""
+    """The candidates with the threshold that the settings ask for, if any; otherwise with their own."""
     matching, threshold = scene.config.matching, candidates.threshold
     if matching.threshold is not None:
         threshold = matching.threshold
@@ -117,45 +117,46 @@ def with_threshold(scene: Scene, candidates: Candidates) -> Candidates:
 
 
 def warn_of_doubts(scene: Scene, candidates: Candidates, clicks: Points, advice: str) -> None:
-    """Warn where the average may be of something else, or nothing is as sure as the settings ask for.
+    """Warn if the average may be of another kind, or if no candidate is as probable as the settings ask for.
 
     Parameters
     ----------
     scene
-        Has the settings, and records the warnings.
+        Scene of the search; warnings are recorded in it.
     candidates
-        With probabilities.
+        Candidates with probabilities.
     clicks
         ``(k, 3)`` on particles of the kind.
     advice
-        What a user can do where the kind hardly stands apart.
+        What a user can do if the kind is poorly separated from everything else.
     """
     _warn_of_clicks(scene, candidates, clicks)
     record, share = scene.record, scene.config.matching.max_false_discovery
     if (record.report.separation or 0.0) < _DOUBTFUL:
         record.warn(
             "hardly_apart",
-            "particles of this kind hardly stand apart from others, so that probabilities and counts are in doubt; "
-            f"look at the detections, {advice}",
+            "particles of this kind are poorly separated from everything else, so probabilities and counts are "
+            f"uncertain; check the detections, {advice}",
         )
     best = float(candidates.scores.max())
     n_found = np.count_nonzero(candidates.is_accepted)
     if share is not None and n_found and limit_false_discovery(candidates.scores, share) > best:
         record.warn(
             "none_sure_enough",
-            f"none of {n_found} detections is sure enough for a share of {share:g} false ones: the best has probability"
-            f" {best:.2f}; without that limit they are shown",
+            f"none of {n_found} detections is probable enough for a share of {share:g} false ones: the best has "
+            f"probability {best:.2f}; leave out that limit to get them",
         )
 
 
 def _warn_of_clicks(scene: Scene, candidates: Candidates, clicks: Points) -> None:
-    """Warn of clicked particles that are not among those found, or not like them."""
+    """Warn of clicked particles that are no candidates, or that do not resemble the average."""
     record = scene.record
     clicked = candidates.clicked(clicks)
     for click in clicks[clicked < 0]:
         record.warn(
             "click_not_compared",
-            "what was clicked at {point} could not be compared: it is no candidate, or may not be searched",
+            "the particle clicked at {point} could not be compared with the average: it is not a candidate, or lies "
+            "outside the searched region",
             click,
         )
     probability, typical = record.report.click_probability, record.report.most_typical
@@ -163,13 +164,13 @@ def _warn_of_clicks(scene: Scene, candidates: Candidates, clicks: Points) -> Non
         better = ",".join(f"{c:.0f}" for c in typical)
         record.warn(
             "click_unlike_average",
-            "the clicked particle is not like the average of those found, which may be of another kind; a better click "
-            f"may be {better}",
+            "the clicked particle does not resemble the average of those found, which may be of another kind; a better "
+            f"click may be {better}",
         )
         return
     for click in clicks[(clicked >= 0) & (candidates.scores[clicked] < candidates.threshold)]:
         record.warn(
             "click_unlike_average",
-            "what was clicked at {point} is not like the average of those found: it may be of another kind",
+            "the particle clicked at {point} does not resemble the average of those found: it may be of another kind",
             click,
         )

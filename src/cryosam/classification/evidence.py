@@ -1,4 +1,4 @@
-"""From scores to probabilities, and from these to what is accepted."""
+"""From correlations and prior scores to probabilities that candidates are of the kind."""
 
 from dataclasses import dataclass
 
@@ -12,12 +12,12 @@ from cryosam.saved_query import KnownMembers
 
 __all__ = ["LEAST_PRIOR_SCORE", "KindEvidence", "by_correlation", "kind_evidence"]
 
-_LEAST_OTHERS = 20  # correlations that tell how unlike the kind everything else is
-LEAST_PRIOR_SCORE = 0.05  # what is less like the kind counts as much against it
-_UNLIKE = 0.5  # of the averaged candidates' prior_score: what is less like the kind is not of it, at first sight
+_LEAST_OTHERS = 20  # smallest number of values from which the distribution of everything else is estimated
+LEAST_PRIOR_SCORE = 0.05  # lower prior scores are raised to this
+_UNLIKE = 0.5  # candidates below this fraction of the median prior score of the averaged ones are taken as others
 _EVEN_ODDS = 0.5
-_GAP, _NEAR = 1.5, 2.0  # standard deviations, of a gap that is one, and of what lies with the kind
-_WEIGHINGS = 3  # of the kinds of evidence
+_GAP, _NEAR = 1.5, 2.0  # standard deviations: least gap, and largest distance of what is added to the kind
+_WEIGHINGS = 3  # number of times that the weights of the two kinds of evidence are computed
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,12 +27,12 @@ class KindEvidence:
     Parameters
     ----------
     probabilities
-        ``(n,)`` in [0, 1], that each candidate is of the kind.
+        ``(n,)`` in [0, 1], probability that each candidate is of the kind.
     total
-        ``(n,)`` the weighted sum of the evidence: what the probabilities rise with.
+        ``(n,)`` weighted sum of the evidence, with which the probabilities increase.
     separation
-        Distance between the two groups' means, in standard deviations within them. Below about 4 the groups may be one
-        that was cut in two.
+        Distance between the means of the two groups, in standard deviations within a group. Below about 4 the two may
+        be a single group that was split.
     """
 
     probabilities: Scores
@@ -47,32 +47,33 @@ def kind_evidence(
     prior_score: Scores | None = None,
     known_members: KnownMembers | None = None,
 ) -> KindEvidence:
-    """Tell the candidates of the kind from everything else.
+    """Estimate the probability that each candidate is of the kind, by dividing the candidates into two groups.
 
     There are two kinds of evidence: the correlation with the kind's average, as Fisher's z, and the logarithm of the
-    prior score. Fisher's linear discriminant between the kind and everything else weights them, so that the evidence
-    counts most that separates the two in this tomogram. The weighted sum is taken for normally distributed in either
-    group; means, variances and the share of the kind are found by expectation maximisation, which starts from the
-    candidates that were averaged.
+    prior score. They are weighted by Fisher's linear discriminant between the kind and everything else, so that the
+    evidence that separates the two groups better in this tomogram gets more weight. The weighted sum is modelled by a
+    normal distribution in each group. Means, variances and the share of the kind are found by expectation maximisation,
+    which starts from the candidates that were averaged.
 
-    Candidates with the least prior score say nothing about what else resembles the kind. They are left out of the fit
-    and get the probability of other candidates with the same sum. If hardly any candidate resembles the kind less than
-    those averaged, places of the background may stand in for the rest: of the two divisions the one with the larger
-    separation is taken. Known members, from another tomogram, belong to one group or the other for sure; the averaged
-    candidates that lie nearer to those of the kind then start the fit. Probabilities never fall where the sum rises.
+    Candidates with the lowest prior score say nothing about objects that resemble the kind. They are left out of the
+    fit, and get the probability of other candidates with the same weighted sum. If too few candidates resemble the kind
+    less than the averaged ones do, there is a second fit in which random background positions are added to the others;
+    the fit with the larger separation is used. Known members from another tomogram stay in their group during the fit,
+    and it starts only from those averaged candidates that are nearer to the known members of the kind than to the rest.
+    The probability never decreases where the weighted sum increases.
 
     Parameters
     ----------
     correlations
-        ``(n,)`` in [-1, 1], of the candidates with an average that they are no part of.
+        ``(n,)`` in [-1, 1], correlation of each candidate with an average from which it is excluded.
     averaged
         Indices of the candidates in the average.
     background
-        ``(m,)`` correlations of places without regard to what is there.
+        ``(m,)`` correlations of random positions in the tomogram.
     prior_score
-        ``(n,)`` in [0, 1], how like the kind each candidate is in other ways; None knows of none.
+        ``(n,)`` in [0, 1], prior score of each candidate; None if there are none.
     known_members
-        From the tomogram in which the kind was clicked.
+        Known members from the tomogram in which the kind was clicked.
 
     Examples
     --------
@@ -82,50 +83,53 @@ def kind_evidence(
     """
     n = len(correlations)
     evidence = _as_evidence(correlations, np.ones(n) if prior_score is None else prior_score)
-    alike = evidence[:, 1]
+    log_prior = evidence[:, 1]
     start = _first_guess(n, averaged)
-    is_telling = alike > np.log(LEAST_PRIOR_SCORE)
-    is_telling[averaged] = True
-    rest = np.setdiff1d(np.flatnonzero(is_telling), averaged)
+    is_fitted = log_prior > np.log(LEAST_PRIOR_SCORE)
+    is_fitted[averaged] = True
+    rest = np.setdiff1d(np.flatnonzero(is_fitted), averaged)
     if known_members is not None:
         known = _as_evidence(known_members.correlations, known_members.prior_score)
         start[~_is_nearer(evidence, known[known_members.is_kind], known[~known_members.is_kind])] = 0.02
-        return _divide(evidence, start, is_telling, known, known_members.is_kind)
-    divisions = [_divide(evidence, start, is_telling)] if len(rest) else []
-    is_unlike = alike[rest] < np.median(alike[averaged]) + np.log(_UNLIKE)
+        return _divide(evidence, start, is_fitted, known, known_members.is_kind)
+    divisions = [_divide(evidence, start, is_fitted)] if len(rest) else []
+    is_unlike = log_prior[rest] < np.median(log_prior[averaged]) + np.log(_UNLIKE)
     n_unlike = len(rest) if prior_score is None else int(np.count_nonzero(is_unlike))
     if (n_others := _LEAST_OTHERS - n_unlike) > 0:
         others = fisher_z(np.quantile(background, np.linspace(0.5, 0.95, n_others)))
-        usual = float(np.median(alike[rest])) if len(rest) else float(alike.min())  # the background is no more like it
+        usual = (
+            float(np.median(log_prior[rest])) if len(rest) else float(log_prior.min())
+        )  # prior score of the background
         others_evidence = np.stack([others, np.full(n_others, usual)], axis=1)
-        divisions.append(_divide(evidence, start, is_telling, others_evidence))
+        divisions.append(_divide(evidence, start, is_fitted, others_evidence))
     return max(divisions, key=lambda division: division.separation)
 
 
 def by_correlation(
     correlations: Scores, averaged: Int[np.ndarray, " k"], possible: Bool[np.ndarray, " n"], found: KindEvidence
 ) -> KindEvidence | None:
-    """The kind as the correlations alone tell it, where they leave a gap and more are of the kind so.
+    """Divide the candidates by their correlations alone, if that leaves a clear gap and adds members to the kind.
 
-    The masks of one kind may be of a part of some particles and of the whole of others, so that the prior_score sets
-    particles apart that the average knows.
+    The masks of one kind may cover only a part of some particles and the whole of others. The prior score then
+    separates particles that have the same structure according to the average.
 
     Parameters
     ----------
     correlations
-        ``(n,)`` in [-1, 1], of the candidates with an average that they are no part of.
+        ``(n,)`` in [-1, 1], correlation of each candidate with an average from which it is excluded.
     averaged
         Indices of the candidates in the average.
     possible
-        ``(n,)`` whether a candidate is not ruled out.
+        ``(n,)`` True for candidates that are not ruled out.
     found
-        The kind as it was told by the prior_score too.
+        The division with the prior score included.
 
     Returns
     -------
     evidence
-        None where nothing is to be added, or nothing between what is of the kind and everything else is as wide as 1.5
-        standard deviations within it, or what would be added is as far as 2 from the mean of what was found.
+        None if no candidate would be added to the kind, if the gap between the kind and everything else is less than
+        1.5 standard deviations within the kind, or if the mean of the added candidates lies more than 2 standard
+        deviations below the mean of those found before.
 
     Examples
     --------
@@ -148,21 +152,21 @@ def by_correlation(
 
 
 def _first_guess(n: int, averaged: Int[np.ndarray, " k"]) -> Scores:
-    """That each of n candidates is of the kind: nearly sure of those that were averaged, hardly likely of others."""
+    """First guess of the probability that each of n candidates is of the kind: high only for the averaged ones."""
     guess = np.full(n, 0.02)
     guess[averaged] = 0.95
     return guess
 
 
 def _as_evidence(correlations: Scores, prior_score: Scores) -> Float[np.ndarray, "n 2"]:
-    """Both kinds of evidence, on scales where their errors are alike."""
+    """Both kinds of evidence, on scales on which their errors are about constant."""
     return np.stack([fisher_z(correlations), np.log(np.maximum(prior_score, LEAST_PRIOR_SCORE))], axis=1)
 
 
 def _is_nearer(
     evidence: Float[np.ndarray, "n e"], first: Float[np.ndarray, "k e"], second: Float[np.ndarray, "l e"]
 ) -> Bool[np.ndarray, " n"]:
-    """What is nearer to the mean of a first group than to that of a second, which may be empty."""
+    """Whether each candidate is nearer to the mean of a first group than to that of a second, which may be empty."""
     if not len(second):
         return np.ones(len(evidence), dtype=bool)
     spread = np.concatenate([evidence, first, second]).std(axis=0) + 1e-9
@@ -173,28 +177,28 @@ def _is_nearer(
 def _divide(
     evidence: Float[np.ndarray, "n e"],
     start: Scores,
-    is_telling: Bool[np.ndarray, " n"],
+    is_fitted: Bool[np.ndarray, " n"],
     known: Float[np.ndarray, "m e"] | None = None,
     is_kind: Bool[np.ndarray, " m"] | None = None,
 ) -> KindEvidence:
-    """Two groups of those candidates that tell, from a first guess; of others it is known which group they are of."""
-    n, told, start = int(is_telling.sum()), evidence[is_telling], start[is_telling]
+    """Divide the fitted candidates into two groups from a first guess; ``known`` are values whose group is known."""
+    n, fitted, start = int(is_fitted.sum()), evidence[is_fitted], start[is_fitted]
     if known is not None:
         group = np.zeros(len(known)) if is_kind is None else is_kind.astype(float)
-        told, start = np.concatenate([told, known]), np.append(start, group)
+        fitted, start = np.concatenate([fitted, known]), np.append(start, group)
     share = start
     for _ in range(_WEIGHINGS):
-        weights = _discriminant(told, np.clip(share, 1e-3, 1 - 1e-3))
-        share, separation = two_groups(told @ weights, start, n)
+        weights = _discriminant(fitted, np.clip(share, 1e-3, 1 - 1e-3))
+        share, separation = two_groups(fitted @ weights, start, n)
     total = evidence @ weights
-    order = np.argsort(told @ weights, kind="stable")
-    probabilities = np.interp(total, (told @ weights)[order], share[order])
-    probabilities[is_telling] = share[:n]
+    order = np.argsort(fitted @ weights, kind="stable")
+    probabilities = np.interp(total, (fitted @ weights)[order], share[order])
+    probabilities[is_fitted] = share[:n]
     return KindEvidence(probabilities, total, separation)
 
 
 def _discriminant(evidence: Float[np.ndarray, "n e"], share: Scores) -> Float[np.ndarray, " e"]:
-    """Weights of the kinds of evidence, none negative; the first alone if none tells the groups apart."""
+    """Non-negative weights of the kinds of evidence; only the first has weight if none separates the groups."""
     groups = np.stack([1 - share, share])
     low, high = (groups @ evidence) / groups.sum(axis=1, keepdims=True)
     scatter = sum((g[:, None] * (evidence - m)).T @ (evidence - m) for g, m in zip(groups, (low, high), strict=True))

@@ -1,4 +1,4 @@
-"""Several kinds in one tomogram: which of them a particle is, where more than one claims it."""
+"""Several kinds in one tomogram: assign each particle that several kinds have found to one of them."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -11,24 +11,25 @@ from cryosam.matching.candidates import Candidates
 
 __all__ = ["compete"]
 
-_SURE = 1e-13  # probabilities this near to 0 or 1 count as no nearer
+_SURE = 1e-13  # smallest distance of a probability from 0 or 1
 _EVEN_ODDS = 0.5
-_OVERLAP = 0.5  # of the smaller mask that two candidates of one particle share
+_OVERLAP = 0.5  # fraction of the smaller mask that two candidates for the same particle share
 
 
 def compete(found: Sequence[Candidates]) -> list[Candidates]:
-    """Settle which kind each particle is.
+    """Decide of which kind each particle is.
 
-    Two candidates of different kinds are one particle if their masks share half of the smaller one, or the centre of
-    one lies in the other's mask. A particle is of one kind or of none: with odds o_k of kind k its probability is
-    o_k / (1 + sum of all o). Where a kind accepts it, or is more probable than not, the less probable ones are ruled
-    out; the kind that is left still accepts it if it did so alone. Where one of two kinds has no average, their scores
-    are no probabilities and stay as they are: the kind whose score has more odds against its threshold's is left.
+    Two candidates of different kinds are the same particle if their masks share more than half of the smaller one, or
+    if the centre of one lies in the mask of the other. A particle is of one kind or of none: if its odds for kind k are
+    o_k, its probability for that kind is o_k / (1 + sum of all o). If one of the kinds accepts the particle, or is more
+    probable than not, the less probable kinds are ruled out for it. The remaining kind still accepts the particle if it
+    did so without the others. If one of two kinds has no average, the scores are not probabilities and stay unchanged;
+    the kind with the larger ratio of its score's odds to its threshold's odds remains.
 
     Parameters
     ----------
     found
-        Of each kind.
+        The candidates of each kind.
 
     Returns
     -------
@@ -62,19 +63,19 @@ def compete(found: Sequence[Candidates]) -> list[Candidates]:
 
 
 def _correlations(found: Candidates) -> Float[np.ndarray, " n"]:
-    """With the kind's average, which tell equal probabilities apart; 0 where there is none."""
+    """Correlations with the kind's average, which rank candidates of equal probability; 0 without an average."""
     return np.zeros(len(found.scores)) if found.correlation is None else found.correlation
 
 
 def _odds(probability: Float[np.ndarray, "..."]) -> Float[np.ndarray, "..."]:
-    """How many times more probable than not."""
+    """Odds ``p / (1 - p)`` of a probability."""
     sure = np.clip(probability, _SURE, 1 - _SURE)
     odds: Float[np.ndarray, "..."] = sure / (1 - sure)
     return odds
 
 
 def _shared(first: Candidates, second: Candidates) -> list[tuple[int, int]]:
-    """Pairs of candidates of two kinds that are one particle."""
+    """Pairs of candidates of two kinds that are the same particle."""
     if len(first.points) == 0 or len(second.points) == 0:
         return []
     reach = max(first.diameter, second.diameter)
@@ -85,7 +86,7 @@ def _shared(first: Candidates, second: Candidates) -> list[tuple[int, int]]:
 def _is_one(first: Candidates, i: int, second: Candidates, j: int) -> bool:
     a, b = first.masks[i], second.masks[j]
     if a.n_voxels == 0 or b.n_voxels == 0:
-        apart = float(np.linalg.norm(first.points[i] - second.points[j]))
-        return apart < min(first.diameter, second.diameter) / 2
+        distance = float(np.linalg.norm(first.points[i] - second.points[j]))
+        return distance < min(first.diameter, second.diameter) / 2
     is_inside = a.holds(second.points[j]) or b.holds(first.points[i])
     return is_inside or a.overlap(b) > _OVERLAP * min(a.n_voxels, b.n_voxels)

@@ -1,4 +1,4 @@
-"""What particles look like when they are turned onto each other: their average, and how like it each of them is."""
+"""The average of a kind: particles are aligned to each other and averaged, and all are compared with the average."""
 
 from dataclasses import dataclass
 
@@ -18,29 +18,31 @@ from cryosam.saved_query import KnownMembers
 
 __all__ = ["Alignment", "Known", "align"]
 
-_FIRST_MEMBERS, _LEAST_MEMBERS = 8, 5  # of an average
-_GROWTH = 2  # of the members from one average to the next, at most
+_FIRST_MEMBERS, _LEAST_MEMBERS = 8, 5  # members of the first average, and least number of the later ones
+_GROWTH = 2  # largest factor by which the number of members grows from one average to the next
 _EVEN_ODDS = 0.5
-_N_BY_CHANCE = 60  # places that tell the correlation of what is not of the kind
-_FARTHEST = 3.0  # spreads that the prior_score can set a particle apart at first
+_N_BY_CHANCE = 60  # random positions that give the distribution of correlations by chance
+_LARGEST_DEVIATION = 3.0  # at which the standardised prior score is clipped in the first ranking
 
 
 @dataclass(frozen=True, eq=False)
 class Alignment:
-    """An average, and how each particle lies.
+    """An average, and the pose and correlation of each particle relative to it.
 
     Parameters
     ----------
     correlations
-        ``(n,)`` in [-1, 1], of each particle with the average, or with one that it is no part of.
+        ``(n,)`` in [-1, 1], correlation of each particle with the average. A member of the average is compared with one
+        from which it is excluded.
     evidence
-        Of each particle for being of the kind.
+        Evidence that each particle is of the kind.
     rotations
-        ``(n,)`` that turn the average, about its centre, to lie as the particle does; they act on z, y, x.
+        ``(n,)`` rotations that bring the average, about its centre, into the orientation of each particle; they act on
+        z, y, x.
     points
-        ``(n, 3)`` centres z, y, x in voxels, moved onto the average.
+        ``(n, 3)`` centres z, y, x in voxels, shifted to match the average.
     background
-        ``(m,)`` correlations of places without regard to what is there.
+        ``(m,)`` correlations of random positions in the tomogram.
     average
         The mean of the members, corrected for the missing wedge.
     members
@@ -58,16 +60,16 @@ class Alignment:
 
 @dataclass(frozen=True, eq=False)
 class Known:
-    """What another tomogram tells of the kind.
+    """What is known of the kind from another tomogram.
 
     Parameters
     ----------
     average
-        Of its particles.
+        Average of the particles there.
     weight
-        So many particles the average counts for.
+        Number of particles that the average counts for.
     known_members
-        Candidates there; None knows of none.
+        Candidates of that tomogram of which it is known whether they are of the kind, if there are any.
     """
 
     average: Average
@@ -85,10 +87,11 @@ def align(
     known: Known | None = None,
     progress: Progress | None = None,
 ) -> Alignment:
-    """Average the particles that are most like some of them, and compare all with the average.
+    """Average the particles that resemble the seeds most, and compare all particles with the average.
 
-    The first average has the few particles that are most like those to start from. The next ones have those that are
-    probably of the kind by comparison with the average before and by their prior_score, at most twice as many.
+    The first average is made from the few particles that resemble the seeds most. Each later one is made from those
+    that are probably of the kind, given their correlation with the previous average and their prior score; it has at
+    most twice as many members as the previous one.
 
     Parameters
     ----------
@@ -97,13 +100,13 @@ def align(
     points
         ``(n, 3)`` centres z, y, x in voxels.
     seeds
-        Indices of particles that are of the kind; at least one where nothing is known from elsewhere.
+        Indices of particles that are of the kind; at least one if nothing is known from another tomogram.
     config
         Numbers of averages and members.
     prior_score
-        ``(n,)`` in [0, 1], how like the kind each particle is in other ways; 0 rules it out. None knows of none.
+        ``(n,)`` in [0, 1], prior score of each particle; 0 rules it out. None if there are none.
     known
-        The kind from another tomogram; all averages then lie as that one does.
+        What is known from another tomogram. All averages then have the orientation of the average from there.
     progress
         Called with the number of averages made.
 
@@ -128,16 +131,16 @@ def align(
     prior_score = np.ones(len(points)) if prior_score is None else prior_score
     possible = prior_score > 0
     prior = None if known is None else PriorAverage(cut.resample(known.average), known.weight)
-    likest = [*cut.cut(points[seeds]), *([] if prior is None else [prior.box])]
-    alone = [search.find(box, spectra) for box in likest]
-    found = alone[0]
-    unsettled = possible & ~np.isin(np.arange(len(points)), seeds)
-    evidence_alone = np.mean([fisher_z(each.correlations) for each in alone], axis=0)
-    in_other_ways = standardised(np.log(np.maximum(prior_score, 1e-3)), unsettled)
-    ranking = standardised(evidence_alone, unsettled) + np.clip(in_other_ways, -_FARTHEST, _FARTHEST)
+    templates = [*cut.cut(points[seeds]), *([] if prior is None else [prior.box])]
+    comparisons = [search.find(box, spectra) for box in templates]
+    found = comparisons[0]
+    undecided = possible & ~np.isin(np.arange(len(points)), seeds)
+    mean_z = np.mean([fisher_z(each.correlations) for each in comparisons], axis=0)
+    log_prior = standardised(np.log(np.maximum(prior_score, 1e-3)), undecided)
+    ranking = standardised(mean_z, undecided) + np.clip(log_prior, -_LARGEST_DEVIATION, _LARGEST_DEVIATION)
     ranking[seeds] = np.inf
     n_members, least = _FIRST_MEMBERS, _LEAST_MEMBERS
-    if known is not None and prior is not None:  # what is unlike the known average must not become a part of it
+    if known is not None and prior is not None:  # particles that do not resemble the known average must not be averaged
         compared = search.find(prior.box, torch.cat([spectra, somewhere])).correlations
         first = np.argsort(-np.where(possible, ranking, -np.inf), kind="stable")[:_FIRST_MEMBERS]
         evidence = kind_evidence(

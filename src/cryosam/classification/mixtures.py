@@ -1,4 +1,4 @@
-"""Several classes of candidates, told apart by how each compares with the average of every class."""
+"""Mixtures of normal distributions, which separate classes of candidates by their correlations with all averages."""
 
 from dataclasses import dataclass
 
@@ -10,15 +10,15 @@ from cryosam.arrays import Scores
 
 __all__ = ["Mixture", "bimodality", "two_groups"]
 
-_SHRINKAGE = 0.3  # of the variances, added to them: few candidates tell how the kinds of evidence vary together
+_SHRINKAGE = 0.3  # fraction of the variances added to them, as covariances from few candidates are uncertain
 _PRIOR = 5.0  # number of candidates that the least variance counts for
 _LEAST_SHARE = 0.02  # of a class
-_FIRST_MODES = (0.2, 0.35, 0.5, 0.65, 0.8)  # shares of the values in the lower of two heaps, that are tried first
-_LEAST_VALUES = 4  # values
+_FIRST_MODES = (0.2, 0.35, 0.5, 0.65, 0.8)  # first guesses of the share of values in the lower of two modes
+_LEAST_VALUES = 4  # smallest number of values that can show two modes
 _N_STEPS = 50  # of expectation maximisation of two groups
 
 Shares = Float[np.ndarray, "n k"]
-"""Of each of n candidates in each of k classes; each candidate's sum to 1."""
+"""Probability of each of n candidates for each of k classes; the values of a candidate sum to 1."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,13 +28,13 @@ class Mixture:
     Parameters
     ----------
     means
-        ``(k, f)`` of the classes' evidence.
+        ``(k, f)`` mean evidence of each class.
     precision
-        ``(f, f)`` inverse of the covariance of the evidence within the classes, which is the same in all.
+        ``(f, f)`` inverse of the covariance of the evidence within the classes, which is the same for all classes.
     log_prior, spread
-        ``(k,)`` means and variances of the logarithm of the likeness.
+        ``(k,)`` mean and variance of the logarithm of the prior score in each class.
     shares
-        ``(k,)`` of the candidates, in the classes.
+        ``(k,)`` fraction of the candidates in each class.
     """
 
     means: Float[np.ndarray, "k f"]
@@ -47,18 +47,18 @@ class Mixture:
     def fit(
         cls, evidence: Float[np.ndarray, "n f"], log_prior: Float[np.ndarray, " n"], start: Shares, n_steps: int
     ) -> "Mixture":
-        """By expectation maximisation, from a first guess of the classes.
+        """Fit the mixture by expectation maximisation, from a first guess of the classes.
 
         Parameters
         ----------
         evidence
-            ``(n, f)`` of the candidates.
+            ``(n, f)`` evidence of the candidates.
         log_prior
-            ``(n,)`` logarithm of their likeness, which varies on its own.
+            ``(n,)`` logarithm of their prior scores, modelled as independent of the evidence.
         start
-            ``(n, k)`` first guess.
+            ``(n, k)`` first guess of the class of each candidate.
         n_steps
-            At least 1.
+            Number of steps, at least 1.
 
         Examples
         --------
@@ -74,7 +74,7 @@ class Mixture:
 
     @classmethod
     def _of(cls, evidence: Float[np.ndarray, "n f"], log_prior: Float[np.ndarray, " n"], weights: Shares) -> "Mixture":
-        """Of candidates that are known."""
+        """The mixture of candidates whose classes are given."""
         n_each = weights.sum(axis=0) + 1e-9
         means = (weights.T @ evidence) / n_each[:, None]
         within = sum((w[:, None] * (evidence - m)).T @ (evidence - m) for w, m in zip(weights.T, means, strict=True))
@@ -87,7 +87,7 @@ class Mixture:
         return cls(means, np.linalg.inv(covariance), middle, spread, shares)
 
     def log_densities(self, evidence: Float[np.ndarray, "n f"], log_prior: Float[np.ndarray, " n"]) -> Shares:
-        """``(n, k)`` logarithms of the classes' densities, but for a constant."""
+        """``(n, k)`` logarithm of the density of each class at each candidate, up to a constant."""
         offsets = evidence[:, None] - self.means
         distances = np.einsum("nkf,fg,nkg->nk", offsets, self.precision, offsets)
         distances += (log_prior[:, None] - self.log_prior) ** 2 / self.spread + np.log(self.spread)
@@ -95,14 +95,14 @@ class Mixture:
         return densities
 
     def assign(self, evidence: Float[np.ndarray, "n f"], log_prior: Float[np.ndarray, " n"]) -> Shares:
-        """``(n, k)`` probabilities that each candidate is of each class."""
+        """``(n, k)`` probability that each candidate is of each class."""
         odds = self.log_densities(evidence, log_prior) + np.log(self.shares)
         odds = np.exp(odds - odds.max(axis=1, keepdims=True))
         shares: Shares = odds / odds.sum(axis=1, keepdims=True)
         return shares
 
     def distances(self) -> Float[np.ndarray, "k k"]:
-        """Between the means of the classes, in standard deviations within them."""
+        """Distances between the means of the classes, in standard deviations within a class."""
         offsets = self.means[:, None] - self.means
         squares = np.einsum("klf,fg,klg->kl", offsets, self.precision, offsets)
         squares += (self.log_prior[:, None] - self.log_prior) ** 2 / ((self.spread[:, None] + self.spread) / 2)
@@ -111,17 +111,17 @@ class Mixture:
 
 
 def bimodality(values: Float[np.ndarray, " n"]) -> float:
-    """How much better two normal distributions of the same variance describe some values than one does.
+    """How much better two normal distributions of the same variance fit some values than a single one does.
 
     Parameters
     ----------
     values
-        ``(n,)``, at least one; fewer than four tell nothing.
+        ``(n,)``, at least one; the gain is 0 for fewer than four.
 
     Returns
     -------
     gain
-        Twice the logarithm of the ratio of the likelihoods; about 0 where the values lie in one heap.
+        Twice the logarithm of the likelihood ratio; about 0 if the values have one mode.
 
     Examples
     --------
@@ -147,23 +147,23 @@ def bimodality(values: Float[np.ndarray, " n"]) -> float:
 
 
 def two_groups(z: Float[np.ndarray, " n"], start: Scores, n_candidates: int) -> tuple[Scores, float]:
-    """Divide values between two groups, each taken for normally distributed, by expectation maximisation.
+    """Divide values into two normally distributed groups by expectation maximisation.
 
     Parameters
     ----------
     z
         ``(n,)`` the values.
     start
-        ``(n,)`` first guess of each value's probability of the upper group.
+        ``(n,)`` first guess of the probability that each value is in the upper group.
     n_candidates
-        So many of the values are to be told; of those after them ``start`` is known and stays.
+        Number of values, from the first, whose group is to be found. For the rest, ``start`` is kept as known.
 
     Returns
     -------
     probabilities
-        ``(n,)`` of the upper group; they never fall where the values rise.
+        ``(n,)`` probability of the upper group; it never decreases where the values increase.
     separation
-        Distance between the groups' means, in standard deviations within them.
+        Distance between the means of the groups, in standard deviations within a group.
 
     Examples
     --------
@@ -179,10 +179,10 @@ def two_groups(z: Float[np.ndarray, " n"], start: Scores, n_candidates: int) -> 
         variances = ((groups * squares).sum(axis=1) + 2 * _PRIOR * least) / (groups.sum(axis=1) + 2 * _PRIOR)
         odds = np.clip(share[:n].mean(), 0.02, 0.98)
 
-        # the odds are a parabola: beyond its vertex they would turn back
+        # the logarithm of the odds is a parabola in z: hold it constant beyond the vertex, so that it stays monotonic
         vertex = np.divide(low / variances[0] - high / variances[1], 1 / variances[0] - 1 / variances[1] + 1e-12)
-        seen = np.minimum(z, vertex) if variances[1] < variances[0] else np.maximum(z, vertex)
-        distances = (seen - np.array([[low], [high]])) ** 2 / variances[:, None]
+        limited = np.minimum(z, vertex) if variances[1] < variances[0] else np.maximum(z, vertex)
+        distances = (limited - np.array([[low], [high]])) ** 2 / variances[:, None]
         evidence = (distances[0] - distances[1] + np.log(variances[0] / variances[1])) / 2 + np.log(odds / (1 - odds))
         share = 1 / (1 + np.exp(-np.clip(evidence, -500, 30)))
         share[n:] = start[n:]

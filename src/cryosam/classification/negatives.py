@@ -1,4 +1,4 @@
-"""What lies under a negative click, and what is like it, is not of the kind."""
+"""Negative clicks: rule out the candidates under them, and those that resemble these."""
 
 from dataclasses import replace
 
@@ -13,7 +13,7 @@ from cryosam.scene import Scene
 
 __all__ = ["rule_out"]
 
-_PLAUSIBLE = 0.2  # of the threshold: what is worth telling from what a negative click lies on
+_PLAUSIBLE = 0.2  # fraction of the threshold: candidates below it are not compared with those under negative clicks
 
 
 def rule_out(
@@ -23,21 +23,21 @@ def rule_out(
     prompted: Prompted,
     negatives: Float[np.ndarray, "m 3"],
 ) -> Candidates:
-    """The candidates without those that lie under a negative click, and those that are like them.
+    """Rule out the candidates under negative clicks, and those that resemble these more than the kind.
 
-    Where the kind has an average, the candidates are divided between it and an average of what is under the negative
-    clicks; elsewhere their features tell.
+    If the kind has an average, the candidates are divided between the kind and the candidates under the negative
+    clicks, by comparison with an average of each. Otherwise their features are compared.
 
     Parameters
     ----------
     scene
-        That has the candidates; what could not be done is recorded there.
+        Scene of the search; warnings are recorded in it.
     candidates
-        Best first.
+        Candidates, best first.
     clicks, prompted
-        ``(k, 3)`` on the kind, and what lies under them.
+        ``(k, 3)`` clicks on the kind, and the objects under them.
     negatives
-        ``(m, 3)`` on what is not of the kind.
+        ``(m, 3)`` clicks on objects that are not of the kind.
     """
     if len(negatives) == 0:
         return candidates
@@ -48,25 +48,25 @@ def rule_out(
         if candidate in clicked:
             scene.record.warn(
                 "negative_on_clicked",
-                "negative point {point} lies on the particle that was clicked, and was left out",
+                "negative point {point} lies on the particle that was clicked, so it was ignored",
                 click,
             )
         elif candidate < 0 and candidates.average is not None:
             scene.record.warn(
                 "negative_on_nothing",
-                "no candidate lies under negative point {point}, so that it changes nothing",
+                "no candidate lies under negative point {point}, so it has no effect",
                 click,
             )
     negative = np.setdiff1d(under[under >= 0], clicked)
     is_negative = np.isin(np.arange(len(candidates.points)), negative)
-    told = replace(candidates, is_ruled_out=candidates.is_ruled_out | is_negative)
+    marked = replace(candidates, is_ruled_out=candidates.is_ruled_out | is_negative)
     if candidates.average is None:
-        return told.without(_is_like_negatives(scene, told, clicks, prompted, negatives))
+        return marked.without(_is_like_negatives(scene, marked, clicks, prompted, negatives))
     is_plausible = candidates.scores >= _PLAUSIBLE * candidates.threshold
     if not is_plausible[negative].any():
-        return told.ranked()
+        return marked.ranked()
     positive = np.unique(clicked) if len(clicked) else np.array([int(np.argmax(candidates.scores))])
-    divided = _divide(scene, told, positive, negative, np.flatnonzero(is_plausible))
+    divided = _divide(scene, marked, positive, negative, np.flatnonzero(is_plausible))
     n_lost = np.count_nonzero(candidates.is_accepted) - np.count_nonzero(divided.is_accepted)
     scene.record.note(n_like_negatives=int(n_lost))
     return divided
@@ -79,7 +79,7 @@ def _is_like_negatives(
     prompted: Prompted,
     negatives: Float[np.ndarray, "m 3"],
 ) -> Bool[np.ndarray, " n"]:
-    """Which candidates have features that are more like a negative click's than like the kind's."""
+    """Which candidates have features that are more similar to those of a negative click than to those of the kind."""
     field = scene.features(prompted.diameter)
     query = build_query(field, clicks, prompted.trusted_masks, scene.config.matching.query)
     similarity = field.similarity_at(query, candidates.points)
@@ -94,7 +94,7 @@ def _divide(
     negative: Int[np.ndarray, " q"],
     plausible: Int[np.ndarray, " r"],
 ) -> Candidates:
-    """Without those that are more like an average of the negative ones than like one of the kind."""
+    """Lower the probability of candidates that resemble the average of the negative ones more than the kind's."""
     chosen = np.union1d(plausible, np.concatenate([positive, negative]))
     sides = np.searchsorted(chosen, positive), np.searchsorted(chosen, negative)
     with scene.record.timed("aligning"):
@@ -102,7 +102,8 @@ def _divide(
     if division is None or candidates.probability is None:
         scene.record.warn(
             "negatives_like_nothing",
-            "no other detection could be told to be like the negative clicks: only what they lie on was left out",
+            "detections that resemble the negative clicks could not be told from the kind: only the particles under "
+            "negative clicks were left out",
         )
         return candidates.ranked()
     probability = candidates.probability.copy()

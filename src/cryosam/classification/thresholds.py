@@ -1,4 +1,4 @@
-"""From scores to what is accepted."""
+"""The rules that choose the threshold from the scores of all candidates."""
 
 import numpy as np
 from skimage.filters import threshold_otsu
@@ -12,19 +12,19 @@ _THRESHOLD_RANGE = (0.6, 0.8)
 
 
 def limit_false_discovery(probabilities: Scores, share: float) -> float:
-    """Least probability of a detection at which no more than a share of the detections is expected to be false.
+    """Lowest threshold at which the expected share of false detections stays within a limit.
 
     Parameters
     ----------
     probabilities
-        ``(n,)`` descending, that each candidate is of the kind.
+        ``(n,)`` descending, probability that each candidate is of the kind.
     share
-        Between 0 and 1.
+        Largest expected share of false detections, between 0 and 1.
 
     Returns
     -------
     threshold
-        1 if not even the best candidate is sure enough.
+        Lowest probability that is accepted; 1 if not even the best candidate is probable enough.
 
     Examples
     --------
@@ -38,9 +38,9 @@ def limit_false_discovery(probabilities: Scores, share: float) -> float:
 
 
 def choose_threshold(scores: Scores) -> float:
-    """Least score of a detection, from the scores of all candidates.
+    """Lowest score at which a candidate is accepted, from the scores of all candidates.
 
-    Otsu's threshold between the two groups that the plausible scores fall into, kept within a range.
+    This is Otsu's threshold between the two groups of the plausible scores, clipped to the range from 0.6 to 0.8.
 
     Parameters
     ----------

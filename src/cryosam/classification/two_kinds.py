@@ -1,4 +1,4 @@
-"""Two kinds among the candidates: one was clicked as what is looked for, the other as something else."""
+"""Division of the candidates into two kinds: one is known from positive clicks, the other from negative ones."""
 
 from dataclasses import dataclass
 
@@ -13,28 +13,28 @@ from cryosam.results import Average
 
 __all__ = ["Division", "divide"]
 
-_FIRST_MEMBERS = (2, 4, 8)  # of either average at first: each is tried
-_LEAST_MEMBERS = 3  # of a group that is more than what was clicked
+_FIRST_MEMBERS = (2, 4, 8)  # numbers of members of the first two averages, which are all tried
+_LEAST_MEMBERS = 3  # smallest number of members of a kind: fewer may be only the clicked particles
 _ROUNDS = 4
 _EVEN_ODDS = 0.5
-_SURE = 0.9  # probability that no particle begins a round above
+_SURE = 0.9  # probabilities are limited to this, and to 1 minus this, at the start of a round
 _AVERAGED = 0.7  # least probability of a member of an average
-_ONE_KIND = 0.9  # correlation of two averages from which they may be of one kind
+_ONE_KIND = 0.9  # noise-free correlation of two averages from which they may be of one kind
 
 
 @dataclass(frozen=True, eq=False)
 class Division:
-    """How particles divide between two kinds.
+    """Division of particles into two kinds.
 
     Parameters
     ----------
     probabilities
-        ``(n,)`` in [0, 1], that each particle is of the first kind.
+        ``(n,)`` in [0, 1], probability that each particle is of the first kind.
     separation
-        Distance between the two kinds' means, in standard deviations within them.
+        Distance between the means of the two kinds, in standard deviations within a kind.
     correlation
-        Correlation of the two kinds' averages, corrected for the noise in each: about 1 where they are of one kind that
-        was cut in two.
+        Correlation of the averages of the two kinds, corrected for the noise in each: about 1 if a single kind was
+        split in two.
     average
         The mean of the first kind, corrected for the missing wedge.
     """
@@ -51,12 +51,12 @@ def divide(
     positive: Int[np.ndarray, " p"],
     negative: Int[np.ndarray, " q"],
 ) -> Division | None:
-    """Divide particles between two kinds, of each of which some are known.
+    """Divide particles into two kinds, given some known particles of each.
 
-    Both kinds are averaged, each particle is compared with both averages in all orientations, and the difference of the
-    correlations, as Fisher's z, tells which kind it is. The first averages have those that are most like the known
-    ones; as too few or too many of them can lead astray, several numbers are tried, and the division is taken in which
-    the kinds are farthest apart.
+    Both kinds are averaged, and each particle is compared with both averages in all orientations. The difference of the
+    correlations, as Fisher's z, decides of which kind it is. The first averages are made from the particles that
+    resemble the known ones most. Too few or too many of them can give a wrong division, so several numbers are tried,
+    and the division with the largest separation is used.
 
     Parameters
     ----------
@@ -70,7 +70,7 @@ def divide(
     Returns
     -------
     division
-        None where the particles cannot be told apart, or fewer than three are of one of the kinds.
+        None if the two kinds cannot be distinguished, or if one of them has fewer than three members.
 
     Examples
     --------
@@ -93,10 +93,10 @@ def divide(
     ]
     first, second = (groups[0] for groups in known)
     is_known = np.isin(np.arange(len(points)), np.concatenate([positive, negative]))
-    alone = np.subtract(*(np.mean([group.fisher_z for group in groups], axis=0) for groups in known))
+    difference_alone = np.subtract(*(np.mean([group.fisher_z for group in groups], axis=0) for groups in known))
     divisions = []
     for n_first in _FIRST_MEMBERS:
-        share, separation = _extremes(alone, is_known, n_first), 0.0
+        share, separation = _extremes(difference_alone, is_known, n_first), 0.0
         for _ in range(_ROUNDS):
             share[positive], share[negative] = 1, 0
             difference = first.gather(np.flatnonzero(share > _AVERAGED))
@@ -111,7 +111,7 @@ def divide(
 
 
 def _extremes(values: Float[np.ndarray, " n"], is_known: Bool[np.ndarray, " n"], n_first: int) -> Scores:
-    """1 for the highest of the values that are not known, 0 for the lowest, and between for the others."""
+    """First guess: 1 for the highest values among the unknown particles, 0 for the lowest, and 0.5 for all others."""
     share = np.full(len(values), _EVEN_ODDS)
     order = np.flatnonzero(~is_known)[np.argsort(values[~is_known], kind="stable")]
     n_first = min(n_first - 1, len(order) // 3)

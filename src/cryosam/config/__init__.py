@@ -1,6 +1,6 @@
 """Settings: one validated dataclass per stage, presets, and TOML files.
 
-In: defaults, presets, a TOML file, single settings.
+In: defaults, presets, a TOML file, individual settings.
 Out: a `Config`, which is written into every output.
 May import: errors only.
 """

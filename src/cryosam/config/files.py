@@ -16,7 +16,9 @@ __all__ = ["read_config", "to_toml"]
 
 
 def read_config(path: Path, base: Config | None = None) -> Config:
-    """Settings from a TOML file over ``base``, or over the preset that the file names; ``"none"`` unsets one.
+    """Read settings from a TOML file; the others are those of the preset that it names, or else of ``base``.
+
+    The value ``"none"`` unsets a setting.
 
     Raises
     ------
@@ -37,12 +39,12 @@ def read_config(path: Path, base: Config | None = None) -> Config:
 
 
 def to_toml(config: Config) -> str:
-    """The settings as TOML; `read_config` gives them back. A setting without a value is ``"none"``."""
+    """Write settings as TOML, which `read_config` reads; a setting without a value is ``"none"``."""
     return tomli_w.dumps(_spell_none(asdict(config)))
 
 
 def _spell_none(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Copy in which None is a word, for TOML has no value for it."""
+    """Copy with None replaced by a word, because TOML has no value for it."""
     return {
         key: _spell_none(value) if isinstance(value, Mapping) else NONE if value is None else value
         for key, value in values.items()

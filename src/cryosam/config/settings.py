@@ -1,4 +1,4 @@
-"""All settings of a run, and presets."""
+"""All settings of a run, and the presets."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
@@ -31,13 +31,13 @@ class Config:
     preset
         Name of the preset that these settings started from.
     diameter_angstrom, diameter_voxels
-        Of the particle, in either unit; None for both takes it from the prompted instance's mask. The second needs no
-        voxel size.
+        Diameter of the particle, in one of the two units; None for both measures it in the masks of the clicked
+        particles. A diameter in voxels can be used without a voxel size.
     device
         "auto", "cpu", "cuda" or "mps".
     memory_gb
-        Memory that a run may take, in gigabytes of 10^9 bytes. Large arrays that do not fit are kept in files; the
-        answer is the same. None takes seven tenths of what the machine has free.
+        Memory that a run may take, in gigabytes of 10^9 bytes. Large arrays that do not fit are kept in files; this
+        does not change the result. None takes 70 % of the free memory of the machine.
     """
 
     preset: str = "embedded"
@@ -70,11 +70,11 @@ class Config:
             If there is no such preset.
         """
         if name not in PRESETS:
-            raise ConfigError(f"unknown preset {name!r}; there are {', '.join(sorted(PRESETS))}")
+            raise ConfigError(f"unknown preset {name!r}; the presets are {', '.join(sorted(PRESETS))}")
         return PRESETS[name]
 
     def override(self, **changes: Any) -> "Config":
-        """Copy with some settings changed, given by dotted path with ``__`` for the dot.
+        """Copy with some settings changed; a setting of a section is given as ``section__name``.
 
         Examples
         --------
@@ -128,9 +128,9 @@ def merge_settings(config: Any, changes: Mapping[str, Any], path: str = "") -> A
     config
         A dataclass, whose fields may be dataclasses.
     changes
-        By name; those of a field that is a dataclass are a mapping. ``"none"`` unsets a setting.
+        New values by name; for a field that is a dataclass, a mapping. ``"none"`` unsets a setting.
     path
-        Of the settings within those of a run, for messages.
+        Section of the settings, with a dot at its end, for messages.
 
     Raises
     ------
@@ -146,11 +146,11 @@ def merge_settings(config: Any, changes: Mapping[str, Any], path: str = "") -> A
     values: dict[str, Any] = {}
     for key, value in changes.items():
         if key not in known:
-            raise ConfigError(f"unknown setting {path + key!r}; there are {', '.join(path + k for k in known)}")
+            raise ConfigError(f"unknown setting {path + key!r}; the settings are {', '.join(path + k for k in known)}")
         current = known[key]
         if hasattr(current, "__dataclass_fields__"):
             if not isinstance(value, Mapping):
-                raise ConfigError(f"{path + key!r} is a section of settings, got {value!r}")
+                raise ConfigError(f"{path + key!r} is a section, not a single setting, got {value!r}")
             values[key] = merge_settings(current, value, f"{path}{key}.")
         else:
             values[key] = None if value == NONE else tuple(value) if isinstance(value, list) else value

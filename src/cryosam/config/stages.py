@@ -1,7 +1,7 @@
 """Settings of each stage.
 
-Every default is listed with its source: "paper" is Zhao et al., MICCAI 2024; "measured" means that the figure is in
-``docs/benchmarks.md``. The resolved configuration is written into every output.
+Values of the paper (Zhao et al., MICCAI 2024) are marked "paper". The resolved configuration is written into every
+output.
 """
 
 from dataclasses import dataclass
@@ -24,30 +24,30 @@ __all__ = [
 ]
 
 NONE = "none"
-"""How a TOML file spells that a setting has no value."""
+"""The word for a setting without a value in a TOML file."""
 
 Fusion = Literal["union", "majority", "intersection", "soft"]
 
 
 def require(condition: bool, message: str) -> None:
-    """Make sure that a setting can be used.
+    """Check a condition on the settings.
 
     Raises
     ------
     ConfigError
-        With the message, if it cannot.
+        With the message, if the condition does not hold.
     """
     if not condition:
         raise ConfigError(message)
 
 
 def require_positive(config: Any, *names: str) -> None:
-    """Make sure that some settings are positive, or None.
+    """Check that some settings are positive or None.
 
     Raises
     ------
     ConfigError
-        Names the first that is not.
+        If one is not; the message names it.
     """
     for name in names:
         value = getattr(config, name)
@@ -56,14 +56,15 @@ def require_positive(config: Any, *names: str) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class TomogramConfig:
-    """How intensities are prepared.
+    """Normalisation of intensities.
 
     Parameters
     ----------
     contrast
-        Whether protein is "dark" or "bright" in the file; "auto" looks at the clicks and at the intensities' tails.
+        Whether protein is "dark" or "bright" in the file; "auto" detects it from the clicks and from the skewness of
+        the intensities.
     percentiles
-        Intensities that become 0 and 1, in percent; values beyond are clipped.
+        Percentiles of the intensities that become 0 and 1; values beyond them are clipped.
     """
 
     contrast: Literal["auto", "dark", "bright"] = "auto"
@@ -77,7 +78,7 @@ class TomogramConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class FeatureConfig:
-    """What describes a voxel.
+    """The features that describe the neighbourhood of each voxel.
 
     Parameters
     ----------
@@ -85,12 +86,12 @@ class FeatureConfig:
         A name that ``cryosam models list`` shows, or the folder of a model.
     scales
         Gaussian scales of the 3D descriptors in voxels, for particles of up to ``scales_diameter`` voxels; for larger
-        ones they grow in proportion.
+        particles they grow in proportion to the diameter.
     scales_diameter
-        See ``scales``.
+        Largest diameter, in voxels, for which ``scales`` are used as given.
     token_diameters
-        Edge of a 2D model's token as a fraction of the particle's diameter; 0 stretches each whole slice to
-        ``slice_px`` as the published code does.
+        Edge of a 2D model's token as a fraction of the particle's diameter; 0 scales each whole slice to ``slice_px``,
+        as the published code does.
     slice_px
         Edge of the square that a 2D model sees (paper: 518).
     """
@@ -110,34 +111,35 @@ class FeatureConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class MatchingConfig:
-    """How particles of the kind are found (DESIGN 1.2).
+    """Matching: finding candidates and accepting particles of the kind.
 
     Parameters
     ----------
     strides
-        Voxels a cell at each level r, coarse to fine (paper: 16, 8, 4).
+        Voxels per cell at each level r, coarse to fine (paper: 16, 8, 4).
     coarse_similarity
-        Cells above this cosine similarity are looked at again at the next level (paper: 0.5).
+        Cells above this cosine similarity are examined again at the next level (paper: 0.5).
     candidate_similarity
-        Least similarity of a candidate, whose instance is segmented before it is accepted.
+        Lowest similarity of a candidate.
     max_candidates
-        Most candidates to segment, best first; reaching it is reported.
+        Largest number of candidates to segment, the most similar first; there is a warning if there are more.
     volume_tolerance
-        Spread of the natural logarithm of the volumes of one kind's masks: candidates whose mask's volume differs from
-        the prompted instance's lose score accordingly. None does not look at the masks (paper).
+        Expected standard deviation of the natural logarithm of the mask volumes within one kind. The score of a
+        candidate is lowered accordingly if the volume of its mask differs from that of the kind. None ignores the
+        volumes (paper).
     threshold
-        Least score of a detection; None chooses it from the data (paper: 0.5).
+        Lowest score of a detection; None chooses it from the data (paper: 0.5).
     max_false_discovery
-        Share of the detections that may be expected to be false, instead of a threshold. It needs probabilities, which
-        an average of the candidates gives (see `AveragingConfig`).
+        Largest expected share of false detections, used instead of a threshold. It needs probabilities, which require
+        an average of the candidates (see `AveragingConfig`).
     max_particles
-        Most detections K to keep, best first; None keeps all above the threshold (paper: 512).
+        Largest number K of detections to keep, best first; None keeps all above the threshold (paper: 512).
     query
-        Feature of the query: at the "centroid" of each prompted instance's mask (paper), or the "mean" over the mask.
+        Feature of the query: at the "centroid" of the mask of each clicked particle (paper), or the "mean" over it.
     min_distance_diameters
-        Detections nearer to a better one than this fraction of the particle's diameter are dropped.
+        A detection nearer to a better one than this fraction of the particle's diameter is dropped.
     edge_margin
-        Voxels along each face of the tomogram in which nothing is detected.
+        Width in voxels of the margin along each face of the tomogram in which nothing is detected.
     """
 
     strides: tuple[int, ...] = (2,)
@@ -172,34 +174,34 @@ class MatchingConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class PropagationConfig:
-    """How an instance is segmented from a point (DESIGN 1.1).
+    """Propagation: segmenting an instance in 3D from a point.
 
     Parameters
     ----------
     segmenter
         A name that ``cryosam models list`` shows, or the folder or file of a model.
     fusion
-        How the three planes' stacks become one mask.
+        How the masks from slices along the three axes are combined into one.
     min_iou
-        Least IoU of a slice's mask with the one before (paper: 0.5).
+        Lowest IoU of a slice's mask with that of the previous slice (paper: 0.5).
     min_score
-        Least predicted IoU of a slice's mask.
+        Lowest score of a slice's mask: the IoU with the true cross-section that the segmenter expects.
     max_area
-        Largest mask in a slice, in square voxels, when the diameter is not known (paper: 32 x 32).
+        Largest area of a mask in a slice, in square voxels, if the diameter is not known (paper: 32 x 32).
     max_area_diameters
-        Edge of the square that bounds a mask's area, in particle diameters, when the diameter is known.
+        If the diameter is known: edge, in particle diameters, of the square with the largest area of a mask.
     max_walk_diameters
-        Slices that a walk may go from the prompted one, in particle diameters, when the diameter is known.
+        If the diameter is known: largest distance, in particle diameters, of a slice from that of the prompt.
     window_diameters
         Edge of the window around a point that the segmenter sees, in particle diameters; 0 shows whole slices (paper).
     window_voxels
-        The same in voxels, when the diameter is not known; None tries many and takes the one at which the segmenter
-        expects its masks to be best.
+        The same in voxels, if the diameter is not known; None tries several and takes the one at which the segmenter
+        gives its masks the best scores.
     smoothing
-        Standard deviation in voxels of the 3D Gaussian that is applied before the segmenter sees a slice; None takes
-        as much as the noise needs, which the segmenter's own scores tell (paper: 0).
+        Standard deviation in voxels of the 3D Gaussian that is applied before the segmenter sees a slice; None chooses
+        it by the segmenter's scores (paper: 0).
     z_weight
-        Weight of plane z in the "soft" fusion, planes y and x having 1: the missing wedge blurs those.
+        Weight of plane z in the "soft" fusion. Planes y and x have weight 1, because the missing wedge blurs them.
     """
 
     segmenter: str = "embedded"
@@ -227,22 +229,22 @@ class PropagationConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class AveragingConfig:
-    """Comparison of the candidates with an average of those most like the clicked one.
+    """Comparison of the candidates with an average of those that resemble the clicked particle most.
 
     Parameters
     ----------
     is_on
-        Whether it is done; without it the similarity of features decides (paper).
+        Whether candidates are averaged; without averages, the prior score decides (paper).
     max_members
-        Most candidates that are averaged.
+        Largest number of candidates in an average.
     n_averages
-        How often an average is made; each has the candidates that are probable by comparison with the one before.
+        Number of averages made one after the other, each from the candidates that are probable given the previous one.
     n_rotations
-        That are compared, evenly over all orientations.
+        Number of rotations that are compared, evenly distributed over all orientations.
     resolution
-        Finest detail that is compared, in voxels; three tenths of the particle's diameter if that is more.
+        Finest detail that is compared, in voxels; 0.3 times the particle's diameter if that is larger.
     max_tilt
-        Degrees of the tilt series, in either direction, about the y axis.
+        Largest tilt of the tilt series in degrees, in both directions, about the y axis.
     """
 
     is_on: bool = True
@@ -260,12 +262,12 @@ class AveragingConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class ClassificationConfig:
-    """Division of the candidates into classes.
+    """3D classification of the candidates.
 
     Parameters
     ----------
     is_on
-        Whether the candidates that were compared with an average are divided into classes, of which the kind is one.
+        Whether candidates are divided into classes after their comparison with an average; the kind is one of them.
     """
 
     is_on: bool = True
@@ -273,12 +275,12 @@ class ClassificationConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class RefinementConfig:
-    """Poses of the detections.
+    """Refinement of the poses of the detections.
 
     Parameters
     ----------
     is_on
-        Whether the detections' orientations are refined, which makes their centres and the average sharper too.
+        Whether orientations and centres of the detections are refined; this also makes the average sharper.
     """
 
     is_on: bool = True

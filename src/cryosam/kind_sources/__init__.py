@@ -1,7 +1,7 @@
-"""What is searched for: a kind that was clicked in this tomogram, or one that was saved in another.
+"""Where a kind is known from: clicks in this tomogram, or a query that was saved in another one.
 
 In: `cryosam.prompts.PointPrompts`, or a `cryosam.saved_query.SavedQuery`.
-Out: a `KindSource`, of which the pipeline asks what it needs, whichever of the two it is.
+Out: a `KindSource`, which gives the pipeline what it needs to know in either case.
 May import: the four rooms of the method, `cryosam.scene`, and the nouns at the package's root.
 """
 
@@ -15,7 +15,7 @@ __all__ = ["ClickedKind", "KindSource", "SavedKind", "Seed", "kind_source"]
 
 
 def kind_source(prompts: PointPrompts | SavedQuery) -> KindSource:
-    """What the pipeline asks about a kind.
+    """Make the `KindSource` of clicks or of a saved query.
 
     Examples
     --------

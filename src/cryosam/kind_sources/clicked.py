@@ -22,7 +22,7 @@ from cryosam.tomogram import Contrast, Tomogram
 __all__ = ["ClickedKind", "are_visible", "look"]
 
 _ENOUGH_TO_AVERAGE = 10  # candidates
-_INVISIBLE = 2.2  # contrast that one place of background in ten or twenty reaches by chance, in standard deviations
+_INVISIBLE = 2.2  # standard deviations of contrast, which 5 to 10 % of background places reach by chance
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,17 +36,17 @@ class ClickedKind:
 
     @property
     def name(self) -> str:
-        """Of the kind."""
+        """Name of the kind."""
         return self.prompts.name
 
     @property
     def clicks(self) -> Points:
-        """``(n, 3)`` on the kind."""
+        """``(n, 3)`` clicks on the kind."""
         return self.prompts.positive
 
     @property
     def negatives(self) -> Points:
-        """``(m, 3)`` on what is not of the kind."""
+        """``(m, 3)`` clicks on objects that are not of the kind."""
         return self.prompts.negative
 
     def validate(self, tomogram: Tomogram) -> None:
@@ -54,14 +54,14 @@ class ClickedKind:
         self.prompts.validate(tomogram.shape)
 
     def fitted(self, scene: Scene) -> Config:
-        """The scene's settings as they are."""
+        """The scene's settings, unchanged."""
         return scene.config
 
     def seed(self, scene: Scene) -> tuple[Seed, InstanceSegmenter]:
-        """What lies under the clicks, and what segments other instances as these were seen.
+        """The objects under the clicks, and a segmenter that treats other instances in the same way.
 
-        Size and noise follow from all clicks that are looked at. So where some are on nothing, the others are looked at
-        again. Where all are, all are kept.
+        Particle size and smoothing are estimated from all clicks together. If nothing is visible at some clicks, the
+        estimate is repeated without them. If nothing is visible at any click, all clicks are kept.
         """
         clicks = self.prompts.positive
         prompted, instances = look(scene, clicks, is_search=True)
@@ -76,7 +76,7 @@ class ClickedKind:
         return Seed(prompted, clicks, is_seen, is_there=True), instances
 
     def query(self, scene: Scene, seed: Seed) -> KindQuery:
-        """The feature of what lies under the clicks, and its volumes."""
+        """The feature of the objects under the clicks, and the volumes of their masks."""
         field, masks = scene.features(seed.diameter), seed.used.trusted_masks
         with scene.record.timed("matching"):
             feature = build_query(field, seed.clicks, masks, scene.config.matching.query)
@@ -84,17 +84,17 @@ class ClickedKind:
         return KindQuery(self.name, feature, volumes)
 
     def seeds(self, candidates: Candidates, seed: Seed) -> Int[np.ndarray, " k"]:
-        """Indices of the clicked candidates; the best one where none was clicked."""
+        """Indices of the clicked candidates; the best candidate if none was clicked."""
         clicked = candidates.clicked(seed.clicks)
         return np.unique(clicked[clicked >= 0]) if (clicked >= 0).any() else np.zeros(1, dtype=int)
 
     def reference(self, scene: Scene) -> Known | None:
-        """None: all that is known comes from this tomogram."""
+        """None, because everything known about the kind comes from this tomogram."""
         return None
 
 
 def look(scene: Scene, clicks: Points, *, is_search: bool) -> tuple[Prompted, InstanceSegmenter]:
-    """Segment what lies under clicks; in a search the rest of the tomogram has its say in how far the masks reach."""
+    """Segment the objects under clicks; in a search, similar places help to decide how far the masks reach."""
     settings = scene.config.propagation
     with scene.record.timed("prompts"):
         first, instances = first_look(
@@ -106,7 +106,7 @@ def look(scene: Scene, clicks: Points, *, is_search: bool) -> tuple[Prompted, In
             scene.workspace,
             scene.options.progress,
         )
-    if scene.given_diameter is not None or settings.window_diameters == 0:  # whole slices know no size
+    if scene.given_diameter is not None or settings.window_diameters == 0:  # whole slices need no diameter
         return first, instances
     support = None
     if is_search:
@@ -116,10 +116,10 @@ def look(scene: Scene, clicks: Points, *, is_search: bool) -> tuple[Prompted, In
 
 
 def are_visible(scene: Scene, clicks: Points, prompted: Prompted) -> Bool[np.ndarray, " k"]:
-    """Whether something lies under each click; a warning for each that holds nothing."""
+    """Whether something is visible at each click; each click at which nothing is gets a warning."""
     is_seen = np.zeros(len(clicks), dtype=bool)
     for k, (click, mask) in enumerate(zip(clicks, prompted.masks, strict=True)):
         is_seen[k] = mask.n_voxels > 0 and visibility(scene.voxels, click, prompted.diameter) >= _INVISIBLE
         if not is_seen[k]:
-            scene.record.warn("nothing_there", "nothing stands out of the background at point {point}", click)
+            scene.record.warn("nothing_there", "nothing stands out from the background at point {point}", click)
     return is_seen

@@ -1,4 +1,4 @@
-"""What the pipeline asks about a kind, wherever it is known from."""
+"""The interface through which the pipeline learns about a kind, independent of where the kind is known from."""
 
 from dataclasses import dataclass, replace
 from typing import Protocol, runtime_checkable
@@ -21,18 +21,18 @@ __all__ = ["KindSource", "Seed"]
 
 @dataclass(frozen=True, eq=False)
 class Seed:
-    """What a search starts from.
+    """The starting point of a search.
 
     Parameters
     ----------
     prompted
-        What lies under all clicks; nothing, but a size, where there are none.
+        The objects under all clicks. Without clicks there are no objects, only the size of the kind.
     all_clicks
         ``(n, 3)`` z, y, x in voxels.
     is_used
-        ``(n,)`` which clicks lie on something; all, where none does.
+        ``(n,)`` True for clicks at which something is visible; True for all clicks if that is none.
     is_there
-        Whether anything lies under a click, or a saved query tells what is searched for.
+        Whether something is visible at a click, or a saved query defines the kind.
     """
 
     prompted: Prompted
@@ -42,17 +42,17 @@ class Seed:
 
     @property
     def diameter(self) -> float:
-        """Of the kind, in voxels."""
+        """Diameter of the kind, in voxels."""
         return self.prompted.diameter
 
     @property
     def clicks(self) -> Points:
-        """``(k, 3)`` the clicks that are used."""
+        """``(k, 3)`` clicks that are used."""
         return self.all_clicks[self.is_used]
 
     @property
     def used(self) -> Prompted:
-        """What lies under the clicks that are used."""
+        """The objects under the clicks that are used."""
         used = np.flatnonzero(self.is_used)
         masks = tuple(self.prompted.masks[k] for k in used)
         return replace(self.prompted, masks=masks, is_trusted=tuple(self.prompted.is_trusted[k] for k in used))
@@ -64,7 +64,7 @@ class KindSource(Protocol):
 
     @property
     def name(self) -> str:
-        """Of the kind."""
+        """Name of the kind."""
 
     @property
     def clicks(self) -> Points:
@@ -72,34 +72,34 @@ class KindSource(Protocol):
 
     @property
     def negatives(self) -> Points:
-        """``(m, 3)`` clicks on what is not of the kind."""
+        """``(m, 3)`` clicks on objects that are not of the kind."""
 
     @property
     def contrast(self) -> Contrast | None:
-        """Whether protein is dark or bright, where that is known; else the clicks help to tell."""
+        """Whether protein is dark or bright; None if that is to be detected, with the help of the clicks."""
 
     @property
     def least_to_average(self) -> int:
-        """So many candidates are needed for an average."""
+        """Smallest number of candidates from which an average is made."""
 
     @property
     def advice(self) -> str:
-        """What a user can do where the kind hardly stands apart."""
+        """What a user can do if the kind is poorly separated from everything else; the end of a warning."""
 
     def validate(self, tomogram: Tomogram) -> None:
         """Check that the kind can be searched for in a tomogram."""
 
     def fitted(self, scene: Scene) -> Config:
-        """The scene's settings, as far as the kind changes them."""
+        """The scene's settings, adapted to the kind."""
 
     def seed(self, scene: Scene) -> tuple[Seed, InstanceSegmenter]:
-        """What lies under the clicks, and what segments other instances as these were seen."""
+        """The objects under the clicks, and a segmenter that treats other instances in the same way."""
 
     def query(self, scene: Scene, seed: Seed) -> KindQuery:
-        """What candidates are compared with."""
+        """The feature and the volumes with which candidates are compared."""
 
     def seeds(self, candidates: Candidates, seed: Seed) -> Int[np.ndarray, " k"]:
-        """Indices of the clicked candidates, or of the best one; none where a reference tells the kind."""
+        """Indices of the clicked candidates, or of the best one; none if a reference defines the kind."""
 
     def reference(self, scene: Scene) -> Known | None:
-        """What another tomogram tells of the kind."""
+        """What is known of the kind from another tomogram, if anything."""

@@ -1,7 +1,7 @@
-"""A kind that was saved in another tomogram: what is kept of a search, and how another tomogram is searched with it.
+"""A kind that is known from another tomogram: saving a query there, and searching this tomogram with it.
 
-The feature is kept as it is: dense descriptors are in units of the background's noise, which makes them comparable
-between tomograms, and tokens of a 2D model are compared by their direction only.
+The feature is saved without any rescaling. Dense descriptors are in units of the background noise, which makes them
+comparable between tomograms; tokens of a 2D model are compared by their direction only.
 """
 
 from dataclasses import dataclass, replace
@@ -27,10 +27,10 @@ from cryosam.tomogram import Contrast, Tomogram
 
 __all__ = ["SavedKind", "save_query"]
 
-_SAME = 1e-4  # relative difference of voxel sizes that are one
+_SAME = 1e-4  # relative difference up to which two voxel sizes count as equal
 _LARGEST_RATIO = 2.0  # of voxel sizes
-_MOST_MEMBERS = 20  # that the average counts for
-_MOST_KNOWN = 4  # of either group: with more, a tomogram with other noise is judged by the noise of the query's
+_MOST_MEMBERS = 20  # largest number of particles that the saved average counts for
+_MOST_KNOWN = 4  # known members per group: more of them would impose the noise of their tomogram on this one
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,22 +43,22 @@ class SavedKind:
 
     @property
     def name(self) -> str:
-        """Of the kind."""
+        """Name of the kind."""
         return self.saved.name
 
     @property
     def clicks(self) -> Points:
-        """None in this tomogram."""
+        """No clicks in this tomogram, ``(0, 3)``."""
         return np.zeros((0, 3))
 
     @property
     def negatives(self) -> Points:
-        """None."""
+        """No negative clicks, ``(0, 3)``."""
         return np.zeros((0, 3))
 
     @property
     def contrast(self) -> Contrast | None:
-        """Of the tomogram in which the kind was clicked."""
+        """Contrast of the tomogram in which the kind was clicked."""
         return self.saved.contrast
 
     def validate(self, tomogram: Tomogram) -> None:
@@ -66,12 +66,12 @@ class SavedKind:
         tomogram.voxels(self.saved.voxel_size_angstrom)
 
     def fitted(self, scene: Scene) -> Config:
-        """The scene's settings with features at the query's scales, in angstrom.
+        """The scene's settings, with features at the same scales in angstrom as those of the query.
 
         Raises
         ------
         QueryError
-            If the query was made with other models, or with voxels of a size that is too different.
+            If the query was made with other models, or with a voxel size that differs too much.
         VoxelSizeError
             If the tomogram's voxel size is not known.
         """
@@ -84,7 +84,7 @@ class SavedKind:
         ):
             if made_with != used:
                 raise QueryError(
-                    f"query {query.name!r} was made with {what} {made_with}, and this run uses {used}; use the same "
+                    f"query {query.name!r} was made with {what} {made_with}, but this run uses {used}; use the same "
                     "preset, or make the query again"
                 )
         if scene.segmenter.digest != query.segmenter_digest:
@@ -92,9 +92,9 @@ class SavedKind:
         is_whole = query.token_voxels == 0 and settings.token_diameters == 0
         if max(ratio, 1 / ratio) > (1 + _SAME if is_whole else _LARGEST_RATIO):
             raise QueryError(
-                f"query {query.name!r} was made in voxels of {query.voxel_size_angstrom:g} angstrom, and those of "
-                f"{scene.tomogram.name} are {scene.tomogram.voxel_size_angstrom:g}; bin to about the same size, or "
-                "click there"
+                f"query {query.name!r} was made with voxels of {query.voxel_size_angstrom:g} angstrom, but those of "
+                f"{scene.tomogram.name} are {scene.tomogram.voxel_size_angstrom:g}; bin to about the same voxel size, "
+                "or click in that tomogram"
             )
         tokens = settings.token_diameters if is_whole else query.token_voxels * ratio / octave(self._diameter(scene))
         scales = tuple(scale * ratio for scale in query.scales)
@@ -102,7 +102,7 @@ class SavedKind:
         return replace(scene.config, features=features)
 
     def seed(self, scene: Scene) -> tuple[Seed, InstanceSegmenter]:
-        """The kind's size without a click, and the tomogram as the segmenter is to see it."""
+        """A seed without clicks that has the size of the kind, and a segmenter with the smoothing of the query."""
         smoothing = scene.config.propagation.smoothing
         if smoothing is None:
             smoothing = scene.tomogram.voxels(self.saved.smoothing_angstrom)
@@ -115,52 +115,54 @@ class SavedKind:
         Raises
         ------
         QueryError
-            If the features of this tomogram come from another version of the model, or other settings.
+            If the features of this tomogram come from another version of the model, or from other settings.
         """
         self._require_same_features(scene, scene.features(seed.diameter))
         volume = self.saved.volume_angstrom3 * scene.tomogram.voxels(1.0) ** 3
         return KindQuery(self.name, self.saved.feature, (volume,))
 
     def seeds(self, candidates: Candidates, seed: Seed) -> Int[np.ndarray, " k"]:
-        """None: the reference tells the kind."""
+        """No seeds, because the reference defines the kind."""
         return np.zeros(0, dtype=int)
 
     def reference(self, scene: Scene) -> Known | None:
-        """What the query tells of the kind's shape, and of how like each other its particles are."""
+        """The query's average and its known members."""
         query = self.saved
         average = Average(query.average.data, scene.tomogram.voxels(query.average.step))
         weight = float(min(query.n_particles, _MOST_MEMBERS))
         return Known(average, weight, query.known_members if query.known_members.is_kind.any() else None)
 
     def _diameter(self, scene: Scene) -> float:
-        """In voxels; the settings' own if they have one."""
+        """Diameter in voxels, from the settings if they give one, otherwise from the query."""
         return scene.given_diameter or scene.tomogram.voxels(self.saved.diameter_angstrom)
 
     def _require_same_features(self, scene: Scene, field: FeatureField) -> None:
-        """Make sure that the features of a tomogram can be compared with the query's."""
+        """Check that the features of a tomogram can be compared with the query's."""
         query = self.saved
-        has_same_voxels = abs(scene.tomogram.voxels(query.voxel_size_angstrom) - 1) < _SAME  # else scales differ
+        has_same_voxels = (
+            abs(scene.tomogram.voxels(query.voxel_size_angstrom) - 1) < _SAME
+        )  # else scales, and so digests, differ
         is_other = has_same_voxels and scene.record.report.features_digest != query.features_digest
         if is_other or len(query.feature) != field.n_channels:
             raise QueryError(f"query {query.name!r} was made with another version of {query.features}; make it again")
 
 
 def save_query(scene: Scene, found: Segmentation, candidates: Candidates) -> SavedQuery:
-    """What must be kept of one kind that was found.
+    """Make a query from the result for one kind.
 
     Parameters
     ----------
     scene
-        That it was found in.
+        Scene of the search.
     found
-        What was found.
+        Result of the search.
     candidates
-        Of which it was accepted. Their average is kept where each mask holds only a part of its particle.
+        All candidates of the search. Their average is saved if each mask covers only a part of its particle.
 
     Raises
     ------
     QueryError
-        If nothing was found.
+        If no particle was found.
     VoxelSizeError
         If the voxel size is not known.
     """
@@ -168,7 +170,7 @@ def save_query(scene: Scene, found: Segmentation, candidates: Candidates) -> Sav
     volumes = [mask.n_voxels for mask in found.masks if mask.n_voxels]
     if not volumes or report.diameter is None or report.smoothing is None:
         raise QueryError(
-            f"no particle of kind {found.kind!r} was found, so there is nothing to keep; click another one"
+            f"no particle of kind {found.kind!r} was found, so there is nothing to save; click another particle"
         )
     field, size = scene.features(report.diameter), octave(report.diameter)
     average = found.average if report.whole_diameter is None else candidates.average
@@ -196,13 +198,13 @@ def save_query(scene: Scene, found: Segmentation, candidates: Candidates) -> Sav
 
 
 def _single(scene: Scene, found: Segmentation, diameter: float) -> Average:
-    """The best particle in the place of an average, where there were too few to make one."""
+    """The best particle, in place of an average if there were too few to make one."""
     cut = scene.orientations(diameter).cut
     return Average(cut.cut(found.candidate_points[:1])[0].cpu().numpy(), cut.step)
 
 
 def _known_members(candidates: Candidates, threshold: float | None) -> KnownMembers:
-    """Some of the candidates, evenly over the scores of those that were accepted and of the others."""
+    """Some accepted and some rejected candidates, evenly distributed over the ranks in each group."""
     if candidates.correlation is None or threshold is None:
         return KnownMembers(np.zeros(0), np.zeros(0), np.zeros(0, dtype=bool))
     is_kind = candidates.scores >= threshold
@@ -212,5 +214,5 @@ def _known_members(candidates: Candidates, threshold: float | None) -> KnownMemb
 
 
 def _spread(n: int) -> Int[np.ndarray, " k"]:
-    """Indices of at most so many of n things, evenly spread."""
+    """Indices of at most `_MOST_KNOWN` of n items, evenly spaced."""
     return np.unique(np.linspace(0, n - 1, min(n, _MOST_KNOWN)).round().astype(int))
