@@ -2,5 +2,5 @@
 
 In: a project file that names tomograms, and queries or points.
 Out: a folder of results per tomogram, and one table, page and particle file over all of them.
-May import: all rooms but `ui` and `cli`; Parsl in `batch/cluster.py` only.
+May import: every other folder of the package except `ui` and `cli`. Only `batch/cluster.py` may import Parsl.
 """

@@ -1,4 +1,4 @@
-"""Beyond one machine: the same work through Parsl, on what the user's own Parsl configuration says."""
+"""Batches on more than one machine, through Parsl and the user's own Parsl configuration."""
 
 import runpy
 from collections.abc import Iterator, Sequence
@@ -16,24 +16,26 @@ __all__ = ["parsl_backend"]
 
 @contextmanager
 def parsl_backend(path: Path) -> Iterator[Backend]:
-    """Start Parsl, and end it afterwards.
+    """Start Parsl, and shut it down afterwards.
 
     Parameters
     ----------
     path
-        A Python file that defines ``config``, a ``parsl.config.Config``. It is run.
+        A Python file that defines ``config``, a ``parsl.config.Config``. The file is executed.
 
     Raises
     ------
     ConfigError
-        If Parsl is not installed, or the file does not define such a thing.
+        If Parsl is not installed, or the file cannot be executed or defines no such ``config``.
     InputNotFoundError
         If there is no such file.
     """
     try:
         import parsl
     except ImportError as error:
-        raise ConfigError("--parsl needs Parsl: in the clone, pip install -e '.[scale]'") from error
+        raise ConfigError(
+            "--parsl needs Parsl, which is not installed; run pip install -e '.[scale]' in the clone"
+        ) from error
     config = _read_config(path, parsl.config.Config)
     with parsl.load(config) as kernel:
 
@@ -50,14 +52,16 @@ def _read_config(path: Path, wanted: type) -> Any:
     try:
         config = runpy.run_path(str(path)).get("config")
     except Exception as error:
-        raise ConfigError(f"{path}: cannot be run as Python: {type(error).__name__}: {error}") from error
+        raise ConfigError(f"{path}: running it as Python failed: {type(error).__name__}: {error}") from error
     if not isinstance(config, wanted):
-        raise ConfigError(f"{path}: a Parsl configuration defines config = parsl.config.Config(...), got {config!r}")
+        raise ConfigError(
+            f"{path}: a Parsl configuration must define config = parsl.config.Config(...), got config = {config!r}"
+        )
     return config
 
 
 def _collect(jobs: Sequence[Job], submit: Any, retries: int) -> Iterator[Outcome]:
-    """What became of each job, as it is known; those that were lost are submitted again."""
+    """Yield the outcome of each job as soon as it is known; failed jobs that have retries left are submitted again."""
     running: dict[Future[Outcome], Job] = {submit(job): job for job in jobs}
     n_tried = dict.fromkeys((job.name for job in jobs), 0)
     while running:
@@ -72,7 +76,7 @@ def _collect(jobs: Sequence[Job], submit: Any, retries: int) -> Iterator[Outcome
 
 
 def _outcome(future: "Future[Outcome]", job: Job) -> Outcome:
-    """What a future says; an error that the work did not turn into an outcome is that of the way there."""
+    """Outcome of a future; an exception means that the worker was lost, because work returns its own failures."""
     try:
         return future.result()
     except Exception as error:

@@ -1,4 +1,4 @@
-"""A batch from its first tomogram to its tables: who does what, and what is already done."""
+"""Coordination of a batch: what is left to do, and which process does it."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -13,21 +13,21 @@ from cryosam.errors import ConfigError, CryosamError
 __all__ = ["Plan", "plan_batch", "run_batch", "take_shard"]
 
 Backend = Callable[[Sequence[Job], Work, int], Iterator[Outcome]]
-"""Does jobs, with a number of retries, and gives what became of each."""
+"""Runs jobs, with a number of retries, and yields the outcome of each."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """What is to be done of a batch.
+    """What is left to do of a batch.
 
     Parameters
     ----------
     waiting
         Tomograms to compute.
     finished
-        Names of those whose results are there.
+        Names of the tomograms whose results exist.
     failed
-        Of those that failed the last time and are not tried again: the reason by name.
+        For each tomogram that failed the last time and is not tried again: its name and the reason.
     """
 
     waiting: tuple[Job, ...]
@@ -36,19 +36,19 @@ class Plan:
 
 
 def take_shard(project: Project, text: str | None) -> Project:
-    """The part of a project that one of several runs does.
+    """Return the part of a project that one of several runs is to do.
 
     Parameters
     ----------
     project
-        All of it.
+        The whole project.
     text
-        "3/10" is the third of ten; None is all. Every tomogram is in one of them.
+        "3/10" is the third of ten shards; None is the whole project. Every tomogram is in exactly one shard.
 
     Raises
     ------
     ConfigError
-        If it is not of this form.
+        If ``text`` is not of this form.
 
     Examples
     --------
@@ -61,7 +61,7 @@ def take_shard(project: Project, text: str | None) -> Project:
         return project
     part, slash, whole = text.partition("/")
     if not (slash and part.isdigit() and whole.isdigit() and 1 <= int(part) <= int(whole)):
-        raise ConfigError(f"a shard is its number and how many there are, such as 3/10, got {text!r}")
+        raise ConfigError(f"a shard is given as NUMBER/TOTAL, such as 3/10, got {text!r}")
     return replace(project, jobs=project.jobs[int(part) - 1 :: int(whole)])
 
 
@@ -71,16 +71,16 @@ def plan_batch(project: Project, *, retry_failed: bool = False) -> Plan:
     Parameters
     ----------
     project
-        That is to be done.
+        The batch, or a shard of it.
     retry_failed
-        Whether what failed with the same settings and the same file is tried again.
+        Whether to try tomograms again that failed with the same settings and the same file.
     """
     ledger = Ledger(project.out)
     waiting, finished, failed = [], [], {}
     for job in project.jobs:
         try:
             is_finished = ledger.is_finished(job)
-        except CryosamError:  # the worker will say what is wrong
+        except CryosamError:  # the worker will report the error
             is_finished = False
         if is_finished:
             finished.append(job.name)
@@ -101,7 +101,7 @@ def run_batch(
     backend: Backend | None = None,
     n_workers: int | None = None,
 ) -> Iterator[Outcome]:
-    """Do what is left of a batch, and give what became of each tomogram as it is known.
+    """Do what is left of a batch, and yield the outcome of each tomogram as soon as it is known.
 
     Parameters
     ----------
@@ -110,29 +110,29 @@ def run_batch(
     plan
         From `plan_batch`.
     work
-        What is done with each; None is `cryosam.batch.work.search_tomogram`.
+        What is done with each tomogram; None is `cryosam.batch.work.search_tomogram`.
     backend
         Where it is done; None is this machine, with ``n_workers`` processes.
     n_workers
-        On this machine; None is as many as it has room for.
+        Processes on this machine; None is as many as it has cores (or GPUs) and memory for.
     """
     ledger, backend = Ledger(project.out), backend or _here(project, plan, n_workers)
     jobs = {job.name: job for job in plan.waiting}
     for outcome in backend(plan.waiting, work or _search_tomogram(), project.retries):
-        if outcome.status == "killed":  # nobody else could note it
+        if outcome.status == "killed":  # the worker itself could not record it
             ledger.note(jobs[outcome.name], outcome)
         yield outcome
 
 
 def _search_tomogram() -> Work:
-    """What is done with a tomogram; torch takes its time to import."""
+    """The default work, imported only when it is needed, because importing torch takes long."""
     from cryosam.batch.work import search_tomogram
 
     return search_tomogram
 
 
 def _here(project: Project, plan: Plan, n_workers: int | None) -> Backend:
-    """Processes of this machine."""
+    """Backend that runs jobs in processes on this machine."""
     room = Resources.of_machine(plan.waiting, n_workers, project.n_threads)
 
     def backend(jobs: Sequence[Job], work: Work, retries: int) -> Iterator[Outcome]:

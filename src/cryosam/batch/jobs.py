@@ -1,4 +1,4 @@
-"""What one tomogram of a batch needs, and what became of it: data that goes to a worker and comes back."""
+"""Job and outcome of one tomogram of a batch: the data that is sent to a worker and that it sends back."""
 
 import hashlib
 import json
@@ -14,7 +14,11 @@ from cryosam.errors import InputNotFoundError
 __all__ = ["Job", "Outcome", "Status", "Work", "digest_path", "stamp_path"]
 
 Status = Literal["done", "unchanged", "failed", "killed", "busy"]
-"""Computed now; found finished; ended in an error; its worker was killed; another run is at work on it."""
+"""State of a tomogram after a job.
+
+"done": computed now; "unchanged": its results already existed; "failed": ended in an error; "killed": its worker was
+killed; "busy": another run is working on it.
+"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,25 +28,25 @@ class Job:
     Parameters
     ----------
     name
-        Of the tomogram, and of its folder of results.
+        Name of the tomogram, and of the folder with its results.
     path
-        Of its file.
+        The tomogram's file.
     out
         Folder of the whole batch.
     queries
-        Files of saved queries; empty where there are points.
+        Files of saved queries; empty if ``points`` is given.
     points
         File of clicks, or None.
     search_mask
-        File of a volume, not 0 where particles may be, or None.
+        File of a volume that is not 0 where particles may be, or None.
     voxel_size_angstrom
-        In the place of what the header says, or None.
+        Replaces the voxel size in the header; None keeps that.
     config
         Settings.
     kind_configs
-        Settings of a kind, in the place of ``config``.
+        Settings of single kinds, by the kind's name; they replace ``config`` for that kind.
     command
-        What was typed, for the results.
+        The command line, to be recorded in the results.
     """
 
     name: str
@@ -62,14 +66,14 @@ class Job:
         return self.out / self.name
 
     def digest(self) -> str:
-        """SHA-256 of the settings, and of the files of queries and points: what the results depend on beside volumes.
+        """SHA-256 of everything except the volumes that the results depend on: settings, queries and points.
 
-        The device and the places of files are left out: a project that was moved is the same project.
+        The device and the paths of files are left out, so that moving a project does not change the digest.
 
         Raises
         ------
         InputNotFoundError
-            If a file of queries or points is not there.
+            If a file of queries or points does not exist.
 
         Examples
         --------
@@ -80,7 +84,7 @@ class Job:
         settings = [asdict(each) for each in (self.config, *self.kind_configs.values())]
         for each in settings:
             each.pop("device")
-        told = {
+        state = {
             "version": __version__,
             "name": self.name,
             "voxel size": self.voxel_size_angstrom,
@@ -90,27 +94,27 @@ class Job:
             "points": None if self.points is None else digest_path(self.points),
             "has search mask": self.search_mask is not None,
         }
-        return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
+        return hashlib.sha256(json.dumps(state, sort_keys=True).encode()).hexdigest()
 
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """What became of a tomogram.
+    """Outcome of one tomogram.
 
     Parameters
     ----------
     name
-        Of the tomogram.
+        Name of the tomogram.
     status
         See `Status`.
     reason
-        Why it failed, in a line.
+        Why it failed, in one line.
     is_final
-        Of a failure: whether trying again would end in the same way, as with a damaged file.
+        For a failure: whether a retry would fail in the same way, for example because the file is damaged.
     seconds
         Wall time.
     n_particles
-        That were found.
+        Number of particles that were found.
     """
 
     name: str
@@ -122,16 +126,16 @@ class Outcome:
 
 
 Work = Callable[[Job], Outcome]
-"""What a worker does with a job: a function of a module, so that another process can be told to call it."""
+"""What a worker does with a job: a module-level function, so that it can be pickled and sent to another process."""
 
 
 def digest_path(path: Path) -> str:
-    """SHA-256 of a file's content, or of all files of a folder such as a Zarr volume.
+    """SHA-256 of a file's content, or of all files in a folder such as a Zarr volume.
 
     Raises
     ------
     InputNotFoundError
-        If it cannot be read.
+        If the file or folder cannot be read.
 
     Examples
     --------
@@ -154,12 +158,12 @@ def digest_path(path: Path) -> str:
 
 
 def stamp_path(path: Path) -> list[int]:
-    """Size and time of the last change of a file, or of a folder's files together: cheap to compare.
+    """Total size and time of the last change of a file or of all files in a folder; much faster than `digest_path`.
 
     Raises
     ------
     InputNotFoundError
-        If it is not there.
+        If the file or folder cannot be read.
 
     Examples
     --------
@@ -170,10 +174,10 @@ def stamp_path(path: Path) -> list[int]:
     3
     """
     try:
-        told = [file.stat() for file in (_files(path) if path.is_dir() else [path])]
+        stats = [file.stat() for file in (_files(path) if path.is_dir() else [path])]
     except OSError as error:
         raise _unreadable(path, error) from error
-    return [sum(each.st_size for each in told), max((each.st_mtime_ns for each in told), default=0)]
+    return [sum(each.st_size for each in stats), max((each.st_mtime_ns for each in stats), default=0)]
 
 
 def _files(folder: Path) -> list[Path]:

@@ -1,8 +1,9 @@
-"""What a batch keeps on disk beside its results: who is at work on what, and what failed.
+"""State that a batch keeps on disk beside its results: which process works on which tomogram, and what failed.
 
-A tomogram is finished when its folder has a ``run.json`` that says with which settings and of which file it was made;
-that file comes last and goes first, so no list of what is done can disagree with what is there. Locks are the
-operating system's: whoever holds one and is killed has released it.
+A tomogram is finished when its folder has a ``run.json`` that records the settings and the file that the results were
+made from. This file is written last and removed first. There is no separate list of finished tomograms that could
+disagree with the results. Locks are those of the operating system: they are released when the process that holds them
+is killed.
 """
 
 import fcntl
@@ -32,9 +33,9 @@ class Failure:
     Parameters
     ----------
     reason
-        In a line.
+        In one line.
     is_current
-        Whether the settings and the file are still those that failed.
+        Whether the settings and the file have not changed since the failure.
     """
 
     reason: str
@@ -47,7 +48,7 @@ class Ledger:
     Parameters
     ----------
     out
-        Folder of the batch; it and the state's folder are made when something is written.
+        Folder of the batch; this folder and the one for the state are created when something is written.
     """
 
     def __init__(self, out: Path) -> None:
@@ -56,23 +57,23 @@ class Ledger:
 
     @contextmanager
     def project(self, *, is_shared: bool) -> Iterator[None]:
-        """Hold the batch: alone, or together with others that work on other shards.
+        """Lock the batch: exclusively, or shared with other runs that work on other shards.
 
         Raises
         ------
         ConflictError
-            If another run holds it.
+            If another run holds a lock that conflicts with this one.
         """
         with self._lock("project.lock", is_shared=is_shared) as (is_mine, holder):
             if not is_mine:
                 raise ConflictError(
-                    f"another run is at work in {self.out} ({holder}); wait for it, stop it, or give each run a --shard"
+                    f"another run is working in {self.out} ({holder}); wait for it, stop it, or give each run a --shard"
                 )
             yield
 
     @contextmanager
     def tomogram(self, name: str) -> Iterator[bool]:
-        """Hold a tomogram, so that it is computed once at a time; False where another process holds it."""
+        """Lock a tomogram, so that only one process computes it; yields False if another process holds the lock."""
         with self._lock(f"{name}.lock") as (is_mine, _):
             if is_mine:
                 self._sweep(name)
@@ -80,12 +81,12 @@ class Ledger:
 
     @contextmanager
     def summary(self) -> Iterator[None]:
-        """Wait to hold the tables over all tomograms: whoever comes last has seen everything."""
+        """Wait for the lock on the summary of all tomograms, so that the last run to write it sees all results."""
         with self._lock("summary.lock", is_patient=True):
             yield
 
     def stamps(self, job: Job) -> dict[str, Any]:
-        """What ``run.json`` keeps of a job, to tell later whether the results are still those of its settings."""
+        """What ``run.json`` records of a job, to tell later whether its settings and files have changed."""
         mask = job.search_mask
         return {
             "digest": job.digest(),
@@ -95,9 +96,9 @@ class Ledger:
         }
 
     def is_finished(self, job: Job) -> bool:
-        """Whether a tomogram's results are there and are those of its present settings and files.
+        """Whether a tomogram's results exist and were made with its present settings and files.
 
-        A file is taken for unchanged if its size and time are; else its content is looked at.
+        A file counts as unchanged if its size and modification time are; otherwise its content is compared.
         """
         run = self.read_run(job.name)
         if run is None or run.get("job", {}).get("digest") != job.digest():
@@ -109,45 +110,47 @@ class Ledger:
         if kept["tomogram"] == stamp_path(job.path):
             return True
         tomogram = read_tomogram(job.path, job.voxel_size_angstrom)
-        told = run["input"]
-        return told["voxel_size_angstrom"] == tomogram.voxel_size_angstrom and told["sha256"] == tomogram.digest()
+        recorded = run["input"]
+        return (
+            recorded["voxel_size_angstrom"] == tomogram.voxel_size_angstrom and recorded["sha256"] == tomogram.digest()
+        )
 
     def read_run(self, name: str) -> dict[str, Any] | None:
-        """The content of a tomogram's ``run.json``; None where it is not there, or not of this program."""
+        """The content of a tomogram's ``run.json``; None if there is none, or if it is not a JSON object."""
         return _read(self.out / name / "run.json")
 
     def failure(self, job: Job) -> Failure | None:
-        """Why a tomogram failed the last time; None where it did not."""
-        told = _read(self._failure(job.name))
-        if told is None:
+        """Why a tomogram failed the last time; None if it did not fail."""
+        record = _read(self._failure(job.name))
+        if record is None:
             return None
         try:
-            is_current = told.get("digest") == job.digest() and told.get("tomogram") == stamp_path(job.path)
-        except CryosamError:  # a file that is still not there
-            is_current = told.get("digest") is None
-        return Failure(reason=str(told.get("reason", "")), is_current=is_current)
+            is_current = record.get("digest") == job.digest() and record.get("tomogram") == stamp_path(job.path)
+        except CryosamError:  # a file is still missing
+            is_current = record.get("digest") is None
+        return Failure(reason=str(record.get("reason", "")), is_current=is_current)
 
     def note(self, job: Job, outcome: Outcome, traceback: str = "") -> None:
-        """Keep why a tomogram failed, or that it did not."""
+        """Record why a tomogram failed; if it did not fail, remove the record of an earlier failure."""
         path = self._failure(job.name)
         if outcome.status in ("done", "unchanged"):
             path.unlink(missing_ok=True)
             return
         stamps: dict[str, Any] = {"digest": None, "tomogram": None}
-        with suppress(CryosamError):  # a file is not there
+        with suppress(CryosamError):  # a file is missing
             stamps = {"digest": job.digest(), "tomogram": stamp_path(job.path)}
         path.parent.mkdir(parents=True, exist_ok=True)
-        told = {"reason": outcome.reason, "status": outcome.status, **stamps, "traceback": traceback}
+        record = {"reason": outcome.reason, "status": outcome.status, **stamps, "traceback": traceback}
         with atomic_path(path) as temporary:
-            temporary.write_text(json.dumps(told, indent=2) + "\n", encoding="utf-8")
+            temporary.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
 
     def read_thumbnail(self, name: str) -> bytes | None:
-        """A small picture of a tomogram, JPEG; None where there is none."""
+        """The thumbnail of a tomogram, JPEG; None if there is none."""
         path = self._thumbnail(name)
         return path.read_bytes() if path.is_file() else None
 
     def keep_thumbnail(self, name: str, jpeg: bytes) -> None:
-        """Keep a small picture of a tomogram for the page over all."""
+        """Store the thumbnail of a tomogram for the summary page."""
         with atomic_path(self._thumbnail(name)) as temporary:
             temporary.write_bytes(jpeg)
 
@@ -158,7 +161,7 @@ class Ledger:
         return self._state / f"{name}.failed.json"
 
     def _sweep(self, name: str) -> None:
-        """Remove what a killed worker left of a tomogram; whoever holds its lock may."""
+        """Remove temporary folders that a killed worker left; only the process that locks the tomogram may do this."""
         for kind in ("partial", "replaced"):
             for path in self.out.glob(f".{kind}-????????-{name}"):
                 shutil.rmtree(path, ignore_errors=True)
@@ -167,7 +170,7 @@ class Ledger:
 
     @contextmanager
     def _lock(self, name: str, *, is_shared: bool = False, is_patient: bool = False) -> Iterator[tuple[bool, str]]:
-        """Hold a lock; gives whether it could be had, and who holds it."""
+        """Take a lock; yields whether it was obtained, and otherwise which process holds it."""
         try:
             self._state.mkdir(parents=True, exist_ok=True)
             descriptor = os.open(self._state / name, os.O_RDWR | os.O_CREAT, 0o666)
@@ -180,13 +183,13 @@ class Ledger:
             except BlockingIOError:
                 yield (
                     False,
-                    os.pread(descriptor, 200, 0).decode(errors="replace").strip() or "it has not said who it is",
+                    os.pread(descriptor, 200, 0).decode(errors="replace").strip() or "unknown process",
                 )
                 return
             except OSError as error:
                 raise OutputError(
-                    f"{self.out}: the file system has no locks ({error.strerror}), so that two runs could not be told "
-                    "apart; choose a folder on another one"
+                    f"{self.out}: this file system does not support locks ({error.strerror}), which keep two runs from "
+                    "working on the same tomogram; choose a folder on another file system"
                 ) from error
             os.ftruncate(descriptor, 0)
             os.pwrite(descriptor, f"process {os.getpid()} on {socket.gethostname()}".encode(), 0)
@@ -196,9 +199,9 @@ class Ledger:
 
 
 def _read(path: Path) -> dict[str, Any] | None:
-    """An object from a JSON file; None where there is none."""
+    """The object in a JSON file; None if there is no file, or no object in it."""
     try:
-        told = json.loads(path.read_text(encoding="utf-8"))
+        record = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
-    return told if isinstance(told, dict) else None
+    return record if isinstance(record, dict) else None

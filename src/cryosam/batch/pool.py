@@ -1,4 +1,4 @@
-"""Worker processes on this machine, one tomogram each at a time; a worker that dies is noticed and replaced."""
+"""Worker processes on this machine; each does one tomogram at a time, and a worker that dies is replaced."""
 
 import os
 import signal
@@ -17,15 +17,15 @@ from cryosam.batch.jobs import Job, Outcome, Work
 
 __all__ = ["run_local"]
 
-_SPAWN = get_context("spawn")  # a fork would share CUDA and threads that are running
-_PATIENCE_S = 10.0  # for a worker to clean up when it is told to end
+_SPAWN = get_context("spawn")  # forking is not safe once CUDA or threads are in use
+_PATIENCE_S = 10.0  # time for a worker to clean up when it is told to end
 _THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 _VISIBLE = "CUDA_VISIBLE_DEVICES"
 
 
 @dataclass
 class _Worker:
-    """A process, the pipe to it, and what it is at."""
+    """A process, the pipe to it, and its current job."""
 
     process: BaseProcess
     pipe: connection.Connection
@@ -43,23 +43,23 @@ def run_local(
     gpus: Sequence[str] = (),
     retries: int = 0,
 ) -> Iterator[Outcome]:
-    """Do all jobs, several at a time, and give what became of each as it is known.
+    """Do all jobs, several at a time, and yield the outcome of each as soon as it is known.
 
     Parameters
     ----------
     jobs
-        In the order in which they are begun.
+        In the order in which they are started.
     work
-        Done in another process; what it raises is a failure.
+        Called in another process; an exception that it raises counts as a failure of the job.
     n_workers
-        Processes at a time.
+        Number of processes at a time.
     n_threads
-        Of each of them, where the environment does not say.
+        Threads of each process, unless the environment sets their number.
     gpus
-        By the names of ``CUDA_VISIBLE_DEVICES``; each worker sees one of them. None leaves all as it is.
+        Names as in ``CUDA_VISIBLE_DEVICES``; each worker sees one of them. If empty, that variable is not changed.
     retries
-        How often a job is begun again whose worker died or that failed for no fault of its own; it waits until the
-        others are done.
+        How often a job is retried if its worker died, or if it failed and its failure is not final. Retries come after
+        all other jobs.
     """
     waiting, n_tried = deque(jobs), dict.fromkeys((job.name for job in jobs), 0)
     workers: list[_Worker] = []
@@ -72,7 +72,7 @@ def run_local(
                 worker.job = None
                 if outcome.status == "killed":
                     workers.remove(worker)
-                if job is None:  # it died before it had anything to do
+                if job is None:  # it died before it had a job
                     continue
                 n_tried[job.name] += 1
                 if outcome.status in ("failed", "killed") and not outcome.is_final and n_tried[job.name] <= retries:
@@ -84,7 +84,7 @@ def run_local(
 
 
 def _idle(workers: list[_Worker], n_workers: int, work: Work, n_threads: int, gpus: Sequence[str]) -> _Worker | None:
-    """A worker that has nothing to do, started if there may be another; None where all are busy."""
+    """A worker without a job, started if there are fewer than ``n_workers``; None if all are busy."""
     idle = next((worker for worker in workers if worker.job is None), None)
     if idle is None and len(workers) < n_workers:
         slot = min(set(range(n_workers)) - {worker.slot for worker in workers})
@@ -103,18 +103,18 @@ def _idle(workers: list[_Worker], n_workers: int, work: Work, n_threads: int, gp
 
 def _begin(worker: _Worker, job: Job) -> None:
     worker.job, worker.since = job, time.monotonic()
-    with suppress(OSError):  # it has died meanwhile, which `_wait` sees
+    with suppress(OSError):  # the worker has died meanwhile; `_wait` notices that
         worker.pipe.send(job)
 
 
 def _wait(workers: Sequence[_Worker]) -> Iterator[tuple[_Worker, Outcome]]:
-    """Wait until a worker has ended a job or its life."""
+    """Wait until a worker has finished a job or died."""
     ready = set(connection.wait([end for worker in workers for end in (worker.pipe, worker.process.sentinel)]))
     for worker in list(workers):
         if worker.pipe in ready or worker.process.sentinel in ready:
             name, seconds = worker.job.name if worker.job else "", round(time.monotonic() - worker.since, 2)
             try:
-                if worker.pipe.poll():  # also of one that died after it had answered
+                if worker.pipe.poll():  # also true if the worker sent its outcome and then died
                     yield worker, worker.pipe.recv()
                     continue
             except (EOFError, OSError):
@@ -125,16 +125,16 @@ def _wait(workers: Sequence[_Worker]) -> Iterator[tuple[_Worker, Outcome]]:
 
 
 def _say_death(code: int | None) -> str:
-    """Why a process is no more."""
+    """Why a process ended."""
     if code is not None and code < 0:
         name = signal.Signals(-code).name
-        hint = ": not enough memory, perhaps; give fewer --workers" if name == "SIGKILL" else ""
+        hint = ", perhaps because memory ran out; give fewer --workers" if name == "SIGKILL" else ""
         return f"its worker was killed by {name}{hint}"
     return f"its worker ended with exit code {code}"
 
 
 def _stop(workers: Sequence[_Worker]) -> None:
-    """End all workers, those that are at work by force; each removes what it has half written."""
+    """End all workers; those that have a job are terminated, and remove their temporary files."""
     for worker in workers:
         worker.pipe.close()
         if worker.job is not None:
@@ -149,7 +149,7 @@ def _stop(workers: Sequence[_Worker]) -> None:
 
 @contextmanager
 def _environment(settings: Mapping[str, str]) -> Iterator[None]:
-    """What a process that is started here finds in its environment."""
+    """Set environment variables for a process that is started within this context."""
     before = {name: os.environ.get(name) for name in settings}
     os.environ.update(settings)
     try:
@@ -164,7 +164,7 @@ def _environment(settings: Mapping[str, str]) -> Iterator[None]:
 
 def _serve(pipe: connection.Connection, work: Work) -> None:
     """Do jobs until there are no more; runs in the worker."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all processes; the coordinator says what to do
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all processes; only the coordinator handles it
     signal.signal(signal.SIGTERM, _leave)
     threading.Thread(target=_die_with_parent, daemon=True).start()
     while True:
@@ -181,12 +181,12 @@ def _serve(pipe: connection.Connection, work: Work) -> None:
 
 
 def _leave(number: int, _frame: FrameType | None) -> None:
-    """Unwind, so that temporary files are removed."""
+    """Exit by an exception, so that temporary files are removed."""
     sys.exit(128 + number)
 
 
 def _die_with_parent() -> None:
-    """End at once when the coordinator was killed: nobody waits for the answer, and the next run starts afresh."""
+    """Exit at once if the coordinator was killed: no process waits for the result, and the next run starts afresh."""
     parent = parent_process()
     if parent is not None:
         parent.join()

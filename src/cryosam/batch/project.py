@@ -1,4 +1,4 @@
-"""A project file: which tomograms, what to look for in them, and where the results go."""
+"""Project files: which tomograms to search, what to search for, and where the results go."""
 
 import glob
 import os
@@ -47,24 +47,24 @@ _RETRIES = 1
 
 @dataclass(frozen=True, kw_only=True)
 class Project:
-    """What a project file says.
+    """The content of a project file.
 
     Parameters
     ----------
     jobs
-        One a tomogram, by name.
+        One per tomogram, sorted by name.
     out
         Folder of all results.
     kinds
-        Names of the kinds that saved queries look for; those of points files are not known beforehand.
+        Names of the kinds that saved queries search for; those in points files are not known beforehand.
     retries
-        How often a tomogram is tried again whose worker was killed, or that failed for no fault of its file.
+        How often a tomogram is tried again if its worker was killed, or if it failed and its file is not the cause.
     n_threads
-        Of each worker on this machine.
+        Threads of each worker on this machine.
     export
-        Formats of `cryosam.io.exports.EXPORTS` in which all particles are written together.
+        Formats of `cryosam.io.exports.EXPORTS` in which the particles of all tomograms are written.
     tilt_series_pixel_size_angstrom
-        For RELION 4.
+        Pixel size of the tilt series, needed for RELION 4.
     """
 
     jobs: tuple[Job, ...]
@@ -84,17 +84,17 @@ def read_project(path: Path, *, out: Path | None = None, command: str = "") -> P
     path
         A TOML file; ``docs/batch.md`` lists its keys.
     out
-        In the place of the file's own.
+        Folder of the results; replaces the one in the file.
     command
-        What was typed, for the results.
+        The command line, to be recorded in the results.
 
     Raises
     ------
     InputNotFoundError
-        If the file or a query is not there, or a pattern matches nothing.
+        If the file or a query does not exist, or a pattern matches no tomogram.
     ConfigError
-        If it is not TOML, has an unknown key or one of the wrong type, does not say what to look for, or gives two
-        tomograms one name.
+        If the file is not TOML, has an unknown key or a value of the wrong type, does not say what to search for, or
+        gives two tomograms the same name.
     QueryError
         If a query is damaged.
 
@@ -108,23 +108,25 @@ def read_project(path: Path, *, out: Path | None = None, command: str = "") -> P
     >>> [(job.name, job.points.name) for job in project.jobs]
     [('a', 'a.csv')]
     """
-    told = _read_toml(path)
-    _check(path, told, _KEYS)
+    content = _read_toml(path)
+    _check(path, content, _KEYS)
     base = path.absolute().parent
-    out = _output(path, told, base) if out is None else out.absolute()
-    queries = tuple(base / name for name in _listed(told.get("query", [])))
+    out = _output(path, content, base) if out is None else out.absolute()
+    queries = tuple(base / name for name in _listed(content.get("query", [])))
     kinds = tuple(query.name for file in queries for query in read_queries(file))
-    config, kind_configs = _read_settings(path, told)
+    config, kind_configs = _read_settings(path, content)
     _require_kinds(path, kinds, kind_configs)
-    if queries and "points" in told:
+    if queries and "points" in content:
         raise ConfigError(f"{path}: give query or points, not both")
     jobs = []
-    for entry in _find(path, _listed(told.get("tomograms", [])), base, out):
+    for entry in _find(path, _listed(content.get("tomograms", [])), base, out):
         values = _fields(entry["path"])
-        values["name"] = entry.get("name") or _fill(path, told.get("name", "{file}"), values)
-        points, mask = (entry.get(key, told.get(key)) for key in ("points", "search_mask"))
+        values["name"] = entry.get("name") or _fill(path, content.get("name", "{file}"), values)
+        points, mask = (entry.get(key, content.get(key)) for key in ("points", "search_mask"))
         if not queries and points is None:
-            raise ConfigError(f'{path}: what is to be found? give query = "FILE.npz", or points = "PATTERN"')
+            raise ConfigError(
+                f'{path}: it does not say what to search for; add query = "FILE.npz" or points = "PATTERN"'
+            )
         jobs.append(
             Job(
                 name=values["name"],
@@ -132,7 +134,7 @@ def read_project(path: Path, *, out: Path | None = None, command: str = "") -> P
                 queries=queries if points is None else (),
                 points=None if points is None else base / _fill(path, points, values),
                 search_mask=None if mask is None else base / _fill(path, mask, values),
-                voxel_size_angstrom=entry.get("voxel_size", told.get("voxel_size")),
+                voxel_size_angstrom=entry.get("voxel_size", content.get("voxel_size")),
                 out=out,
                 config=config,
                 kind_configs=kind_configs,
@@ -140,17 +142,17 @@ def read_project(path: Path, *, out: Path | None = None, command: str = "") -> P
             )
         )
     if not jobs:
-        raise ConfigError(f'{path}: which tomograms? give tomograms = "PATTERN", or a list')
+        raise ConfigError(f'{path}: it names no tomograms; add tomograms = "PATTERN", or a list of patterns')
     _require_names(path, jobs)
     jobs.sort(key=lambda job: job.name)
     return Project(
         jobs=tuple(jobs),
         out=out,
         kinds=kinds,
-        retries=told.get("retries", _RETRIES),
-        n_threads=told.get("threads", 1),
-        export=_read_export(path, told),
-        tilt_series_pixel_size_angstrom=told.get("tilt_series_pixel_size"),
+        retries=content.get("retries", _RETRIES),
+        n_threads=content.get("threads", 1),
+        export=_read_export(path, content),
+        tilt_series_pixel_size_angstrom=content.get("tilt_series_pixel_size"),
     )
 
 
@@ -163,14 +165,14 @@ def _read_toml(path: Path) -> dict[str, Any]:
         raise ConfigError(f"{path} is not a TOML file: {error}") from error
 
 
-def _check(path: Path, told: Mapping[str, Any], keys: Mapping[str, type | tuple[type, ...]]) -> None:
-    """Keys that are known, with values of their types."""
-    for key, value in told.items():
+def _check(path: Path, content: Mapping[str, Any], keys: Mapping[str, type | tuple[type, ...]]) -> None:
+    """Refuse unknown keys, and values of the wrong type or out of range."""
+    for key, value in content.items():
         if key not in keys:
             raise ConfigError(f"{path}: unknown key {key!r}; there are {', '.join(keys)}")
         if not isinstance(value, keys[key]) or isinstance(value, bool):
-            raise ConfigError(f"{path}: {key} cannot be {value!r}")
-    size, retries, threads = told.get("voxel_size"), told.get("retries"), told.get("threads")
+            raise ConfigError(f"{path}: {key} has a value of the wrong type: {value!r}")
+    size, retries, threads = content.get("voxel_size"), content.get("retries"), content.get("threads")
     if size is not None and not 0 < size < float("inf"):
         raise ConfigError(f"{path}: voxel_size must be positive, got {size}")
     if retries is not None and retries < 0:
@@ -179,21 +181,21 @@ def _check(path: Path, told: Mapping[str, Any], keys: Mapping[str, type | tuple[
         raise ConfigError(f"{path}: threads must be positive, got {threads}")
 
 
-def _output(path: Path, told: Mapping[str, Any], base: Path) -> Path:
+def _output(path: Path, content: Mapping[str, Any], base: Path) -> Path:
     """Folder of the results."""
-    if "out" not in told:
-        raise ConfigError(f'{path}: where do the results go? add out = "FOLDER", or give --out')
-    return Path(os.path.normpath(base / told["out"]))
+    if "out" not in content:
+        raise ConfigError(f'{path}: it names no folder for the results; add out = "FOLDER", or give --out')
+    return Path(os.path.normpath(base / content["out"]))
 
 
-def _read_export(path: Path, told: Mapping[str, Any]) -> tuple[str, ...]:
-    """Formats of other programs, checked as far as they can be before there are results."""
-    formats = tuple(map(str, _listed(told.get("export", []))))
+def _read_export(path: Path, content: Mapping[str, Any]) -> tuple[str, ...]:
+    """Export formats, checked as far as that is possible before there are results."""
+    formats = tuple(map(str, _listed(content.get("export", []))))
     if not formats:
         return ()
-    from cryosam.io.exports import check_exports  # it knows formats that take their time to import
+    from cryosam.io.exports import check_exports  # slow to import
 
-    pixel_size = told.get("tilt_series_pixel_size")
+    pixel_size = content.get("tilt_series_pixel_size")
     try:
         check_exports(formats, 1.0, pixel_size)
     except InputError as error:
@@ -202,45 +204,45 @@ def _read_export(path: Path, told: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def _listed(value: str | list[Any]) -> list[Any]:
-    """One or a list as a list."""
+    """A single value as a list; a list as it is."""
     return [value] if isinstance(value, str) else value
 
 
 def _require_kinds(path: Path, kinds: Sequence[str], configured: Iterable[str]) -> None:
-    """Make sure that queries look for different kinds, and that settings are of kinds that are looked for."""
+    """Refuse two queries for the same kind, and settings of a kind that no query searches for."""
     if len(set(kinds)) < len(kinds):
-        raise ConfigError(f"{path}: two queries look for one kind: {', '.join(kinds)}; leave one out")
+        raise ConfigError(f"{path}: two queries are for the same kind: {', '.join(kinds)}; remove one of them")
     if kinds and (odd := sorted(set(configured) - set(kinds))):
-        raise ConfigError(f"{path}: no query looks for kind {odd[0]!r}; there are {', '.join(kinds)}")
+        raise ConfigError(f"{path}: no query is for kind {odd[0]!r}; there are {', '.join(kinds)}")
 
 
-def _read_settings(path: Path, told: Mapping[str, Any]) -> tuple[Config, dict[str, Config]]:
-    """Settings of all kinds, and those of each that has its own."""
-    config, kind_configs = Config.from_preset(told.get("preset", "embedded")), {}
-    config = _change(f"{path}, settings", config, told.get("settings", {}))
-    for name, changes in told.get("kinds", {}).items():
+def _read_settings(path: Path, content: Mapping[str, Any]) -> tuple[Config, dict[str, Config]]:
+    """The common settings, and those of each kind that has its own."""
+    config, kind_configs = Config.from_preset(content.get("preset", "embedded")), {}
+    config = _change(f"{path}, settings", config, content.get("settings", {}))
+    for name, changes in content.get("kinds", {}).items():
         kind_configs[name] = _change(f"{path}, kinds.{name}", config, changes)
     return config, kind_configs
 
 
 def _change(where: str, config: Config, changes: object) -> Config:
-    """Settings with some changed."""
+    """The settings with some changes."""
     if not isinstance(changes, dict):
-        raise ConfigError(f"{where}: a section of settings is needed, got {changes!r}")
+        raise ConfigError(f"{where}: this must be a section of settings, got {changes!r}")
     if "preset" in changes:
-        raise ConfigError(f"{where}: preset stands at the top of the file, outside of all sections")
+        raise ConfigError(f"{where}: preset must be at the top of the file, outside of all sections")
     try:
         return config.override(**changes)
     except ConfigError as error:
         raise ConfigError(f"{where}: {error}") from error
 
 
-def _find(path: Path, told: Sequence[Any], base: Path, out: Path) -> Iterator[dict[str, Any]]:
-    """What is said of each tomogram, with its file; results of the batch itself are none."""
-    for entry in told:
+def _find(path: Path, entries: Sequence[Any], base: Path, out: Path) -> Iterator[dict[str, Any]]:
+    """The entry of each tomogram, with its file; volumes among the batch's own results are left out."""
+    for entry in entries:
         given = {"path": entry} if isinstance(entry, str) else entry
         if not isinstance(given, dict) or not isinstance(given.get("path"), str):
-            raise ConfigError(f"{path}: a tomogram is a file, a pattern or a table with a path, got {entry!r}")
+            raise ConfigError(f"{path}: a tomogram is given as a file, a pattern or a table with a path, got {entry!r}")
         _check(path, given, _TOMOGRAM_KEYS)
         pattern = given["path"]
         anchored = str(Path(glob.escape(str(base)), pattern))  # an absolute pattern stays as it is
@@ -266,7 +268,7 @@ def _fill(path: Path, pattern: str, values: Mapping[str, str]) -> str:
 
 
 def _fields(file: Path) -> dict[str, str]:
-    """What a pattern may say of a tomogram's file."""
+    """The fields of a tomogram's file that a pattern may use."""
     return {
         "file": tomogram_name(file),
         "folder": file.absolute().parent.name,
@@ -275,14 +277,16 @@ def _fields(file: Path) -> dict[str, str]:
 
 
 def _require_names(path: Path, jobs: Sequence[Job]) -> None:
-    """Make sure that each tomogram has a folder, and a name in a STAR file, of its own."""
+    """Refuse names that cannot be folders, and two tomograms with the same folder or the same name in a STAR file."""
     seen: dict[str, Job] = {}
     for job in jobs:
         if not job.name or job.name.startswith(".") or "/" in job.name:
-            raise ConfigError(f"{path}: {job.path} is to be called {job.name!r}, which cannot name a folder")
+            raise ConfigError(
+                f"{path}: the name of {job.path} would be {job.name!r}, which cannot be a folder; give it another name"
+            )
         other = seen.setdefault(star_name(job.name).casefold(), job)
         if other is not job:
             raise ConfigError(
-                f"{path}: two tomograms have one name, {job.name}: {other.path} and {job.path}; "
-                'name them by their folders with name = "{folder}", or give each a name of its own'
+                f"{path}: two tomograms have the same name, {job.name}: {other.path} and {job.path}; "
+                'name them after their folders with name = "{folder}", or give each its own name'
             )

@@ -1,4 +1,4 @@
-"""How many workers a machine has room for, and what each of them gets."""
+"""How many workers fit on a machine, and which GPUs they share."""
 
 import os
 from collections.abc import Sequence
@@ -14,21 +14,21 @@ from cryosam.io import read_info
 
 __all__ = ["Resources"]
 
-_FIXED_BYTES, _BYTES_PER_VOXEL = 1.1e9, 13  # of a worker with the default preset, as cryosam info says
+_FIXED_BYTES, _BYTES_PER_VOXEL = 1.1e9, 13  # memory of a worker with the default preset, as in cryosam info
 _CONTROL_GROUP = Path("/sys/fs/cgroup")
-_USABLE = 0.8  # of the memory that is free
+_USABLE = 0.8  # share of the free memory that workers may take
 
 
 @dataclass(frozen=True, kw_only=True)
 class Resources:
-    """What the workers of this machine share.
+    """Resources that the workers on this machine share.
 
     Parameters
     ----------
     n_workers
-        Processes at a time.
+        Number of processes at a time.
     gpus
-        By the names that ``CUDA_VISIBLE_DEVICES`` has for them; empty where there is none to be used.
+        Names of the GPUs as in ``CUDA_VISIBLE_DEVICES``; empty if none is to be used.
     """
 
     n_workers: int
@@ -36,16 +36,17 @@ class Resources:
 
     @classmethod
     def of_machine(cls, jobs: Sequence[Job], n_workers: int | None = None, n_threads: int = 1) -> "Resources":
-        """What this machine has for some jobs.
+        """Determine what this machine offers for some jobs.
 
         Parameters
         ----------
         jobs
-            Their tomograms say how much memory a worker needs.
+            The sizes of their tomograms determine how much memory a worker needs.
         n_workers
-            As the user wants it; None is one a GPU, or else as many as there are cores and memory for.
+            As the user wants it. None is one worker per GPU, or, without a GPU, one per ``n_threads`` cores; but no
+            more than fit into memory.
         n_threads
-            Of each.
+            Threads of each worker.
 
         Examples
         --------
@@ -82,19 +83,19 @@ def _estimate(job: Job) -> float:
     """Bytes that a worker needs for a tomogram."""
     try:
         shape = read_info(job.path).shape
-    except CryosamError:  # its worker will say so
+    except CryosamError:  # its worker will report the error
         return _FIXED_BYTES
     return _FIXED_BYTES + _BYTES_PER_VOXEL * float(np.prod(shape, dtype=float))
 
 
 def _free_memory() -> float | None:
-    """Bytes of memory that can be had; None where the system does not tell."""
+    """Bytes of memory that are available; None if the system does not report them."""
     free = []
     with suppress(OSError, KeyError, ValueError):
-        told = dict(line.split(":", 1) for line in Path("/proc/meminfo").read_text(encoding="ascii").splitlines())
-        free.append(float(told["MemAvailable"].split()[0]) * 1024)
-    with suppress(OSError, KeyError, ValueError):  # what a container, or a cluster's queue, allows
+        memory = dict(line.split(":", 1) for line in Path("/proc/meminfo").read_text(encoding="ascii").splitlines())
+        free.append(float(memory["MemAvailable"].split()[0]) * 1024)
+    with suppress(OSError, KeyError, ValueError):  # the limit of a container or of a cluster's queue
         limit, used = (float((_CONTROL_GROUP / name).read_text()) for name in ("memory.max", "memory.current"))
         kept = dict(line.split() for line in (_CONTROL_GROUP / "memory.stat").read_text().splitlines())
-        free.append(limit - used + float(kept["file"]))  # files that were read are given up when memory is needed
+        free.append(limit - used + float(kept["file"]))  # the page cache is reclaimed on demand
     return min(free, default=None)

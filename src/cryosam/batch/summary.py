@@ -1,4 +1,4 @@
-"""What came out of all tomograms together: one table, one page, one file of particles."""
+"""Summary of all tomograms of a batch: one table, one page, one file with all particles."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -24,18 +24,18 @@ _TABLE, _PAGE, _PARTICLES = "summary.csv", "summary.html", "particles.star"
 
 @dataclass(frozen=True, kw_only=True)
 class Totals:
-    """What became of a batch so far.
+    """State of a batch so far.
 
     Parameters
     ----------
     n_particles
-        Of each kind.
+        Number of particles of each kind.
     n_done, n_waiting
-        Tomograms.
+        Numbers of tomograms.
     failed
-        Reasons by name.
+        Reason of each failure, by the tomogram's name.
     unwritten
-        Why a file over all tomograms could not be written.
+        Reason for each file of all particles that could not be written.
     """
 
     n_particles: dict[str, int]
@@ -46,12 +46,14 @@ class Totals:
 
 
 def write_summary(project: Project) -> Totals:
-    """Write the tables over all tomograms, from what is on disk; several runs may do so, and the last one is complete.
+    """Write the summary of all tomograms from the results on disk.
+
+    Several runs may call this, each after its own shard; the last call writes the complete summary.
 
     Parameters
     ----------
     project
-        All of it, whatever a run has done of it.
+        The whole project, not only the shard that a run has done.
     """
     ledger, rows, parts = Ledger(project.out), [], []
     with ledger.summary():
@@ -61,13 +63,13 @@ def write_summary(project: Project) -> Totals:
             parts += [] if part is None else [part]
         kinds = list(dict.fromkeys([*project.kinds, *(kind for row in rows for kind in row.kinds)]))
         files = {
-            _TABLE: "a row a tomogram: counts, densities, scores, time, memory, and why it failed",
-            "TOMOGRAM/": "the results of each, as cryosam segment writes them",
+            _TABLE: "one row per tomogram: counts, densities, scores, time, memory, and the reason if it failed",
+            "TOMOGRAM/": "the results of each tomogram, as cryosam segment writes them",
         }
         unwritten = []
         try:
             files |= _write_particles(project, parts)
-        except CryosamError as error:  # of one format; the tables are written all the same
+        except CryosamError as error:  # one format failed; the table and the page are written nevertheless
             unwritten.append(str(error))
         write_table(project.out / _TABLE, rows, kinds)
         with atomic_path(project.out / _PAGE) as temporary:
@@ -82,7 +84,7 @@ def write_summary(project: Project) -> Totals:
 
 
 def _read(ledger: Ledger, job: Job) -> tuple[TomogramRow, TomogramPoints | None]:
-    """What is known of one tomogram."""
+    """The table row of one tomogram, and its particles if it is done."""
     failure = ledger.failure(job)
     run = ledger.read_run(job.name)
     path = str(job.path)
@@ -107,7 +109,7 @@ def _read(ledger: Ledger, job: Job) -> tuple[TomogramRow, TomogramPoints | None]
 
 
 def _digest(job: Job) -> str | None:
-    """Of the settings; None where a file that they name is not there."""
+    """Digest of a job; None if one of its files does not exist."""
     try:
         return job.digest()
     except CryosamError:
@@ -115,7 +117,7 @@ def _digest(job: Job) -> str | None:
 
 
 def _count(run: dict[str, Any], job: Job) -> dict[str, KindCount]:
-    """Particles of each kind that was looked for, found or not."""
+    """Number of particles of each kind that was searched for, including kinds of which none was found."""
     table = read_points(job.folder / "particles.csv")
     scores = [] if table.scores is None else table.scores.tolist()
     parts = run["kinds"] or [{"name": run["kind"], "provenance": run["provenance"]}]
@@ -130,7 +132,7 @@ def _count(run: dict[str, Any], job: Job) -> dict[str, KindCount]:
 
 
 def _write_particles(project: Project, parts: Sequence[TomogramPoints]) -> dict[str, str]:
-    """One file of all particles, and what else was asked for; gives what each holds."""
+    """Write one STAR file of all particles and the requested exports; return a description of each file."""
     out = project.out
     if not parts:
         return {}
@@ -140,7 +142,7 @@ def _write_particles(project: Project, parts: Sequence[TomogramPoints]) -> dict[
         files[_PARTICLES] = "all particles for RELION 5"
     else:
         write_star(out / _PARTICLES, parts, program="relion4")
-        files[_PARTICLES] = "all particles for RELION 4, in voxels: the voxel size is not known"
+        files[_PARTICLES] = "all particles for RELION 4, in voxels, because not every voxel size is known"
     written = write_exports(
         out,
         project.export,
@@ -148,8 +150,8 @@ def _write_particles(project: Project, parts: Sequence[TomogramPoints]) -> dict[
         tilt_series_pixel_size_angstrom=project.tilt_series_pixel_size_angstrom,
         labels=lambda part: _labels(out / part.name / "instances.mrc"),
     )
-    told = {name: EXPORTS[name].partition(": ") for name in project.export}
-    return files | {place: text for place, _, text in told.values()} if written else files
+    described = {name: EXPORTS[name].partition(": ") for name in project.export}
+    return files | {place: text for place, _, text in described.values()} if written else files
 
 
 def _labels(path: Path) -> Labels | None:

@@ -1,4 +1,4 @@
-"""What a worker does with one tomogram; it is the same in a local pool, in a job array and on a cluster."""
+"""What a worker does with one tomogram, whether it runs in a local pool, in a job array or on a cluster."""
 
 import time
 import traceback
@@ -28,40 +28,40 @@ _NO_NAME = "particle"
 
 
 def search_tomogram(job: Job) -> Outcome:
-    """Search one tomogram and write its folder, unless that is done or another process is at it; never raises.
+    """Search one tomogram and write its results, unless they exist or another process is working on it; never raises.
 
     Parameters
     ----------
     job
-        Of the tomogram.
+        What to search, and how.
     """
     clock, ledger = time.perf_counter(), Ledger(job.out)
     trace = ""
     try:
         with ledger.tomogram(job.name) as is_mine:
             if not is_mine:
-                return Outcome(name=job.name, status="busy", reason="another run is at work on it")
+                return Outcome(name=job.name, status="busy", reason="another run is working on it")
             try:
                 if ledger.is_finished(job):
                     return Outcome(name=job.name, status="unchanged")
                 found = _search(job, ledger)
                 outcome = Outcome(name=job.name, status="done", n_particles=len(found.points))
             except Exception as error:
-                told = explain(error)
-                trace = "" if told else traceback.format_exc()
-                reason = told or f"{type(error).__name__}: {error}"
-                is_final = isinstance(error, ValueError | LookupError | FileNotFoundError) and told is not None
+                explanation = explain(error)
+                trace = "" if explanation else traceback.format_exc()
+                reason = explanation or f"{type(error).__name__}: {error}"
+                is_final = isinstance(error, ValueError | LookupError | FileNotFoundError) and explanation is not None
                 outcome = Outcome(name=job.name, status="failed", reason=" ".join(reason.split()), is_final=is_final)
             ledger.note(job, outcome, trace)
-    except OSError as error:  # the folder of the batch itself cannot be used
+    except OSError as error:  # the batch's own folder cannot be written
         outcome = Outcome(name=job.name, status="failed", reason=explain(error) or str(error))
     return Outcome(**{**vars(outcome), "seconds": round(time.perf_counter() - clock, 2)})
 
 
 def _search(job: Job, ledger: Ledger) -> Segmentation:
-    """Read, search, write."""
+    """Read a tomogram, search it and write its results."""
     started, clock = datetime.now(UTC).isoformat(timespec="seconds"), time.perf_counter()
-    stamps = ledger.stamps(job)  # before reading: what changes meanwhile is noticed the next time
+    stamps = ledger.stamps(job)  # taken before reading, so that the next run notices a file that changes meanwhile
     tomogram = replace(read_tomogram(job.path, job.voxel_size_angstrom), name=job.name)
     mask = read_search_mask(job.search_mask, tomogram.shape)
     options = RunOptions(search_mask=mask, kind_configs=job.kind_configs)
@@ -99,7 +99,7 @@ def _search(job: Job, ledger: Ledger) -> Segmentation:
 
 
 def _read_kinds(job: Job, tomogram: Tomogram) -> tuple[list[PointPrompts | SavedQuery], bool]:
-    """What to search for, and whether it is called by its name in the results even where it is alone."""
+    """The kinds to search for, and whether the results name the kind even if there is only one."""
     if job.points is None:
         return [query for path in job.queries for query in read_queries(path)], False
     table = read_points(
@@ -109,7 +109,9 @@ def _read_kinds(job: Job, tomogram: Tomogram) -> tuple[list[PointPrompts | Saved
         tomogram_name=tomogram.name,
     )
     if not len(table):
-        raise PointsFileError(f"{job.points}: no points in it")
+        raise PointsFileError(
+            f"{job.points}: this file has no points; add at least one, or remove the tomogram from the project"
+        )
     names = table.names or (_NO_NAME,) * len(table)
     kinds = [PointPrompts(table.points[np.array(names) == name], name=name) for name in dict.fromkeys(names)]
     return list(kinds), table.names is not None

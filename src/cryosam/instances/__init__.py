@@ -1,6 +1,6 @@
 """Step 1 of the method: a click becomes one object in 3D (DESIGN 1.1).
 
-In: a normalised tomogram, points z, y, x in voxels, and a segmenter that answers prompts in 2D.
-Out: an `cryosam.masks.InstanceMask` for each point, and for clicks how far it can be trusted (`instances.prompted`).
-May import: backends, and the nouns at the package's root; no other step.
+In: a normalised tomogram, points z, y, x in voxels, and a promptable 2D segmenter.
+Out: a `cryosam.masks.InstanceMask` for each point and, for clicks, whether it can be trusted (`instances.prompted`).
+May import: backends, and the modules at the package's root; no other step.
 """

@@ -1,7 +1,7 @@
-"""One mask in 3D from the answers in the slices of three planes.
+"""Fusion of the 2D masks in the slices of three planes into one 3D mask.
 
-What takes part are the voxels of the masks, not the box around them: where the planes see different things, as noise
-makes them, that box may be most of the tomogram.
+Only the voxels of the masks are processed, not the box around them. Where noise makes the planes segment different
+things, that box may be most of the tomogram.
 """
 
 from collections.abc import Mapping, Sequence
@@ -25,24 +25,24 @@ Voxels = Int[np.ndarray, "n 3"]
 def fuse(
     answers: Mapping[Plane, Sequence[SliceMask]], point: Float[np.ndarray, " 3"], fusion: Fusion, z_weight: float = 1.0
 ) -> InstanceMask:
-    """Fuse the planes' answers, and keep the connected part that is nearest to a point.
+    """Fuse the masks of the planes, and keep the connected part that is nearest to a point.
 
     Parameters
     ----------
     answers
-        Of each plane; those of one slice are the same.
+        The masks of each plane. Several masks of the same slice are identical, so that only one of them counts.
     point
         z, y, x in voxels.
     fusion
-        How planes that disagree come to one answer. A plane has no say where no answer looked: a walk that noise
-        stopped is no vote against.
+        How masks that disagree are combined. A plane has no vote on a voxel that none of its windows contains, so a
+        walk that noise stopped early does not vote against the slices beyond.
     z_weight
-        Of plane z in the "soft" fusion; the others have 1.
+        Weight of plane z in the "soft" fusion; the other planes have weight 1.
 
     Returns
     -------
     instance
-        Empty where no plane saw anything, or they do not agree on any voxel.
+        Empty if no plane has a mask, or if the planes do not agree on any voxel.
 
     Examples
     --------
@@ -58,9 +58,9 @@ def fuse(
     for plane, slices in answers.items():
         weight = z_weight if fusion == "soft" and plane == "z" else 1.0
         logits = _read(plane, slices, voxels)
-        saw = ~np.isnan(logits)
-        known[saw] += weight
-        total[saw] += weight * (_probability(logits[saw]) if fusion == "soft" else logits[saw] > 0)
+        is_seen = ~np.isnan(logits)
+        known[is_seen] += weight
+        total[is_seen] += weight * (_probability(logits[is_seen]) if fusion == "soft" else logits[is_seen] > 0)
     if fusion == "union":
         fused = voxels[total > 0]
     else:
@@ -81,7 +81,7 @@ def _probability(logits: Float[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:
 
 
 def _voxels_of(answers: Mapping[Plane, Sequence[SliceMask]]) -> Voxels:
-    """All voxels in any mask, each once, in the order of an array's."""
+    """All voxels that are in any mask, each once, in C order."""
     parts = [np.zeros((0, 3), dtype=np.int64)]
     for plane, slices in answers.items():
         row_axis, col_axis = in_plane_axes(plane)
@@ -101,7 +101,7 @@ def _voxels_of(answers: Mapping[Plane, Sequence[SliceMask]]) -> Voxels:
 
 
 def _read(plane: Plane, slices: Sequence[SliceMask], voxels: Voxels) -> Float[np.ndarray, " n"]:
-    """Logits of one plane's answers at voxels, NaN where none looked."""
+    """Logits of one plane at voxels; NaN where none of its windows contains the voxel."""
     row_axis, col_axis = in_plane_axes(plane)
     depths = voxels[:, AXIS[plane]]
     order = np.argsort(depths, kind="stable")
@@ -118,9 +118,11 @@ def _read(plane: Plane, slices: Sequence[SliceMask], voxels: Voxels) -> Float[np
 
 
 def _is_connected_to(voxels: Voxels, start: int) -> Bool[np.ndarray, " n"]:
-    """Which voxels, given in the order of an array's, are joined to one of them by faces."""
+    """Which voxels, given in C order, are connected to voxel ``start`` through shared faces."""
     low = voxels.min(axis=0)
-    shape = voxels.max(axis=0) + 2 - low  # one more, so that the end of a row does not touch the next one
+    shape = (
+        voxels.max(axis=0) + 2 - low
+    )  # padded by one, so that the end of a row does not touch the start of the next row
     flat = np.ravel_multi_index(tuple((voxels - low).T), shape)
     pairs = []
     for step in (shape[1] * shape[2], shape[2], 1):

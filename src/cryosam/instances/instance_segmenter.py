@@ -1,4 +1,4 @@
-"""The instances of one tomogram, each segmented when it is first asked for."""
+"""The instances of one tomogram, each segmented at its first request."""
 
 import numpy as np
 from scipy.spatial import cKDTree
@@ -12,18 +12,18 @@ from cryosam.tomogram import Voxels
 
 __all__ = ["InstanceSegmenter"]
 
-_SAME_PLACE = 0.5  # voxels between two points that ask for the same instance
+_SAME_PLACE = 0.5  # voxels; two points that are closer than this get the same instance
 
 
 class InstanceSegmenter:
-    """The instances of one tomogram, each segmented when it is first asked for.
+    """The instances of one tomogram, each segmented at its first request.
 
-    A point that lies within half a voxel of one before, with the same bound, has the mask of that one.
+    A point within half a voxel of an earlier one that was segmented with the same diameter gets the earlier mask.
 
     Parameters
     ----------
     voxels
-        Normalised, and as the segmenter is to see them: smoothed.
+        Normalised and smoothed, as they are shown to the segmenter.
     segmenter, config
         As in `propagate`.
     """
@@ -38,7 +38,7 @@ class InstanceSegmenter:
     def under(
         self, points: Points, diameter: float | None, progress: Progress | None = None
     ) -> tuple[InstanceMask, ...]:
-        """The instance under each point, within a diameter; see `propagate`."""
+        """The instance under each point, limited by the diameter; see `propagate`."""
         known, masks = self._points.get(diameter, np.zeros((0, 3))), self._masks.setdefault(diameter, [])
         distance, nearest = cKDTree(known).query(points)
         is_new = distance > _SAME_PLACE

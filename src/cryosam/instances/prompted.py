@@ -1,8 +1,9 @@
-"""What lies under the clicks: how far each prompted instance reaches, and how far its mask can be trusted.
+"""The instances under the clicks: their extent, and whether their masks can be trusted.
 
-A click says where, not how much: its mask may hold a neighbour, or only a part. As SAM answers a point with several
-nested masks, so here each click has several masks, bounded more and more tightly, and the one is taken that is centred
-on the click and that the particles most like it bear out: they look like it and are as large as it.
+A click gives a position but no size: its mask may include a neighbour, or cover only a part of the particle. SAM
+answers a point with several nested masks. In the same way, several masks with decreasing size limits are made for each
+click. The chosen mask is centred on the click and supported by the most similar particles: they resemble it, and their
+masks are of the same size.
 """
 
 from collections.abc import Callable, Sequence
@@ -25,22 +26,23 @@ from cryosam.tomogram import Tomogram, Voxels, box_around
 
 __all__ = ["Prompted", "Support", "diameter_of", "first_look", "second_look"]
 
-_UNKNOWN_DIAMETER = 16.0  # voxels, when nothing was segmented under the clicks
-_TIGHTENINGS = tuple(0.85**k for k in range(8))  # of the first mask's diameter that bound the other masks
-_LEAST_DIAMETER = 6.0  # voxels, of a bound
-_SAME = 0.8  # IoU above which two masks are one
-_ALIKE = 0.5  # IoU below which the mask that is segmented again is another object
-_OFF_CENTRE = 0.4  # of a mask's diameter: spread of the distance between its centroid and the click
-_PLAUSIBLE, _SMALLER = 0.6, 0.35  # of the first mask's diameter; spread of the logarithm of what is smaller than that
-_ENOUGH = 0.7  # support of a mask that needs no further look
-_NEARLY = 0.8  # of the best support: the larger of two masks that are borne out alike is taken
-_TRUSTED = 0.3  # least support of a mask that tells the kind's centre and volume
+_UNKNOWN_DIAMETER = 16.0  # voxels, if nothing was segmented under the clicks
+_TIGHTENINGS = tuple(0.85**k for k in range(8))  # size limits of the other masks, relative to the first one's diameter
+_LEAST_DIAMETER = 6.0  # smallest size limit, in voxels
+_SAME = 0.8  # IoU above which two masks are considered the same
+_ALIKE = 0.5  # IoU below which a mask that was segmented again is considered another object
+_OFF_CENTRE = 0.4  # standard deviation of the distance between centroid and click, relative to the mask's diameter
+# a mask is implausibly small below this share of the first mask's diameter; standard deviation of the log ratio below
+_PLAUSIBLE, _SMALLER = 0.6, 0.35
+_ENOUGH = 0.7  # evidence above which no smaller mask is tried
+_NEARLY = 0.8  # of the best evidence: the largest mask with at least this share is chosen
+_TRUSTED = 0.3  # least evidence of a mask from which the kind's centre and volume are taken
 _ELONGATED = 8.0  # ratio of a mask's longest to its shortest half-axis beyond which it is a filament
-_FOLLOWED = 0.2  # least score along a filament: what would be a bad mask of a particle is a bad stretch of a filament
-_VIEWED = 156  # voxels around a click: half of the largest window that is tried, and what smoothing needs beyond it
-_LEAST_VOXELS = 30  # of a mask whose shape means anything
+_FOLLOWED = 0.2  # least score along a filament: lower than for particles, because filaments have bad stretches
+_VIEWED = 156  # voxels around a click: half of the largest window that is tried, and the margin that smoothing needs
+_LEAST_VOXELS = 30  # smallest mask whose shape is meaningful
 Support = Callable[[Float[np.ndarray, " 3"], InstanceMask], float]
-"""How well a click's mask is borne out by the rest of the tomogram, in [0, 1]."""
+"""How well the rest of the tomogram supports a click's mask, in [0, 1]."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,13 +52,13 @@ class Prompted:
     Parameters
     ----------
     masks
-        One a click.
+        One per click.
     is_trusted
-        One a click: whether the mask tells the kind's centre and volume.
+        One per click: whether the kind's centre and volume can be taken from the mask.
     diameter
-        Of the kind, in voxels.
+        Diameter of the kind, in voxels.
     smoothing
-        Standard deviation in voxels of the Gaussian through which the segmenter saw the tomogram.
+        Standard deviation, in voxels, of the Gaussian filter applied to the tomogram before segmentation.
     """
 
     masks: tuple[InstanceMask, ...]
@@ -66,7 +68,7 @@ class Prompted:
 
     @property
     def trusted_masks(self) -> tuple[InstanceMask, ...]:
-        """The masks, empty where one is not trusted: the click is then the better centre."""
+        """The masks; those that are not trusted are empty, because the click is then the better centre."""
         pairs = zip(self.masks, self.is_trusted, strict=True)
         return tuple(mask if is_trusted else InstanceMask.empty() for mask, is_trusted in pairs)
 
@@ -89,20 +91,20 @@ def first_look(
     points
         ``(n, 3)`` z, y, x in voxels.
     segmenter
-        Answers prompts in 2D.
+        A promptable 2D segmenter.
     config
         Limits, fusion and smoothing.
     diameter
-        Of the particle in voxels, None if not known.
+        Diameter of the particle in voxels; None if unknown.
     workspace
-        Keeps the smoothed copy of the tomogram.
+        Holds the smoothed copy of the tomogram.
     progress
         Called with the number of clicks done.
 
     Returns
     -------
     prompted, instances
-        What lies under the clicks, and what segments other instances as these were seen.
+        The instances under the clicks, and a segmenter that treats other points in the same way.
     """
     knows_size = diameter is not None or config.window_voxels is not None or config.window_diameters == 0
     views = []
@@ -126,7 +128,7 @@ def first_look(
 def _view(
     normalised: Voxels, point: Float[np.ndarray, " 3"], segmenter: PromptSegmenter, config: PropagationConfig
 ) -> WindowChoice:
-    """How to show a point to the segmenter; the part of the tomogram around it tells."""
+    """Choose window and smoothing for a point, from the part of the tomogram around it."""
     box, inside = box_around(point, _VIEWED, normalised.shape)
     (view,) = choose_windows(Tomogram(normalised.crop(box)), inside[None], segmenter, config)
     return view
@@ -139,7 +141,7 @@ def _look(
     config: PropagationConfig,
     view: WindowChoice,
 ) -> InstanceMask:
-    """One mask: a filament as far as it goes, anything else in the best view, within the view's diameter."""
+    """Segment one object: a filament over its whole length, anything else in the chosen window, limited in diameter."""
     mask = follow(smoothed, point, segmenter, replace(config, min_score=_FOLLOWED), view.across)
     if not _is_filament(mask):
         config = replace(config, window_voxels=view.window)
@@ -150,20 +152,20 @@ def _look(
 def second_look(
     first: Prompted, instances: InstanceSegmenter, points: Points, support: Support | None = None
 ) -> Prompted:
-    """Settle how far each instance reaches, then segment it again, bounded by its size.
+    """Determine the extent of each instance, then segment it again, limited by the common diameter.
 
     Parameters
     ----------
     first, instances
-        Of `first_look`, without a given diameter.
+        From `first_look`, called without a diameter.
     points
         As in `first_look`.
     support
-        Of a mask in the rest of the tomogram; without it only the click tells.
+        How well the rest of the tomogram supports a mask; None judges masks by their clicks alone.
 
     Notes
     -----
-    A filament has no size that would bound it, and may be clicked anywhere.
+    Filaments are left as they are: no diameter limits them, and the click need not be near their centre.
     """
     settled, is_trusted = [], []
     for point, mask in zip(points, first.masks, strict=True):
@@ -186,7 +188,7 @@ def second_look(
 def _settle(
     instances: InstanceSegmenter, point: Float[np.ndarray, " 3"], mask: InstanceMask, support: Support | None
 ) -> tuple[InstanceMask, float]:
-    """The largest of a click's masks with about the best evidence, and that evidence."""
+    """Choose the largest of a click's masks whose evidence is close to the best; returns it and its evidence."""
     first = diameter_of([mask])
     masks, evidence = [mask], [_evidence(point, mask, first, support)]
     for bound in first * np.array(_TIGHTENINGS):
@@ -201,10 +203,10 @@ def _settle(
 
 
 def _evidence(point: Float[np.ndarray, " 3"], mask: InstanceMask, first: float, support: Support | None) -> float:
-    """How well a mask is centred on its click, times its support, unless it is much smaller than the first mask.
+    """How well a mask is centred on its click, times its support, times a penalty if it is much smaller than the first.
 
-    The first mask may hold a neighbour, but is seldom many times as large as the particle; and noise bears out whatever
-    is small, for it is small everywhere.
+    The penalty is needed because the first mask may include a neighbour, but is seldom many times as large as the
+    particle. Support alone would favour small masks: noise is full of similar small structures.
     """
     diameter = diameter_of([mask])
     off_centre = float(np.linalg.norm(mask.centroid - point)) / (_OFF_CENTRE * diameter)
@@ -214,7 +216,7 @@ def _evidence(point: Float[np.ndarray, " 3"], mask: InstanceMask, first: float, 
 
 
 def diameter_of(masks: Sequence[InstanceMask]) -> float:
-    """Diameter in voxels of the ball that has the masks' median volume."""
+    """Diameter in voxels of a ball with the median volume of the masks that are not empty."""
     volumes = [mask.n_voxels for mask in masks if mask.n_voxels]
     return ball_diameter(float(np.median(volumes))) if volumes else _UNKNOWN_DIAMETER
 

@@ -1,7 +1,8 @@
 """Cross-plane self-prompting: one point becomes one instance in 3D (DESIGN 1.1).
 
-Through the point run three slices, one a plane. From each of them a promptable 2D segmenter walks in both directions;
-on every next slice the prompts are its own last answer. Six walks give three stacks of masks, which are fused.
+Three slices pass through the point, one per plane. From each of them a promptable 2D segmenter walks in both
+directions; in each slice it is prompted with its own mask of the previous slice. The six walks give three stacks of
+masks, which are fused.
 """
 
 from collections import defaultdict
@@ -33,14 +34,14 @@ from cryosam.tomogram import Voxels
 
 __all__ = ["follow", "propagate"]
 
-_LONG = 4.0  # widths: what goes on for less is no filament
-_LARGEST_WINDOW = 256  # voxels, where neither the diameter nor the window's size is given
-_HELD_VOXELS = 64_000_000  # of whole slices in which walks begin: more points are segmented in several sweeps
+_LONG = 4.0  # least ratio of length to width of a filament
+_LARGEST_WINDOW = 256  # voxels, if neither the diameter nor the window's size is given
+_HELD_VOXELS = 64_000_000  # limit on the logits of whole slices in memory: more points are done in several sweeps
 
 
 @dataclass(eq=False)
 class _Walk:
-    """One of the six walks from a point: its answers and where it has come to."""
+    """One of the six walks from a point: its masks so far, and its current slice."""
 
     owner: int
     plane: Plane
@@ -52,11 +53,11 @@ class _Walk:
 
     @classmethod
     def both_ways(cls, owner: int, plane: Plane, answer: SliceMask) -> "list[_Walk]":
-        """The two walks that begin with an answer."""
+        """The two walks, up and down, that start from the mask in the first slice."""
         return [cls(owner, plane, step, answer, answer.depth, [_to_keep(answer)]) for step in (1, -1)]
 
     def go_on(self, answer: SliceMask | None) -> None:
-        """Take the answer in the next slice, or stop where there is none."""
+        """Add the mask in the next slice, or stop if there is none."""
         if answer is None:
             self.stop()
         else:
@@ -64,13 +65,13 @@ class _Walk:
             self.answers.append(_to_keep(answer))
 
     def stop(self) -> None:
-        """No slice follows: the last answer is needed no more than the others."""
+        """End the walk; the full window of the last mask is then no longer needed."""
         self.has_stopped = True
         self.last = self.answers[-1]
 
 
 def _to_keep(answer: SliceMask) -> SliceMask:
-    """Of whole slices the object's part: thousands of them would fill the memory."""
+    """Crop the logits of a whole slice to the object, because thousands of whole slices would fill the memory."""
     return answer if max(answer.logits.shape) <= _LARGEST_WINDOW else answer.cropped()
 
 
@@ -89,25 +90,25 @@ def propagate(
     tomogram
         Normalised: voxels in [0, 1], protein bright.
     points
-        ``(n, 3)`` z, y, x in voxels, one a particle.
+        ``(n, 3)`` z, y, x in voxels, one per particle.
     segmenter
-        Answers prompts in 2D.
+        A promptable 2D segmenter.
     config
         Limits and fusion.
     diameter
-        Of the particle in voxels, None if not known.
+        Diameter of the particle in voxels; None if unknown.
     progress
         Called with the number of points done.
 
     Returns
     -------
     instances
-        One mask a point, in order; empty where the segmenter saw nothing.
+        One mask per point, in order; empty if the segmenter found nothing.
 
     Notes
     -----
-    Masks of neighbouring points may overlap: see `cryosam.masks.merge_duplicates`. Where whole slices are shown, all
-    points are walked from at once, plane by plane, so that a slice is embedded at most twice for all of them.
+    Masks of neighbouring points may overlap: see `cryosam.masks.merge_duplicates`. If the segmenter is shown whole
+    slices, the walks from all points are made together, plane by plane, so that each slice is embedded at most twice.
 
     Examples
     --------
@@ -146,11 +147,13 @@ def follow(
     config: PropagationConfig,
     windows: Sequence[int],
 ) -> InstanceMask:
-    """Segment what lies under a point in the slices of one plane alone, that in which the walks go farthest.
+    """Segment the object under a point, possibly a filament, with the slices of one plane only.
 
-    Across a filament every slice shows all there is of it. Slices along it show a piece, as long as the segmenter takes
-    it for, and these outvote the slices across it in the fusion. Memory of the slice before tells ends, of which a
-    filament has none; reminded of what it saw, a walk along a microtubule's wall wanders around the tube.
+    A slice across a filament shows its whole cross-section. A slice along it shows only a piece, whose length the
+    segmenter chooses arbitrarily, and in the fusion such slices would outvote those across the filament. So only one
+    plane is used: the one whose two walks have the largest sum of scores. The segmenter is not given its memory of the
+    previous slice. That memory helps to detect the end of an object, and a filament has none; with it, a walk along the
+    wall of a microtubule wanders around the tube.
 
     Parameters
     ----------
@@ -159,13 +162,13 @@ def follow(
     point
         z, y, x in voxels.
     windows
-        Edges in voxels that are tried; that is taken in which the walk's scores have the largest sum. Where what is
-        seen in the first ones is not much longer than wide, the others are not tried.
+        Edges in voxels that are tried in turn; the result is from the window in which the sum of the scores is largest.
+        The trials end as soon as the best result so far is not much longer than wide.
 
     Returns
     -------
     instance
-        Empty where the segmenter saw nothing.
+        Empty if the segmenter found nothing.
     """
     best: list[_Walk] = []
     for window in windows:
@@ -180,7 +183,7 @@ def follow(
 
 
 def _by_plane(walks: Sequence[_Walk]) -> dict[Plane, list[SliceMask]]:
-    """The answers of some walks."""
+    """The masks of some walks, by plane."""
     answers: dict[Plane, list[SliceMask]] = defaultdict(list)
     for walk in walks:
         answers[walk.plane] += walk.answers
@@ -192,12 +195,12 @@ def _total_score(walks: Sequence[_Walk]) -> float:
 
 
 def _length(walks: Sequence[_Walk]) -> int:
-    """Slices in which two walks from one slice saw the object."""
+    """Number of slices in which two walks from the same slice found the object."""
     return len({answer.depth for walk in walks for answer in walk.answers})
 
 
 def _width(walks: Sequence[_Walk]) -> float:
-    """In voxels, of the disc as large as the median mask."""
+    """Diameter, in voxels, of a disc with the median area of the masks."""
     areas = [np.count_nonzero(answer.mask) for walk in walks for answer in walk.answers]
     return float(np.sqrt(4 * np.median(areas) / np.pi)) if areas else 0.0
 
@@ -209,7 +212,7 @@ def _walk_all(
     config: PropagationConfig,
     diameter: float | None,
 ) -> list[_Walk]:
-    """All six walks of every point, one slice a round; the slices of a round are embedded together."""
+    """Make all six walks of every point, one slice per round; the windows of a round are embedded together."""
     limit, reach = _limits(config, diameter)
     pairs = [(plane, owner) for plane in PLANES for owner in range(len(points))]
     starts = [_first_window(tomogram, points[owner], plane, config, diameter) for plane, owner in pairs]
@@ -227,7 +230,7 @@ def _walk_all(
 def _sweep(
     tomogram: Voxels, points: Points, segmenter: PromptSegmenter, config: PropagationConfig, diameter: float | None
 ) -> list[_Walk]:
-    """All six walks of every point through whole slices, in two sweeps a plane: all that pass a slice ask of it."""
+    """Make all six walks of every point in whole slices, in two sweeps per plane; each slice is done for all walks."""
     limit, reach = _limits(config, diameter)
     walks: list[_Walk] = []
     for plane in PLANES:
@@ -256,7 +259,7 @@ def _sweep(
 
 
 def _limits(config: PropagationConfig, diameter: float | None) -> tuple[float, float]:
-    """Largest mask in square voxels, and slices that a walk may go."""
+    """Largest area of a mask in square voxels, and largest number of slices of a walk."""
     if diameter is None:
         return config.max_area, np.inf
     return (config.max_area_diameters * diameter) ** 2, config.max_walk_diameters * diameter
@@ -270,7 +273,7 @@ def _advance(
     reach: float,
     config: PropagationConfig,
 ) -> None:
-    """Take each walk one slice further, or stop it."""
+    """Continue each walk by one slice, or stop it."""
     moving, places, prompts, priors = [], [], [], []
     for walk in walks:
         walk.depth += walk.step
@@ -295,7 +298,7 @@ def _advance(
 def _first_window(
     tomogram: Voxels, point: Float[np.ndarray, " 3"], plane: Plane, config: PropagationConfig, diameter: float | None
 ) -> SliceWindow:
-    """Window through a point: the whole slice, or a square around the point."""
+    """Window in which a walk starts: the whole slice, or a square around the point."""
     if config.window_diameters == 0:
         height, width = (tomogram.shape[axis] for axis in in_plane_axes(plane))
         return SliceWindow(plane, depth_of(tomogram, point, plane), Window(0, 0, height, width))
@@ -306,7 +309,7 @@ def _first_window(
 
 
 def _follow(answer: SliceMask) -> Window:
-    """The answer's window moved with its mask once that has drifted by more than an eighth of the window."""
+    """The mask's window; it is centred on the mask again once this is more than an eighth of the window off centre."""
     rows, cols = np.nonzero(answer.mask)
     row, col = rows.mean() + answer.window.top, cols.mean() + answer.window.left
     centred = Window.around(row, col, answer.window.height)
@@ -315,7 +318,7 @@ def _follow(answer: SliceMask) -> Window:
 
 
 def _rewindow(logits: Image, source: Window, target: Window) -> Image:
-    """Logits of one window as another window of the same size sees them."""
+    """Logits of one window, shifted into another window of the same size."""
     if source == target:
         return logits
     moved = np.full((target.height, target.width), UNSEEN, dtype=np.float32)

@@ -1,4 +1,4 @@
-"""What a promptable segmenter says of windows of slices: the step that every walk repeats."""
+"""Segmentation of windows of slices with a promptable 2D segmenter: the step that every walk repeats."""
 
 from collections import defaultdict
 from collections.abc import Sequence
@@ -29,8 +29,8 @@ __all__ = [
 ]
 
 BATCH = 32  # windows that are embedded together
-UNSEEN = -20.0  # logit outside a window: certainly not the object
-_BATCH_PX = 8_000_000  # in the answers to one batch: of large windows it has fewer
+UNSEEN = -20.0  # logit outside a window, which means certainly not the object
+_BATCH_PX = 8_000_000  # most pixels in a batch: batches of large windows are smaller
 _MARGIN = 8  # voxels around a mask in which its logits are kept
 
 
@@ -43,7 +43,7 @@ class SliceWindow(NamedTuple):
 
 
 class PreviousSlice(NamedTuple):
-    """What was said of an object in the slice before: logits as the window sees them, and what was to be remembered."""
+    """The result for an object in the previous slice: its logits in the present window, and the segmenter's memory."""
 
     logits: Image
     memory: Float[np.ndarray, " m"] | None
@@ -51,22 +51,22 @@ class PreviousSlice(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class SliceMask:
-    """What the segmenter said of one object in one slice.
+    """The segmenter's mask of one object in one slice.
 
     Parameters
     ----------
     depth
         Index of the slice.
     window
-        What it saw of the slice.
+        The part of the slice that ``logits`` cover.
     logits
-        ``(h, w)`` of the window's voxels, positive in the object.
+        ``(h, w)`` for the window's voxels, positive in the object.
     score
-        The IoU that it expects, in [0, 1].
+        The IoU with the true cross-section that the segmenter expects, in [0, 1].
     seen
-        What it saw, where ``window`` is only the part of it that holds the object.
+        The window that the segmenter saw, if ``window`` was cropped to the object; otherwise None.
     memory
-        ``(m,)`` what it wants to be reminded of in the next slice, or None.
+        ``(m,)`` what the segmenter remembers of the object for the next slice, or None.
     """
 
     depth: int
@@ -78,11 +78,11 @@ class SliceMask:
 
     @property
     def mask(self) -> Bool[np.ndarray, "h w"]:
-        """Where the object is in the window."""
+        """True in the object; ``(h, w)`` as the window."""
         return np.asarray(self.logits > 0)
 
     def cropped(self) -> "SliceMask":
-        """The same with the logits in and near the mask alone: elsewhere there is certainly no object."""
+        """The same, with only the logits in and near the mask; all others count as certainly not the object."""
         rows, cols = (np.flatnonzero(self.mask.any(axis=axis)) for axis in (1, 0))
         top, left = (max(0, int(hit[0]) - _MARGIN) for hit in (rows, cols))
         logits = self.logits[top : int(rows[-1]) + _MARGIN + 1, left : int(cols[-1]) + _MARGIN + 1].copy()
@@ -91,7 +91,7 @@ class SliceMask:
 
 
 class CachingSegmenter:
-    """A segmenter that embeds no images again that it was shown just before (a `PromptSegmenter`)."""
+    """A segmenter that reuses the embedding if it is shown the same images twice in a row (a `PromptSegmenter`)."""
 
     def __init__(self, segmenter: PromptSegmenter) -> None:
         self._segmenter = segmenter
@@ -100,7 +100,7 @@ class CachingSegmenter:
 
     @property
     def digest(self) -> str:
-        """That of the segmenter."""
+        """The digest of the wrapped segmenter."""
         return self._segmenter.digest
 
     def embed(self, images: Images, beside: Float[np.ndarray, "n s h w"] | None = None) -> Any:
@@ -117,7 +117,7 @@ class CachingSegmenter:
 
 
 class MemorylessSegmenter:
-    """A segmenter that is not reminded of the slice before (a `PromptSegmenter`)."""
+    """A segmenter without memory of the previous slice (a `PromptSegmenter`)."""
 
     def __init__(self, segmenter: PromptSegmenter) -> None:
         self._segmenter = segmenter
@@ -125,11 +125,11 @@ class MemorylessSegmenter:
 
     @property
     def digest(self) -> str:
-        """That of the segmenter."""
+        """The digest of the wrapped segmenter."""
         return self._segmenter.digest
 
     def segment(self, embedding: Any, prompts: SlicePrompts) -> MaskCandidates:
-        """The segmenter's candidates, of which nothing is to be remembered."""
+        """The segmenter's candidates, without their memory."""
         return replace(self._segmenter.segment(embedding, prompts), memory=None)
 
 
@@ -138,27 +138,27 @@ def _are_equal(some: Float[np.ndarray, "..."] | None, others: Float[np.ndarray, 
 
 
 def window_of(tomogram: Voxels, point: Float[np.ndarray, " 3"], plane: Plane, size: int) -> SliceWindow:
-    """A square window around a point, in the slice of a plane that is nearest to it."""
+    """A square window around a point, in the nearest slice of a plane."""
     row_axis, col_axis = in_plane_axes(plane)
     return SliceWindow(plane, depth_of(tomogram, point, plane), Window.around(point[row_axis], point[col_axis], size))
 
 
 def depth_of(tomogram: Voxels, point: Float[np.ndarray, " 3"], plane: Plane) -> int:
-    """Slice of a plane that is nearest to a point."""
+    """Index of the slice of a plane that is nearest to a point."""
     return int(np.clip(round(float(point[AXIS[plane]])), 0, tomogram.shape[AXIS[plane]] - 1))
 
 
 def cut(voxels: Voxels, place: SliceWindow, offsets: Sequence[int]) -> Float[np.ndarray, "s height width"]:
-    """Window of a slice, then of slices beside it, ``(1 + s, h, w)``.
+    """Cut a window out of a slice and of its neighbouring slices; ``(1 + s, h, w)``, the slice itself first.
 
     Parameters
     ----------
     voxels
         Normalised.
     place
-        The window; outside the slice it has the median of what is inside.
+        The window; outside the slice it is filled with the median of the pixels inside.
     offsets
-        The s slices beside it, counted from it; beyond the volume its last slice is seen again.
+        Offsets of the s neighbouring slices from the slice; beyond the volume its last slice is repeated.
     """
     plane, depth, window = place
     rows, cols = in_plane_axes(plane)
@@ -183,29 +183,29 @@ def segment_windows(
     limit: float,
     config: PropagationConfig,
 ) -> list[SliceMask | None]:
-    """One prompt in each of some windows of slices.
+    """Segment one object in each of several windows of slices.
 
     Parameters
     ----------
     sources
-        What each window is cut from, normalised.
+        The normalised voxels from which each window is cut.
     segmenter
-        Answers prompts in 2D.
+        A promptable 2D segmenter.
     places
-        Window of a slice for each prompt.
+        The window for each object.
     prompts
-        Row and column of a point for each, in voxels of the slice.
+        Row and column of the point prompt for each object, in voxels of the slice.
     priors
-        What was said of each object in the slice before, or None.
+        The result for each object in the previous slice, or None.
     limit
-        Largest mask, in square voxels.
+        Largest area of a mask, in square voxels.
     config
-        Least score, and least IoU with the mask prompt.
+        Least score, and least IoU with the mask of the previous slice.
 
     Returns
     -------
     answers
-        For each the best-scored candidate within the limits, or None.
+        For each object the candidate with the best score among those within the limits, or None.
     """
     answers: list[SliceMask | None] = [None] * len(places)
     for (height, width), members in _same_size(places).items():
@@ -231,20 +231,20 @@ def segment_windows(
                 best = _best_candidate(candidates, row, prior, limit, config)
                 if best is not None:
                     _, depth, window = places[i]
-                    logits = candidates.logits[row, best].copy()  # lest it keeps the whole batch in memory
+                    logits = candidates.logits[row, best].copy()  # a view would keep the whole batch in memory
                     memory = None if candidates.memory is None else candidates.memory[row, best].copy()
                     answers[i] = SliceMask(depth, window, logits, float(candidates.scores[row, best]), memory=memory)
     return answers
 
 
 def _memory_of(priors: Sequence[PreviousSlice]) -> Float[np.ndarray, "n m"] | None:
-    """What a segmenter wanted to be reminded of; None if it did not."""
+    """The segmenter's memory of each object; None unless there is one for every object."""
     known = [prior.memory for prior in priors if prior.memory is not None]
     return np.stack(known) if len(known) == len(priors) else None
 
 
 def _forget_outside(logits: Float[np.ndarray, "k h w"], place: SliceWindow, tomogram: Voxels) -> None:
-    """No object lies where a window reaches beyond its slice, whatever a segmenter makes of the filling there."""
+    """Mark the part of a window that lies outside its slice as certainly not the object."""
     row_axis, col_axis = in_plane_axes(place.plane)
     _, inside = place.window.overlap(tomogram.shape[row_axis], tomogram.shape[col_axis])
     if logits[0][inside].shape == logits[0].shape:
@@ -255,7 +255,7 @@ def _forget_outside(logits: Float[np.ndarray, "k h w"], place: SliceWindow, tomo
 
 
 def _same_size(places: Sequence[SliceWindow]) -> dict[tuple[int, int], list[int]]:
-    """Indices of the places by their window's size."""
+    """Indices of the windows, grouped by window size."""
     groups: dict[tuple[int, int], list[int]] = defaultdict(list)
     for index, place in enumerate(places):
         groups[place.window.height, place.window.width].append(index)
@@ -265,7 +265,7 @@ def _same_size(places: Sequence[SliceWindow]) -> dict[tuple[int, int], list[int]
 def _best_candidate(
     candidates: MaskCandidates, row: int, prior: Image | None, limit: float, config: PropagationConfig
 ) -> int | None:
-    """Index of the best-scored candidate within the limits on area, score and IoU with the slice before."""
+    """Index of the best-scored candidate within the limits on area, score and IoU with the previous slice."""
     masks = candidates.logits[row] > 0
     areas = np.count_nonzero(masks, axis=(1, 2))
     is_fit = (areas > 0) & (areas <= limit) & (candidates.scores[row] >= config.min_score)

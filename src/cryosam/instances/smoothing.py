@@ -1,4 +1,4 @@
-"""A volume seen through a Gaussian, smoothed where it is looked at."""
+"""Gaussian smoothing of a volume on demand: only the parts that are read are smoothed."""
 
 from itertools import product
 
@@ -11,24 +11,24 @@ from cryosam.tomogram import Box, Voxels, slice_of
 
 __all__ = ["Smoothed"]
 
-_EDGE = 96  # voxels of a block, which is smoothed as a whole
+_EDGE = 96  # voxels along the edge of a block; a block is smoothed as a whole
 _TRUNCATE = 4.0  # standard deviations, as of `scipy.ndimage.gaussian_filter`
 
 
 class Smoothed:
-    """A volume through a Gaussian (`Voxels`).
+    """A volume smoothed with a Gaussian filter (`Voxels`).
 
-    Blocks are smoothed when a part of them is asked for, and kept: one click looks at a small part of a tomogram, a
-    search at all of it. A voxel's value does not depend on the blocks.
+    A block is smoothed when a part of it is first read, and then kept: one click needs a small part of a tomogram, a
+    search all of it. The value of a voxel does not depend on the division into blocks.
 
     Parameters
     ----------
     source
-        What is smoothed.
+        The voxels to smooth.
     sigma
         Standard deviation in voxels.
     workspace
-        Has the array that keeps what was smoothed.
+        Holds the array of the smoothed voxels.
 
     Examples
     --------
@@ -52,7 +52,7 @@ class Smoothed:
         return self._source.shape
 
     def crop(self, box: Box) -> Volume:
-        """The voxels in a box, float32; not to be written to."""
+        """The voxels in a box, float32; do not write to them."""
         ranges = [s.indices(n) for s, n in zip(box, self.shape, strict=True)]
         for block in product(*(range(start // _EDGE, -(-stop // _EDGE)) for start, stop, _ in ranges)):
             if not self._is_done[block]:
@@ -64,11 +64,11 @@ class Smoothed:
         return slice_of(self, plane, index)
 
     def digest(self) -> str:
-        """Identity of the voxels."""
+        """Digest of the smoothed voxels: that of the source, and sigma."""
         return f"{self._source.digest()} smoothed by {self.sigma!r}"
 
     def _smooth(self, block: tuple[int, ...]) -> None:
-        """Fill a block, from voxels so far around it that its edges do not show."""
+        """Smooth a block, with enough voxels around it that no artefacts appear at its borders."""
         inner = [slice(i * _EDGE, min((i + 1) * _EDGE, n)) for i, n in zip(block, self.shape, strict=True)]
         outer = [
             slice(max(0, s.start - self._reach), min(n, s.stop + self._reach))

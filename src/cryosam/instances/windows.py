@@ -1,4 +1,4 @@
-"""How a promptable segmenter sees an object best, where nothing is known of the object's size and of the noise."""
+"""Choice of window and smoothing for a segmenter, if neither the object's size nor the noise is known."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -16,35 +16,38 @@ from cryosam.tomogram import Tomogram
 
 __all__ = ["WindowChoice", "choose_windows"]
 
-_WINDOWS = (16, 20, 25, 32, 40, 50, 64, 80, 100, 128, 160, 200, 256)  # voxels that are tried
-_LEAST_TRIED = 64  # voxels: the inside of a large object alone may look like an object
-_BEYOND = 3  # larger sizes are tried beyond that with the best expected mask
-_SURE = 0.6  # expected score below which all sizes are tried
+_WINDOWS = (16, 20, 25, 32, 40, 50, 64, 80, 100, 128, 160, 200, 256)  # edges in voxels that are tried
+_LEAST_TRIED = 64  # all windows up to this size are tried: in smaller ones a part of a large object may look whole
+_BEYOND = 3  # number of larger windows that are tried beyond the best one
+_SURE = 0.6  # if the best expected score is below this, all windows are tried
 _SMOOTHINGS = (0.8, 1.7, 3.4, 6.8)  # standard deviations in voxels that are tried
-_COST = 0.05  # of the last one, in expected score: it blurs, and is for what is hardly seen else
-_LAST = np.s_[len(_SMOOTHINGS) - 1 :: len(_SMOOTHINGS)]  # of what is seen: the views that are smoothed most
-_PREFERENCE = 25.0  # a score that is lower by one in this many counts e times less
-_HELD_BACK = 0.75  # of the smoothing that is expected to be best: masks are best a little sharper
+_COST = (
+    0.05  # subtracted from the scores of the strongest smoothing, which blurs and is for objects hardly visible else
+)
+_LAST = np.s_[len(_SMOOTHINGS) - 1 :: len(_SMOOTHINGS)]  # the trials with the strongest smoothing
+_PREFERENCE = 25.0  # weights are exp(_PREFERENCE * score)
+_HELD_BACK = 0.75  # factor on the smoothing with the best expected score: masks are best with a little less
 _ACROSS = (25, 40, 64)  # windows in which filaments are followed
-_NEARLY = 0.7  # of the best expected score: windows that show an object well enough
-_LEAST_DIAMETER = 6.0  # voxels, of what is seen in a window
+_NEARLY = 0.7  # windows with at least this share of the best expected score show an object well enough
+_LEAST_DIAMETER = 6.0  # smallest diameter of an object in a window, in voxels
 
 
 @dataclass(frozen=True)
 class WindowChoice:
-    """How a segmenter sees an object best.
+    """The window and the smoothing with which a segmenter is expected to give the best masks of an object.
 
     Parameters
     ----------
     window
-        Edge in voxels of the window in which the segmenter expects the best masks.
+        Edge in voxels of the window with the best expected score.
     smoothing
-        Standard deviation in voxels of the Gaussian that suits the object and the noise.
+        Standard deviation in voxels of the Gaussian filter that suits the object and the noise.
     diameter
-        In voxels, of the disc as large as the object's median cross-section, the mean over the views by how good their
-        masks are expected to be; None if the best view's mask reaches beyond the window, or nothing is seen.
+        Diameter, in voxels, of a disc with the area of the object's cross-section: a geometric mean over all trials,
+        weighted by their expected scores. None if the masks of the best trial reach the border of the window, or if
+        there are none.
     across
-        Edges of windows that would show it well enough if it were a filament, cut across; the best first.
+        Edges of windows that would show the cross-section of a filament well enough; the best one first.
     """
 
     window: int
@@ -56,11 +59,11 @@ class WindowChoice:
 def choose_windows(
     normalised: Tomogram, points: Points, segmenter: PromptSegmenter, config: PropagationConfig
 ) -> list[WindowChoice]:
-    """How to show each point to the segmenter.
+    """Choose window and smoothing for each point.
 
-    The slices through a point are shown in windows of growing size, smoothed more and less. How good the segmenter
-    expects its masks to be, on average over the planes, tells the size of the object and how much noise there is.
-    Large windows cost most: where the best expected mask lies behind, they are not tried.
+    The slices through a point are segmented in windows of increasing size and with different smoothing. The scores that
+    the segmenter expects for its masks, averaged over the planes, show which window and smoothing suit the object and
+    the noise. Large windows are the most expensive: they are not tried if the best score is that of a much smaller one.
 
     Parameters
     ----------
@@ -77,7 +80,7 @@ def _choose_window(
 ) -> WindowChoice:
     n_beside = max(abs(offset) for size in _WINDOWS for offset in (0, *segmenter.beside(size, size)))
     stacks = [_SmoothedSlices.around(normalised, point, plane, n_beside) for plane in PLANES]
-    seen: list[list[SliceMask]] = []  # in the planes, of each window and smoothing
+    seen: list[list[SliceMask]] = []  # masks in the planes, for each window and smoothing
     for n_tried, size in enumerate(_WINDOWS, start=1):
         seen += _show(stacks, size, segmenter, config)
         scores = np.array([sum(answer.score for answer in answers) for answers in seen]) / len(PLANES)
@@ -102,29 +105,29 @@ def _choose_window(
 
 
 def _diameter(answers: Sequence[SliceMask]) -> float:
-    """In voxels, of the disc as large as the median mask."""
+    """Diameter, in voxels, of a disc with the median area of the masks."""
     areas = [np.count_nonzero(answer.mask) for answer in answers]
     return float(np.sqrt(4 * np.median(areas) / np.pi)) if areas else 0.0
 
 
 def _leaves(answer: SliceMask) -> bool:
-    """Whether a mask reaches its window's border."""
+    """Whether a mask reaches the border of its window."""
     mask = answer.mask
     return bool(mask[0].any() or mask[-1].any() or mask[:, 0].any() or mask[:, -1].any())
 
 
 @dataclass(frozen=True, eq=False)
 class _SmoothedSlices:
-    """What lies around a point in a plane, smoothed more and less, one stack of slices upon the other.
+    """The slices around a point in one plane, with each smoothing: one stack of slices per smoothing, concatenated.
 
     Parameters
     ----------
     plane
-        Its axis is that of the stacks.
+        The plane of the slices; the stacks are concatenated along its axis.
     tomogram
-        The stacks.
+        The concatenated stacks.
     depths
-        Index of the slice through the point, of each smoothing.
+        For each smoothing, the index of the slice through the point.
     prompt
         Row and column of the point.
     """
@@ -138,7 +141,7 @@ class _SmoothedSlices:
     def around(
         cls, tomogram: Tomogram, point: Float[np.ndarray, " 3"], plane: Plane, n_beside: int
     ) -> "_SmoothedSlices":
-        """The slice through a point, and some beside it, as Gaussians in three dimensions would leave them."""
+        """The slice through a point and its neighbours, smoothed with 3D Gaussian filters."""
         axis, depth = AXIS[plane], depth_of(tomogram, point, plane)
         wanted = np.clip(depth + np.arange(-n_beside, n_beside + 1), 0, tomogram.shape[axis] - 1)
         stacks = []
@@ -158,7 +161,7 @@ class _SmoothedSlices:
 def _show(
     stacks: Sequence[_SmoothedSlices], size: int, segmenter: PromptSegmenter, config: PropagationConfig
 ) -> list[list[SliceMask]]:
-    """What is seen in windows of one size: for each smoothing the answers of those planes that have one."""
+    """Segment windows of one size; for each smoothing, the masks of the planes in which there is one."""
     sources, places, prompts = [], [], []
     for stack in stacks:
         window = Window.around(float(stack.prompt[0]), float(stack.prompt[1]), size)

@@ -1,4 +1,4 @@
-"""What was looked at for one kind (DESIGN 1.2)."""
+"""The candidates for one kind (DESIGN 1.2)."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -15,31 +15,31 @@ __all__ = ["Candidates", "centres"]
 
 @dataclass(frozen=True, eq=False)
 class Candidates:
-    """What was looked at for one kind, best first.
+    """All candidates for one kind, best first.
 
     Parameters
     ----------
     points, masks
-        ``(n, 3)`` z, y, x in voxels, and one mask each.
+        ``(n, 3)`` z, y, x in voxels, and one mask per point.
     similarity
-        ``(n,)`` in [0, 1], cosine between the feature of each and the query, negative ones set to 0.
+        ``(n,)`` in [0, 1]: similarity of each candidate's feature to the query, negative values set to 0.
     prior_score
-        ``(n,)`` in [0, 1]: the similarity in the light of the mask, before any average was made; 0 where the mask is
-        empty or lies where nothing may be.
+        ``(n,)`` in [0, 1]: the similarity, corrected by what the mask shows, before any average was made; 0 if the mask
+        is empty or lies outside the search area.
     is_ruled_out
-        ``(n,)`` whether a candidate cannot be of the kind, whatever else is known of it.
+        ``(n,)`` whether a candidate cannot be of the kind, regardless of its scores.
     diameter
-        Of the kind, in voxels.
+        Diameter of the kind, in voxels.
     score_map
-        The similarity to the query at every cell.
+        The similarity to the query in every cell.
     threshold
-        Least score of what is accepted.
+        Lowest score at which a candidate is accepted.
     correlation
-        ``(n,)`` in [-1, 1], with an average that the candidate is excluded from; None where there is no average.
+        ``(n,)`` in [-1, 1]: correlation with an average from which the candidate is excluded; None without an average.
     probability
-        ``(n,)`` in [0, 1], of being of the kind; None where there is no average.
+        ``(n,)`` in [0, 1]: probability of being of the kind; None without an average.
     average
-        Of those most like the clicked one, or None where there are too few.
+        Average of the candidates that most resemble the clicked one; None if there are too few.
     """
 
     points: Points
@@ -56,22 +56,22 @@ class Candidates:
 
     @property
     def scores(self) -> Scores:
-        """``(n,)`` in [0, 1]: the probability, or the prior score where there is none; 0 for what is ruled out."""
+        """``(n,)`` in [0, 1]: the probability, or without an average the prior score; 0 if ruled out."""
         known = self.prior_score if self.probability is None else self.probability
         return np.where(self.is_ruled_out, 0.0, known)
 
     @property
     def possible_prior(self) -> Scores:
-        """``(n,)`` the prior score, 0 for what is ruled out."""
+        """``(n,)`` the prior score, 0 if ruled out."""
         return np.where(self.is_ruled_out, 0.0, self.prior_score)
 
     @property
     def is_accepted(self) -> Bool[np.ndarray, " n"]:
-        """Whether each is of the kind: its score is at least the threshold, and it was not ruled out."""
+        """Whether each candidate is accepted: its score is at least the threshold, and it is not ruled out."""
         return (self.scores >= self.threshold) & (self.scores > 0)
 
     def take(self, rows: Int[np.ndarray, " k"]) -> "Candidates":
-        """Some of the candidates, in an order."""
+        """The candidates in some rows, in the order of ``rows``."""
         return replace(
             self,
             points=self.points[rows],
@@ -84,21 +84,21 @@ class Candidates:
         )
 
     def ranked(self) -> "Candidates":
-        """The same, best first."""
+        """The same candidates, best first."""
         return self.take(np.argsort(-self.scores, kind="stable"))
 
     def without(self, is_ruled_out: Bool[np.ndarray, " n"]) -> "Candidates":
-        """The same with some more of them ruled out, best first."""
+        """The same candidates, best first, with further ones ruled out."""
         return replace(self, is_ruled_out=self.is_ruled_out | is_ruled_out).ranked()
 
     def clicked(self, clicks: Points) -> Int[np.ndarray, " k"]:
-        """Index of the candidate nearest to each click on a particle, within a diameter; -1 where there is none."""
+        """Index of the candidate nearest to each click on a particle, within a diameter; -1 if there is none."""
         return self._nearest(clicks, self.diameter)
 
     def under(self, clicks: Points) -> Int[np.ndarray, " k"]:
-        """Index of the candidate on which each click lies; -1 where there is none.
+        """Index of the candidate on which each click lies; -1 if there is none.
 
-        It is the nearest of those whose masks hold the click, else the nearest within half a diameter.
+        It is the nearest of the candidates whose masks contain the click, otherwise the nearest within half a diameter.
         """
         found = self._nearest(clicks, self.diameter / 2)
         for k, click in enumerate(clicks):
@@ -108,7 +108,7 @@ class Candidates:
         return found
 
     def _nearest(self, clicks: Points, reach: float) -> Int[np.ndarray, " k"]:
-        """Index of the candidate nearest to each point, -1 where none is within reach."""
+        """Index of the candidate nearest to each point; -1 if none is within reach."""
         if not len(self.points):
             return np.full(len(clicks), -1)
         distances = np.linalg.norm(self.points[:, None] - clicks, axis=2)
@@ -117,6 +117,6 @@ class Candidates:
 
 
 def centres(points: Points, masks: Sequence[InstanceMask]) -> Points:
-    """Centroid of each mask; the point itself where the mask is empty."""
+    """Centroid of each mask; the point itself if its mask is empty."""
     found = [point if mask.n_voxels == 0 else mask.centroid for point, mask in zip(points, masks, strict=True)]
     return np.array(found, dtype=float).reshape(-1, 3)

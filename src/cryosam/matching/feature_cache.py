@@ -1,12 +1,13 @@
 """Features on disk, so that a second click on a tomogram does not run the model again.
 
-An entry is a folder of ``.npy`` files named by a key, with a manifest of their checksums. It appears under its name
-only when it is complete, by one rename; it disappears the same way. So runs that share a folder, or are killed, never
-see half an entry, and no locks are needed: of two runs that compute the same entry, the first to finish keeps it.
+An entry is a folder of ``.npy`` files with a manifest of their checksums; the folder's name is a key. A complete entry
+is renamed into place in one step, and removed by a rename too. So even if runs share a folder or are killed, no run
+ever sees an incomplete entry, and no locks are needed: if two runs compute the same entry, the first to finish stores
+it.
 
-The key has the digest of the voxels themselves, never a file's name or date: reading all of a tomogram takes two
-seconds a gigabyte, and what changes voxels in place may leave both as they were. The checksums are CRC-32: they are
-to find damage, at two gigabytes a second, and not forgery.
+The key includes the digest of the voxels themselves, not the name or date of a file. Reading a whole tomogram takes two
+seconds per gigabyte, but a program that changes voxels in place may leave name and date unchanged. The checksums are
+CRC-32, at two gigabytes per second: they detect damage, not forgery.
 """
 
 import hashlib
@@ -35,17 +36,17 @@ _log = logging.getLogger(__name__)
 _MANIFEST = "manifest.json"
 _UNFINISHED = ".unfinished-"
 _UNFINISHED_SECONDS = 24 * 3600
-_PIECE = 1 << 22  # bytes that are read at a time
+_PIECE = 1 << 22  # bytes read at a time
 _PARSING = threading.Lock()  # NumPy reads headers with `ast.literal_eval`, which two threads of Python 3.11 can break
 
 
 def entry_key(**parts: object) -> str:
-    """Name of an entry: SHA-256 of everything that its content depends on.
+    """Key of an entry: SHA-256 of everything that its content depends on.
 
     Parameters
     ----------
     parts
-        Digests of data and model, and settings: strings, numbers, or lists and dictionaries of them.
+        Digests of data and model, and settings: strings, numbers, or lists and dictionaries of these.
 
     Examples
     --------
@@ -58,7 +59,7 @@ def entry_key(**parts: object) -> str:
 
 
 def _limit() -> float:
-    """Bytes of all entries together, where nothing else is said."""
+    """Default limit on the size of the cache, in bytes."""
     try:
         return parse_bytes(os.environ.get("CRYOSAM_CACHE_LIMIT") or "50GB")
     except ConfigError as error:
@@ -67,16 +68,16 @@ def _limit() -> float:
 
 @dataclass(frozen=True)
 class Entry:
-    """What a cache holds under one key.
+    """One entry of a cache.
 
     Parameters
     ----------
     path
-        Its folder.
+        The entry's folder.
     n_bytes
-        Of its files.
+        Total size of its files.
     used
-        Seconds since 1970 when it was last read or written.
+        When it was last read or written, in seconds since 1970.
     """
 
     path: Path
@@ -85,21 +86,21 @@ class Entry:
 
 
 class FeatureCache:
-    """Named sets of arrays on disk, the least recently used given up first.
+    """Named sets of arrays on disk; the least recently used ones are removed first.
 
     Parameters
     ----------
     folder
-        Created when first needed; by default that of the environment variable ``CRYOSAM_CACHE``, or
+        Created when first needed. The default is the value of the environment variable ``CRYOSAM_CACHE``, or
         ``~/.cache/cryosam/features``.
     max_bytes
-        Of all entries together; an entry larger than this is not stored at all. By default that of the environment
+        Limit on all entries together; a larger entry is not stored at all. The default is the value of the environment
         variable ``CRYOSAM_CACHE_LIMIT``, such as ``200GB``, or 50 GB.
 
     Raises
     ------
     ConfigError
-        If the environment variable is no size.
+        If the value of ``CRYOSAM_CACHE_LIMIT`` is not a size.
 
     Examples
     --------
@@ -117,20 +118,20 @@ class FeatureCache:
         self.max_bytes = _limit() if max_bytes is None else max_bytes
 
     def get_or_compute(self, key: str, compute: Callable[[], Mapping[str, np.ndarray]]) -> dict[str, np.ndarray]:
-        """Arrays of an entry, computed and stored if they are not there or not what was stored.
+        """Arrays of an entry; they are computed and stored if the entry is missing or damaged.
 
         Parameters
         ----------
         key
-            As `entry_key` gives it.
+            The result of `entry_key`.
         compute
-            Gives the arrays by name; names are file names without ending.
+            Returns the arrays by name; a name is a file name without suffix.
 
         Returns
         -------
         arrays
-            Memory-mapped; writing to them changes the memory, never the file. If the disk is full or the folder cannot
-            be written, a warning is logged and the arrays are those that ``compute`` gave.
+            Memory-mapped; writing to them changes the copy in memory, never the file. If the disk is full or the folder
+            cannot be written, a warning is logged and the arrays are those that ``compute`` returned.
         """
         entry = self.folder / key
         stored = self._read(entry)
@@ -144,11 +145,11 @@ class FeatureCache:
             self._evict(keep=entry)
             return _load(entry, arrays)
         except OSError as error:
-            _log.warning("features are not kept for the next run: %s", error)
+            _log.warning("the features could not be stored for the next run: %s", error)
             return arrays
 
     def _read(self, entry: Path) -> dict[str, np.ndarray] | None:
-        """Arrays of an entry if it is there and is what was stored; a damaged one is removed."""
+        """Arrays of an entry; None if it is missing or damaged. A damaged entry is removed."""
         try:
             checksums = json.loads((entry / _MANIFEST).read_text(encoding="utf-8"))
             if all(_checksum(entry / f"{name}.npy") == checksum for name, checksum in checksums.items()):
@@ -157,12 +158,12 @@ class FeatureCache:
         except (OSError, ValueError, AttributeError) as error:  # no file, no JSON, not a dictionary
             _log.debug("cannot read the entry %s: %s", entry, error)
         if entry.is_dir():
-            _log.warning("the stored features in %s are damaged and will be computed again", entry)
+            _log.warning("the stored features in %s are damaged; they are computed again", entry)
             self._remove(entry)
         return None
 
     def _store(self, entry: Path, arrays: Mapping[str, np.ndarray]) -> None:
-        """Write an entry under a temporary name and give it its own when it is complete."""
+        """Write an entry under a temporary name, and rename it when it is complete."""
         self.folder.mkdir(parents=True, exist_ok=True)
         unfinished = Path(tempfile.mkdtemp(prefix=_UNFINISHED, dir=self.folder))
         try:
@@ -172,13 +173,13 @@ class FeatureCache:
                 np.save(path, array, allow_pickle=False)
                 checksums[name] = _checksum(path)
             (unfinished / _MANIFEST).write_text(json.dumps(checksums), encoding="utf-8")
-            with suppress(FileExistsError):  # another run was first; its entry is as good
+            with suppress(FileExistsError):  # another run was first; its entry has the same content
                 _rename(unfinished, entry)
         finally:
             shutil.rmtree(unfinished, ignore_errors=True)
 
     def entries(self) -> list[Entry]:
-        """What is there, the least recently used first.
+        """All complete entries, the least recently used first.
 
         Examples
         --------
@@ -189,7 +190,7 @@ class FeatureCache:
         """
         found: list[Entry] = []
         for path in self._folders():
-            if path.name.startswith(_UNFINISHED):  # though all may be written but the name
+            if path.name.startswith(_UNFINISHED):  # incomplete, or not yet renamed
                 continue
             with suppress(OSError):  # another run may remove it meanwhile
                 used = (path / _MANIFEST).stat().st_mtime
@@ -197,9 +198,9 @@ class FeatureCache:
         return sorted(found, key=lambda entry: entry.used)
 
     def clear(self) -> int:
-        """Remove all entries, and what killed runs left; the number of bytes that were freed.
+        """Remove all entries and the remains of killed runs; returns the number of bytes freed.
 
-        Runs that use an entry keep it in memory until they end; those that are writing one are not disturbed.
+        Runs that use an entry keep it mapped until they end. Runs that are writing an entry are not affected.
         """
         entries = self.entries()
         for entry in entries:
@@ -208,14 +209,14 @@ class FeatureCache:
         return sum(entry.n_bytes for entry in entries)
 
     def _folders(self) -> list[Path]:
-        """All that is in the folder."""
+        """Everything in the cache's folder."""
         try:
             return list(self.folder.iterdir())
         except OSError:  # nothing was ever stored
             return []
 
     def _sweep(self) -> None:
-        """Remove what killed runs left behind."""
+        """Remove the remains of killed runs."""
         for path in self._folders():
             with suppress(OSError):
                 is_old = time.time() - path.stat().st_mtime > _UNFINISHED_SECONDS
@@ -223,7 +224,7 @@ class FeatureCache:
                     shutil.rmtree(path, ignore_errors=True)
 
     def _evict(self, keep: Path) -> None:
-        """Remove the entries used longest ago until the rest fit, and what killed runs left behind."""
+        """Remove the least recently used entries until the rest fit into the limit, and the remains of killed runs."""
         self._sweep()
         entries = self.entries()
         total = sum(entry.n_bytes for entry in entries)
@@ -235,9 +236,9 @@ class FeatureCache:
                 total -= entry.n_bytes
 
     def _remove(self, entry: Path) -> None:
-        """Take an entry away at once, then delete its files; who has them mapped keeps them."""
+        """Rename an entry away in one step, then delete its files; runs that have them mapped can still read them."""
         doomed = Path(tempfile.mkdtemp(prefix=_UNFINISHED, dir=self.folder))
-        with suppress(OSError):  # another run took it away
+        with suppress(OSError):  # another run has removed it
             entry.rename(doomed / entry.name)
         shutil.rmtree(doomed, ignore_errors=True)
 

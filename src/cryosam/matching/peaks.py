@@ -1,4 +1,4 @@
-"""Local maxima of a similarity, and how near two of them may be."""
+"""Local maxima of a similarity map, with a minimal distance between them."""
 
 from itertools import product
 
@@ -13,22 +13,22 @@ from cryosam.geometry import level_to_voxel
 
 __all__ = ["find_peaks", "thin"]
 
-_CHUNK = 1 << 20  # cells that are looked at together
+_CHUNK = 1 << 20  # cells compared with their neighbours at a time
 
 
 def find_peaks(similarity: Volume, stride: int, min_distance: float, floor: float) -> tuple[Points, Scores]:
-    """Local maxima, one a plateau, best first, none nearer to a better one than ``min_distance``.
+    """Local maxima, one per plateau, best first; none is closer than ``min_distance`` to a better one.
 
     Parameters
     ----------
     similarity
         ``(z, y, x)`` cells; NaN is never a maximum.
     stride
-        Voxels a cell.
+        Voxels per cell.
     min_distance
         In voxels.
     floor
-        Maxima below are left out.
+        Maxima below this are left out.
 
     Returns
     -------
@@ -52,8 +52,8 @@ def find_peaks(similarity: Volume, stride: int, min_distance: float, floor: floa
 
 
 def _maxima(similarity: Volume, floor: float) -> Int[np.ndarray, "n 3"]:
-    """Cells that no neighbour exceeds, one a plateau; few cells are above the floor, and only these are looked at."""
-    high = np.flatnonzero(similarity >= floor)  # NaN compares false
+    """Cells that no neighbour exceeds, one per plateau; only the few cells at or above the floor are examined."""
+    high = np.flatnonzero(similarity >= floor)  # false for NaN
     last = np.array(similarity.shape) - 1
     found = []
     for part in np.array_split(high, max(1, len(high) // _CHUNK)):
@@ -65,7 +65,7 @@ def _maxima(similarity: Volume, floor: float) -> Int[np.ndarray, "n 3"]:
         found.append(cells[is_peak])
     cells = np.concatenate(found)
     pairs = cKDTree(cells).query_pairs(1.8, output_type="ndarray") if len(cells) else np.zeros((0, 2), dtype=int)
-    # neighbours that are maxima both are equal; their first cell stands for all
+    # two neighbouring maxima have the same value; the first cell of each plateau represents it
     links = coo_array((np.ones(len(pairs)), pairs.T), (len(cells), len(cells)))
     _, plateaus = connected_components(links, directed=False)
     _, first = np.unique(plateaus, return_index=True)
@@ -90,7 +90,7 @@ def _refine(values: Volume, cells: Int[np.ndarray, "n 3"]) -> Points:
 
 
 def thin(points: Points, min_distance: float) -> Int[np.ndarray, " k"]:
-    """Indices of the points, best first, that no better kept point is nearer to than ``min_distance``."""
+    """Indices of the points that are kept, of points sorted best first: those not too close to a better kept one."""
     if min_distance <= 0 or len(points) == 0:
         return np.arange(len(points))
     tree = cKDTree(points)

@@ -1,4 +1,4 @@
-"""What candidates are worth in the light of their masks."""
+"""Prior scores: the similarity of candidates, corrected by their masks."""
 
 from collections.abc import Sequence
 
@@ -11,7 +11,7 @@ from cryosam.matching.similarity import Query
 
 __all__ = ["agreement", "kind_volume"]
 
-_WITNESSES, _WITNESSES_ALONE = 3, 7  # similar candidates that tell the volume, where one is known and where none is
+_N_SIMILAR, _N_SIMILAR_ALONE = 3, 7  # similar candidates that determine the volume, with and without a known volume
 
 
 def agreement(
@@ -22,24 +22,25 @@ def agreement(
     volume: float,
     volume_tolerance: float,
 ) -> Scores:
-    """Scores of candidates in the light of their masks.
+    """Prior scores of candidates, from their similarities and their masks.
 
-    A candidate's score is the geometric mean of its similarity as found and that at its mask's centroid, where the
-    query was read too, times exp(-d^2 / 2): d is the difference of the logarithms of its mask's volume and of the
-    kind's, in units of ``volume_tolerance``.
+    A candidate's score is the geometric mean of two similarities, times exp(-d^2 / 2). The similarities are the one
+    found in the search, and the one at the centroid of the candidate's mask, because the query was taken at a centroid
+    too. d is the difference between the logarithms of the mask's volume and of the kind's volume, divided by
+    ``volume_tolerance``.
 
     Parameters
     ----------
     field, query
         As in `match`.
     scores
-        ``(n,)`` of the candidates: the similarities found.
+        ``(n,)`` the similarities of the candidates, as found in the search.
     masks
-        Of the candidates.
+        The masks of the candidates.
     volume
-        Of the kind, in voxels.
+        Volume of the kind, in voxels.
     volume_tolerance
-        Natural logarithm of the ratio of volumes that counts as one standard deviation.
+        Standard deviation of the natural logarithm of the volume.
 
     Returns
     -------
@@ -61,32 +62,35 @@ def kind_volume(
 ) -> float:
     """Volume of the kind's masks, in voxels.
 
-    It is the median over those that are known and the three most similar candidates, so that one mask that leaked, or
-    fell short, does not decide alone; where none is known it is the median over the seven most similar ones.
+    It is the median over the known volumes and those of the three most similar candidates, so that a single mask that
+    is too large or too small does not decide. Without known volumes it is the median over the seven most similar
+    candidates.
 
     Parameters
     ----------
     field, query, scores, masks
         As in `agreement`.
     known
-        Volumes in voxels of the prompted instances, or of a saved query.
+        Volumes in voxels of the prompted instances, or of a saved query; may be empty.
 
     Returns
     -------
     volume
-        In voxels; 1 where no mask holds anything.
+        In voxels; 1 if nothing is known and all masks are empty.
     """
     similarity = _similarity_in_mask(field, query, scores, masks)
-    n_witnesses = _WITNESSES if known else _WITNESSES_ALONE
-    witnesses = [i for i in np.argsort(-similarity, kind="stable") if masks[i].n_voxels][:n_witnesses]
-    volumes = [*known, *(masks[i].n_voxels for i in witnesses)]
+    n_similar = _N_SIMILAR if known else _N_SIMILAR_ALONE
+    most_similar = [i for i in np.argsort(-similarity, kind="stable") if masks[i].n_voxels][:n_similar]
+    volumes = [*known, *(masks[i].n_voxels for i in most_similar)]
     return float(np.exp(np.median(np.log(volumes)))) if volumes else 1.0
 
 
 def _similarity_in_mask(field: FeatureField, query: Query, scores: Scores, masks: Sequence[InstanceMask]) -> Scores:
-    """Geometric mean of each candidate's similarity and that at its mask's centroid; 0 where the mask is empty."""
-    seen = np.array([mask.n_voxels > 0 for mask in masks], dtype=bool)
+    """Geometric mean of each candidate's similarity and that at its mask's centroid; 0 if the mask is empty."""
+    has_mask = np.array([mask.n_voxels > 0 for mask in masks], dtype=bool)
     centroids = np.array([mask.centroid for mask in masks if mask.n_voxels]).reshape(-1, 3)
     similarity = np.zeros(len(scores))
-    similarity[seen] = np.sqrt(scores[seen] * np.clip(field.similarity_at(query, centroids).astype(float), 0, 1))
+    similarity[has_mask] = np.sqrt(
+        scores[has_mask] * np.clip(field.similarity_at(query, centroids).astype(float), 0, 1)
+    )
     return similarity

@@ -1,4 +1,4 @@
-"""Hierarchical feature matching: where else in the tomogram is this kind (DESIGN 1.2)."""
+"""Hierarchical feature matching: finds similar places in the whole tomogram, coarse to fine (DESIGN 1.2)."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,16 +21,16 @@ Query = Float[np.ndarray, " c"]
 
 @dataclass(frozen=True, eq=False)
 class KindQuery:
-    """What candidates are compared with.
+    """The query for a kind, with which candidates are compared.
 
     Parameters
     ----------
     kind
         Name of the kind.
     feature
-        ``(c,)`` of the kind.
+        ``(c,)`` feature of the kind.
     volumes
-        In voxels, of what is known to be of it; may be empty.
+        Volumes, in voxels, of known members of the kind; may be empty.
     """
 
     kind: str
@@ -49,8 +49,8 @@ class Matches:
     scores
         ``(n,)`` in [0, 1], descending: the similarity to the query.
     score_map
-        The same for every cell of the finest level, negative ones set to 0; NaN where nothing was evaluated: a coarser
-        level, the search mask or the edge margin ruled the cell out.
+        The similarity of every cell of the finest level, negative values set to 0; NaN in cells that a coarser level,
+        the search mask or the edge margin excluded.
     """
 
     points: Points
@@ -64,13 +64,13 @@ def build_query(field: FeatureField, points: Points, masks: Sequence[InstanceMas
     Parameters
     ----------
     field
-        Describes voxels.
+        The features of the tomogram.
     points
-        ``(n, 3)`` the clicks, z, y, x in voxels; they stand in for masks that are empty.
+        ``(n, 3)`` the clicks, z, y, x in voxels; a click is used in place of its mask if the mask is empty.
     masks
         The instance under each click.
     mode
-        "centroid" reads the feature at each mask's centroid, "mean" averages it over the mask.
+        "centroid" takes the feature at each mask's centroid, "mean" averages it over the mask.
 
     Returns
     -------
@@ -96,30 +96,30 @@ def search_levels(
     coarse_similarity: float,
     progress: Progress | None = None,
 ) -> Volume:
-    """Similarity at the finest level, coarse to fine.
+    """Similarity at the finest level, computed coarse to fine.
 
     Parameters
     ----------
     field
-        Describes voxels.
+        The features of the tomogram.
     query
         ``(c,)``.
     strides
-        Voxels a cell at each level, coarse to fine.
+        Voxels per cell at each level, coarse to fine.
     coarse_similarity
-        Only the children of cells above this are looked at on the next level.
+        Only cells above this are divided, and their parts compared at the next level.
     progress
         Called with the number of levels done.
 
     Returns
     -------
     similarity
-        ``level_shape(field.shape, strides[-1])`` cells in [-1, 1]; NaN where a coarser level ruled a cell out.
+        ``level_shape(field.shape, strides[-1])`` cells in [-1, 1]; NaN in cells that a coarser level excluded.
     """
     similarity = field.similarity_map(query, strides[0])
     for level, stride in enumerate(strides):
         if level > 0:
-            is_kept = similarity > coarse_similarity  # NaN compares false
+            is_kept = similarity > coarse_similarity  # false for NaN
             where = child_mask(is_kept, strides[level - 1] // stride, level_shape(field.shape, stride))
             similarity = field.similarity_map(query, stride, where)
         if progress is not None:
@@ -141,13 +141,13 @@ def match(
     Parameters
     ----------
     field
-        Describes voxels.
+        The features of the tomogram.
     query
         ``(c,)`` feature of the kind.
     config
         Levels and limits.
     diameter
-        Of the particle, in voxels; sets how near two candidates may be.
+        Diameter of the particle, in voxels; determines the minimal distance between two candidates.
     search_mask
         ``(z, y, x)`` bool, True where particles may be; None allows all.
     progress
@@ -156,7 +156,7 @@ def match(
     Returns
     -------
     matches
-        All local maxima of the similarity above ``config.candidate_similarity``.
+        All local maxima of the similarity above ``config.candidate_similarity`` that are far enough apart.
     """
     stride = config.strides[-1]
     similarity = search_levels(field, query, config.strides, config.coarse_similarity, progress)
@@ -171,18 +171,18 @@ def match(
 def is_allowed(
     points: Points, shape: Sequence[int], search_mask: Mask | None, edge_margin: int
 ) -> Bool[np.ndarray, " n"]:
-    """Which points lie in the search mask and away from the faces.
+    """Which points lie in the search mask and outside the margin along the faces.
 
     Parameters
     ----------
     points
         ``(n, 3)`` z, y, x in voxels.
     shape
-        Of the tomogram.
+        Shape of the tomogram.
     search_mask
         ``(z, y, x)`` bool, True where particles may be; None allows all.
     edge_margin
-        Voxels along each face in which nothing may be.
+        Width in voxels of the margin along each face in which no particle is accepted.
 
     Examples
     --------
@@ -200,7 +200,7 @@ def is_allowed(
 def _allowed_cells(
     shape: Sequence[int], stride: int, search_mask: Mask | None, edge_margin: int
 ) -> Bool[np.ndarray, "cz cy cx"]:
-    """Which cells have their centre in the search mask and away from the faces."""
+    """Which cells have their centre in the search mask and outside the margin along the faces."""
     cells = level_shape(shape, stride)
     allowed = np.empty(cells, dtype=bool)
     in_layer = np.argwhere(np.ones((1, *cells[1:]), dtype=bool))

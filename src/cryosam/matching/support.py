@@ -1,4 +1,4 @@
-"""Whether the rest of the tomogram bears a mask out: the places most like it are as large as it."""
+"""How well the rest of the tomogram supports a mask: the most similar places should have masks of the same size."""
 
 import numpy as np
 from jaxtyping import Float
@@ -13,26 +13,26 @@ from cryosam.matching.similarity import build_query, match
 
 __all__ = ["support_from"]
 
-_WITNESSES = 8  # candidates that bear a mask out
-_NO_WITNESS = 0.5  # support of a mask where nothing else is alike
+_N_SIMILAR = 8  # number of most similar candidates that are compared with the mask
+_NONE_SIMILAR = 0.5  # support of a mask if no other place is similar
 
 
 def support_from(field: FeatureField, instances: InstanceSegmenter, config: MatchingConfig) -> Support:
-    """Ask the particles that are most like a mask's centre whether they bear the mask out.
+    """Return the function that measures how well the places most similar to a mask's centre support the mask.
 
     Parameters
     ----------
     field
-        Describes voxels.
+        The features of the tomogram.
     instances
-        Of the tomogram as the segmenter sees it.
+        Segments the similar places.
     config
         Levels and limits.
 
     Returns
     -------
     support
-        Mean `agreement` of the most similar candidates, each segmented within the mask's diameter.
+        Mean `agreement` of the most similar candidates, each segmented with the mask's diameter as the limit.
     """
     tolerance = config.volume_tolerance
 
@@ -43,9 +43,9 @@ def support_from(field: FeatureField, instances: InstanceSegmenter, config: Matc
         query = build_query(field, point[None], [mask], config.query)
         candidates = match(field, query, config, diameter=diameter)
         others = np.linalg.norm(candidates.points - mask.centroid, axis=1) > diameter
-        points, scores = candidates.points[others][:_WITNESSES], candidates.scores[others][:_WITNESSES]
+        points, scores = candidates.points[others][:_N_SIMILAR], candidates.scores[others][:_N_SIMILAR]
         if len(points) == 0:
-            return _NO_WITNESS
+            return _NONE_SIMILAR
         masks = instances.under(points, diameter)
         return float(agreement(field, query, scores, masks, mask.n_voxels, tolerance).mean())
 

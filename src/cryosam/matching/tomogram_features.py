@@ -1,4 +1,4 @@
-"""The feature field of a tomogram that fits particles of one size: computed, or read from the cache."""
+"""The feature field of a tomogram for particles of one size: computed, or read from the cache."""
 
 from collections.abc import Callable
 
@@ -20,7 +20,7 @@ __all__ = ["describe", "octave"]
 
 
 def octave(diameter: float) -> float:
-    """The nearest power of the square root of two: particles of about one size share their features.
+    """The nearest power of the square root of two, so that particles of about the same size share their features.
 
     Examples
     --------
@@ -39,27 +39,27 @@ def describe(
     cache: FeatureCache | None = None,
     progress: Progress | None = None,
 ) -> tuple[str, FeatureField]:
-    """Feature field of a tomogram whose scales, or tokens, fit particles of a diameter.
+    """Feature field of a tomogram, with scales (or a token size) that suit particles of a given diameter.
 
     Parameters
     ----------
     voxels
         In [0, 1], protein bright.
     diameter
-        Of the particles, in voxels; a value of `octave`.
+        Diameter of the particles, in voxels; a result of `octave`.
     config
         Names the backend, its scales and the finest level.
     workspace
-        Has the large arrays.
+        Holds the large arrays.
     cache
-        Keeps the field for the next run; None computes it anew.
+        Stores the field for the next run; None always computes it.
     progress
-        Called with the part that is done.
+        Called with the number of blocks or tiles done.
 
     Returns
     -------
     digest, field
-        Identity of the backend, and the field.
+        Digest of the backend, and the field.
     """
     settings, stride = config.features, config.matching.strides[-1]
     growth = max(1.0, diameter / settings.scales_diameter)
@@ -94,7 +94,7 @@ def _computed(
     compute: Callable[[], dict[str, np.ndarray]],
     parts: dict[str, object],
 ) -> dict[str, np.ndarray]:
-    """The arrays of a field: from the cache, where there is one that knows them."""
+    """The arrays of a field: from the cache if there is one and it has them, otherwise computed."""
     if cache is None:
         return compute()
     return cache.get_or_compute(entry_key(tomogram=voxels.digest(), **parts), compute)

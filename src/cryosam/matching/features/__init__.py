@@ -1,4 +1,4 @@
-"""Feature fields: what describes a voxel. The matcher knows nothing of them but `FeatureField`."""
+"""Feature fields: descriptions of voxels by feature vectors. The search uses them only through `FeatureField`."""
 
 from typing import Protocol, runtime_checkable
 
@@ -20,13 +20,13 @@ class FeatureField(Protocol):
 
     @property
     def n_channels(self) -> int:
-        """Numbers a feature."""
+        """Numbers per feature."""
 
     def sample(self, points: Points) -> Float[np.ndarray, "n c"]:
         """Features at points ``(n, 3)``, z, y, x in voxels; float32, ``(n, n_channels)``."""
 
     def similarity_at(self, query: Float[np.ndarray, " c"], points: Points) -> Scores:
-        """Cosine in [-1, 1] between the query and the feature at each point, ``(n,)``; 0 where either is zero."""
+        """Cosine in [-1, 1] between the query and the feature at each point, ``(n,)``; 0 if either is zero."""
 
     def similarity_map(self, query: Float[np.ndarray, " c"], stride: int, where: Mask | None = None) -> Volume:
         """Cosine between the query and the feature at the centre of every cell of a level.
@@ -34,11 +34,11 @@ class FeatureField(Protocol):
         Parameters
         ----------
         query
-            ``(n_channels,)``, of any length.
+            ``(n_channels,)``, need not be normalised.
         stride
-            Voxels a cell.
+            Voxels per cell.
         where
-            Cells that are needed, of the level's shape; None means all.
+            True in the cells that are needed, of the level's shape; None means all.
 
         Returns
         -------

@@ -1,4 +1,4 @@
-"""Dense 3D descriptors of a whole tomogram, block by block, and the background's covariance that whitens them."""
+"""Dense 3D descriptors of a whole tomogram, computed block by block and whitened by their covariance."""
 
 from collections.abc import Iterator, Sequence
 from itertools import product
@@ -18,9 +18,9 @@ from cryosam.tomogram import Box, Voxels
 
 __all__ = ["extract_dense"]
 
-_BLOCK = 96  # cells of a block along each axis at most, without its halo
-_SAMPLE = 1 << 16  # cells at most that the covariance is measured on
-_SHRINKAGE = 0.1  # of the covariance towards a multiple of the identity
+_BLOCK = 96  # most cells of a block along each axis, without its halo
+_SAMPLE = 1 << 16  # approximate largest number of cells from which the covariance is computed
+_SHRINKAGE = 0.1  # weight of the identity in the shrunk correlation matrix
 
 
 def extract_dense(
@@ -37,11 +37,11 @@ def extract_dense(
     voxels
         Normalised: in [0, 1], protein bright. They are read once, from the first layer to the last.
     descriptor
-        What describes a cell.
+        Computes the descriptors of cells.
     stride
-        Voxels a cell.
+        Voxels per cell.
     workspace
-        Keeps the descriptors.
+        Holds the descriptors.
     progress
         Called with the number of blocks done.
 
@@ -52,8 +52,9 @@ def extract_dense(
 
     Notes
     -----
-    Descriptors are whitened by their covariance over a lattice of cells, nearly all of it background: after that a
-    difference counts in units of what noise does. The covariance is shrunk towards the identity.
+    Descriptors are whitened by their covariance over a lattice of cells, nearly all of which are background. After
+    that, differences are in units of the variation of the background. The covariance is shrunk towards a diagonal
+    matrix.
 
     Examples
     --------
@@ -84,7 +85,7 @@ def extract_dense(
 
 
 def _cell_means(voxels: Voxels, stride: int, workspace: Workspace) -> Volume:
-    """Mean density of each cell, less that of all; cells that hang over the end repeat the last voxel."""
+    """Mean density of each cell, minus the overall mean; cells that extend beyond the end repeat the last voxel."""
     cells = level_shape(voxels.shape, stride)
     means: Volume = workspace.empty(cells, np.float32)
     depth, height, width = voxels.shape
@@ -92,13 +93,13 @@ def _cell_means(voxels: Voxels, stride: int, workspace: Workspace) -> Volume:
     layers = (np.ascontiguousarray(voxels.crop((layer, slice(0, height), slice(0, width)))) for layer in ranges)
     for z, layer in enumerate(ahead(layers)):
         means[z] = _pool(torch.from_numpy(layer), stride)[0].numpy()
-    # half precision is finest near zero
+    # half precision is most accurate near zero
     means -= np.float32(means.mean(dtype=np.float64))
     return means
 
 
 def _halve(means: Volume) -> Float[np.ndarray, "cz cy cx"]:
-    """The same for cells twice as large."""
+    """Mean densities of cells that are twice as large."""
     return _pool(torch.from_numpy(means), 2).numpy()
 
 
@@ -110,7 +111,7 @@ def _pool(volume: Float[Tensor, "z y x"], stride: int) -> Float[Tensor, "cz cy c
 
 
 def _blocks(cells: Sequence[int]) -> Iterator[Box]:
-    """Blocks of about one size that tile a grid."""
+    """Blocks of about the same size that tile a grid."""
     edges = [-(-n // -(-n // _BLOCK)) for n in cells]
     for z, y, x in product(*(range(0, n, edge) for n, edge in zip(cells, edges, strict=True))):
         first, second, third = (slice(s, min(s + e, n)) for s, e, n in zip((z, y, x), edges, cells, strict=True))
@@ -118,7 +119,7 @@ def _blocks(cells: Sequence[int]) -> Iterator[Box]:
 
 
 def _describe(means: Volume, part: DescriptorPart, block: Box) -> Channels:
-    """Descriptors of one block's cells, computed with a halo so that they do not depend on the blocks."""
+    """Descriptors of one block's cells, computed with a halo so that they do not depend on the division into blocks."""
     outer = tuple(
         slice(max(0, s.start - part.halo), min(n, s.stop + part.halo)) for s, n in zip(block, means.shape, strict=True)
     )
@@ -128,7 +129,7 @@ def _describe(means: Volume, part: DescriptorPart, block: Box) -> Channels:
 
 
 def _lattice(shape: tuple[int, int, int], stride: int) -> Points:
-    """Centres of cells that are spread evenly over the tomogram."""
+    """Centres of cells on a regular lattice over the tomogram."""
     cells = level_shape(shape, stride)
     step = max(1, int(np.ceil((np.prod(cells, dtype=float) / _SAMPLE) ** (1 / 3))))
     chosen = np.meshgrid(*(np.arange(min(step // 2, n - 1), n, step) for n in cells), indexing="ij")
@@ -138,7 +139,7 @@ def _lattice(shape: tuple[int, int, int], stride: int) -> Points:
 def _whitening(
     channels: Float[np.ndarray, "n c"],
 ) -> tuple[Float[np.ndarray, " c"], Float[np.ndarray, "c c"]]:
-    """Mean, and the matrix that turns the shrunk covariance of standardised channels into the identity."""
+    """Mean, and the matrix that whitens the channels; the correlation matrix is shrunk towards the identity first."""
     mean = channels.mean(axis=0, dtype=np.float64)
     centred = channels - mean
     covariance = centred.T @ centred / len(channels)

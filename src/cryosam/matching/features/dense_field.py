@@ -1,4 +1,4 @@
-"""A feature field of dense 3D descriptors: kept on several grids, whitened where they are used."""
+"""A feature field of dense 3D descriptors, which are stored on several grids and whitened when they are used."""
 
 from collections.abc import Iterator, Mapping
 from itertools import product
@@ -14,7 +14,7 @@ from cryosam.memory import Workspace, release
 
 __all__ = ["Channels", "DenseField", "sample_channels"]
 
-_CHUNK = 1 << 18  # points, or cells, that are compared at a time
+_CHUNK = 1 << 18  # points or cells compared at a time
 
 Channels = Float[np.ndarray, "_ _ _ _"]
 """Some channels at every cell of a grid: channel, z, y, x."""
@@ -23,24 +23,24 @@ Channels = Float[np.ndarray, "_ _ _ _"]
 class DenseField:
     """Descriptors at the cells of one level (a `FeatureField`).
 
-    They are kept as they were described, each on its own grid, and are whitened where they are used: what varies slowly
-    takes little memory. In the similarity with a query both steps are linear, so that one number a cell is interpolated
-    and not all channels.
+    Each channel is stored on the grid on which it was computed, and whitened when it is used, so that channels that
+    vary slowly take little memory. For the dot product with a query, whitening and interpolation are both linear, so
+    that only one number per cell is interpolated, not all channels.
 
     Parameters
     ----------
     shape
-        Of the tomogram, voxels z, y, x.
+        Shape of the tomogram, voxels along z, y, x.
     parts
-        Channels ``(c, *level_shape(shape, stride))`` by the stride of their grid, the finest first, which is the
-        field's; the others are that times powers of two.
+        Channels ``(c, *level_shape(shape, stride))`` by the stride of their grid. The finest grid comes first, and is
+        the field's; the strides of the others are that of the finest times powers of two.
     mean, whitening
-        ``(c,)`` and ``(c, c)`` of all channels: features are ``whitening @ (channels - mean)``, of which the background
-        has mean zero and about unit covariance.
+        ``(c,)`` and ``(c, c)`` for all channels: features are ``whitening @ (channels - mean)``. In the background they
+        have mean zero and about unit covariance.
     lengths
-        Squared length of the feature at every cell; None computes it.
+        Squared length of the feature in every cell; None computes it.
     workspace
-        Keeps the lengths.
+        Holds the lengths.
     """
 
     def __init__(
@@ -60,15 +60,15 @@ class DenseField:
 
     @property
     def n_channels(self) -> int:
-        """Numbers a feature."""
+        """Numbers per feature."""
         return len(self._mean)
 
     def sample(self, points: Points) -> Float[np.ndarray, "n c"]:
-        """Features at points ``(n, 3)`` in voxels, trilinear between the cells' centres."""
+        """Features at points ``(n, 3)`` in voxels, interpolated trilinearly between the cells' centres."""
         return (sample_channels(self._parts, points) - self._mean) @ self._whitening.T
 
     def similarity_at(self, query: Float[np.ndarray, " c"], points: Points) -> Scores:
-        """Similarity in [-1, 1] between the query and the feature at each point, see `similarity_map`."""
+        """Similarity in [-1, 1] between the query and the feature at each point; see `similarity_map`."""
         query, found = query.astype(np.float32), np.zeros(len(points), dtype=np.float32)
         for start in range(0, len(points), _CHUNK):
             features = self.sample(points[start : start + _CHUNK])
@@ -77,10 +77,10 @@ class DenseField:
         return found
 
     def similarity_map(self, query: Float[np.ndarray, " c"], stride: int, where: Mask | None = None) -> Volume:
-        """Similarity between the query and the feature at the centre of every cell of a level; NaN where not asked for.
+        """Similarity between the query and the feature at the centre of each cell of a level; NaN if not in ``where``.
 
-        It is 2 q.f / (|q|^2 + |f|^2): the cosine, damped where the lengths differ. Whitened descriptors of a particle
-        are long and those of a faint look-alike short: the length is evidence too.
+        It is 2 q.f / (|q|^2 + |f|^2): the cosine, lowered if the lengths differ. The length is evidence too: whitened
+        descriptors of a particle are long, and those of a faint structure that resembles it are short.
         """
         cells, query = level_shape(self.shape, stride), query.astype(np.float32)
         if stride != self.stride or where is not None:
@@ -123,20 +123,20 @@ class DenseField:
         return cls((depth, height, width), parts, arrays["mean"], arrays["whitening"], arrays["lengths"])
 
     def _split(self, weights: Float[np.ndarray, " c"]) -> list[tuple[int, tuple[Channels, Float[np.ndarray, " _"]]]]:
-        """Each grid's channels with their share of some weights."""
+        """The channels of each grid, with their part of the weights."""
         ends = np.cumsum([len(part) for part in self._parts.values()])[:-1]
         shares = np.split(weights, ends)
         return [(stride, (part, share)) for (stride, part), share in zip(self._parts.items(), shares, strict=True)]
 
     def _layers(self) -> Iterator[slice]:
-        """Ranges of cells along z that are worked on together."""
+        """Ranges of cells along z that are processed together."""
         depth, height, width = level_shape(self.shape, self.stride)
         step = max(1, _CHUNK // (height * width))
         for start in range(0, depth, step):
             yield slice(start, min(start + step, depth))
 
     def _measure(self, workspace: Workspace) -> Volume:
-        """Squared length of the feature at every cell."""
+        """Squared length of the feature in every cell."""
         cells = level_shape(self.shape, self.stride)
         lengths: Volume = workspace.empty(cells, np.float32)
         whitening, mean = torch.from_numpy(self._whitening), torch.from_numpy(self._mean)
@@ -155,24 +155,24 @@ class DenseField:
 
 
 def sample_channels(parts: Mapping[int, Channels], points: Points) -> Float[np.ndarray, "n c"]:
-    """All channels at points ``(n, 3)`` in voxels, from parts by the stride of their grid; trilinear."""
+    """All channels at points ``(n, 3)`` in voxels, interpolated trilinearly on each grid; parts are given by stride."""
     return np.concatenate([_interpolate(p, voxel_to_level(points, s)) for s, p in parts.items()], axis=1)
 
 
 def _similarity(
     products: Float[np.ndarray, "..."], lengths: Float[np.ndarray, "..."], query: Float[np.ndarray, " c"]
 ) -> Float[np.ndarray, "..."]:
-    """Of features with some products with the query, and squared lengths."""
+    """Similarity to the query from the features' dot products with it and their squared lengths."""
     return 2 * products / np.maximum(lengths + np.float32(query @ query), np.finfo(np.float32).tiny)
 
 
 def _to_float(part: Channels) -> Float[Tensor, "c n"]:
-    """Single precision, channels by cells; PyTorch converts half precision several times faster than NumPy."""
+    """Convert to single precision, channels by cells; PyTorch does this several times faster than NumPy."""
     return torch.from_numpy(np.ascontiguousarray(part)).float().flatten(1)
 
 
 def _interpolate(part: Channels, at: Points) -> Float[np.ndarray, "n c"]:
-    """Channels at places in cells, trilinear; beyond the outermost centres theirs."""
+    """Channels at positions in cells, trilinear; positions beyond the outermost centres are clipped to them."""
     cells = np.array(part.shape[1:])
     at = np.clip(at, 0, cells - 1)
     low = np.minimum(np.floor(at).astype(int), np.maximum(cells - 2, 0))
@@ -188,7 +188,7 @@ def _interpolate(part: Channels, at: Points) -> Float[np.ndarray, "n c"]:
 def _refine(
     coarse: Float[Tensor, "c cz cy cx"], multiple: int, layers: slice, cells: tuple[int, int, int]
 ) -> Float[Tensor, "c z y x"]:
-    """Values at the centres of ``multiple`` times finer cells, trilinear; some layers of them."""
+    """Values at the centres of cells that are ``multiple`` times finer, trilinear, for some layers of them."""
     ranges = (range(layers.start, layers.stop), range(cells[1]), range(cells[2]))
     values = coarse
     for axis, fine in enumerate(ranges, start=1):

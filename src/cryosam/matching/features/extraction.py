@@ -1,8 +1,8 @@
 """Tokens of a 2D model on the slices of a tomogram.
 
 Only the slices that the finest level needs are shown to the model: those through the centres of its cells. At an even
-stride a centre lies half-way between two slices, and their mean is taken. Tokens that memory is too
-short for go to a file as they come.
+stride a centre lies half-way between two slices, and their mean is taken. If the tokens do not fit into memory, they
+are written to a file as they are computed.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -26,12 +26,12 @@ from cryosam.tomogram import Voxels
 
 __all__ = ["extract_triplane"]
 
-_TILES_AT_ONCE = 16  # the model may take fewer at a time: its memory is its own affair
+_TILES_AT_ONCE = 16  # passed to the model together; the model itself limits how many it computes at a time
 
 
 @dataclass(frozen=True)
 class _Span:
-    """Tokens along one axis of a tile: those that the model sees, and those of them that are kept."""
+    """Tokens along one axis of a tile: the range that the model sees, and the range that is kept."""
 
     start: int
     stop: int
@@ -41,7 +41,7 @@ class _Span:
 
 @dataclass(frozen=True)
 class _Layout:
-    """Tokens along one axis of a slice, and how tiles cover them."""
+    """Tokens along one axis of a slice, and the tiles that cover them."""
 
     token_voxels: float
     n_tokens: int
@@ -49,7 +49,7 @@ class _Layout:
 
     @classmethod
     def plan(cls, n_voxels: int, token_voxels: float, tile_tokens: int) -> "_Layout":
-        """Tokens of ``token_voxels`` that cover an axis, or, if that is 0, one tile stretched over it."""
+        """Cover an axis with tokens of ``token_voxels``, or, if that is 0, stretch one tile over it."""
         if token_voxels == 0:
             return cls(n_voxels / tile_tokens, tile_tokens, (_Span(0, tile_tokens, 0, tile_tokens),))
         n_tokens = ceil(n_voxels / token_voxels)
@@ -62,7 +62,7 @@ class _Layout:
 
 
 def _spans(n_tokens: int, tile_tokens: int) -> tuple[_Span, ...]:
-    """Tiles of equal size that overlap by a quarter at least; each token is kept from the tile it lies deeper in."""
+    """Tiles of equal size that overlap by at least a quarter; each token is taken from the tile it is deeper inside."""
     if n_tokens <= tile_tokens:
         return (_Span(0, n_tokens, 0, n_tokens),)
     overlap = tile_tokens // 4
@@ -84,9 +84,9 @@ def _slice_at(tomogram: Voxels, plane: Plane, depth: float) -> Image:
 
 
 def _scale(image: Image, rows: _Layout, cols: _Layout, patch_px: int) -> Float[np.ndarray, "h_px w_px"]:
-    """Scale a slice so that each token covers one patch of the model; what hangs over repeats the edge."""
+    """Scale a slice so that each token covers one patch of the model; beyond the slice its edge is repeated."""
     axes = (rows, cols)
-    # one voxel more than the tokens cover, lest rounding takes the last pixel off
+    # one voxel more than the tokens cover, so that rounding cannot remove the last pixel
     missing = [ceil(a.n_tokens * a.token_voxels) + 1 - n for a, n in zip(axes, image.shape, strict=True)]
     padded = np.pad(image, [(0, m) for m in missing], mode="edge")
     scaled = interpolate(
@@ -113,7 +113,7 @@ _Batch = tuple[list[tuple[int, _Span, _Span]], Images]
 
 
 def _batches(tiles: Iterator[tuple[int, _Span, _Span, Image]]) -> Iterator[_Batch]:
-    """Tiles that the model is given together."""
+    """Groups of tiles that are passed to the model together."""
     while batch := list(islice(tiles, _TILES_AT_ONCE)):
         yield [tile[:3] for tile in batch], np.stack([tile[3] for tile in batch])
 
@@ -127,11 +127,11 @@ def _extract_plane(
     workspace: Workspace,
     advance: Callable[[int], None],
 ) -> PlaneTokens:
-    """Tokens of one plane; ``advance`` is told the number of tiles done."""
+    """Tokens of one plane; ``advance`` is called with the number of tiles just done."""
     rows, cols = layouts
     shape = len(depths), rows.n_tokens, cols.n_tokens, extractor.n_channels
     tokens, norms = workspace.empty(shape, np.float16), DoubledNorms(shape)
-    n_left = len(rows.spans) * len(cols.spans)  # tiles of the slice that is being filled
+    n_left = len(rows.spans) * len(cols.spans)  # tiles that the current slice still needs
     tiles = _tiles(tomogram, plane, depths.tolist(), rows, cols, extractor.patch_px)
     for places, images in ahead(_batches(tiles)):
         answers = extractor.extract(images).to("cpu", torch.float16)
@@ -162,7 +162,7 @@ def extract_triplane(
     workspace: Workspace | None = None,
     progress: Progress | None = None,
 ) -> TriPlaneField:
-    """Show the slices of all three planes to a 2D model.
+    """Compute the tokens of a 2D model on the slices of all three planes.
 
     Parameters
     ----------
@@ -171,28 +171,28 @@ def extract_triplane(
     extractor
         The model.
     stride
-        Voxels a cell of the finest level that will be matched.
+        Voxels per cell of the finest level that will be compared.
     token_voxels
-        Edge of a token in voxels, the same in all planes: slices are scaled so and cut into overlapping tiles, of which
-        the inner tokens are kept. 0 stretches each whole slice to a square, as the published code does.
+        Edge of a token in voxels, the same in all planes. Slices are scaled accordingly and cut into overlapping tiles,
+        of which the inner tokens are kept. 0 stretches each whole slice to a square, as the published code does.
     slice_px
         Edge of the largest tile, or of the square, in model pixels.
     workspace
-        Holds the tokens, in a file where memory is short; None takes one of the default size.
+        Holds the tokens, in a file if memory is short; None creates one of the default size.
     progress
-        Told ``("features", tiles done, tiles in all)``.
+        Called with ``("features", tiles done, number of tiles)``.
 
     Returns
     -------
     field
-        Tokens are held in half precision: ``2 * n_channels`` bytes each.
+        Its tokens are in half precision: ``2 * n_channels`` bytes each.
 
     Raises
     ------
     ConfigError
         If ``slice_px`` is smaller than the model's patch.
     OutputError
-        If the tokens fit neither into memory nor on the disk.
+        If the tokens fit neither into memory nor onto the disk.
 
     Examples
     --------

@@ -1,11 +1,12 @@
 """Multilinear interpolation on a lattice, of values and of the squared norms of vectors.
 
-Along each axis a position between two nodes takes ``1 - t`` of the one and ``t`` of the other. Two facts make the
-cosine with an interpolated vector cheap, because scalars are interpolated where vectors would be:
+Along each axis a position between two nodes has the weight ``1 - t`` for one node and ``t`` for the other. Two facts
+make the cosine with an interpolated vector fast to compute, because only scalars need to be interpolated, not vectors:
 
-- a dot product with the interpolated vector is the interpolated dot product;
-- its squared norm is quadratic in ``t`` along each axis. Three values determine a quadratic, so the squared norms at
-  the nodes and half-way between them (the doubled lattice) give it everywhere, exactly.
+- the dot product with the interpolated vector is the interpolated dot product;
+- the squared norm of the interpolated vector is quadratic in ``t`` along each axis. Three values determine a quadratic
+  function, so the squared norms at the nodes and half-way between them (the doubled lattice) give it everywhere,
+  exactly.
 """
 
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ from jaxtyping import Bool, Float, Int
 
 from cryosam.arrays import Volume
 
-_WIDE_NUMBERS = 1 << 20  # that are widened to float32 at a time: what fits the processor's cache is used at once
+_WIDE_NUMBERS = 1 << 20  # numbers that are converted to float32 at a time, so that they stay in the processor's cache
 
 __all__ = [
     "DoubledNorms",
@@ -35,16 +36,16 @@ __all__ = [
 
 @dataclass(frozen=True, eq=False)
 class Stencil:
-    """How m positions along one axis are made of the nodes around them.
+    """Interpolation weights of m positions along one axis.
 
     Parameters
     ----------
     nodes
-        ``(m, k)`` indices of nodes.
+        ``(m, k)`` indices of the nodes that each position is interpolated from.
     weights
-        ``(m, k)`` of those nodes; each row adds up to one.
+        ``(m, k)`` weights of these nodes; each row adds up to one.
     n_nodes
-        Nodes along the axis.
+        Number of nodes along the axis.
     """
 
     nodes: Int[np.ndarray, "m k"]
@@ -59,7 +60,7 @@ class Stencil:
 
     @property
     def chosen(self) -> Int[np.ndarray, " m"] | None:
-        """Node of each position, where every position is that of a node; else None."""
+        """Index of the node at each position, if every position is that of a node; otherwise None."""
         if not (self.weights.max(axis=1) == 1).all():
             return None
         return np.take_along_axis(self.nodes, self.weights.argmax(axis=1)[:, None], axis=1)[:, 0]
@@ -74,7 +75,7 @@ Stencils = tuple[Stencil, Stencil, Stencil]
 def _locate(
     positions: Float[np.ndarray, " n"], at: Float[np.ndarray, " m"]
 ) -> tuple[Int[np.ndarray, " m"], Float[np.ndarray, " m"]]:
-    """Node before each position, and how far it is to the next in [0, 1]; positions beyond the ends are at the ends."""
+    """Node before each position, and the fraction of the way to the next one; positions are clipped to the ends."""
     index = np.interp(at, positions, np.arange(len(positions)))
     before = np.clip(index.astype(np.int64), 0, max(len(positions) - 2, 0))
     return before, index - before
@@ -132,7 +133,7 @@ def interpolate_grid(values: Volume, stencils: Stencils) -> Float[np.ndarray, "m
     values
         ``(z, y, x)`` at the nodes.
     stencils
-        Of z, y and x, for ``m_z``, ``m_y`` and ``m_x`` positions.
+        For z, y and x, with ``m_z``, ``m_y`` and ``m_x`` positions.
 
     Returns
     -------
@@ -145,7 +146,7 @@ def interpolate_grid(values: Volume, stencils: Stencils) -> Float[np.ndarray, "m
     >>> interpolate_grid(np.arange(8.0).reshape(2, 2, 2), (halfway, halfway, halfway))
     array([[[3.5]]], dtype=float32)
     """
-    # first the axes along which fewest are left: the others then have less to do
+    # first the axis that reduces the array most, so that the others have less to do
     for axis in sorted(range(3), key=lambda axis: len(stencils[axis].nodes) / stencils[axis].n_nodes):
         values = _along(stencils[axis], values, axis)
     return np.ascontiguousarray(values, dtype=np.float32)
@@ -161,7 +162,7 @@ def _along(stencil: Stencil, values: _Numbers, axis: int) -> _Numbers:
 
 
 def _multiply(matrix: Float[np.ndarray, "m n"], values: _Numbers, axis: int) -> _Numbers:
-    """Multiply each line of numbers along one axis by a matrix."""
+    """Multiply each line of values along one axis by a matrix."""
     values = np.ascontiguousarray(values, dtype=np.float32)
     first, second, third = values.shape
     if axis == 0:
@@ -174,14 +175,14 @@ def _multiply(matrix: Float[np.ndarray, "m n"], values: _Numbers, axis: int) -> 
 def spread_grid(
     is_wanted: Bool[np.ndarray, "m_z m_y m_x"], stencils: Stencils
 ) -> Bool[np.ndarray, "nodes_z nodes_y nodes_x"]:
-    """Which nodes `interpolate_grid` takes for some of the combinations of positions.
+    """Which nodes `interpolate_grid` needs for some of the combinations of positions.
 
     Parameters
     ----------
     is_wanted
-        ``(m_z, m_y, m_x)``.
+        ``(m_z, m_y, m_x)`` the combinations that are needed.
     stencils
-        Of z, y and x.
+        For z, y and x.
 
     Examples
     --------
@@ -203,7 +204,7 @@ def interpolate_at(values: Float[np.ndarray, "z y x *c"], stencils: Stencils) ->
     values
         ``(z, y, x)`` or ``(z, y, x, c)`` at the nodes.
     stencils
-        Of z, y and x, for the n coordinates of the points along each axis.
+        For z, y and x, each with the n coordinates of the points along that axis.
 
     Returns
     -------
@@ -226,14 +227,16 @@ def interpolate_at(values: Float[np.ndarray, "z y x *c"], stencils: Stencils) ->
 
 
 def widen(values: Float[np.ndarray, "..."], out: Float[np.ndarray, "..."]) -> Float[np.ndarray, "..."]:
-    """Copy numbers of any precision into a float32 array of their shape, and return it.
+    """Copy numbers of any precision into a float32 array of the same shape, and return that array.
 
     Examples
     --------
     >>> widen(np.array([0.5, 2], dtype=np.float16), np.empty(2, dtype=np.float32))
     array([0.5, 2. ], dtype=float32)
     """
-    if values.flags.writeable:  # torch widens half precision ten times faster than NumPy, but refuses what is read-only
+    if (
+        values.flags.writeable
+    ):  # torch converts half precision ten times faster than NumPy, but refuses read-only arrays
         torch.from_numpy(out).copy_(torch.from_numpy(values))
     else:
         np.copyto(out, values)
@@ -241,7 +244,7 @@ def widen(values: Float[np.ndarray, "..."], out: Float[np.ndarray, "..."]) -> Fl
 
 
 class DoubledNorms:
-    """Squared norms of the vectors of a lattice and of the interpolants half-way between them, slice by slice.
+    """Squared norms of the vectors of a lattice, and of the interpolated vectors half-way between them, slice by slice.
 
     Parameters
     ----------
@@ -262,15 +265,15 @@ class DoubledNorms:
         self.values: Volume = np.empty((2 * n - 1, 2 * rows - 1, 2 * cols - 1), dtype=np.float32)
         self._n_added = 0
         self._last = np.empty((rows, cols, channels), dtype=np.float16)
-        # made once, for some rows at a time: a fresh array of this size costs more than the arithmetic
+        # allocated once, for some rows at a time: allocating arrays of this size takes longer than the arithmetic
         self._n_rows = min(max(1, _WIDE_NUMBERS // (cols * channels)), rows)
         self._wide, self._sums, self._pairs = np.empty((3, self._n_rows + 1, cols, channels), dtype=np.float32)
 
     def add(self, vectors: Float[np.ndarray, "h w c"]) -> None:
-        """Measure the next slice, and what lies between it and the one before."""
+        """Compute the norms in the next slice, and half-way between it and the previous one."""
         k, self._n_added = self._n_added, self._n_added + 1
         for start in range(0, len(vectors), self._n_rows):
-            rows = slice(start, start + self._n_rows + 1)  # and the first of the following ones
+            rows = slice(start, start + self._n_rows + 1)  # and the first row of the next part
             wide = widen(vectors[rows], self._wide[: len(vectors[rows])])
             self._measure(wide, 1, start, self.values[2 * k])
             if k > 0:
@@ -282,7 +285,7 @@ class DoubledNorms:
     def _measure(
         self, vectors: Float[np.ndarray, "rows w c"], divisor: int, start: int, out: Float[np.ndarray, "h2 w2"]
     ) -> None:
-        """Squared norms on the doubled lattice of some rows of a slice, whose vectors are sums yet to be divided."""
+        """Squared norms on the doubled lattice for some rows of sums of vectors, whose norms ``divisor`` corrects."""
         n_rows = min(len(vectors), self._n_rows)
         _line_norms(vectors[:n_rows], divisor, out[2 * start : 2 * (start + n_rows) : 2])
         n_pairs = len(vectors) - 1
@@ -299,17 +302,17 @@ def _line_norms(vectors: Float[np.ndarray, "h w c"], divisor: int, out: Float[np
 
 
 def doubled_squared_norms(vectors: Float[np.ndarray, "n h w c"]) -> Volume:
-    """Squared norms of vectors, and of the multilinear interpolants half-way between them.
+    """Squared norms of vectors, and of the multilinearly interpolated vectors half-way between them.
 
     Parameters
     ----------
     vectors
-        ``(n, h, w, c)``; may be memory-mapped and of half precision: two slices are in memory at a time.
+        ``(n, h, w, c)``; may be memory-mapped and of half precision: only two slices are in memory at a time.
 
     Returns
     -------
     squared_norms
-        float32, ``(2 n - 1, 2 h - 1, 2 w - 1)``; the vectors' own are at the even indices.
+        float32, ``(2 n - 1, 2 h - 1, 2 w - 1)``; those of the vectors themselves are at the even indices.
 
     Examples
     --------

@@ -1,8 +1,8 @@
 """Tokens of a 2D model on slices of all three planes, as features of voxels (`cryosam.matching.features.FeatureField`).
 
 The feature of a voxel is the concatenation of the z, y and x planes' tokens interpolated at the voxel: bilinear within
-the slice, linear between slices. `cryosam.matching.features.lattice` says why comparing it with a query interpolates no
-vector.
+the slice, linear between slices. `cryosam.matching.features.lattice` explains why no vectors need to be interpolated
+for the comparison with a query.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -29,15 +29,15 @@ from cryosam.memory import release
 __all__ = ["PlaneTokens", "TriPlaneField", "cell_centres"]
 
 Positions = Float[np.ndarray, " _"]
-Lattice = Float[np.ndarray, "_ _ _"]  # each plane has a shape of its own
+Lattice = Float[np.ndarray, "_ _ _"]  # the shape differs between planes
 Nodes = Bool[np.ndarray, "_ _ _"]
 
 _SLAB_CELLS = 4_000_000
 _CHUNK_POINTS = 100_000
 _CHUNK_NUMBERS = 16_000_000
-_WIDE_NUMBERS = 1 << 20  # that are widened to float32 at a time: what fits the processor's cache is used at once
-_FEW = 0.03  # share of a level's cells below which they are compared one by one
-_SPARSE = 0.5  # share of the tokens below which they are gathered one by one
+_WIDE_NUMBERS = 1 << 20  # numbers that are converted to float32 at a time, so that they stay in the processor's cache
+_FEW = 0.03  # if fewer than this share of a level's cells are needed, they are compared one by one
+_SPARSE = 0.5  # if fewer than this share of the tokens are needed, they are gathered before the product
 
 
 def cell_centres(shape: Sequence[int], stride: int) -> tuple[Positions, Positions, Positions]:
@@ -66,10 +66,10 @@ class PlaneTokens:
     tokens
         ``(n, h, w, c)``: n slices of h x w tokens; half precision, may be memory-mapped.
     positions
-        Of the tokens' centres along z, y and x, in voxels, ascending; ``(n,)``, ``(h,)`` and ``(w,)`` in the order of
-        the volume's axes.
+        Positions of the tokens' centres along z, y and x, in voxels, ascending; ``(n,)``, ``(h,)`` and ``(w,)`` in the
+        order of the volume's axes.
     squared_norms
-        ``(2 n - 1, 2 h - 1, 2 w - 1)`` as `cryosam.matching.features.lattice.doubled_squared_norms` gives them.
+        ``(2 n - 1, 2 h - 1, 2 w - 1)``, from `cryosam.matching.features.lattice.doubled_squared_norms`.
     """
 
     plane: Plane
@@ -81,17 +81,17 @@ class PlaneTokens:
     def measure(
         cls, plane: Plane, tokens: Float[np.ndarray, "n h w c"], positions: tuple[Positions, Positions, Positions]
     ) -> "PlaneTokens":
-        """Tokens whose norms are yet to be computed."""
+        """Create it from tokens, and compute their norms."""
         return cls(plane, tokens, positions, doubled_squared_norms(tokens))
 
     def ordered(self, values: Float[np.ndarray, "n h w *c"]) -> Float[np.ndarray, "z y x *c"]:
-        """Numbers or vectors ``(n, h, w, ...)`` of this plane's slices in the order of the volume's axes."""
+        """Reorder numbers or vectors ``(n, h, w, ...)`` of this plane's slices to the order of the volume's axes."""
         return np.moveaxis(values, 0, AXIS[self.plane])
 
     def add_dots(
         self, query: Float[np.ndarray, " c"], is_wanted: Bool[np.ndarray, "n h w"], dots: Float[np.ndarray, "n h w"]
     ) -> None:
-        """Write the dot products of the wanted tokens with a query into ``dots``; no other token is read."""
+        """Write the dot products of the wanted tokens with a query into ``dots``; other values in it are undefined."""
         tokens = self.tokens.reshape(-1, self.tokens.shape[-1])
         wide = np.empty((min(len(tokens), max(1, _WIDE_NUMBERS // len(query))), len(query)), dtype=np.float32)
         for part in _parts(len(tokens), len(wide)):
@@ -103,12 +103,12 @@ class PlaneTokens:
             release(self.tokens)
 
     def linear(self, coordinates: Sequence[Positions]) -> Stencils:
-        """Stencils of tokens and dot products at coordinates along z, y and x."""
+        """Stencils for tokens and dot products at coordinates along z, y and x."""
         z, y, x = (linear_stencil(p, at) for p, at in zip(self.positions, coordinates, strict=True))
         return z, y, x
 
     def quadratic(self, coordinates: Sequence[Positions]) -> Stencils:
-        """Stencils of squared norms at coordinates along z, y and x."""
+        """Stencils for squared norms at coordinates along z, y and x."""
         z, y, x = (quadratic_stencil(p, at) for p, at in zip(self.positions, coordinates, strict=True))
         return z, y, x
 
@@ -119,7 +119,7 @@ class TriPlaneField:
     Parameters
     ----------
     shape
-        Of the tomogram, voxels along z, y, x.
+        Shape of the tomogram, voxels along z, y, x.
     planes
         Tokens of the planes z, y and x, in this order.
 
@@ -141,7 +141,7 @@ class TriPlaneField:
 
     @property
     def n_channels(self) -> int:
-        """Numbers a feature: those of a token, times three."""
+        """Numbers per feature: three times the numbers per token."""
         return sum(plane.tokens.shape[-1] for plane in self.planes)
 
     def sample(self, points: Points) -> Float[np.ndarray, "n c"]:
@@ -193,7 +193,7 @@ class TriPlaneField:
         return similarity
 
     def _norms(self, stride: int) -> Volume:
-        """Length of the feature at the centre of every cell of a level: no query changes it, so it is kept."""
+        """Length of the feature at the centre of each cell of a level; kept, because it is the same for all queries."""
         if stride not in self._norm_maps:
             z, y, x = cell_centres(self.shape, stride)
             norms = np.empty((len(z), len(y), len(x)), dtype=np.float32)
@@ -207,7 +207,7 @@ class TriPlaneField:
         return self._norm_maps[stride]
 
     def _asked(self, query: Float[np.ndarray, " c"]) -> "_Query":
-        """The query with its dot products; the last one's are kept, for its next level."""
+        """The query with its dot products; those of the last query are kept for its next level."""
         asked = _Query(query, self.planes)
         if np.array_equal(asked.unit, self._last_query.unit):
             return self._last_query
@@ -215,7 +215,7 @@ class TriPlaneField:
         return asked
 
     def to_arrays(self) -> dict[str, np.ndarray]:
-        """Everything as named arrays, to be stored."""
+        """The field as named arrays, for storage."""
         arrays: dict[str, np.ndarray] = {"shape": np.array(self.shape)}
         for plane in self.planes:
             arrays[f"{plane.plane}_tokens"] = plane.tokens
@@ -226,7 +226,7 @@ class TriPlaneField:
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, np.ndarray]) -> "TriPlaneField":
-        """Inverse of `to_arrays`; memory-mapped arrays stay so."""
+        """Inverse of `to_arrays`; memory-mapped arrays stay memory-mapped."""
         depth, height, width = (int(n) for n in arrays["shape"])
         planes = []
         for plane in PLANES:
@@ -236,7 +236,7 @@ class TriPlaneField:
 
 
 class _Query:
-    """A query of unit length, and its dot products with those tokens that were needed so far."""
+    """A query of unit length, and its dot products with the tokens that were needed so far."""
 
     def __init__(self, query: Float[np.ndarray, " c"], planes: Sequence[PlaneTokens]) -> None:
         unit = np.asarray(query, dtype=np.float32)
@@ -246,7 +246,7 @@ class _Query:
         self._is_known: list[Nodes] = []
 
     def dots(self, k: int, wanted: Nodes | None) -> Lattice:
-        """Dot products with the tokens of a plane in the order of the volume's axes; 0 where they are not wanted."""
+        """Dot products with the tokens of plane ``k``, in the order of the volume's axes; valid only where wanted."""
         if not self._dots:
             self._dots = [np.zeros(plane.tokens.shape[:3], dtype=np.float32) for plane in self._planes]
             self._is_known = [np.zeros(plane.tokens.shape[:3], dtype=bool) for plane in self._planes]
@@ -260,7 +260,7 @@ class _Query:
 
 
 def _touched(stencils: Stencils) -> Nodes:
-    """Nodes that an interpolation at points takes, in the order of the volume's axes."""
+    """Nodes that an interpolation at points needs, in the order of the volume's axes."""
     touched = np.zeros([stencil.n_nodes for stencil in stencils], dtype=bool)
     for corner in product(*(range(stencil.nodes.shape[1]) for stencil in stencils)):
         pairs = list(zip(stencils, corner, strict=True))
@@ -280,6 +280,6 @@ def _slabs(cells: Sequence[int]) -> Iterator[slice]:
 
 
 def _parts(total: int, size: int) -> Iterator[slice]:
-    """Consecutive ranges of at most ``size``, and of one at least, that cover ``total``."""
+    """Consecutive ranges that cover ``total``, of at most ``size`` but at least one."""
     for start in range(0, total, max(1, size)):
         yield slice(start, start + max(1, size))
