@@ -301,7 +301,7 @@ def test_convert_merges_results_of_several_tomograms(tomo, calls, tmp_path):
     cli("convert", *results_of_both, tmp_path / "project")
     assert len(read_points(tmp_path / "project", voxel_size_angstrom=10.0, tomogram_name="other")) == 3
     assert "points of one tomogram" in refused("convert", *results_of_both, tmp_path / "all.mod")
-    assert "must all be folders of segment" in refused(
+    assert "must all be result folders of segment" in refused(
         "convert", tmp_path / "tomo", tmp_path / "all.star", tmp_path / "x.em"
     )
 
@@ -310,7 +310,7 @@ def test_convert_gives_copick_the_masks_too(tomo, calls, tmp_path):
     cli("segment", tomo, "--point", "8,8,9", "--out", tmp_path / "out")
     cli("convert", tmp_path / "out", tmp_path / "project", "--name", "TS_01")
     write_volume(tmp_path / "other.mrc", np.zeros((3, 4, 5), dtype=np.float32), 10.0)
-    assert "of a tomogram of (24, 30, 42) voxels" in refused(
+    assert "belongs to a tomogram of (24, 30, 42) voxels" in refused(
         "convert", tmp_path / "out", tmp_path / "p.tbl", "--tomogram", tmp_path / "other.mrc"
     )
     masks = tmp_path / "project/ExperimentRuns/TS_01/InstanceSegmentations/10.000_cryosam_0_particle.zarr"
@@ -342,14 +342,14 @@ def test_convert_asks_for_what_it_needs(tomo, tmp_path):
     cli(*words, "--voxel-size", "10", "--name", "TS_01")
     assert "has picks of TS_01 already" in refused(*words, "--voxel-size", "10", "--name", "TS_01")
     line = refused("convert", tmp_path / "project", tmp_path / "p.tbl", "--name", "TS_01")
-    assert "counts in angstrom" in line
+    assert "coordinates are in angstrom" in line
     assert "--tomogram" in line
     assert "--tilt-series-pixel-size" in refused(
         "convert", tmp_path / "p.csv", tmp_path / "p.star", "--star", "relion4", "--tomogram", tomo
     )
     assert "exists already" in refused("convert", tmp_path / "p.csv", tmp_path / "p.csv")
-    assert "unknown format of points" in refused("convert", tomo, tmp_path / "p.tbl")
-    assert "unknown format of points" in refused("convert", tmp_path / "p.csv", tmp_path / "p.txt")  # no project
+    assert "unknown points format" in refused("convert", tomo, tmp_path / "p.tbl")
+    assert "unknown points format" in refused("convert", tmp_path / "p.csv", tmp_path / "p.txt")  # no project
     (tmp_path / "p.doc").write_text("a letter")
     assert "p.doc exists already" in refused("convert", tmp_path / "p.csv", tmp_path / "p.tbl")
     assert (tmp_path / "p.doc").read_text() == "a letter"
@@ -406,7 +406,7 @@ def test_memory_and_cache(tomo, calls, tmp_path):
     assert calls[1]["cache"].folder == tmp_path / "kept"
     assert calls[2]["cache"] is None
     assert "8GB" in refused(*base, "--memory", "much")
-    assert "give one of them" in refused(*base, "--no-cache", "--cache", tmp_path / "kept")
+    assert "leave one out" in refused(*base, "--no-cache", "--cache", tmp_path / "kept")
 
 
 def test_the_search_mask_is_where_its_file_is_not_zero(tomo, calls, tmp_path):
@@ -446,7 +446,7 @@ def not_an_mrc(folder):
 
 def unknown_format(folder):
     (folder / "tomo.xyz").write_text("hello")
-    return [folder / "tomo.xyz"], "unknown format"
+    return [folder / "tomo.xyz"], "unknown volume format"
 
 
 def image_2d(folder):
@@ -546,7 +546,7 @@ def points_file_absent(folder):
 
 def points_of_two_kinds(folder):
     (folder / "p.csv").write_text("z,y,x,name\n8,8,9,a\n14,20,12,b\n")
-    return [folder / "tomo.mrc", "--points", folder / "p.csv"], "several kinds; give --kind before"
+    return [folder / "tomo.mrc", "--points", folder / "p.csv"], "of several kinds; put --kind NAME before"
 
 
 def point_before_its_class(folder):
@@ -563,7 +563,7 @@ def point_before_its_class(folder):
 
 
 def class_without_a_point(folder):
-    return [folder / "tomo.mrc", None, "--kind", "a", "--point", "8,8,9", "--kind", "b"], "kind b has no --point"
+    return [folder / "tomo.mrc", None, "--kind", "a", "--point", "8,8,9", "--kind", "b"], "kind b has no point"
 
 
 def class_that_is_no_file_name(folder):
@@ -667,7 +667,7 @@ def test_bad_input_is_one_line_and_nothing_is_written(make, tomo):
 def test_no_space_is_found_before_the_work(tomo, tmp_path, monkeypatch):
     monkeypatch.setattr(folders.shutil, "disk_usage", lambda _: type("Usage", (), {"free": 1000}))
     monkeypatch.setattr(segmentation, "segment", None)
-    assert "no space" in refused("segment", tomo, "--point", "8,8,9", "--out", tmp_path / "out")
+    assert "not enough space" in refused("segment", tomo, "--point", "8,8,9", "--out", tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 
@@ -876,7 +876,7 @@ def test_evaluate_volumes_of_labels(answer, tmp_path):
         (["absent", "{truth}"], "no such file or folder"),
         (["{truth}/particles.csv", "{truth}/instances.mrc.gz"], "cannot be compared"),
         (["{truth}", "{truth}", "--name", "c"], "'c'.*a, b"),
-        (["{truth}/instances.mrc.gz", "{truth}/instances.mrc.gz", "--name", "a"], "no column of names"),
+        (["{truth}/instances.mrc.gz", "{truth}/instances.mrc.gz", "--name", "a"], "have no kind names"),
         (["{truth}", "{truth}", "--distance", "-1"], "distance"),
         (["{truth}/..", "{truth}"], "no particles.csv"),
     ],
@@ -970,10 +970,10 @@ def test_the_cache_is_told_of_and_cleared(tmp_path):
     kept = FeatureCache(tmp_path / "kept")
     kept.get_or_compute("0123456789abcdef", lambda: {"a": np.zeros(2_500_000)})
     told = cli("cache", "info", "--cache", kept.folder).output.splitlines()
-    assert told[0] == f"{kept.folder}: 1 of 0.02 GB; beyond 50 GB the oldest go"
-    assert re.fullmatch(r"0123456789ab +0\.02 GB  used \d{4}-\d\d-\d\d \d\d:\d\d", told[1])
+    assert told[0] == f"{kept.folder}: entries 1, size 0.02 GB, limit 50 GB"
+    assert re.fullmatch(r"0123456789ab +0\.02 GB  last used \d{4}-\d\d-\d\d \d\d:\d\d", told[1])
     assert cli("cache", "clear", "--cache", kept.folder).output == f"{kept.folder}: 0.02 GB deleted\n"
-    assert cli("cache", "info", "--cache", kept.folder).output.startswith(f"{kept.folder}: 0 of 0.00 GB")
+    assert cli("cache", "info", "--cache", kept.folder).output.startswith(f"{kept.folder}: entries 0, size 0.00 GB")
 
 
 def test_models_list_says_what_is_ready():
@@ -1020,7 +1020,7 @@ def test_the_demo(tmp_path, monkeypatch):
     monkeypatch.setattr(simulation, "demo_config", lambda _: small)
     out = tmp_path / "demo"
     text = cli("demo", "--out", out).stdout
-    assert "one click, on a" in text
+    assert "clicking one" in text
     assert "F1" in text
     not_always = {"candidates.csv", "average.mrc"}
     assert {p.name for p in out.iterdir()} - not_always == {*OUTPUTS, "truth"} - not_always

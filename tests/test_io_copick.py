@@ -70,13 +70,13 @@ def test_what_cannot_be_told_is_not_guessed(tmp_path: Path) -> None:
     with pytest.raises(PointsFileError, match=r"several sets of picks of barrel: .*cryosam_0_barrel.*me_7_barrel"):
         find_picks(tmp_path, "TS_01")
     (tmp_path / "far.json").write_text('{"pickable_objects": [], "overlay_root": "s3://bucket/project"}')
-    with pytest.raises(PointsFileError, match=r"lies at s3://bucket/project; copy it"):
+    with pytest.raises(PointsFileError, match=r"is stored at s3://bucket/project; copy it"):
         read_points(tmp_path / "far.json", voxel_size_angstrom=10.0)
     (tmp_path / "empty").mkdir()
     with pytest.raises(PointsFileError, match=r"no run named None.*the runs are none"):
         read_points(tmp_path / "empty", voxel_size_angstrom=10.0)
     no_instances = TomogramPoints(table=PointTable(np.ones((1, 3))), name="TS_01", voxel_size_angstrom=10.0)
-    with pytest.raises(PointsFileError, match="do not say which label is theirs"):
+    with pytest.raises(PointsFileError, match="have no instance labels"):
         write_copick_masks(tmp_path, no_instances, labels())
 
 

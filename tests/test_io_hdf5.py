@@ -43,9 +43,9 @@ def test_one_of_several_is_named(tmp_path: Path) -> None:
     np.testing.assert_array_equal(read_volume(f"{path}:raw"), VOXELS)
     np.testing.assert_array_equal(read_volume(f"{path}:/labels"), VOXELS[:2])  # the only one in this group
     assert read_tomogram(f"{path}:/raw").name == "a"
-    with pytest.raises(TomogramError, match="no dataset /mask; there are /labels/all, /raw"):
+    with pytest.raises(TomogramError, match="no dataset /mask; the file has /labels/all, /raw"):
         read_tomogram(f"{path}:/mask")
-    with pytest.raises(TomogramError, match=r"/slice is no volume of real numbers: \(5, 4\) int16"):
+    with pytest.raises(TomogramError, match=r"/slice is not a volume of real numbers: \(5, 4\) int16"):
         read_tomogram(f"{path}:/slice")
 
 
@@ -73,9 +73,9 @@ def test_what_cannot_be_used(tmp_path: Path) -> None:
     with pytest.raises(InputNotFoundError, match=r"absent\.h5: no such file"):
         read_tomogram(tmp_path / "absent.h5:/raw")
     (tmp_path / "text.h5").write_text("not HDF5")
-    with pytest.raises(TomogramError, match="not an HDF5 file, or it is cut off"):
+    with pytest.raises(TomogramError, match="not an HDF5 file, or truncated"):
         read_tomogram(tmp_path / "text.h5")
-    with pytest.raises(TomogramError, match="no dataset of three dimensions"):
+    with pytest.raises(TomogramError, match="no dataset with three dimensions"):
         read_tomogram(by_hand(tmp_path / "flat.h5", {"slice": VOXELS[0], "complex": VOXELS * 1j}))
     with pytest.raises(InputError, match="HDF5 is read, not written"):
         write_volume(tmp_path / "new.h5", VOXELS, 10.0)

@@ -149,7 +149,7 @@ def test_a_truncated_file_says_how_many_bytes_are_missing(put, missing: int) -> 
 
 
 def test_a_truncated_content_within_a_whole_gzip_says_the_same(put) -> None:
-    with pytest.raises(TomogramError, match=r"truncated: 1144 bytes expected once decompressed, there are 1143"):
+    with pytest.raises(TomogramError, match=r"truncated: 1144 bytes expected after decompression, there are 1143"):
         read_volume(put(mrc_bytes(VOXELS, 2)[:-1], "t.mrc.gz"))
 
 

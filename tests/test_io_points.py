@@ -295,7 +295,7 @@ def test_csv_is_written_as_promised(tmp_path: Path) -> None:
     ("text", "message"),
     [
         ("", "empty"),
-        ("1,2,3\n4,5,6\n", r"first line is 1,2,3: numbers, not names"),
+        ("1,2,3\n4,5,6\n", r"first line has numbers, 1,2,3, not column names"),
         ("z,y\n1,2\n", "no column x; the columns are z, y"),
         ("x_angstrom,y,z\n1,2,3\n", "no column x; the columns are x_angstrom, y, z"),
         ("z;y;x\n1;2;3\n", r"no column z or y or x; the columns are z;y;x.*separated by commas"),
@@ -389,7 +389,7 @@ def test_each_particle_has_the_pixel_size_of_its_own_optics_group(tmp_path: Path
 def test_the_size_of_particle_images_is_not_taken_for_that_of_the_coordinates(tmp_path: Path) -> None:
     path = star(tmp_path, XYZ, "30 20 10", optics=("ImagePixelSize", "5"))
     np.testing.assert_array_equal(read_points(path, voxel_size_angstrom=5.0).points, [[10, 20, 30]])
-    with pytest.raises(PointsFileError, match="rlnImagePixelSize is 5 angstrom and a voxel 10"):
+    with pytest.raises(PointsFileError, match="rlnImagePixelSize is 5 angstrom, but the voxel size is 10"):
         read_points(path, voxel_size_angstrom=10.0)
 
 
@@ -413,7 +413,7 @@ def test_a_shift_needs_a_pixel_size_and_the_old_unit_is_refused(tmp_path: Path) 
 def test_one_tomogram_is_taken_from_several(tmp_path: Path) -> None:
     path = star(tmp_path, f"TomoName {XYZ}", "TS_01 3 2 1", "TS_10 6 5 4", "TS_01 9 8 7")
     np.testing.assert_array_equal(read_points(path, tomogram_name="TS_01").points, [[1, 2, 3], [7, 8, 9]])
-    with pytest.raises(PointsFileError, match=r"2 tomograms \(TS_01, TS_10\), and it is not said which"):
+    with pytest.raises(PointsFileError, match=r"2 tomograms \(TS_01, TS_10\), and none is chosen"):
         read_points(path)
     with pytest.raises(PointsFileError, match=r"0 of them match 'TS_1'"):
         read_points(path, tomogram_name="TS_1")
@@ -508,7 +508,7 @@ def test_relion_5_needs_shape_and_voxel_size(tmp_path: Path) -> None:
 @pytest.mark.parametrize("size", ["0", "-1"])
 def test_impossible_pixel_size_is_refused(tmp_path: Path, size: str) -> None:
     path = star(tmp_path, XYZ, "3 2 1", optics=("TomoTiltSeriesPixelSize", size))
-    with pytest.raises(PointsFileError, match=r"must be above 0"):
+    with pytest.raises(PointsFileError, match=r"must be greater than 0"):
         read_points(path, voxel_size_angstrom=10.0)
 
 
@@ -521,9 +521,9 @@ def test_absent_files_folders_and_unknown_formats(tmp_path: Path) -> None:
     (tmp_path / "folder.csv").mkdir()
     with pytest.raises(PointsFileError, match="cannot be read"):
         read_points(tmp_path / "folder.csv")
-    with pytest.raises(PointsFileError, match=r"unknown format.*\.csv, \.star.* and \.em"):
+    with pytest.raises(PointsFileError, match=r"unknown points format.*\.csv, \.star.* or \.em"):
         read_points(tmp_path / "picks.txt")
-    with pytest.raises(PointsFileError, match="unknown format"):
+    with pytest.raises(PointsFileError, match="unknown points format"):
         write_points(tmp_path / "picks.txt", PointTable(np.zeros((0, 3))))
 
 
@@ -550,7 +550,7 @@ def test_tables_refuse_what_does_not_fit(unchecked: None) -> None:
     table = PointTable(np.zeros((2, 3)), names=("a", "b"))
     with pytest.raises(PointsFileError, match="no point is named 'c'; the names are a, b"):
         table.select("c")
-    with pytest.raises(PointsFileError, match="no column of names"):
+    with pytest.raises(PointsFileError, match="have no names"):
         PointTable(np.zeros((2, 3))).select("a")
 
 

@@ -34,7 +34,7 @@ def test_a_pickle_in_a_file_is_not_opened(tmp_path) -> None:
         content = dict(arrays)
     content["0.feature"] = np.array([print, 1], dtype=object)
     np.savez(tmp_path / "q.npz", **content)
-    with pytest.raises(QueryError, match=r"q\.npz: not a file of cryosam query, or damaged"):
+    with pytest.raises(QueryError, match=r"q\.npz: not a file written by cryosam query, or damaged"):
         read_queries(tmp_path / "q.npz")
 
 
@@ -65,11 +65,11 @@ def test_other_files_are_refused(tmp_path) -> None:
     with pytest.raises(InputNotFoundError, match="no such file"):
         read_queries(tmp_path / "nowhere.npz")
     (tmp_path / "text.npz").write_text("z,y,x\n1,2,3\n")
-    with pytest.raises(QueryError, match="not a file of cryosam query"):
+    with pytest.raises(QueryError, match="not a file written by cryosam query"):
         read_queries(tmp_path / "text.npz")
     write_queries(tmp_path / "cut.npz", [query()])
     (tmp_path / "cut.npz").write_bytes((tmp_path / "cut.npz").read_bytes()[:400])
-    with pytest.raises(QueryError, match="not a file of cryosam query"):
+    with pytest.raises(QueryError, match="not a file written by cryosam query"):
         read_queries(tmp_path / "cut.npz")
 
 

@@ -63,14 +63,14 @@ def test_paths_of_a_set_are_those_of_its_project(tmp_path: Path, monkeypatch: py
     table = read_points(job / "optimisation_set.star", shape=SHAPE, voxel_size_angstrom=10.0)
     np.testing.assert_allclose(table.points, [[1, 6, 11]])
     (job / "particles.star").unlink()
-    with pytest.raises(PointsFileError, match=r"names Picks/job010/particles\.star, which is not there"):
+    with pytest.raises(PointsFileError, match=r"refers to Picks/job010/particles\.star, which does not exist"):
         read_points(job / "optimisation_set.star", shape=SHAPE, voxel_size_angstrom=10.0)
 
 
 def test_what_does_not_fit_the_project_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(PointsFileError, match=r"no tomogram TS_07 in this set; there are TS_01, TS_02"):
+    with pytest.raises(PointsFileError, match=r"no tomogram TS_07 in this set; it has TS_01, TS_02"):
         write_optimisation_set(tmp_path, [part("TS_07")], tomograms(tmp_path))
-    with pytest.raises(PointsFileError, match=r"TS_01 is 5 x 8 x 26 voxels .* was searched is 5 x 8 x 13"):
+    with pytest.raises(PointsFileError, match=r"TS_01 has 5 x 8 x 26 voxels .* searched tomogram has 5 x 8 x 13"):
         write_optimisation_set(tmp_path, [part()], tomograms(tmp_path, "104 32 20"))
     with pytest.raises(PointsFileError, match="not a set of tomograms of RELION 5"):
         write_optimisation_set(tmp_path, [part()], tomograms(tmp_path, "54 32", columns="SizeX SizeY"))

@@ -196,7 +196,7 @@ def test_scale_bars_only_with_a_voxel_size():
     assert bars[0] == ("16.129", "5")  # 31 voxels are 31 nm: a quarter is 7.75 nm, so 5 nm, and 5 / 31 = 16.129 %
     page, checker = render(voxel_size=None)
     assert 'class="bar"' not in page
-    assert "voxel size not known" in "".join(checker.text)
+    assert "voxel size unknown" in "".join(checker.text)
 
 
 def test_picks_without_masks_are_circles():
@@ -227,7 +227,7 @@ def test_trust_is_told_with_the_better_click_and_what_was_missed():
     text = " ".join("".join(checker.text).split())
     assert "A better click would have been 7,8,9" in text
     assert "1 of 2 particles are found by all of them, 1 by fewer than half" in text
-    assert "find what yours does not: 4,5,6." in text
+    assert "find particles that your click misses: 4,5,6." in text
     assert "another particle found" in text
     plain, _ = render(2)
     assert "depends on the click" not in plain

@@ -246,7 +246,7 @@ def test_check_output_finds_out_before_the_work(tmp_path, monkeypatch):
         check_output(tmp_path / "file")
     with pytest.raises(OutputError, match="cannot write"):
         check_output(tmp_path / "file" / "below")
-    with pytest.raises(OutputError, match=r"no space .* 1e\+09 GB"):
+    with pytest.raises(OutputError, match=r"not enough space .* 1e\+09 GB"):
         check_output(tmp_path / "new", n_bytes=10**18)
     monkeypatch.setattr(folders.tempfile, "TemporaryFile", deny)
     with pytest.raises(OutputError, match="Permission denied"):
@@ -350,10 +350,10 @@ def test_a_results_points_come_back_with_their_tomogram(tmp_path):
     (tmp_path / "out" / "particles.star").write_text(
         "data_\nloop_\n_rlnCoordinateX\n_rlnCoordinateY\n_rlnCoordinateZ\n"
     )
-    with pytest.raises(InputError, match=r"particles\.star has 0 particles, particles\.csv 2"):
+    with pytest.raises(InputError, match=r"particles\.star has 0 particles, but particles\.csv has 2"):
         read_result_points(tmp_path / "out")
     (tmp_path / "out" / "run.json").write_text("{}")
-    with pytest.raises(InputError, match=r"run\.json does not say what tomogram"):
+    with pytest.raises(InputError, match=r"run\.json does not describe its tomogram"):
         read_result_points(tmp_path / "out")
 
 

@@ -20,7 +20,7 @@ from cryosam.averaging.subtomograms import Subtomograms
 from cryosam.config import AveragingConfig
 from cryosam.tomogram import Voxels
 
-__all__ = ["OrientationSearch", "Parts", "PriorAverage"]
+__all__ = ["OrientationSearch", "Parts", "PriorAverage", "held_out_folds"]
 
 _SIZE_PX = 12  # largest number of pixels per diameter: larger particles are sampled more coarsely
 _DETAIL = 0.3  # finest detail that is compared, as a fraction of the diameter
@@ -111,14 +111,29 @@ class OrientationSearch:
             An average from another tomogram that is blended into every average.
         """
         frame, n = self.cut.frame, len(spectra)
-        folds = np.array_split(random.permutation(n), min(_FOLDS, n))
         correlations = np.zeros(n)
-        for fold in folds:
-            rest = np.setdiff1d(np.arange(n), fold)
+        for fold, rest in held_out_folds(n, random):
             average = wedge_weighted_average(frame, *(part[rest] for part in parts))
             average = average if prior is None else prior.blend(frame, average, len(rest))
             correlations[fold] = self.find(average, spectra[fold]).correlations
         return correlations
+
+
+def held_out_folds(n: int, random: np.random.Generator) -> list[tuple[Int[np.ndarray, " k"], Int[np.ndarray, " m"]]]:
+    """Divide n particles at random into four folds, or n if there are fewer.
+
+    Returns
+    -------
+    folds
+        Indices of the particles of each fold, and of all others.
+
+    Examples
+    --------
+    >>> [(len(fold), len(rest)) for fold, rest in held_out_folds(6, np.random.default_rng(0))]
+    [(2, 4), (2, 4), (1, 5), (1, 5)]
+    """
+    folds = np.array_split(random.permutation(n), min(_FOLDS, n))
+    return [(fold, np.setdiff1d(np.arange(n), fold)) for fold in folds]
 
 
 @dataclass(frozen=True, eq=False)

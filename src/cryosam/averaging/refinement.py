@@ -10,7 +10,7 @@ from scipy.spatial.transform import Rotation
 from cryosam.arrays import Points, Progress
 from cryosam.averaging.extent import Extent, find_extent
 from cryosam.averaging.fourier import rotate_to_reference, shifts_within, wedge_weighted_average
-from cryosam.averaging.orientations import OrientationSearch
+from cryosam.averaging.orientations import OrientationSearch, held_out_folds
 from cryosam.averaging.resolution import find_resolution, fourier_shell_correlation
 from cryosam.averaging.subtomograms import Subtomograms
 from cryosam.results import Average
@@ -25,7 +25,6 @@ _LEAST_ANGLE = 35.0  # degrees between any two of these poses
 _STEPS = (10.0, 7.0, 4.0, 2.0)  # degrees between neighbouring rotations that are tried, for each round
 _FARTHEST = 0.35  # diameters from the given centre: a particle that moves farther is put back
 _OFF_CENTRE = 0.25  # diameters between the points and the centre of mass, from which the points are moved there
-_FOLDS = 4  # of the particles: each particle is compared with an average of the other folds
 _ENOUGH = 5  # smallest number of particles for comparing each with an average of the others
 
 
@@ -79,27 +78,51 @@ def refine(
     progress
         Called with the number of comparisons done; each particle is compared once in every round.
     """
-    tomogram, diameter, config, device = search.cut.voxels, search.diameter, search.config, search.device
-    centres = points
-    poses, points = _coarse_poses(search, points, average)
+    poses, moved = _coarse_poses(search, points, average)
     if len(points) < _ENOUGH:
-        return Refinement(Rotation.concatenate([pose[:1] for pose in poses]), centres, average, None, None)
-    detail = max(_LEAST_DETAIL, _DETAIL * diameter)
-    cut = Subtomograms.of(tomogram, diameter, size_px=_SIZE_PX, detail=detail, max_tilt=config.max_tilt, device=device)
+        return Refinement(Rotation.concatenate([pose[:1] for pose in poses]), points, average, None, None)
+    cut = _fine_boxes(search, search.diameter)
+    rotations, moved = _refine_poses(cut, poses, moved, progress)
+    refined = _at_one_place(moved, rotations, points, search.diameter)
+    extent = _whole_extent(search, refined, rotations)
+    if extent is not None:
+        refined = refined + rotations.apply(extent.centre)
+        cut = _fine_boxes(search, extent.diameter)
+    average, resolution = _average_halves(cut, refined, rotations)
+    return Refinement(rotations, refined, average, resolution, extent)
+
+
+def _fine_boxes(search: OrientationSearch, diameter: float) -> Subtomograms:
+    """Boxes for particles of a diameter, at the fine detail of the particles that were searched for."""
+    detail = max(_LEAST_DETAIL, _DETAIL * search.diameter)
+    return Subtomograms.of(
+        search.cut.voxels,
+        diameter,
+        size_px=_SIZE_PX,
+        detail=detail,
+        max_tilt=search.config.max_tilt,
+        device=search.device,
+    )
+
+
+def _refine_poses(
+    cut: Subtomograms, poses: list[Rotation], points: Points, progress: Progress | None
+) -> tuple[Rotation, Points]:
+    """The best pose of each particle, in steps that become smaller from round to round, and its moved centre."""
     frame, shifts, n = cut.frame, shifts_within(_SHIFT_PX), len(points)
     phases = frame.phases(shifts)
-    folds = np.array_split(np.random.default_rng(0).permutation(n), min(_FOLDS, n))
-    still, done, n_steps = np.zeros((n, 3)), 0, n * len(_STEPS)
+    folds = held_out_folds(n, np.random.default_rng(0))
+    done, n_steps = 0, n * len(_STEPS)
     for degrees in _STEPS:
         boxes = cut.cut(points)
         spectra = frame.spectra(boxes)
-        parts = rotate_to_reference(frame, boxes, Rotation.concatenate([pose[:1] for pose in poses]), still)
+        best = Rotation.concatenate([pose[:1] for pose in poses])
+        parts = rotate_to_reference(frame, boxes, best, np.zeros((n, 3)))
         moves, turns = np.zeros((n, 3)), [pose[:1] for pose in poses]
-        for fold in folds:
+        for fold, others in folds:
             if progress is not None:
                 progress("refining", done, n_steps)
             done += len(fold)
-            others = np.setdiff1d(np.arange(n), fold)
             held_out = frame.padded_spectrum(wedge_weighted_average(frame, *(part[others] for part in parts)))
             for i in fold:
                 tried = Rotation.concatenate([pose * _around(degrees) for pose in poses[i]])
@@ -109,23 +132,33 @@ def refine(
         poses, points = turns, points + moves
     if progress is not None:
         progress("refining", n_steps, n_steps)
-    rotations = Rotation.concatenate(poses)
+    return Rotation.concatenate(poses), points
+
+
+def _at_one_place(points: Points, rotations: Rotation, centres: Points, diameter: float) -> Points:
+    """Points moved to the same place in every particle; one that strayed from its given centre is put back there."""
     points = points + rotations.apply(np.median(rotations.inv().apply(centres - points), axis=0))
     has_strayed = np.linalg.norm(points - centres, axis=1) > _FARTHEST * diameter  # for example to a neighbour
     points[has_strayed] = centres[has_strayed]
-    extent = find_extent(tomogram, points, rotations, diameter, config, device)
-    if extent is not None and (np.linalg.norm(extent.centre) <= _OFF_CENTRE * diameter or extent.diameter <= diameter):
-        extent = None
-    if extent is not None:
-        points = points + rotations.apply(extent.centre)
-        whole = extent.diameter
-        cut = Subtomograms.of(tomogram, whole, size_px=_SIZE_PX, detail=detail, max_tilt=config.max_tilt, device=device)
-        frame = cut.frame
-    parts = rotate_to_reference(frame, cut.cut(points), rotations, still)
+    return points
+
+
+def _whole_extent(search: OrientationSearch, points: Points, rotations: Rotation) -> Extent | None:
+    """Extent of the average if it is larger than what was seen of each particle, and its centre lies elsewhere."""
+    extent = find_extent(search.cut.voxels, points, rotations, search.diameter, search.config, search.device)
+    if extent is None:
+        return None
+    is_centred = np.linalg.norm(extent.centre) <= _OFF_CENTRE * search.diameter
+    return None if is_centred or extent.diameter <= search.diameter else extent
+
+
+def _average_halves(cut: Subtomograms, points: Points, rotations: Rotation) -> tuple[Average, float]:
+    """The average of all particles, and the resolution in voxels at which averages of two halves agree."""
+    frame = cut.frame
+    parts = rotate_to_reference(frame, cut.cut(points), rotations, np.zeros((len(points), 3)))
     halves = [wedge_weighted_average(frame, *(part[k::2] for part in parts)) for k in range(2)]
-    refined = Average(wedge_weighted_average(frame, *parts).cpu().numpy(), cut.step)
-    resolution = find_resolution(fourier_shell_correlation(*halves), frame.edge) * cut.step
-    return Refinement(rotations, points, refined, resolution, extent)
+    average = Average(wedge_weighted_average(frame, *parts).cpu().numpy(), cut.step)
+    return average, find_resolution(fourier_shell_correlation(*halves), frame.edge) * cut.step
 
 
 def _coarse_poses(search: OrientationSearch, points: Points, average: Average) -> tuple[list[Rotation], Points]:

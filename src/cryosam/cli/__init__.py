@@ -1,8 +1,8 @@
 """The ``cryosam`` command, one file per subcommand; each imports what it needs when it runs, so ``--help`` is instant.
 
-In: options of the command line.
-Out: files, one line per finding, and exit code 2 with one clear line for what a user got wrong.
-May import: everything; nobody may import it, nor a framework for command lines or a progress bar.
+In: command-line options.
+Out: files, one line per finding, and exit code 2 with a one-line message for errors that the user can correct.
+May import: everything. No other folder may import it, or import a command-line framework or a progress bar.
 """
 
 import os
@@ -30,10 +30,10 @@ __all__ = ["main"]
 
 
 class _InOrder(OneLineErrors):
-    """Lists the commands in the order in which a newcomer needs them, not by alphabet."""
+    """List the commands in the order in which a new user needs them, not alphabetically."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
-        """Names as they were added."""
+        """Return the names in the order in which they were added."""
         return list(self.commands)
 
 
@@ -46,12 +46,13 @@ class _InOrder(OneLineErrors):
 )
 @click.version_option(__version__, prog_name="cryosam")
 def main() -> None:
-    """One click on one particle of a cryo-electron tomogram: every particle of that kind, found and segmented in 3D.
+    """From one click on a particle in a cryo-electron tomogram, find and segment every particle of that kind in 3D.
 
-    Coordinates are voxels z,y,x, counted from 0; a whole number is the centre of a voxel.
+    Coordinates are z,y,x in voxels, counted from 0; a whole number is the centre of a voxel.
     """
-    # Read when a command imports torch. Its threads wait for each other thousands of times a second, and would else
-    # keep the cores from whatever else runs there, even from the thread that they wait for.
+    # OpenMP reads this when a command imports torch. The threads of torch wait for each other thousands of times per
+    # second. If they spin for long while they wait, they take CPU time from other programs, and even from the thread
+    # that they are waiting for.
     os.environ.setdefault("GOMP_SPINCOUNT", "3000")
 
 

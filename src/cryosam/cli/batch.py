@@ -30,21 +30,31 @@ _SHOWN = 20  # names in a list on the screen
     )
 )
 @click.argument("project", type=PathType)
-@click.option("--out", type=PathType, metavar="DIR", help="Folder for all results, in the place of the project's own.")
+@click.option(
+    "--out", type=PathType, metavar="DIR", help="Folder for all results; replaces the one in the project file."
+)
 @click.option(
     "--workers",
     type=click.IntRange(min=1),
     metavar="N",
-    help="Tomograms at a time.  [default: one a GPU, else one a core, as memory allows]",
-)
-@click.option("--retry-failed", is_flag=True, help="Try again what failed and has not changed since.")
-@click.option(
-    "--shard", metavar="I/N", help="Do only the I-th of N parts, as one job of an array; all parts may run at once."
+    help="Tomograms processed at the same time.  [default: one per GPU, otherwise one per core, as memory allows]",
 )
 @click.option(
-    "--parsl", "parsl_file", type=PathType, metavar="FILE.py", help="Work where this Parsl configuration says."
+    "--retry-failed", is_flag=True, help="Also retry tomograms that failed and whose input has not changed since."
 )
-@click.option("--dry-run", is_flag=True, help="Only say what is to be done.")
+@click.option(
+    "--shard",
+    metavar="I/N",
+    help="Process only part I of N, as one job of a job array; all parts may run at the same time.",
+)
+@click.option(
+    "--parsl",
+    "parsl_file",
+    type=PathType,
+    metavar="FILE.py",
+    help="Run on the machines that this Parsl configuration defines.",
+)
+@click.option("--dry-run", is_flag=True, help="Only list what would be done.")
 @click.pass_obj
 def batch(
     command: str,
@@ -56,23 +66,25 @@ def batch(
     parsl_file: Path | None,
     dry_run: bool,
 ) -> None:
-    """Search many tomograms, as a PROJECT file says; run it again to go on where it stopped.
+    """Search many tomograms as described in a PROJECT file; run it again to continue where it stopped.
 
     \b
-    The file is TOML, such as
+    The file is in TOML format, for example:
       tomograms = "tomograms/*.mrc"
       query = "ribosome.npz"
       out = "results"
 
-    What is finished with the same settings and files is left as it is. A tomogram that fails does not stop the others;
-    the exit code is 1 if any has failed.
-    """  # noqa: D301  # click's mark of lines that are not to be joined
+    Tomograms that were finished with the same settings and files are not processed again. If a tomogram fails, the
+    others continue; the exit code is 1 if any has failed.
+    """  # noqa: D301  # \b tells click not to join these lines
     from cryosam.batch.coordinator import plan_batch, run_batch, take_shard
     from cryosam.batch.ledger import Ledger
     from cryosam.batch.project import read_project
 
     if workers is not None and parsl_file is not None:
-        raise click.UsageError("--workers is for this machine; how many there are with --parsl its configuration says")
+        raise click.UsageError(
+            "--workers is for this machine only; the configuration of --parsl sets its own number; leave one out"
+        )
     whole = read_project(project, out=out, command=command)
     part = take_shard(whole, shard)
     if dry_run:
@@ -94,7 +106,7 @@ def batch(
 
 @contextmanager
 def _backend(parsl_file: Path | None) -> "Iterator[Backend | None]":
-    """Where the work is done; None is this machine."""
+    """Open the backend that runs the jobs; None stands for this machine."""
     if parsl_file is None:
         yield None
         return
@@ -105,11 +117,11 @@ def _backend(parsl_file: Path | None) -> "Iterator[Backend | None]":
 
 
 def _say_plan(project: "Project", plan: "Plan", *, with_names: bool = False) -> None:
-    """How much is left to do."""
+    """Print how many tomograms are left to do."""
     n = len(project.jobs)
     click.echo(
         f"{n} tomogram{'' if n == 1 else 's'}: {len(plan.waiting)} to do, {len(plan.finished)} done"
-        + (f", {len(plan.failed)} failed before (--retry-failed tries them again)" if plan.failed else "")
+        + (f", {len(plan.failed)} failed before (add --retry-failed to retry them)" if plan.failed else "")
     )
     if with_names:
         for job in plan.waiting:
@@ -119,7 +131,7 @@ def _say_plan(project: "Project", plan: "Plan", *, with_names: bool = False) -> 
 
 
 def _follow(outcomes: "Iterator[Outcome]", n: int) -> None:
-    """Say what became of each tomogram, and how long the rest may take."""
+    """Print the outcome of each tomogram and the estimated time for the rest."""
     start = time.monotonic()
     for done, outcome in enumerate(outcomes, start=1):
         left = (time.monotonic() - start) / done * (n - done)
@@ -130,25 +142,25 @@ def _follow(outcomes: "Iterator[Outcome]", n: int) -> None:
         elif outcome.status in ("failed", "killed"):
             click.secho(f"cryosam: {outcome.name} failed: {outcome.reason} ({rest})", fg="yellow", err=True)
         else:
-            click.echo(f"{outcome.name}: {outcome.reason or 'done meanwhile'} ({rest})")
+            click.echo(f"{outcome.name}: {outcome.reason or 'finished by another process meanwhile'} ({rest})")
 
 
 def _say_time(seconds: float) -> str:
-    """A duration as people say it."""
+    """Format a duration in seconds, minutes or hours."""
     if seconds < 100:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
 
 
 def _say_totals(totals: "Totals", project: "Project") -> None:
-    """What there is now."""
+    """Print the failures and the number of particles of the whole project."""
     for name, reason in list(totals.failed.items())[:_SHOWN]:
         click.secho(f"cryosam: failed: {name}: {reason}", fg="yellow", err=True)
     if len(totals.failed) > _SHOWN:
-        click.secho(f"cryosam: and {len(totals.failed) - _SHOWN} more, see summary.csv", fg="yellow", err=True)
+        click.secho(f"cryosam: {len(totals.failed) - _SHOWN} more failed, see summary.csv", fg="yellow", err=True)
     for reason in totals.unwritten:
         click.secho(f"cryosam: not written: {reason}", fg="yellow", err=True)
     counts = ", ".join(f"{n} {kind}" for kind, n in totals.n_particles.items()) or "no particles"
     waiting = f", {totals.n_waiting} waiting" if totals.n_waiting else ""
     click.echo(f"{totals.n_done} done, {len(totals.failed)} failed{waiting}: {counts}")
-    click.echo(f"look at {project.out / 'summary.html'}")
+    click.echo(f"open {project.out / 'summary.html'}")

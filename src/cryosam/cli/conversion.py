@@ -1,4 +1,4 @@
-"""What ``convert`` does: read points of a tomogram, or of several results, and write them in another format."""
+"""Implementation of ``convert``: read points of one tomogram or several results, and write them in another format."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -36,13 +36,15 @@ def convert_points(
     relion_tomograms: Path | None = None,
     overwrite: bool = False,
 ) -> str:
-    """Read, write, and say what was written; see ``cryosam convert --help`` for the parameters."""
+    """Convert points and return a line that says what was written; the parameters are the options of ``convert``."""
     if len(sources) > 1 and not all(_is_result(source) for source in sources):
         raise click.UsageError(
-            "several sources must all be folders of segment or pick: others do not say their tomogram"
+            "several sources must all be result folders of segment or pick, as other files do not name their tomogram"
         )
     if out.suffix and not is_points_name(out) and not out.is_dir() and relion_tomograms is None:
-        raise InputError(f"{out}: unknown format of points; known are {' '.join(POINT_FORMATS)}, and none for a folder")
+        raise InputError(
+            f"{out}: unknown points format; use {' '.join(POINT_FORMATS)}, or no extension for a copick project"
+        )
     beside = [out, out.with_suffix(".doc")] if out.suffix.lower() in (".tbl", ".em") else [out]
     there = next((path for path in beside if path.is_file()), None)
     if there is not None and not overwrite:
@@ -62,7 +64,7 @@ def convert_points(
 
 @contextmanager
 def _naming_options() -> Iterator[None]:
-    """Say by which option to give what a format needs."""
+    """Add to an error about missing information the option that provides it."""
     try:
         yield
     except VoxelSizeError as error:
@@ -74,7 +76,7 @@ def _naming_options() -> Iterator[None]:
 
 
 def _read(source: Path, tomogram: Path | None, voxel_size: float | None, name: str | None) -> TomogramPoints:
-    """Points of a result, or of a file, with what the options say of their tomogram."""
+    """Read the points of a result or a file; tomogram name, shape and voxel size come from the options where given."""
     info = None if tomogram is None else read_info(tomogram)
     if info is not None:
         name = name or info.name
@@ -82,7 +84,9 @@ def _read(source: Path, tomogram: Path | None, voxel_size: float | None, name: s
     if _is_result(source):
         part = read_result_points(source)
         if info is not None and info.shape != part.shape:
-            raise InputError(f"{source}: of a tomogram of {part.shape} voxels (z, y, x), {tomogram} has {info.shape}")
+            raise InputError(
+                f"{source} belongs to a tomogram of {part.shape} voxels (z, y, x), but {tomogram} has {info.shape}"
+            )
         size = part.voxel_size_angstrom if voxel_size is None else voxel_size
         return replace(part, name=name or part.name, voxel_size_angstrom=size)
     shape = None if info is None else info.shape
@@ -95,7 +99,7 @@ def _is_result(source: Path) -> bool:
 
 
 def _write_file(out: Path, parts: Sequence[TomogramPoints], program: "StarProgram", pixel_size: float | None) -> None:
-    """One file, by its ending."""
+    """Write one file in the format given by its extension."""
     ending = out.suffix.lower()
     if ending == ".star":
         from cryosam.io.star_output import write_star
@@ -108,7 +112,9 @@ def _write_file(out: Path, parts: Sequence[TomogramPoints], program: "StarProgra
     elif ending == ".em":
         write_em(out, parts)
     elif len(parts) > 1:
-        raise InputError(f"{out}: such a file holds the points of one tomogram; write each of them to one of its own")
+        raise InputError(
+            f"{out}: this format holds the points of one tomogram only; convert each result to its own file"
+        )
     else:
         (part,) = parts
         size = part.voxel_size_angstrom
@@ -124,7 +130,7 @@ def _write_relion(out: Path, parts: Sequence[TomogramPoints], tomograms: Path, *
 
 
 def _write_project(out: Path, sources: Sequence[Path], parts: Sequence[TomogramPoints], *, overwrite: bool) -> None:
-    """Picks of all, and the masks of results that have them."""
+    """Write the picks of all sources, and the masks of results that have masks."""
     there = [part.name for part in parts if (out / "ExperimentRuns" / file_name(part.name) / "Picks").is_dir()]
     if there and not overwrite:
         raise OutputExistsError(f"{out} has picks of {there[0]} already; choose another project, or add --overwrite")

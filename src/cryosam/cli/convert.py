@@ -20,18 +20,28 @@ __all__ = ["convert"]
 @click.argument("sources", type=PathType, nargs=-1, required=True)
 @click.argument("out", type=PathType)
 @click.option(
-    "--tomogram", type=PathType, metavar="FILE", help="Whose points they are: its shape, voxel size and name."
+    "--tomogram",
+    type=PathType,
+    metavar="FILE",
+    help="Tomogram that the points belong to; its shape, voxel size and name are used.",
 )
 @click.option(
-    "--voxel-size", type=float, metavar="ANGSTROM", help="Edge of a voxel, in the place of what is said there."
+    "--voxel-size",
+    type=float,
+    metavar="ANGSTROM",
+    help="Edge length of a voxel; replaces the value stored with the points or the tomogram.",
 )
-@click.option("--name", metavar="NAME", help="Of the tomogram, in files that hold several.  [default: its file's]")
+@click.option(
+    "--name",
+    metavar="NAME",
+    help="Name of the tomogram, for files with several tomograms.  [default: from the file name]",
+)
 @click.option(
     "--star",
     type=click.Choice(["relion5", "relion4", "warp"]),
     default="relion5",
     show_default=True,
-    help="Whose STAR file to write.",
+    help="Program whose STAR format is written.",
 )
 @TILT_SERIES_PIXEL_SIZE
 @click.option(
@@ -44,9 +54,10 @@ __all__ = ["convert"]
 def convert(**options: Any) -> None:
     """Write points in the format of another program.
 
-    SOURCES is a file of points (.csv .star .ndjson .json .mod .tbl .em), a copick project, or the folder of --out of
-    segment or pick, which knows its tomogram; several such folders are written into one file. OUT's ending tells its
-    format (.csv .star .ndjson .mod .tbl .em); without one it is a copick project, which gets the masks of results too.
+    SOURCES is a file of points (.csv .star .ndjson .json .mod .tbl .em), a copick project, or a result folder (--out
+    of segment or pick), which also describes its tomogram. Several result folders are written to one file. The
+    extension of OUT sets the format (.csv .star .ndjson .mod .tbl .em). Without an extension, OUT is a copick project,
+    to which the masks of results are written too.
     """
     from cryosam.cli.conversion import convert_points
 

@@ -19,7 +19,7 @@ from cryosam.cli.options import OVERWRITE, PathType, example
 
 __all__ = ["demo"]
 
-_DISTANCE = 6.0  # voxels, as in the documentation's figures
+_DISTANCE = 6.0  # voxels, as for the numbers in the documentation
 _MARGIN = 20  # voxels from the clicked particle to the nearest face
 
 
@@ -27,7 +27,7 @@ _MARGIN = 20  # voxels from the clicked particle to the nearest face
 @click.option(
     "--out", type=PathType, default=Path("cryosam-demo"), show_default=True, metavar="DIR", help="Folder for all files."
 )
-@click.option("--seed", type=int, default=0, show_default=True, help="Another seed gives another tomogram.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Random seed; each seed gives another tomogram.")
 @OVERWRITE
 @click.pass_obj
 def demo(command: str, out: Path, seed: int, overwrite: bool) -> None:
@@ -40,7 +40,7 @@ def demo(command: str, out: Path, seed: int, overwrite: bool) -> None:
     with ProcessPoolExecutor(1, get_context("spawn")) as another:
         simulating = another.submit(simulate, demo_config(seed))
 
-        # meanwhile: torch takes about as long to import
+        # in the meantime import torch, which takes about as long as the simulation
         from cryosam import segmentation
         from cryosam.cli.pipeline import report_findings
         from cryosam.cli.progress import show_progress
@@ -56,7 +56,7 @@ def demo(command: str, out: Path, seed: int, overwrite: bool) -> None:
         click.echo(f"simulated {len(simulated.names)} particles of {len(simulated.kinds)} kinds: {truth / 'tomo.mrc'}")
         point = _choose_click(simulated.points, simulated.names, simulated.tomogram.shape, DEMO_KIND)
         text = ",".join(f"{c:g}" for c in point)
-        click.echo(f"one click, on a {DEMO_KIND} at z,y,x = {text}")
+        click.echo(f"clicking one {DEMO_KIND} at z,y,x = {text}")
         prompts = PointPrompts(point[None], name=DEMO_KIND)
         before = time.perf_counter()
         found = segmentation.segment(simulated.tomogram, prompts, options=RunOptions(progress=progress))
@@ -75,13 +75,13 @@ def demo(command: str, out: Path, seed: int, overwrite: bool) -> None:
     click.echo(f"F1 {comparison.detections[DEMO_KIND].f1:.2f} from one point")
     report_findings(found, folder, seconds)
     program, tomogram = _program(), shlex.quote(str(truth / "tomo.mrc"))
-    click.echo(f"see it in a browser: {program} serve {tomogram} --results {shlex.quote(str(out))}")
-    click.echo(f"click there yourself, at {text}: {program} serve {tomogram}")
-    click.echo(f"the same without a browser: {program} segment {tomogram} --point {text} --out results")
+    click.echo(f"view the result in a browser: {program} serve {tomogram} --results {shlex.quote(str(out))}")
+    click.echo(f"click in the browser yourself, at {text}: {program} serve {tomogram}")
+    click.echo(f"do the same without a browser: {program} segment {tomogram} --point {text} --out results")
 
 
 def _program() -> str:
-    """How this program is called from here: by its name where that is found, else by its path."""
+    """Return how to call this program from here: by its name if it is on the PATH, otherwise by its path."""
     if shutil.which("cryosam"):
         return "cryosam"
     called = Path(sys.argv[0])
@@ -93,7 +93,7 @@ def _program() -> str:
 def _choose_click(
     points: Points, names: Sequence[str], shape: tuple[int, int, int], kind: str
 ) -> Float[np.ndarray, " 3"]:
-    """What a user would click: a particle of the kind that stands alone and is not cut by a face, at a whole voxel."""
+    """Choose what a user would click: the most isolated particle of the kind away from all faces, at a whole voxel."""
     inside = ((points >= _MARGIN) & (points <= np.array(shape) - 1 - _MARGIN)).all(axis=1)
     candidates = np.flatnonzero((np.asarray(names) == kind) & inside)
     gaps = np.linalg.norm(points[candidates, None] - points[None], axis=2)

@@ -17,26 +17,26 @@ __all__ = ["evaluate"]
 )
 @click.argument("predicted", type=PathType)
 @click.argument("truth", type=PathType)
-@click.option("--name", metavar="KIND", help="Only this kind of the truth's names.  [default: a row a kind]")
+@click.option("--name", metavar="KIND", help="Score only this kind of TRUTH.  [default: every kind, one row per kind]")
 @click.option(
     "--distance",
     type=click.FloatRange(min=0),
     default=6.0,
     show_default=True,
     metavar="VOXELS",
-    help="A pick this near to a true particle's centre is a hit; the CZII challenge takes half the radius.",
+    help="Largest distance of a hit from the true particle's centre; the CZII challenge uses half the radius.",
 )
 @click.option(
     "--beta", type=click.FloatRange(min=0), default=4.0, show_default=True, help="Weight of recall in F-beta."
 )
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of tables.")
 def evaluate(predicted: Path, truth: Path, name: str | None, distance: float, beta: float, as_json: bool) -> None:
-    """Score a result against a known answer.
+    """Score a result against the ground truth.
 
-    Each of PREDICTED and TRUTH is a folder that holds particles.csv and perhaps instances.mrc, such as --out of segment
-    or simulate; or a file of points (.csv, .star and others); or a volume of instance labels. Picks and true particles
-    are paired one to one. Where the truth has names and the picks have none, all picks are scored against each kind in
-    turn.
+    PREDICTED and TRUTH are each one of: a folder with particles.csv and possibly instances.mrc, such as --out of
+    segment or simulate; a file of points (.csv, .star and others); or a volume of instance labels. Picks and true
+    particles are paired one to one. If TRUTH has kind names and the picks have none, all picks are scored against each
+    kind in turn.
     """
     from cryosam.cli.scoring import compare, print_comparison
 

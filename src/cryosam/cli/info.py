@@ -12,7 +12,7 @@ __all__ = ["info"]
 @click.command(epilog=example("cryosam info tomogram.mrc"))
 @click.argument("tomogram", type=PathType)
 def info(tomogram: Path) -> None:
-    """Say what a tomogram is, what it needs and what to look out for; large files are not read whole."""
+    """Show the shape, voxel size, intensities and memory needs of a tomogram, and give advice."""
     from cryosam.cli.inspection import describe
     from cryosam.io.locations import as_location
 

@@ -1,4 +1,4 @@
-"""What ``info`` tells of a tomogram, from its header and a sample of its voxels."""
+"""Describe a tomogram for ``info``, from its header and a sample of its voxels."""
 
 from pathlib import Path
 
@@ -19,7 +19,7 @@ _PERCENT = (0, 1, 50, 99, 100)
 
 
 def describe(path: Path) -> tuple[dict[str, str], list[str]]:
-    """Facts by name, and advice."""
+    """Return facts by name, and a list of advice."""
     header = read_info(path)
     advice = []
     try:
@@ -42,14 +42,14 @@ def describe(path: Path) -> tuple[dict[str, str], list[str]]:
         rows["intensities"] = ", ".join(f"{p} %: {v:.4g}" for p, v in zip(_PERCENT, values, strict=True))
         rows["intensities"] += f" (of {sample.size:,} voxels)"
     if len(finite) == sample.size and np.ptp(finite) > 0:
-        rows["contrast"] = f"protein looks {detect_contrast(tomogram, np.zeros((0, 3)))}; a click tells more"
+        rows["contrast"] = f"protein looks {detect_contrast(tomogram, np.zeros((0, 3)))}; a click gives more certainty"
     memory = _FIXED_BYTES + _BYTES_PER_VOXEL * tomogram.data.size
-    rows["memory"] = f"about {memory / 1e9:.1f} GB for segment with the default preset; --memory makes do with less"
+    rows["memory"] = f"about {memory / 1e9:.1f} GB for segment with the default preset; limit it with --memory"
     return rows, advice + _advise(size, sample)
 
 
 def _sample(tomogram: Tomogram) -> Float[np.ndarray, " n"]:
-    """All of a small tomogram; of a large one, memory-mapped, some rows of about a dozen sections."""
+    """Take all voxels of a small tomogram, or some rows of about a dozen slices of a large one."""
     depth, height, _ = tomogram.shape
     is_large = tomogram.data.size > _LARGE
     steps = (max(1, depth // 12), max(1, height // 128)) if is_large else (1, 1)
@@ -57,19 +57,21 @@ def _sample(tomogram: Tomogram) -> Float[np.ndarray, " n"]:
 
 
 def _advise(size: float | None, sample: Float[np.ndarray, " n"]) -> list[str]:
-    """What to look out for."""
+    """Return what the user should be aware of."""
     advice = []
     if not np.isfinite(sample).all():
-        advice.append("it holds NaN or infinite voxels, and cannot be used before they are replaced")
+        advice.append("the tomogram has NaN or infinite voxels; it cannot be used until they are replaced")
     elif np.ptp(sample) == 0:
-        advice.append("all voxels that were looked at have the same value; it cannot be used")
+        advice.append("all sampled voxels have the same value; the tomogram cannot be used")
     if size is None:
-        advice.append("the voxel size is not known: give --voxel-size ANGSTROM, or lengths in angstrom cannot be used")
+        advice.append(
+            "the voxel size is unknown: give --voxel-size ANGSTROM; without it, lengths in angstrom cannot be used"
+        )
     if size is not None and size < _FINE_ANGSTROM:
         advice.append(
-            f"voxels are small: binned to about {_GOOD_ANGSTROM:g} angstrom there are "
-            f"{(_GOOD_ANGSTROM / size) ** 3:.0f} times fewer, and particles stand out better"
+            f"voxels are small: bin the tomogram to about {_GOOD_ANGSTROM:g} angstrom per voxel; it then has "
+            f"{(_GOOD_ANGSTROM / size) ** 3:.0f} times fewer voxels, and particles stand out better"
         )
     elif size is not None and size > _COARSE_ANGSTROM:
-        advice.append("voxels are large: kinds of particles of less than 20 nm are hard to tell apart")
+        advice.append("voxels are large: kinds of particles smaller than 20 nm are hard to distinguish")
     return advice

@@ -13,7 +13,7 @@ __all__ = ["mask"]
 @mask_options
 @click.pass_obj
 def mask(command: str, /, **options: Any) -> None:
-    """Segment only the particle that was clicked, or each of several."""
+    """Segment only the clicked particles, without searching for others."""
     from cryosam.cli.pipeline import run
 
     run("segment_prompts", options, command)

@@ -20,7 +20,7 @@ def models() -> None:
 
 @models.command("list", epilog=example("cryosam models list"))
 def list_() -> None:
-    """Names for --features and --segmenter, and which can be used now."""
+    """List the names for --features and --segmenter, and which models are ready to use."""
     from rich.console import Console
     from rich.table import Table
 
@@ -33,14 +33,14 @@ def list_() -> None:
         table.add_row(model.name, f"--{model.kind}", model.family, size, model.licence, ready)
     Console(width=None if Console().is_terminal else 200).print(table)  # unbroken lines for a file or a pipe
     click.echo(
-        f"imported models are in {cache_folder()}; a folder, a .pth file or a hub repository works as a name too"
+        f"imported models are in {cache_folder()}; a folder, a .pth file or a Hugging Face repository is accepted too"
     )
 
 
 @models.command("fetch", epilog=example("cryosam models fetch dinov2-small"))
 @click.argument("name")
 def fetch_(name: str) -> None:
-    """Download the weights of a model by its NAME, or of a Hugging Face repository."""
+    """Download the weights of a model; NAME is one of models list or a Hugging Face repository."""
     from cryosam.backends.weights import fetch
 
     click.echo(f"{name} is in {fetch(name)}")
@@ -48,9 +48,9 @@ def fetch_(name: str) -> None:
 
 @models.command("import", epilog=example("cryosam models import sam_vit_b_01ec64.pth"))
 @click.argument("file", type=PathType)
-@click.option("--name", help="What to call it.  [default: the published name, or the file's]")
+@click.option("--name", help="Name for the model.  [default: the published name, or the file name]")
 def import_(file: Path, name: str | None) -> None:
-    """Convert an original SAM checkpoint (.pth), of Meta or micro-sam, so that it can be used by name."""
+    """Convert an original SAM checkpoint (.pth) from Meta or micro-sam, so that it can be used by name."""
     from cryosam.backends.weights import import_checkpoint
 
     folder = import_checkpoint(file, name)

@@ -1,4 +1,4 @@
-"""Every error ends as one line on stderr and an exit code."""
+"""Turn every user error into one line on stderr and an exit code."""
 
 import logging
 import shlex
@@ -19,16 +19,16 @@ _INTERRUPTED = 130
 
 
 class OneLineErrors(click.Group):
-    """A group of commands in which what goes wrong is one line, not a traceback.
+    """A group of commands that prints errors as one line, without a traceback.
 
-    Exit codes: 2 where the user can do something about it, 130 after Ctrl-C. A fault of the program itself keeps its
-    traceback, which is what a bug report needs.
+    Exit codes: 2 for an error that the user can correct, 130 after Ctrl-C. A fault of the program itself keeps its
+    traceback, which a bug report needs.
     """
 
-    def main(  # type: ignore[override]  # of its overloads this is one
+    def main(  # type: ignore[override]  # one of the overloads of click
         self, args: Sequence[str] | None = None, prog_name: str | None = None, **extra: Any
     ) -> Any:
-        """Run a command; its line, as it was typed, is the context's ``obj``."""
+        """Run a command; the command line as typed becomes the ``obj`` of the context."""
         words = list(sys.argv[1:] if args is None else args)
         extra |= {"standalone_mode": False, "obj": shlex.join(["cryosam", *words])}
         logging.basicConfig(level=logging.WARNING, format="cryosam: %(message)s")
@@ -51,7 +51,7 @@ class OneLineErrors(click.Group):
 
 
 def _explain_any(error: Exception) -> str | None:
-    """What to tell the user, or None if it is a fault of the program."""
+    """Return the message for the user, or None for a fault of the program."""
     if isinstance(error, click.UsageError):
         return f"{error.format_message()} (see {error.ctx.command_path if error.ctx else 'cryosam'} --help)"
     if isinstance(error, click.ClickException):
@@ -64,12 +64,12 @@ def _say(message: str) -> None:
 
 
 def _unwind_when_terminated() -> None:
-    """Let a batch system's SIGTERM run the clean-up of temporary files too."""
+    """Make SIGTERM, which batch systems send, also clean up temporary files."""
 
     def leave(number: int, _frame: FrameType | None) -> None:
         sys.exit(128 + number)
 
     try:
         signal.signal(signal.SIGTERM, leave)
-    except ValueError:  # not the main thread: then the process is someone else's
+    except ValueError:  # not the main thread: signals belong to the program that embeds this one
         return

@@ -1,4 +1,4 @@
-"""Options that several commands share."""
+"""Options shared by several commands."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -32,48 +32,54 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 
 
 def parse_point(text: str) -> Point:
-    """Three numbers with commas between them."""
+    """Parse three numbers separated by commas."""
     try:
         z, y, x = (float(part) for part in text.split(","))
     except ValueError:
-        raise click.BadParameter(f"a point is three numbers z,y,x with commas and no spaces, got {text!r}") from None
+        raise click.BadParameter(
+            f"a point is three numbers z,y,x separated by commas, without spaces, got {text!r}"
+        ) from None
     return z, y, x
 
 
 def parse_memory(text: str) -> float:
-    """A size with a unit, in gigabytes."""
+    """Parse a size with a unit; return gigabytes."""
     return parse_bytes(text) / 1e9
 
 
 def parse_formats(text: str) -> tuple[str, ...]:
-    """Names with commas between them."""
+    """Parse names separated by commas."""
     return tuple(name.strip() for name in text.split(",") if name.strip())
 
 
 PathType = click.Path(path_type=Path)
 
-OUT = click.option("--out", required=True, type=PathType, metavar="DIR", help="Folder for the results; made if needed.")
+OUT = click.option(
+    "--out", required=True, type=PathType, metavar="DIR", help="Folder for the results; created if missing."
+)
 OVERWRITE = click.option("--overwrite", is_flag=True, help="Replace the results of an earlier run in the folder.")
 
 CACHE = click.option(
     "--cache",
     type=PathType,
     metavar="DIR",
-    help="Where features are kept for the next run on the same tomogram.  [default: $CRYOSAM_CACHE, or your own]",
+    help="Folder of cached features, which later runs on the same tomogram reuse.  "
+    "[default: $CRYOSAM_CACHE, or ~/.cache/cryosam/features]",
 )
-NO_CACHE = click.option("--no-cache", is_flag=True, help="Compute features anew, and do not keep them.")
+NO_CACHE = click.option("--no-cache", is_flag=True, help="Neither read nor write cached features.")
 MEMORY = click.option(
     "--memory",
     "memory_gb",
     type=parse_memory,
     metavar="SIZE",
-    help="That a run may take, such as 8GB; what does not fit is kept in files.  [default: most of what is free]",
+    help="Memory that a run may use, such as 8GB; larger data are kept in temporary files.  "
+    "[default: most of the free memory]",
 )
 TILT_SERIES_PIXEL_SIZE = click.option(
     "--tilt-series-pixel-size",
     type=click.FloatRange(min=0, min_open=True),
     metavar="ANGSTROM",
-    help="Of the unbinned tilt series: RELION 4 counts in its pixels.",
+    help="Pixel size of the unbinned tilt series; RELION 4 stores coordinates in these pixels.",
 )
 
 _PROMPTS = (
@@ -84,7 +90,7 @@ _PROMPTS = (
         type=parse_point,
         metavar="Z,Y,X",
         multiple=True,
-        help="A click on a particle, in voxels; repeatable.",
+        help="Position of a particle of the kind, in voxels (a click); repeatable.",
     ),
     click.option(
         "--points",
@@ -95,25 +101,30 @@ _PROMPTS = (
     ),
 )
 _SETTINGS = (
+    click.option("--preset", metavar="NAME", help=f"Base settings: {', '.join(PRESETS)}.  [default: embedded]"),
+    click.option("--segmenter", metavar="NAME", help="Model that predicts masks; see cryosam models list."),
     click.option(
-        "--preset", metavar="NAME", help=f"Settings to start from: {', '.join(PRESETS)}.  [default: embedded]"
+        "--diameter",
+        type=float,
+        metavar="ANGSTROM",
+        help="Longest extent of a particle.  [default: measured on the clicked ones]",
     ),
-    click.option("--segmenter", metavar="NAME", help="Model that draws masks; see cryosam models list."),
     click.option(
-        "--diameter", type=float, metavar="ANGSTROM", help="Of the particle; otherwise measured on the clicked one."
-    ),
-    click.option(
-        "--voxel-size", type=float, metavar="ANGSTROM", help="Edge of a voxel, in the place of what the header says."
+        "--voxel-size", type=float, metavar="ANGSTROM", help="Edge length of a voxel; replaces the value in the header."
     ),
     click.option(
         "--contrast",
         type=click.Choice(["auto", "dark", "bright"]),
         help="Whether protein is dark or bright in the file.  [default: auto]",
     ),
-    click.option("--device", metavar="NAME", help="auto, cpu, cuda or mps.  [default: auto]"),
+    click.option("--device", metavar="NAME", help="Device to compute on: auto, cpu, cuda or mps.  [default: auto]"),
     MEMORY,
     click.option(
-        "--config", "config_file", type=PathType, metavar="FILE.toml", help="Any setting; options win over it."
+        "--config",
+        "config_file",
+        type=PathType,
+        metavar="FILE.toml",
+        help="File with any settings; command-line options take precedence.",
     ),
     OVERWRITE,
 )
@@ -123,7 +134,8 @@ _KINDS = (
         "kinds",
         metavar="NAME",
         multiple=True,
-        help="Kind that the points after it belong to; repeatable: several kinds compete for each particle.",
+        help="Name of the kind that the --point and --negative options after it belong to; repeat for several kinds, "
+        "which then compete for each particle.",
     ),
     click.option(
         "--negative",
@@ -131,22 +143,37 @@ _KINDS = (
         type=parse_point,
         metavar="Z,Y,X",
         multiple=True,
-        help="A point on what is not wanted; repeatable.",
+        help="Position of an object that is not of the kind, in voxels; repeatable.",
     ),
-    click.option("--features", metavar="NAME", help="Model that compares places; see cryosam models list."),
+    click.option(
+        "--features",
+        metavar="NAME",
+        help="Model that computes the features used to find similar places; see cryosam models list.",
+    ),
     click.option(
         "--search-mask",
         type=PathType,
         metavar="FILE",
-        help="Volume of the same shape; particles are where it is not 0.",
+        help="Volume of the same shape as TOMOGRAM; particles are searched only where it is not 0.",
     ),
-    click.option("--edge-margin", type=int, metavar="VOXELS", help="Nothing is detected this near to a face."),
-    click.option("--threshold", type=float, metavar="X", help="Least score, 0 to 1; otherwise chosen from the data."),
+    click.option(
+        "--edge-margin",
+        type=int,
+        metavar="VOXELS",
+        help="Nothing is detected within this distance of a face of the tomogram.",
+    ),
+    click.option(
+        "--threshold",
+        type=float,
+        metavar="X",
+        help="Lowest score of a detection, 0 to 1.  [default: chosen from the data]",
+    ),
     click.option(
         "--max-false-discovery",
         type=float,
-        metavar="SHARE",
-        help="Share of the detections that may be false, such as 0.1, instead of a threshold.",
+        metavar="FRACTION",
+        help="Choose the threshold so that at most this fraction of the detections, such as 0.1, is expected to be "
+        "false.",
     ),
     CACHE,
     NO_CACHE,
@@ -158,7 +185,7 @@ _SEARCH = (
         type=PathType,
         metavar="FILE.npz",
         multiple=True,
-        help="Made by cryosam query in another tomogram: its kinds, without a click here; repeatable.",
+        help="Query saved by cryosam query in another tomogram; its kinds are found without a click here; repeatable.",
     ),
     *_KINDS,
     click.option(
@@ -166,16 +193,22 @@ _SEARCH = (
         type=click.IntRange(min=0),
         default=0,
         metavar="N",
-        help="Click N other places too, and report how much the answer depends on the click: N + 1 times as long.",
+        help="Repeat the search from N other clicks and report how much the result depends on the click; "
+        "takes N + 1 times as long.",
     ),
-    click.option("--max-particles", type=int, metavar="N", help="Keep the best N.  [default: all above the threshold]"),
+    click.option(
+        "--max-particles",
+        type=int,
+        metavar="N",
+        help="Keep only the N particles with the highest scores.  [default: all above the threshold]",
+    ),
     click.option(
         "--export",
         "exports",
         type=parse_formats,
         default="",
         metavar="FORMAT[,FORMAT]",
-        help="Write the particles for other programs too: relion4, warp, dynamo, em, imod, ndjson, copick.",
+        help="Also write the particles for other programs: relion4, warp, dynamo, em, imod, ndjson, copick.",
     ),
     TILT_SERIES_PIXEL_SIZE,
 )
@@ -183,21 +216,21 @@ _QUERY_OUT = click.option("--out", required=True, type=PathType, metavar="FILE.n
 
 
 def open_cache(folder: Path | None, no_cache: bool) -> FeatureCache | None:
-    """What the two options ask for."""
+    """Open the cache that --cache and --no-cache select."""
     if no_cache and folder is not None:
-        raise click.UsageError("--cache DIR keeps features and --no-cache does not: give one of them")
+        raise click.UsageError("--cache DIR and --no-cache exclude each other; leave one out")
     return None if no_cache else FeatureCache(folder)
 
 
 def example(*lines: str) -> str:
-    """End of a ``--help``: command lines to copy."""
+    """Return the end of a ``--help`` text: command lines to copy."""
     return "\b\nExample:\n" + "\n".join(f"  {line}" for line in lines)
 
 
 class SearchCommand(click.Command):
-    """Gives each ``--point`` and ``--negative`` to the ``--kind`` that it comes after.
+    """Assigns each ``--point`` and ``--negative`` to the ``--kind`` that precedes it.
 
-    The parameter ``kinds`` becomes ``{name: (points, negatives)}``; it is empty where no kind is named.
+    The parameter ``kinds`` becomes ``{name: (points, negatives)}``; it is empty if no kind is named.
     """
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
@@ -213,11 +246,13 @@ class SearchCommand(click.Command):
         rest = super().parse_args(ctx, args)
         kinds: dict[str, tuple[list[Point], list[Point]]] = {name: ([], []) for name in ctx.params["kinds"]}
         if kinds:
-            for place, (option, key) in enumerate((("--point", "points"), ("--negative", "negatives"))):
+            for column, (option, key) in enumerate((("--point", "points"), ("--negative", "negatives"))):
                 for owner, point in zip(owners[option], ctx.params[key], strict=True):
                     if owner is None:
-                        raise click.UsageError(f"{option} stands before the first --kind: name its kind first", ctx)
-                    kinds[owner][place].append(point)
+                        raise click.UsageError(
+                            f"{option} comes before the first --kind; put the --kind that it belongs to before it", ctx
+                        )
+                    kinds[owner][column].append(point)
         ctx.params["kinds"] = kinds
         return rest
 
@@ -230,15 +265,15 @@ def _apply(command: Command, decorators: tuple[Callable[[Command], Command], ...
 
 
 def mask_options(command: Command) -> Command:
-    """Options of a command that segments what was clicked."""
+    """Add the options of a command that segments the clicked particles."""
     return _apply(command, (*_PROMPTS, OUT, *_SETTINGS))
 
 
 def search_options(command: Command) -> Command:
-    """Options of a command that searches the tomogram."""
+    """Add the options of a command that searches the tomogram."""
     return _apply(command, (*_PROMPTS, OUT, *_SEARCH, *_SETTINGS))
 
 
 def query_options(command: Command) -> Command:
-    """Options of a command that keeps what was clicked."""
+    """Add the options of a command that saves a query."""
     return _apply(command, (*_PROMPTS, _QUERY_OUT, *_KINDS, *_SETTINGS))

@@ -15,7 +15,7 @@ __all__ = ["pick"]
 @search_options
 @click.pass_obj
 def pick(command: str, /, **options: Any) -> None:
-    """Find every particle of the kind that was clicked: positions and scores, no masks."""
+    """Find every particle of the clicked kind: positions and scores, no masks."""
     from cryosam.cli.pipeline import run
 
     run("pick", options, command)

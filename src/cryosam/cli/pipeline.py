@@ -1,4 +1,4 @@
-"""What ``segment``, ``pick`` and ``mask`` have in common: check everything, compute, write, say what was found."""
+"""The steps of ``segment``, ``pick``, ``mask`` and ``query``: check the input, compute, write, report the result."""
 
 import time
 from dataclasses import replace
@@ -47,7 +47,7 @@ _NO_NAME = "particle"
 
 
 def run(steps: Literal["segment", "pick", "segment_prompts"], options: dict[str, Any], command: str) -> None:
-    """Run a function of `cryosam.segmentation` on what the options say; what can fail early does."""
+    """Run a function of `cryosam.segmentation` as the options say; all input is checked before the long computation."""
     started, clock = datetime.now(UTC).isoformat(timespec="seconds"), time.perf_counter()
     config = build_config(options)
     queries = [query for file in options.get("queries", ()) for query in read_queries(file)]
@@ -102,13 +102,13 @@ def run(steps: Literal["segment", "pick", "segment_prompts"], options: dict[str,
 
 
 def make_query(options: dict[str, Any]) -> None:
-    """Search for what the options say, and keep what it takes to find it elsewhere."""
+    """Search for the kinds in the options, and save queries to find them in other tomograms."""
     config, out = build_config(options), options["out"]
     _require_prompts(options, has_queries=False)
     if out.suffix != ".npz":
-        raise click.UsageError(f"the name of a query's file ends in .npz, got {out}")
+        raise click.UsageError(f"the file name of a query must end in .npz, got {out}")
     if out.exists() and not options["overwrite"]:
-        raise OutputExistsError(f"{out} exists; choose another name, or add --overwrite")
+        raise OutputExistsError(f"{out} exists already; choose another name, or add --overwrite")
     check_output(out.absolute().parent, overwrite=True)
     tomogram = read_tomogram(options["tomogram"], options["voxel_size"])
     kinds = _read_prompts(options, tomogram)
@@ -124,23 +124,25 @@ def make_query(options: dict[str, Any]) -> None:
     for query, part in zip(queries, found.kinds or (found,), strict=True):
         n = query.n_particles
         click.echo(f"{query.name}: {n} particle{'' if n == 1 else 's'}{_details(part)}")
-    click.echo(f"the query is in {out}: cryosam segment OTHER.mrc --query {out} --out results")
+    click.echo(f"saved the query in {out}; use it: cryosam segment OTHER.mrc --query {out} --out results")
 
 
 def build_config(options: dict[str, Any]) -> Config:
-    """Settings: a preset, then the file's, then the options'."""
+    """Combine the settings: a preset, overridden by the settings file, overridden by the options."""
     preset, file = options.get("preset"), options.get("config_file")
     config = Config.from_preset(preset or "embedded")
     if file is not None:
         config = read_config(file, config)
         if preset is not None and config.preset != preset:
-            raise click.UsageError(f"--preset {preset}, but {file} is for preset {config.preset}; leave one out")
+            raise click.UsageError(
+                f"--preset {preset} contradicts {file}, which sets preset {config.preset}; leave one out"
+            )
     changes = {path: options[name] for name, path in _SETTINGS.items() if options.get(name) is not None}
     return config.override(**changes)
 
 
 def report_findings(found: Segmentation, folder: Path, seconds: float) -> None:
-    """Say on stdout what was found and where it is, and on stderr what the user should know."""
+    """Print the number of particles and the report's path on stdout, and warnings on stderr."""
     for warning in found.warnings:
         click.secho(f"cryosam: warning: {warning}", fg="yellow", err=True)
     for part in found.kinds:
@@ -151,41 +153,45 @@ def report_findings(found: Segmentation, folder: Path, seconds: float) -> None:
         if part.trust is not None:
             click.echo(_say_trust(part.kind, part.trust))
     click.echo(f"{n} particle{'' if n == 1 else 's'} in {seconds:.0f} s{details}")
-    click.echo(f"look at {folder / 'report.html'}")
+    click.echo(f"open {folder / 'report.html'}")
 
 
 def _details(found: Segmentation) -> str:
-    """Threshold, and how many detections are probably false."""
+    """Format the threshold and the number of detections that are expected to be false."""
     threshold = "" if found.threshold is None else f", threshold {found.threshold:.3f}"
     false = found.report.expected_false
     return threshold + ("" if false is None else f", about {false:.1f} of them expected to be false")
 
 
 def _say_trust(kind: str, trust: Trust) -> str:
-    """How much the answer depends on the click, in a line."""
+    """Say in one line how much the result depends on the click."""
     name = f"{kind}: " if kind != _NO_NAME else ""
-    agreement = f"{name}{len(trust.clicks) - 1} other clicks agree with this answer by {trust.agreement[0]:.2f} (F1)"
+    agreement = (
+        f"{name}searches from {len(trust.clicks) - 1} other clicks agree with this result, F1 {trust.agreement[0]:.2f}"
+    )
     if trust.better_click is None:
         return agreement
     return agreement + f"; a better click would be {','.join(f'{c:.0f}' for c in trust.better_click)}"
 
 
 def _require_prompts(options: dict[str, Any], *, has_queries: bool) -> None:
-    """Make sure that it is said what to look for."""
+    """Make sure that the options say what to search for."""
     if not _has_points(options) and not has_queries:
         also = " or --query FILE.npz" if "queries" in options else ""
-        raise click.UsageError(f"where is a particle? give --point Z,Y,X or --points FILE{also}")
+        raise click.UsageError(f"no particle is given; add --point Z,Y,X or --points FILE{also}")
     if has_queries and options.get("trials"):
-        raise click.UsageError("--trials compares with other clicks, and a query has no click here; leave one out")
+        raise click.UsageError(
+            "--trials compares the click with other clicks, but a query has no click in this tomogram; leave one out"
+        )
 
 
 def _has_points(options: dict[str, Any]) -> bool:
-    """Whether something was clicked in this tomogram."""
+    """Whether the options give a click in this tomogram."""
     return bool(options["points"]) or options["points_file"] is not None
 
 
 def _read_prompts(options: dict[str, Any], tomogram: Tomogram) -> list[PointPrompts]:
-    """Points of the command line and of the file, checked: one entry a kind."""
+    """Read and check the points of the command line and the file; one entry per kind."""
     kinds = {name: [list(points) for points in both] for name, both in options.get("kinds", {}).items()}
     if not kinds:
         kinds = {_NO_NAME: [list(options["points"]), list(options.get("negatives", ()))]}
@@ -200,10 +206,12 @@ def _read_prompts(options: dict[str, Any], tomogram: Tomogram) -> list[PointProm
         if len(set(table.names or ())) > 1 or options.get("kinds"):
             if table.names is None:
                 raise PointsFileError(
-                    f"{file}: the points have no names, so that it is not known of which kind they are"
+                    f"{file}: the points have no names, so their kinds are unknown; add names, or leave out --kind"
                 )
             if kinds.get(_NO_NAME, [[]])[0]:
-                raise PointsFileError(f"{file}: points of several kinds; give --kind before each --point too")
+                raise PointsFileError(
+                    f"{file}: the points are of several kinds; put --kind NAME before each --point too"
+                )
             kinds.pop(_NO_NAME, None)
             for name, point in zip(table.names, table.points.tolist(), strict=True):
                 kinds.setdefault(name, [[], []])[0].append(point)
@@ -211,19 +219,19 @@ def _read_prompts(options: dict[str, Any], tomogram: Tomogram) -> list[PointProm
             kinds[_NO_NAME][0] += table.points.tolist()
             kinds = {(table.names or (_NO_NAME,))[0]: kinds[_NO_NAME]}
         if not len(table):
-            raise PointsFileError(f"{file}: no points in it")
+            raise PointsFileError(f"{file}: the file has no points")
     prompts = []
     for name, (positive, negative) in kinds.items():
         points = np.array([*positive, *negative], dtype=float).reshape(-1, 3)
         if not positive:
-            raise click.UsageError(f"kind {name} has no --point: where is a particle of it?")
+            raise click.UsageError(f"kind {name} has no point; add --point Z,Y,X after --kind {name}")
         prompts.append(PointPrompts(points, np.arange(len(points)) < len(positive), name))
         prompts[-1].validate(tomogram.shape)
     return prompts
 
 
 def _require_models(config: Config, steps: str) -> None:
-    """Find out now, and not after an hour, that weights are missing."""
+    """Check before the long computation that no weights are missing."""
     needs_none = {model.name for model in MODELS if not model.hub_id}
     names = [config.propagation.segmenter] + ([] if steps == "segment_prompts" else [config.features.backend])
     for name in names:

@@ -1,4 +1,4 @@
-"""How far a long computation is."""
+"""Show the progress of a long computation."""
 
 import sys
 import time
@@ -11,15 +11,15 @@ from cryosam.arrays import Progress
 
 __all__ = ["show_progress"]
 
-_PATIENCE = 2.0  # seconds before the first word
+_PATIENCE = 2.0  # seconds before the first line
 _INTERVAL = 20.0  # seconds between lines in a log
 
 
 @contextmanager
 def show_progress() -> Iterator[Progress]:
-    """Give a `cryosam.arrays.Progress`: bars with the time left on a terminal, a line now and then in a log.
+    """Provide a `cryosam.arrays.Progress`: bars with the remaining time on a terminal, occasional lines in a log.
 
-    Both go to stderr, so that what a command prints can be piped.
+    Both are written to stderr, so that the output of a command can be piped.
     """
     if not sys.stderr.isatty():
         yield _Lines()
@@ -46,14 +46,14 @@ def show_progress() -> Iterator[Progress]:
 
         def show(stage: str, done: int, total: int) -> None:
             if not bars.tasks or bars.tasks[-1].description != stage or bars.tasks[-1].completed > done:
-                bars.add_task(stage, total=total)  # a stage may come again, with other work
+                bars.add_task(stage, total=total)  # a stage may run again on other input
             bars.update(bars.tasks[-1].id, completed=done, total=total)
 
         yield show
 
 
 class _Lines:
-    """Progress as plain lines, few of them."""
+    """Progress as a few plain lines."""
 
     def __init__(self) -> None:
         self.stage = ""
@@ -61,7 +61,7 @@ class _Lines:
         self.last = 0
 
     def __call__(self, stage: str, done: int, total: int) -> None:
-        """Note that ``done`` of ``total`` parts of a stage are finished."""
+        """Report that ``done`` of ``total`` parts of a stage are finished."""
         now = time.monotonic()
         if stage != self.stage or done < self.last:
             self.stage, self.start, self.next = stage, now, now + _PATIENCE

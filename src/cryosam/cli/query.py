@@ -18,10 +18,11 @@ __all__ = ["query"]
 )
 @query_options
 def query(**options: Any) -> None:
-    """Keep what was clicked in one TOMOGRAM, to find its kind in others without a click there.
+    """Save the clicked kind of one TOMOGRAM as a query, to find it in other tomograms without a click.
 
-    The kind is searched for first; the query holds what its particles have in common. Take a tomogram with a dozen of
-    them or more, and look at what was found with cryosam segment. Several kinds make one file.
+    The kind is searched for in TOMOGRAM first; the query stores the features, size and average of its particles. Use a
+    tomogram with a dozen of them or more, and check first with cryosam segment that they are found. Several kinds are
+    stored in one file.
     """
     from cryosam.cli.pipeline import make_query
 

@@ -1,4 +1,4 @@
-"""What ``evaluate`` and ``demo`` have in common: read two sides, compare what can be compared, show the scores."""
+"""Scoring for ``evaluate`` and ``demo``: read result and ground truth, compare points and instances, show scores."""
 
 import json
 from dataclasses import asdict, dataclass
@@ -21,26 +21,26 @@ ALL = "all"
 
 @dataclass(frozen=True)
 class Comparison:
-    """Scores by kind; a kind is "all" where the truth has no names."""
+    """Scores by kind; the kind is called "all" if the truth has no kind names."""
 
     detections: dict[str, DetectionScores]
     instances: dict[str, InstanceScores]
 
     def to_json(self) -> str:
-        """Both, as JSON."""
+        """Return both as JSON."""
         return json.dumps(asdict(self), indent=2)
 
 
 @dataclass(frozen=True)
 class _Side:
-    """Points, and the file of instance labels, as far as there are any."""
+    """The points and the file of instance labels; None where there are none."""
 
     table: PointTable | None
     labels: Path | None
 
 
 def compare(predicted: Path, truth: Path, *, name: str | None, distance: float, beta: float) -> Comparison:
-    """Compare points with points and instances with instances; a folder has both."""
+    """Compare points with points and instances with instances; a folder may have both."""
     ours, theirs = _read_side(predicted), _read_side(truth)
     kinds = _kinds(theirs.table, name, truth)
     detections, instances = {}, {}
@@ -59,8 +59,8 @@ def compare(predicted: Path, truth: Path, *, name: str | None, distance: float, 
                 instances[kind] = score_instances(found, answer, truth_labels=chosen)
     if not detections and not instances:
         raise InputError(
-            f"{predicted} and {truth} cannot be compared: give two files of points, two volumes of labels, "
-            "or a result's folder and either"
+            f"{predicted} and {truth} cannot be compared; give two files of points, two volumes of labels, "
+            "or a result folder and one of these"
         )
     return Comparison(detections, instances)
 
@@ -70,7 +70,9 @@ def print_comparison(comparison: Comparison, distance: float, beta: float) -> No
     console = Console(width=None if Console().is_terminal else 140)
     if comparison.detections:
         columns = ("kind", "picks", "true", "hits", "precision", "recall", "F1", f"F{beta:g}", "average precision")
-        table = _table(f"detections, a hit within {distance:g} voxels", (*columns, "best F1", "at threshold", "off by"))
+        table = _table(
+            f"detections; a hit is within {distance:g} voxels", (*columns, "best F1", "at threshold", "off by")
+        )
         for kind, d in comparison.detections.items():
             counts = (d.n_predicted, d.n_truth, d.n_matched)
             ratios = (d.precision, d.recall, d.f1, d.f_beta, d.average_precision, d.best_f1, d.best_threshold)
@@ -107,14 +109,16 @@ def _read_side(path: Path) -> _Side:
     if path.is_dir() and path.suffix.lower() != ".zarr":
         table = path / "particles.csv"
         if not table.is_file():
-            raise InputNotFoundError(f"{path}: no particles.csv in this folder; give the folder of --out, or a file")
+            raise InputNotFoundError(
+                f"{path}: no particles.csv in this folder; give the --out folder of a run, or a file"
+            )
         volumes = [path / f"instances.mrc{ending}" for ending in ("", ".gz")]
         return _Side(read_points(table), next((v for v in volumes if v.is_file()), None))
     return _Side(None, path)
 
 
 def _read_table(path: Path) -> PointTable:
-    """Points; a file that counts in angstrom or from the tomogram's centre needs the run.json that lies beside ours."""
+    """Read points; a run.json in the same folder gives the shape and voxel size that some formats need."""
     frame: dict[str, Any] = {}
     run = path.parent / "run.json"
     if run.is_file():
@@ -125,12 +129,12 @@ def _read_table(path: Path) -> PointTable:
 
 
 def _kinds(table: PointTable | None, name: str | None, path: Path) -> dict[str, np.ndarray]:
-    """Rows of each kind of the truth."""
+    """Return the rows of each kind of the truth."""
     names = None if table is None else table.names
     if name is not None:
         if table is None or names is None:
-            raise InputError(f"--name {name}: {path} has no column of names to look for it in")
-        table.select(name)  # says which names there are
+            raise InputError(f"--name {name}: the points in {path} have no kind names; leave out --name")
+        table.select(name)  # raises an error that lists the names
         return {name: np.flatnonzero(np.asarray(names) == name)}
     if table is None or names is None:
         return {ALL: np.arange(0 if table is None else len(table))}
@@ -138,7 +142,7 @@ def _kinds(table: PointTable | None, name: str | None, path: Path) -> dict[str, 
 
 
 def _picks_of(table: PointTable, kind: str, kinds: dict[str, np.ndarray]) -> PointTable:
-    """Picks of a kind, if the picks name the truth's kinds; else all, for they are picks of one kind."""
+    """Return the picks of a kind; all picks if their names match no kind of the truth, because they are of one kind."""
     if table.names is None or set(table.names).isdisjoint(kinds):
         return table
     return table.take(np.flatnonzero(np.asarray(table.names) == kind))

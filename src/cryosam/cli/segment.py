@@ -19,9 +19,9 @@ __all__ = ["segment"]
 @search_options
 @click.pass_obj
 def segment(command: str, /, **options: Any) -> None:
-    """Find every particle of the kind that was clicked, and segment each.
+    """Find and segment every particle of the clicked kind.
 
-    TOMOGRAM is an MRC, TIFF, HDF5 or OME-Zarr file. A point is three numbers z,y,x: voxels, counted from 0.
+    TOMOGRAM is an MRC, TIFF, HDF5 or OME-Zarr file. A point is three numbers z,y,x, in voxels counted from 0.
     """
     from cryosam.cli.pipeline import run
 

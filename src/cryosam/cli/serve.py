@@ -18,32 +18,35 @@ __all__ = ["serve"]
 )
 @click.argument("tomograms", type=PathType, nargs=-1, required=True)
 @click.option(
-    "--port", type=click.IntRange(0, 65535), metavar="N", help="To listen at.  [default: from 8765, a free one]"
+    "--port",
+    type=click.IntRange(0, 65535),
+    metavar="N",
+    help="Port to listen on.  [default: the first free one from 8765]",
 )
-@click.option("--no-browser", is_flag=True, help="Print the page's address only.")
+@click.option("--no-browser", is_flag=True, help="Print the address of the page without opening a browser.")
 @click.option(
     "--host",
     default="127.0.0.1",
     show_default=True,
     metavar="ADDRESS",
-    help="To listen at; any but the default lets other machines in.",
+    help="Address to listen on; any other than the default may let other machines connect.",
 )
 @click.option(
-    "--voxel-size", type=float, metavar="ANGSTROM", help="Edge of a voxel, in the place of what the headers say."
+    "--voxel-size", type=float, metavar="ANGSTROM", help="Edge length of a voxel; replaces the values in the headers."
 )
 @click.option(
     "--results",
     type=PathType,
     multiple=True,
     metavar="DIR",
-    help="Show what a run has found, too: the folder that was its --out. Repeat for several.",
+    help="Also show the result of an earlier run, from its --out folder; repeatable.",
 )
 @click.option(
     "--session",
     "session_folder",
     type=PathType,
     metavar="DIR",
-    help="Keep clicks and results here.  [default: your own]",
+    help="Folder that stores clicks and results.  [default: one per set of tomograms, in ~/.local/state]",
 )
 @MEMORY
 @CACHE
@@ -62,11 +65,11 @@ def serve(
     cache: Path | None,
     no_cache: bool,
 ) -> None:
-    """Click once in a browser, and watch every particle of that kind light up.
+    """Click one particle in a browser and see every particle of that kind.
 
-    TOMOGRAMS are MRC, TIFF, HDF5 or OME-Zarr files, or folders of them. The page needs the token in the address that is
-    printed. What you click and find is kept, and is there again the next time. For tomograms on another machine, run it
-    there with --port N, forward that port (ssh -L N:127.0.0.1:N), and open the address here.
+    TOMOGRAMS are MRC, TIFF, HDF5 or OME-Zarr files, or folders of them. The page opens only with the token in the
+    printed address. Clicks and results are saved and shown again the next time. For tomograms on another machine, run
+    the command there with --port N, forward that port (ssh -L N:127.0.0.1:N), and open the address here.
     """
     try:
         from cryosam.ui.server.running import is_local
@@ -82,11 +85,11 @@ def serve(
 
     viewed, skipped = open_tomograms(tomograms, voxel_size)
     for sentence in skipped:
-        click.secho(f"cryosam: warning: left out {sentence}", fg="yellow", err=True)
+        click.secho(f"cryosam: warning: skipped {sentence}", fg="yellow", err=True)
     if not is_local(host):
         click.secho(
-            f"cryosam: warning: listening at {host}: whoever on your network has the address below, which is not "
-            "encrypted, can see these tomograms and change this session",
+            f"cryosam: warning: listening on {host} without encryption: anyone on your network who has the address "
+            "below can see these tomograms and change this session",
             fg="yellow",
             err=True,
         )
@@ -94,7 +97,7 @@ def serve(
     session = Session(Gallery(viewed), store, Config(memory_gb=memory_gb), open_cache(cache, no_cache))
     try:
         if session.state.kinds and results:
-            text = "the session goes on where it was left; --session DIR with a new folder begins with the results"
+            text = "continuing the saved session; to start from --results instead, add --session DIR with a new folder"
             click.echo(text, err=True)
         else:
             add_results(session, results)
@@ -105,7 +108,7 @@ def serve(
     def announce(address: str) -> None:
         n = len(viewed)
         click.echo(f"{n} tomogram{'' if n == 1 else 's'}; open {address}")
-        click.echo("Ctrl-C ends; what you clicked and found is kept")
+        click.echo("press Ctrl-C to stop; clicks and results are saved")
 
     serve_session(
         session,

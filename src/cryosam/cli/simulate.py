@@ -11,15 +11,15 @@ __all__ = ["simulate"]
 
 
 def _parse_count(text: str) -> tuple[str, int]:
-    """A name and how many of it."""
+    """Parse the name of a kind and the number of its particles."""
     name, _, number = text.partition("=")
     if not name or not number.isdigit():
-        raise click.BadParameter(f"give a kind and how many of it, such as ring=20, got {text!r}")
+        raise click.BadParameter(f"give a kind and a number of particles, such as ring=20, got {text!r}")
     return name, int(number)
 
 
 def _parse_shape(text: str) -> tuple[int, int, int]:
-    """Three whole numbers with commas between them."""
+    """Parse three whole numbers separated by commas."""
     try:
         z, y, x = (int(part) for part in text.split(","))
     except ValueError:
@@ -34,32 +34,43 @@ def _parse_shape(text: str) -> tuple[int, int, int]:
     )
 )
 @OUT
-@click.option("--densities", type=PathType, metavar="DIR", help="Your own density maps (.mrc, protein positive).")
+@click.option(
+    "--densities", type=PathType, metavar="DIR", help="Folder of your own density maps (.mrc, protein positive)."
+)
 @click.option(
     "--count",
     "counts",
     type=_parse_count,
     metavar="NAME=N",
     multiple=True,
-    help="How many of a kind; repeatable.  [default: a mixture]",
+    help="Number of particles of a kind; repeatable.  [default: a mixture]",
 )
-@click.option("--seed", type=int, default=0, show_default=True, help="The same seed gives the same tomogram.")
-@click.option("--shape", type=_parse_shape, metavar="Z,Y,X", help="Voxels.  [default: 96,256,256]")
-@click.option("--voxel-size", type=float, metavar="ANGSTROM", help="Edge of a voxel.  [default: 10]")
+@click.option(
+    "--seed", type=int, default=0, show_default=True, help="Random seed; the same seed gives the same tomogram."
+)
+@click.option(
+    "--shape", type=_parse_shape, metavar="Z,Y,X", help="Shape of the tomogram, in voxels.  [default: 96,256,256]"
+)
+@click.option("--voxel-size", type=float, metavar="ANGSTROM", help="Edge length of a voxel.  [default: 10]")
 @click.option(
     "--snr",
     type=float,
-    help="Signal to noise, as a ratio of powers: 1 is easy, 0.1 typical, 0.03 hard.  [default: 0.1]",
+    help="Signal-to-noise ratio of powers: 1 is easy, 0.1 typical, 0.03 hard.  [default: 0.1]",
 )
-@click.option("--tilt", type=float, metavar="DEGREES", help="Tilted from -DEGREES to DEGREES.  [default: 60]")
+@click.option(
+    "--tilt",
+    type=float,
+    metavar="DEGREES",
+    help="Largest tilt angle; the tilt series covers -DEGREES to DEGREES.  [default: 60]",
+)
 @click.option("--defocus", type=float, metavar="MICROMETRE", help="Underfocus.  [default: 4]")
-@click.option("--contrast", type=click.Choice(["dark", "bright"]), help="Of protein.  [default: dark]")
-@click.option("--clean", is_flag=True, help="Particles only: no vesicles, gold or debris.")
+@click.option("--contrast", type=click.Choice(["dark", "bright"]), help="Contrast of protein.  [default: dark]")
+@click.option("--clean", is_flag=True, help="Simulate particles only, without vesicles, gold or debris.")
 @OVERWRITE
 def simulate(
     out: Path, densities: Path | None, counts: tuple[tuple[str, int], ...], clean: bool, overwrite: bool, **given: Any
 ) -> None:
-    """Simulate a tomogram of which the answer is known: tomo.mrc, particles.csv, labels.mrc, instances.mrc."""
+    """Simulate a tomogram with known ground truth: tomo.mrc, particles.csv, labels.mrc, instances.mrc."""
     from cryosam.cli.progress import show_progress
     from cryosam.evaluation.simulation import SimulationConfig
     from cryosam.evaluation.simulation import simulate as simulate_tomogram

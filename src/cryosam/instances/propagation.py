@@ -26,6 +26,7 @@ from cryosam.instances.slices import (
     SliceMask,
     SliceWindow,
     depth_of,
+    disc_diameter,
     segment_windows,
     window_of,
 )
@@ -177,7 +178,7 @@ def follow(
         )
         pairs = [[walk for walk in walks if walk.plane == plane] for plane in PLANES]
         best = max([best, *pairs], key=_total_score)
-        if _length(best) < _LONG * _width(best):
+        if _length(best) < _LONG * disc_diameter([answer for walk in best for answer in walk.answers]):
             break
     return fuse(_by_plane(best), point, "union")
 
@@ -197,12 +198,6 @@ def _total_score(walks: Sequence[_Walk]) -> float:
 def _length(walks: Sequence[_Walk]) -> int:
     """Number of slices in which two walks from the same slice found the object."""
     return len({answer.depth for walk in walks for answer in walk.answers})
-
-
-def _width(walks: Sequence[_Walk]) -> float:
-    """Diameter, in voxels, of a disc with the median area of the masks."""
-    areas = [np.count_nonzero(answer.mask) for walk in walks for answer in walk.answers]
-    return float(np.sqrt(4 * np.median(areas) / np.pi)) if areas else 0.0
 
 
 def _walk_all(

@@ -24,6 +24,7 @@ __all__ = [
     "SliceWindow",
     "cut",
     "depth_of",
+    "disc_diameter",
     "segment_windows",
     "window_of",
 ]
@@ -141,6 +142,19 @@ def window_of(tomogram: Voxels, point: Float[np.ndarray, " 3"], plane: Plane, si
     """A square window around a point, in the nearest slice of a plane."""
     row_axis, col_axis = in_plane_axes(plane)
     return SliceWindow(plane, depth_of(tomogram, point, plane), Window.around(point[row_axis], point[col_axis], size))
+
+
+def disc_diameter(masks: Sequence[SliceMask]) -> float:
+    """Diameter, in voxels, of a disc with the median area of some masks; 0 if there are none.
+
+    Examples
+    --------
+    >>> square = SliceMask(0, Window(0, 0, 10, 10), np.ones((10, 10), dtype=np.float32), 0.9)
+    >>> round(disc_diameter([square]), 1)
+    11.3
+    """
+    areas = [np.count_nonzero(each.mask) for each in masks]
+    return float(np.sqrt(4 * np.median(areas) / np.pi)) if areas else 0.0
 
 
 def depth_of(tomogram: Voxels, point: Float[np.ndarray, " 3"], plane: Plane) -> int:

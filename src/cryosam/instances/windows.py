@@ -11,7 +11,7 @@ from cryosam.arrays import PLANES, Plane, Points, Volume
 from cryosam.backends import PromptSegmenter
 from cryosam.config import PropagationConfig
 from cryosam.geometry import AXIS, Window, in_plane_axes
-from cryosam.instances.slices import SliceMask, SliceWindow, depth_of, segment_windows
+from cryosam.instances.slices import SliceMask, SliceWindow, depth_of, disc_diameter, segment_windows
 from cryosam.tomogram import Tomogram
 
 __all__ = ["WindowChoice", "choose_windows"]
@@ -92,7 +92,7 @@ def _choose_window(
         scores[_LAST] = -np.inf
     weights = np.exp(_PREFERENCE * (scores - scores.max()))
     sizes, smoothings = np.repeat(_WINDOWS[:n_tried], len(_SMOOTHINGS)), np.tile(_SMOOTHINGS, n_tried)
-    diameters = np.maximum([_diameter(answers) for answers in seen], _LEAST_DIAMETER)
+    diameters = np.maximum([disc_diameter(answers) for answers in seen], _LEAST_DIAMETER)
     best = int(np.argmax(scores))
     has_diameter = bool(seen[best]) and not any(_leaves(answer) for answer in seen[best])
     good = dict.fromkeys(int(sizes[i]) for i in np.argsort(-scores) if scores[i] >= _NEARLY * scores[best])
@@ -102,12 +102,6 @@ def _choose_window(
         diameter=float(np.exp(np.average(np.log(diameters), weights=weights))) if has_diameter else None,
         across=tuple(size for size in good if size in _ACROSS),
     )
-
-
-def _diameter(answers: Sequence[SliceMask]) -> float:
-    """Diameter, in voxels, of a disc with the median area of the masks."""
-    areas = [np.count_nonzero(answer.mask) for answer in answers]
-    return float(np.sqrt(4 * np.median(areas) / np.pi)) if areas else 0.0
 
 
 def _leaves(answer: SliceMask) -> bool:

@@ -1,8 +1,8 @@
-"""Reading and writing files; the only place where coordinates come x first.
+"""Reading and writing files; the only folder in which coordinates are in the order x, y, z.
 
-In: paths, and what the rest of the package holds: volumes, points, segmentations.
-Out: the same as arrays in z, y, x and voxels, or files with the units and the order of axes that other programs expect.
-May import: the nouns at the package's root; nobody else may import a library for a file format.
+In: paths to read, or volumes, points and segmentations to write.
+Out: arrays in z, y, x and voxels, or files with the units and the axis order that other programs expect.
+May import: the modules at the root of the package. No other folder may import a file-format library.
 """
 
 from cryosam.io.atomic import atomic_path

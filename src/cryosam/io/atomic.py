@@ -1,4 +1,4 @@
-"""Outputs that appear whole or not at all."""
+"""Writing files and folders so that they appear complete or not at all."""
 
 import os
 import secrets
@@ -14,23 +14,23 @@ __all__ = ["atomic_path"]
 
 @contextmanager
 def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
-    """Give a temporary path to write to; on success it becomes ``path``, on any exception it is deleted.
+    """Provide a temporary path to write to; on success it is renamed to ``path``, on any exception it is deleted.
 
     Parameters
     ----------
     path
-        The file or folder to make. What is there already is replaced, and only at the end. Its parent must exist.
+        The file or folder to create. An existing one is replaced only at the end. The parent folder must exist.
 
     Yields
     ------
     temporary
-        A sibling of ``path`` whose name ends like it, so that writers that look at the suffix do the same.
-        Write a file there, or make a folder.
+        A path in the same folder with the same suffix, because writers may choose a format by the suffix.
+        Create a file or a folder there.
 
     Raises
     ------
     OutputError
-        Where the operating system refuses: no space, no permission, no such folder.
+        If the operating system refuses to write: no space, no permission, no such folder.
 
     Examples
     --------
@@ -56,13 +56,13 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
 
 
 def _reason(error: OSError) -> str:
-    """What the operating system said; numpy reports a short write without its reason."""
-    said = error.strerror or f"only a part was written ({error})"
-    return f"{said}; free some space, or choose a folder that exists and that you may write to"
+    """Return the reason of the operating system; numpy reports an incomplete write without a reason."""
+    reason = error.strerror or f"only a part was written ({error})"
+    return f"{reason}; free some space, or choose an existing folder with write permission"
 
 
 def _flush(temporary: Path) -> None:
-    """Make the content reach the disk before its name does."""
+    """Write the content to the disk before the file is renamed."""
     files = [temporary] if temporary.is_file() else [p for p in temporary.rglob("*") if p.is_file()]
     for file in files:
         descriptor = os.open(file, os.O_RDONLY)
@@ -73,7 +73,7 @@ def _flush(temporary: Path) -> None:
 
 
 def _replace(temporary: Path, target: Path) -> None:
-    """Rename, over a file at once; a folder cannot be replaced at once, so the old one steps aside first."""
+    """Replace ``target``; a folder cannot be replaced in one step, so the old one is renamed first."""
     if not (target.is_dir() and temporary.is_dir()):
         temporary.replace(target)
         return
@@ -88,8 +88,8 @@ def _replace(temporary: Path, target: Path) -> None:
 
 
 def _remove(path: Path) -> None:
-    """Delete a file or a folder, if it is there and may be deleted."""
-    with suppress(OSError):  # even to ask what it is may be refused
+    """Delete a file or a folder if possible."""
+    with suppress(OSError):  # even is_dir may be refused
         if path.is_dir():
             shutil.rmtree(path, ignore_errors=True)
         else:

@@ -1,16 +1,16 @@
-"""copick's projects: a folder of tomograms, picks and segmentations, and the JSON files of picks.
+"""copick projects: a folder of tomograms, picks and segmentations, and the JSON files of picks.
 
 ::
 
-    PROJECT/config.json                                        objects by name, and where the rest lies
+    PROJECT/config.json                                        names of objects, and the location of the data
     PROJECT/ExperimentRuns/RUN/VoxelSpacing10.000/TYPE.zarr    tomograms, OME-Zarr; a run is one tilt series
     PROJECT/ExperimentRuns/RUN/Picks/USER_SESSION_OBJECT.json  picks
-    PROJECT/ExperimentRuns/RUN/Segmentations/10.000_USER_SESSION_OBJECT.zarr          0 and 1
-    PROJECT/ExperimentRuns/RUN/InstanceSegmentations/10.000_USER_SESSION_OBJECT.zarr  numbers of instances
+    PROJECT/ExperimentRuns/RUN/Segmentations/10.000_USER_SESSION_OBJECT.zarr          masks
+    PROJECT/ExperimentRuns/RUN/InstanceSegmentations/10.000_USER_SESSION_OBJECT.zarr  instance labels
 
-A pick is at ``location`` plus the last column of ``transformation_``, x, y, z in angstrom: voxel times voxel size, so
-that the centre of the first voxel is at 0. The rest of the matrix turns the object's reference to lie as the object
-does.
+A pick is at ``location`` plus the last column of ``transformation_``, x, y, z in angstrom: the voxel index times the
+voxel size, so that the centre of the first voxel is at 0. The rest of the matrix rotates the reference of the object
+into the pose of the object.
 
 Source: "Geometry Conventions" and the data model of copick. The package itself is not used: it needs an older Zarr.
 """
@@ -43,7 +43,7 @@ _COLOURS = ((255, 170, 0), (0, 170, 255), (255, 0, 170), (0, 255, 170), (170, 0,
 
 
 def copick_name(name: str) -> str:
-    """A name as copick allows it: what separates the parts of its file names becomes ``-``.
+    """Make a name valid in copick: characters that separate the parts of its file names become ``-``.
 
     Examples
     --------
@@ -54,12 +54,12 @@ def copick_name(name: str) -> str:
 
 
 def copick_names(kinds: Sequence[str]) -> list[str]:
-    """Names of several kinds, of which no two may be the same: one's files would replace the other's.
+    """Make the names of several kinds valid in copick; they must stay different, as file names are made from them.
 
     Raises
     ------
     PointsFileError
-        If two are.
+        If two kinds get the same name.
 
     Examples
     --------
@@ -67,10 +67,10 @@ def copick_names(kinds: Sequence[str]) -> list[str]:
     ['80S-ribosome', 'ring']
     """
     names = [copick_name(kind) for kind in kinds]
-    twice = next((name for name in names if names.count(name) > 1), None)
-    if twice is not None:
-        alike = " and ".join(kind for kind, name in zip(kinds, names, strict=True) if name == twice)
-        raise PointsFileError(f"{alike} would both be named {twice} in files; rename one of them")
+    duplicate = next((name for name in names if names.count(name) > 1), None)
+    if duplicate is not None:
+        clashing = " and ".join(kind for kind, name in zip(kinds, names, strict=True) if name == duplicate)
+        raise PointsFileError(f"{clashing} would both be named {duplicate} in files; rename one of them")
     return names
 
 
@@ -82,18 +82,18 @@ def read_copick(
     Parameters
     ----------
     path
-        A JSON file of picks; or a project, by its folder or its configuration, of which all objects' picks in one run
-        are taken. The object's name becomes the name of the points.
+        A JSON file of picks; or a project, given as its folder or its configuration file, from which the picks of all
+        objects in one run are read. The name of the object becomes the name of the points.
     voxel_size_angstrom
-        Of the tomogram: picks are in angstrom.
+        Voxel size of the tomogram, needed because picks are in angstrom.
     tomogram_name
-        The run, where ``path`` is a project.
+        Name of the run, if ``path`` is a project.
 
     Raises
     ------
     PointsFileError
-        If this is no file of picks, there are none, several sets of picks are of the same object, or something in them
-        is not a number.
+        If this is not a file of picks, there are no picks, several sets of picks are of the same object, or a value is
+        not a number.
     VoxelSizeError
         If the voxel size is not given.
 
@@ -112,29 +112,29 @@ def read_copick(
     if len(picked) < 2:
         return [*picked, *tables][0]
     scores = [table.scores for table in picked if table.scores is not None]
-    turns = [table.rotations for table in picked if table.rotations is not None]
+    rotations = [table.rotations for table in picked if table.rotations is not None]
     return PointTable(
         np.concatenate([table.points for table in picked]),
         np.concatenate(scores) if len(scores) == len(picked) else None,
         tuple(name for table in picked for name in table.names or ()),
-        rotations=Rotation.concatenate(turns) if len(turns) == len(picked) else None,
+        rotations=Rotation.concatenate(rotations) if len(rotations) == len(picked) else None,
     )
 
 
 def find_picks(project: Path, run: str | None) -> list[Path]:
-    """The files of picks of one run of a project: one an object.
+    """Find the pick files of one run of a project, one file per object.
 
     Parameters
     ----------
     project
-        The project's folder, its configuration, or the run's folder.
+        The folder of the project, its configuration file, or the folder of the run.
     run
-        Its name; may be None where there is one only.
+        Name of the run; may be None if there is only one.
 
     Raises
     ------
     PointsFileError
-        If there is no such run, it has no picks, or several people or sessions picked the same object.
+        If there is no such run, it has no picks, or several users or sessions picked the same object.
 
     Examples
     --------
@@ -162,34 +162,35 @@ def find_picks(project: Path, run: str | None) -> list[Path]:
     objects = [file.stem.split("_", 2)[-1] for file in files]
     if not files:
         raise PointsFileError(f"{folders[0]}: no picks in this copick run; there is no {_PICKS}/*.json")
-    twice = next((name for name in objects if objects.count(name) > 1), None)
-    if twice is not None:
-        sets = ", ".join(str(file) for file, name in zip(files, objects, strict=True) if name == twice)
-        raise PointsFileError(f"{project}: several sets of picks of {twice}: {sets}; give one of these files")
+    duplicate = next((name for name in objects if objects.count(name) > 1), None)
+    if duplicate is not None:
+        sets = ", ".join(str(file) for file, name in zip(files, objects, strict=True) if name == duplicate)
+        raise PointsFileError(f"{project}: several sets of picks of {duplicate}: {sets}; give one of these files")
     return files
 
 
 def write_copick(folder: Path, parts: Sequence[TomogramPoints], *, lies_at: Path | None = None) -> None:
-    """Write picks of one or several tomograms as a copick project, or into one that is there.
+    """Write picks of one or several tomograms as a copick project, or into an existing project.
 
     Parameters
     ----------
     folder
-        The project's folder, made if needed. Its ``config.json`` is written, or gets the objects that it lacks. What
-        else is in the project stays; picks of the same objects that were written before are replaced.
+        The folder of the project, created if missing. Its ``config.json`` is created, or missing objects are added to
+        it. Other content of the project is kept; earlier picks of the same objects by this function are replaced.
     parts
-        A run each, with the tomogram's name. A kind becomes an object, named by `copick_name`; picks without names are
-        of the only kind that was looked for, or of "particle". Scores, orientations and instances are kept.
+        Points of each tomogram, which becomes a run of that name. A kind becomes an object, named by `copick_name`;
+        picks without names belong to the only kind that was searched for, or to "particle". Scores, orientations and
+        instances are written too.
     lies_at
-        Where the project will lie in the end, if not in ``folder``: its configuration says so.
+        Final location of the project, if not ``folder``; it is written to the configuration.
 
     Raises
     ------
     VoxelSizeError
         If a voxel size is not known.
     PointsFileError
-        If two tomograms have the same name, or two kinds as copick names them; if there is no tomogram, or the
-        project's ``config.json`` is damaged.
+        If two tomograms, or two kinds in copick, have the same name; if there is no tomogram, or the ``config.json``
+        of the project is damaged.
     OutputError
         If there is no space or no permission.
 
@@ -216,14 +217,14 @@ def write_copick(folder: Path, parts: Sequence[TomogramPoints], *, lies_at: Path
 
 
 def write_copick_masks(folder: Path, part: TomogramPoints, labels: Labels) -> None:
-    """Write the masks of one tomogram into a copick project: of each kind, where it is, and which instance is where.
+    """Write the masks of one tomogram into a copick project: a mask and instance labels for each kind.
 
     Parameters
     ----------
     folder
-        The project's folder, as for `write_copick`.
+        The folder of the project, as for `write_copick`.
     part
-        The points; their instances say which labels are of which kind.
+        The points; their instances tell which labels belong to which kind.
     labels
         ``(z, y, x)`` instance labels, 0 is background.
 
@@ -232,7 +233,7 @@ def write_copick_masks(folder: Path, part: TomogramPoints, labels: Labels) -> No
     VoxelSizeError
         If the voxel size is not known.
     PointsFileError
-        If the points do not say which label is theirs.
+        If the points have no instances.
     OutputError
         If there is no space or no permission.
 
@@ -246,29 +247,29 @@ def write_copick_masks(folder: Path, part: TomogramPoints, labels: Labels) -> No
     ...     sorted(path.parent.name for path in Path(folder).glob("ExperimentRuns/TS_01/*/10.000_*.zarr"))
     ['InstanceSegmentations', 'Segmentations']
     """
-    from cryosam.io.ome_zarr import write_ome_zarr  # Zarr takes its time to import
+    from cryosam.io.ome_zarr import write_ome_zarr  # Zarr is slow to import
 
     size = part.need_voxel_size(folder, "copick")
     if part.table.instances is None:
-        raise PointsFileError(f"{folder}: the points of {part.name} do not say which label is theirs; give instances")
+        raise PointsFileError(f"{folder}: the points of {part.name} have no instance labels; give instances")
     run = folder / _RUNS / file_name(part.name)
     for kind, table in part.by_kind().items():
         known = np.zeros(0, dtype=int) if table.instances is None else table.instances[table.instances > 0]
-        mine = np.where(np.isin(labels, known), labels, 0)
+        of_kind = np.where(np.isin(labels, known), labels, 0)
         name = f"{size:.3f}_{_USER}_{_SESSION}_{copick_name(kind)}.zarr"
-        for directory, data in (("Segmentations", (mine > 0).astype(np.uint8)), ("InstanceSegmentations", mine)):
+        for directory, data in (("Segmentations", (of_kind > 0).astype(np.uint8)), ("InstanceSegmentations", of_kind)):
             make_folder(run / directory)
             write_ome_zarr(run / directory / name, data, size)
 
 
 def _describe_picks(kind: str, run: str, table: PointTable, size: float) -> dict[str, Any]:
-    """The content of a file of picks."""
-    turns = np.tile(np.eye(4), (len(table), 1, 1))
+    """Build the content of a file of picks."""
+    transformations = np.tile(np.eye(4), (len(table), 1, 1))
     if table.rotations is not None:
-        turns[:, :3, :3] = x_first_matrices(table.rotations).round(9)
+        transformations[:, :3, :3] = x_first_matrices(table.rotations).round(9)
     points = []
     for i, (z, y, x) in enumerate((table.points * size).round(4).tolist()):
-        point = {"location": {"x": x, "y": y, "z": z}, "transformation_": turns[i].tolist()}
+        point = {"location": {"x": x, "y": y, "z": z}, "transformation_": transformations[i].tolist()}
         point["instance_id"] = 0 if table.instances is None else int(table.instances[i])
         point["score"] = None if table.scores is None else round(float(table.scores[i]), 6)
         points.append(point)
@@ -285,21 +286,21 @@ def _describe_picks(kind: str, run: str, table: PointTable, size: float) -> dict
 
 
 def _read_picks(path: Path, voxel_size_angstrom: float | None) -> PointTable:
-    """One set of picks."""
+    """Read one file of picks."""
     picks = _read_json(path)
     rows = picks.get("points")
     if not isinstance(picks.get("pickable_object_name"), str) or not isinstance(rows, list | None):
-        raise PointsFileError(f"{path}: not a copick file of picks: no pickable_object_name and points")
+        raise PointsFileError(f"{path}: not a copick picks file; it has no pickable_object_name and points")
     if picks.get("unit", "angstrom") != "angstrom":
-        raise PointsFileError(f"{path}: the unit is {picks['unit']!r}; copick's picks are in angstrom")
+        raise PointsFileError(f"{path}: the unit is {picks['unit']!r}; copick picks are in angstrom")
     if voxel_size_angstrom is None:
-        raise VoxelSizeError(f"{path}: copick counts in angstrom, and the voxel size is not known; give it")
-    points, turns, scores, instances = [], [], [], []
+        raise VoxelSizeError(f"{path}: copick coordinates are in angstrom, and the voxel size is unknown; give it")
+    points, rotations, scores, instances = [], [], [], []
     try:
         for row in rows or []:
-            turn = np.array(row.get("transformation_") or np.eye(4), dtype=float).reshape(4, 4)
-            points.append([float(row["location"][axis]) for axis in "xyz"] + turn[:3, 3])
-            turns.append(turn[:3, :3])
+            matrix = np.array(row.get("transformation_") or np.eye(4), dtype=float).reshape(4, 4)
+            points.append([float(row["location"][axis]) for axis in "xyz"] + matrix[:3, 3])
+            rotations.append(matrix[:3, :3])
             scores.append(row.get("score"))
             instances.append(row.get("instance_id") or 0)
         xyz = np.array(points, dtype=float).reshape(-1, 3)
@@ -312,21 +313,21 @@ def _read_picks(path: Path, voxel_size_angstrom: float | None) -> PointTable:
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         reason = f"no {error}" if isinstance(error, KeyError) else str(error)
-        raise PointsFileError(f"{path}, point {len(points) + 1}: not a pick of copick ({reason})") from error
-    matrices = np.array(turns).reshape(-1, 3, 3)
+        raise PointsFileError(f"{path}, point {len(points) + 1}: not a copick pick ({reason})") from error
+    matrices = np.array(rotations).reshape(-1, 3, 3)
     if not picks.get("trust_orientation", True) or (matrices == np.eye(3)).all():
         return table
     return PointTable(table.points, table.scores, table.names, table.instances, rotations_from_matrices(path, matrices))
 
 
 def _write_configuration(folder: Path, kinds: Sequence[str], place: Path) -> None:
-    """Make the project's configuration, or add the objects that it lacks."""
+    """Create the configuration of the project, or add the objects that it lacks."""
     path = folder / "config.json"
     if path.exists():
         config = _read_json(path)
         objects = config.get("pickable_objects")
         if not isinstance(objects, list):
-            raise PointsFileError(f"{path}: not a configuration of copick: no list of pickable_objects")
+            raise PointsFileError(f"{path}: not a copick configuration; it has no list pickable_objects")
     else:
         objects = []
         config = {
@@ -349,15 +350,15 @@ def _write_configuration(folder: Path, kinds: Sequence[str], place: Path) -> Non
 
 
 def _roots(project: Path) -> list[Path]:
-    """Folders that hold the runs."""
+    """Return the folders that contain the runs."""
     if project.is_dir():
         return [project]
     config = _read_json(project)
-    places = [str(config[key]) for key in ("static_root", "overlay_root") if config.get(key)]
-    remote = next((place for place in places if "://" in place and not place.startswith(("local://", "file://"))), None)
+    locations = [str(config[key]) for key in ("static_root", "overlay_root") if config.get(key)]
+    remote = next((at for at in locations if "://" in at and not at.startswith(("local://", "file://"))), None)
     if remote is not None:
-        raise PointsFileError(f"{project}: the project lies at {remote}; copy it to this machine")
-    return list(dict.fromkeys(Path(place.partition("://")[2] or place) for place in places))
+        raise PointsFileError(f"{project}: the project is stored at {remote}; copy it to this machine")
+    return list(dict.fromkeys(Path(at.partition("://")[2] or at) for at in locations))
 
 
 def _is_configuration(path: Path) -> bool:
@@ -370,7 +371,7 @@ def _read_json(path: Path) -> dict[str, Any]:
     except ValueError as error:  # not text, or not JSON
         raise PointsFileError(f"{path}: not JSON, or cut off ({error})") from error
     if not isinstance(content, dict):
-        raise PointsFileError(f"{path}: not a file of copick: not a JSON object")
+        raise PointsFileError(f"{path}: not a copick file; it is not a JSON object")
     return content
 
 

@@ -1,4 +1,4 @@
-"""Points as comma-separated values: one line of names, then one point a line, in voxels counted from 0."""
+"""Points as comma-separated values: one line of column names, then one line per point, in voxels counted from 0."""
 
 import csv
 from pathlib import Path
@@ -21,14 +21,14 @@ def read_csv(path: Path) -> PointTable:
     Parameters
     ----------
     path
-        Its first line names the columns: ``z``, ``y``, ``x`` and, if there, ``score``, ``instance`` and ``name`` (or
-        ``class``), in any order and in capitals or not. Other columns are ignored. Coordinates are voxels, counted
-        from 0. A file with names and no points is an empty table.
+        The first line names the columns: ``z``, ``y``, ``x`` and optionally ``score``, ``instance`` and ``name`` (or
+        ``class``), in any order, in upper or lower case. Other columns are ignored. Coordinates are in voxels, counted
+        from 0. A file with column names and no points gives an empty table.
 
     Raises
     ------
     PointsFileError
-        If a coordinate has no column, or a cell is not what its column needs; the message gives the line.
+        If a coordinate has no column, or a value is invalid in its column; the message gives the line.
 
     Examples
     --------
@@ -58,14 +58,14 @@ def read_csv(path: Path) -> PointTable:
 
 
 def write_csv(path: Path, table: PointTable) -> None:
-    """Write points as ``z,y,x,score,instance``, and ``name`` where names are known.
+    """Write points as ``z,y,x,score,instance``, and ``name`` if names are known.
 
     Parameters
     ----------
     path
-        The file to make.
+        The file to create.
     table
-        Coordinates are written with three decimals, scores with five; the cell of an unknown score or instance stays
+        Coordinates are written with three decimals, scores with five; the cell of an unknown score or instance is
         empty.
 
     Raises
@@ -97,9 +97,9 @@ def write_csv(path: Path, table: PointTable) -> None:
 
 
 def _parse(path: Path) -> tuple[dict[str, int], _Lines]:
-    """Index of each column by its name, and the rows with their line numbers."""
+    """Return the index of each column by name, and the rows with their line numbers."""
     try:
-        with path.open(encoding="utf-8-sig", newline="") as file:  # spreadsheets put a mark before the first letter
+        with path.open(encoding="utf-8-sig", newline="") as file:  # spreadsheets write a byte-order mark
             reader = csv.reader(file, skipinitialspace=True)
             rows = [(reader.line_num, [c.strip() for c in row]) for row in reader if any(c.strip() for c in row)]
     except (UnicodeDecodeError, csv.Error) as error:
@@ -109,7 +109,7 @@ def _parse(path: Path) -> tuple[dict[str, int], _Lines]:
     (_, header), *lines = rows
     columns = _columns(path, [name.lower() for name in header])
     for line, row in lines:
-        # with a decimal comma one number makes two cells, and every later one is read in the wrong column
+        # a decimal comma splits one number into two cells and shifts all later columns
         if len(row) < len(header) or any(row[len(header) :]):
             raise PointsFileError(
                 f"{path}, line {line}: {len(row)} values for {len(header)} columns; decimals are written 1.5, not 1,5"
@@ -121,17 +121,17 @@ def _columns(path: Path, header: list[str]) -> dict[str, int]:
     missing = [axis for axis in "zyx" if axis not in header]
     if missing and all(_is_number(name) for name in header):
         raise PointsFileError(
-            f"{path}: the first line is {','.join(header)}: numbers, not names, so the order of the axes is "
-            f"not known; put a line such as z,y,x before it"
+            f"{path}: the first line has numbers, {','.join(header)}, not column names, so the order of the axes is "
+            f"unknown; add a first line such as z,y,x"
         )
     if missing:
         raise PointsFileError(
             f"{path}: no column {' or '.join(missing)}; the columns are {', '.join(header)}; "
             f"z, y and x (voxels) are needed, separated by commas"
         )
-    twice = sorted({name for name in header if name and header.count(name) > 1})
-    if twice:
-        raise PointsFileError(f"{path}: two columns are named {twice[0]}; name each once")
+    duplicates = sorted({name for name in header if name and header.count(name) > 1})
+    if duplicates:
+        raise PointsFileError(f"{path}: two columns are named {duplicates[0]}; use each name once")
     return {name: i for i, name in enumerate(header)}
 
 
@@ -150,7 +150,7 @@ def _number(path: Path, line: int, column: str, text: str) -> float:
 
 
 def _optional(path: Path, lines: _Lines, columns: dict[str, int], column: str) -> Scores | None:
-    """The numbers of a column, or None if there is no such column or nothing in it."""
+    """Return the numbers of a column, or None if the column is missing or empty."""
     if column not in columns:
         return None
     cells = [row[columns[column]] for _, row in lines]

@@ -1,17 +1,17 @@
-"""Dynamo's tables, ``.tbl``: a line a particle, columns by their number.
+"""Dynamo tables, ``.tbl``: one line per particle, columns identified by their numbers.
 
 4-6, 24-26
-    Shift and position x, y, z in voxels. The particle is at their sum. Dynamo is MATLAB's: voxel 1 is the first, so
-    voxel ``v`` here is ``v + 1`` there.
+    Shift and position x, y, z in voxels. The particle is at their sum. Dynamo counts from 1, as MATLAB does, so voxel
+    ``v`` of this package is ``v + 1`` in Dynamo.
 7-9
-    ``tdrot``, ``tilt``, ``narot`` in degrees. The matrix on x, y, z of ``dynamo_euler2matrix`` is M = Rz(narot)
-    Rx(tilt) Rz(tdrot); it turns the particle onto the template, so the template lies as the particle does after M's
-    inverse. The same pose as angles of Dynamo and of RELION, which gives the same reconstruction in either, is
-    (-47.2730, 1.1777, -132.3000) and (137.7000, 1.1777, 42.7270); the tests hold the code to it.
+    ``tdrot``, ``tilt``, ``narot`` in degrees. ``dynamo_euler2matrix`` returns the matrix M = Rz(narot) Rx(tilt)
+    Rz(tdrot), which acts on x, y, z. M rotates the particle onto the template, so the inverse of M rotates the template
+    into the orientation of the particle. The orientation with the Dynamo angles (-47.2730, 1.1777, -132.3000) has the
+    RELION angles (137.7000, 1.1777, 42.7270): both give the same reconstruction, and the tests check this pair.
 10, 20, 22, 36
-    Score, number of the tomogram, class, and angstrom a voxel.
+    Score, number of the tomogram, class, and voxel size in angstrom.
 
-Sources: Dynamo's wiki, "Table convention"; the pair of poses is of the package eulerangles.
+Sources: Dynamo wiki, "Table convention"; the pair of angles is from the package eulerangles.
 """
 
 import warnings
@@ -27,7 +27,7 @@ from cryosam.io.atomic import atomic_path
 from cryosam.io.points import PointTable
 from cryosam.io.relion import SAME_SIZE
 from cryosam.io.tomogram_names import rows_of_tomogram, write_tomogram_numbers
-from cryosam.io.tomogram_points import TomogramPoints, check_distinct, number_kinds
+from cryosam.io.tomogram_points import TomogramPoints, check_distinct, fill_rows
 from cryosam.io.x_first import x_first
 
 __all__ = ["read_dynamo", "write_dynamo"]
@@ -46,17 +46,18 @@ def read_dynamo(
     Parameters
     ----------
     path
-        The table. Column 10 becomes the scores, the class the names, the angles the rotations; each is None where it is
-        zero in all rows.
+        The table. Column 10 becomes the scores, the class becomes the names, and the angles become the rotations; each
+        of these is None if its columns are zero in all rows.
     voxel_size_angstrom
-        Of the tomogram. Where column 36 names another size, the table is of another binning, and is refused.
+        Voxel size of the tomogram. If column 36 has another size, the table is for another binning and is refused.
     tomogram_name
-        The tomogram whose points to take from a table of several, see `cryosam.io.tomogram_names.rows_of_tomogram`.
+        The tomogram whose points are read from a table of several, see
+        `cryosam.io.tomogram_names.rows_of_tomogram`.
 
     Raises
     ------
     PointsFileError
-        If a line is not 26 numbers or more, the tomogram cannot be told, or the voxels are of another size.
+        If a line has fewer than 26 numbers, the tomogram is ambiguous, or the voxels have another size.
 
     Examples
     --------
@@ -75,8 +76,8 @@ def read_dynamo(
         other = sizes[(sizes > 0) & (np.abs(sizes / voxel_size_angstrom - 1) > SAME_SIZE)]
         if len(other):
             raise PointsFileError(
-                f"{path}: column 36 says that a voxel is {other[0]:g} angstrom, here it is {voxel_size_angstrom:g}; "
-                "give the tomogram that the table was made for, or set the column to 0 if it is wrong"
+                f"{path}: the voxel size in column 36 is {other[0]:g} angstrom, but that of the tomogram is "
+                f"{voxel_size_angstrom:g}; give the tomogram that the table was made for, or set the column to 0"
             )
     return PointTable(
         (rows[:, _POSITIONS] + rows[:, _SHIFTS] - 1)[:, ::-1],
@@ -92,16 +93,16 @@ def write_dynamo(path: Path, parts: Sequence[TomogramPoints]) -> None:
     Parameters
     ----------
     path
-        The file to make. The tomograms are numbered from 1; a file beside it with the ending ``.doc``, Dynamo's table
-        map, has their names.
+        The file to create. The tomograms are numbered from 1; their names are written to a second file with the
+        extension ``.doc``, which Dynamo calls a table map.
     parts
-        Scores become column 10, kinds the class, see `cryosam.io.tomogram_points.number_kinds`. Unknown orientations
-        are written as zeros, which Dynamo takes for "not turned".
+        Scores become column 10, kinds become the class, see `cryosam.io.tomogram_points.number_kinds`. Unknown
+        orientations are written as zeros, which Dynamo reads as "not rotated".
 
     Raises
     ------
     PointsFileError
-        If two tomograms have the same name, or there is none.
+        If two tomograms have the same name, or there is no tomogram.
     OutputError
         If there is no space or no permission.
 
@@ -116,23 +117,12 @@ def write_dynamo(path: Path, parts: Sequence[TomogramPoints]) -> None:
     <BLANKLINE>
     """
     check_distinct(path, parts)
-    numbers = number_kinds(parts)
     rows = np.zeros((sum(len(part.table) for part in parts), _N_COLUMNS))
     rows[:, _TAG] = np.arange(1, len(rows) + 1)
     rows[:, [_IS_ALIGNED, _IS_AVERAGED]] = 1
-    start = 0
-    for number, part in enumerate(parts, 1):
-        table = part.table
-        mine = rows[start : start + len(table)]
-        start += len(table)
-        mine[:, _POSITIONS] = table.points[:, ::-1] + 1
-        mine[:, _TOMOGRAM] = number
-        if table.scores is not None:
-            mine[:, _CC] = table.scores
-        if table.names is not None:
-            mine[:, _CLASS] = [numbers[name] for name in table.names]
-        if table.rotations is not None:
-            mine[:, _ANGLES] = _to_angles(table.rotations)
+    for part, mine in fill_rows(rows, parts, positions=_POSITIONS, tomogram=_TOMOGRAM, score=_CC, kind=_CLASS):
+        if part.table.rotations is not None:
+            mine[:, _ANGLES] = _to_angles(part.table.rotations)
         if part.voxel_size_angstrom is not None:
             mine[:, _APIX] = part.voxel_size_angstrom
     with atomic_path(path) as temporary:
@@ -141,7 +131,7 @@ def write_dynamo(path: Path, parts: Sequence[TomogramPoints]) -> None:
 
 
 def _to_rotations(angles: Float[np.ndarray, "n 3"]) -> Rotation:
-    """How particles lie, from ``tdrot``, ``tilt``, ``narot`` in degrees."""
+    """Convert ``tdrot``, ``tilt``, ``narot`` in degrees to orientations."""
     return x_first(Rotation.from_euler("zxz", angles, degrees=True).inv())
 
 
@@ -156,19 +146,19 @@ def _unless_zero(values: Float[np.ndarray, " n"]) -> Float[np.ndarray, " n"] | N
 
 
 def _read_rows(path: Path) -> Float[np.ndarray, "n c"]:
-    """All columns; those that are not used may hold anything, such as Dynamo's complex numbers, and are read as 0."""
+    """Read all rows; unused columns may contain anything, such as complex numbers, and are read as 0."""
     rows = []
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except UnicodeDecodeError as error:
-        raise PointsFileError(f"{path}: not a Dynamo table: not a text file") from error
+        raise PointsFileError(f"{path}: not a Dynamo table; it is not a text file") from error
     for number, line in enumerate(lines, 1):
         cells = line.split()
         if not cells or cells[0][0] in "%#":
             continue
         if len(cells) < _N_NEEDED:
             raise PointsFileError(
-                f"{path}, line {number}: {len(cells)} columns; a Dynamo table has {_N_NEEDED} or more"
+                f"{path}, line {number}: {len(cells)} columns, but a Dynamo table has {_N_NEEDED} or more"
             )
         row = np.zeros(_N_COLUMNS)
         for column in [*_USED, *([_APIX] if len(cells) > _APIX else [])]:

@@ -1,4 +1,4 @@
-"""What an earlier run left, read back."""
+"""Reading the results of an earlier run."""
 
 import json
 import os
@@ -21,14 +21,14 @@ __all__ = ["Results", "read_labels", "read_result_points", "read_results"]
 
 @dataclass(frozen=True, eq=False)
 class Results:
-    """A folder that `write_segmentation` wrote.
+    """A result folder written by `write_segmentation`.
 
     Parameters
     ----------
     folder
-        Where it is.
+        Path of the folder.
     particles
-        Best first, with scores and instances.
+        Particles sorted by score, best first, with scores and instances.
     run
         The content of ``run.json``.
     """
@@ -48,17 +48,19 @@ class Results:
 
 
 def read_results(folder: str | os.PathLike[str]) -> Results:
-    """Read back what `write_segmentation` wrote; volumes are read when they are asked for.
+    """Read a result folder written by `write_segmentation`; volumes are read only when requested.
 
     Raises
     ------
     InputNotFoundError
-        If the folder holds no ``particles.csv`` or no ``run.json``.
+        If the folder has no ``particles.csv`` or no ``run.json``.
     """
     target = Path(folder)
     for name in ("particles.csv", "run.json"):
         if not (target / name).is_file():
-            raise InputNotFoundError(f"{target} holds no {name}: it is not a whole result; give the folder of --out")
+            raise InputNotFoundError(
+                f"{target} has no {name}, so it is not a complete result; give the --out folder of a run"
+            )
     try:
         run = json.loads((target / "run.json").read_text(encoding="utf-8"))
     except ValueError as error:
@@ -67,12 +69,12 @@ def read_results(folder: str | os.PathLike[str]) -> Results:
 
 
 def read_result_points(folder: str | os.PathLike[str]) -> TomogramPoints:
-    r"""The particles that `write_segmentation` wrote, with their orientations, and the tomogram that they are of.
+    r"""Read the particles of a result folder, with their orientations and the description of their tomogram.
 
     Raises
     ------
     InputNotFoundError, InputError
-        As `read_results`; InputError also if ``particles.star`` is not of the same particles.
+        As in `read_results`; InputError also if ``particles.star`` has other particles.
 
     Examples
     --------
@@ -97,23 +99,27 @@ def read_result_points(folder: str | os.PathLike[str]) -> TomogramPoints:
             kinds=tuple(str(kind["name"]) for kind in results.run.get("kinds", [])) or only,
         )
     except (KeyError, TypeError, ValueError) as error:
-        raise InputError(f"{results.folder / 'run.json'} does not say what tomogram it is of ({error})") from error
+        raise InputError(
+            f"{results.folder / 'run.json'} does not describe its tomogram ({error}); run it again"
+        ) from error
     star = results.folder / "particles.star"
     if star.is_file():
         oriented = read_points(star, shape=part.shape, voxel_size_angstrom=part.voxel_size_angstrom)
         if len(oriented) != len(part.table):
-            raise InputError(f"{star} has {len(oriented)} particles, particles.csv {len(part.table)}; run it again")
+            raise InputError(
+                f"{star} has {len(oriented)} particles, but particles.csv has {len(part.table)}; run it again"
+            )
         part = replace(part, table=replace(part.table, rotations=oriented.rotations))
     return part
 
 
 def read_labels(path: str | os.PathLike[str]) -> Labels:
-    """Labels ``(z, y, x)`` from a volume; files that hold whole numbers as floating point are accepted.
+    """Read labels ``(z, y, x)`` from a volume; whole numbers stored as floating point are accepted.
 
     Raises
     ------
     InputNotFoundError, InputError, TomogramError
-        As for `cryosam.io.read_volume`; InputError also if a voxel is not a whole number.
+        As in `cryosam.io.read_volume`; InputError also if a voxel is not a whole number.
 
     Examples
     --------
@@ -129,5 +135,5 @@ def read_labels(path: str | os.PathLike[str]) -> Labels:
         return volume
     labels = np.asarray(volume).astype(np.int64)
     if not np.array_equal(labels, volume):
-        raise InputError(f"{path}: not a volume of labels, its voxels are not whole numbers")
+        raise InputError(f"{path}: not a volume of labels; its voxels are not whole numbers")
     return labels

@@ -1,16 +1,16 @@
-"""Motive lists in EM format, ``.em``: 20 numbers a particle, as the TOM toolbox, AV3 and their successors have them.
+"""Motive lists in EM format, ``.em``: 20 numbers per particle, as in the TOM toolbox, AV3 and their successors.
 
 8-10, 11-13
-    Position and shift x, y, z in voxels. The particle is at their sum. TOM is MATLAB's: voxel 1 is the first, so voxel
-    ``v`` here is ``v + 1`` there.
+    Position and shift x, y, z in voxels. The particle is at their sum. TOM counts from 1, as MATLAB does, so voxel
+    ``v`` of this package is ``v + 1`` in TOM.
 17, 18, 19
-    phi, psi, theta in degrees, in this order. R = Rz(psi) Rx(theta) Rz(phi), on x, y, z, turns the reference to lie as
-    the particle does (``tom_rotate``).
+    phi, psi, theta in degrees, in this order. R = Rz(psi) Rx(theta) Rz(phi), which acts on x, y, z, rotates the
+    reference into the orientation of the particle (``tom_rotate``).
 1, 4, 5, 20
     Score, number of the particle, number of the tomogram, class.
 
-A file is a header of 512 bytes and N x 20 numbers, of which a list has single precision: positions are kept to 0.001
-up to voxel 8192.
+A file has a header of 512 bytes and N x 20 numbers. Motive lists use single precision, so positions up to voxel 8192
+are accurate to 0.001.
 
 Sources: ``tom_emread`` for the header, AV3's description of the motive list for the columns.
 """
@@ -28,7 +28,7 @@ from cryosam.errors import PointsFileError
 from cryosam.io.atomic import atomic_path
 from cryosam.io.points import PointTable
 from cryosam.io.tomogram_names import rows_of_tomogram, write_tomogram_numbers
-from cryosam.io.tomogram_points import TomogramPoints, check_distinct, number_kinds
+from cryosam.io.tomogram_points import TomogramPoints, check_distinct, fill_rows
 from cryosam.io.x_first import x_first
 
 __all__ = ["read_em", "write_em"]
@@ -47,16 +47,18 @@ def read_em(path: Path, *, tomogram_name: str | None = None) -> PointTable:
     Parameters
     ----------
     path
-        The list. Column 1 becomes the scores, the class the names, the angles the rotations; each is None where it is
-        zero in all rows. Shifts before the rotation, columns 14 to 16, are not looked at: programs differ in their use.
+        The list. Column 1 becomes the scores, the class becomes the names, and the angles become the rotations; each of
+        these is None if its columns are zero in all rows. Shifts before the rotation, columns 14 to 16, are ignored,
+        because programs use them differently.
     tomogram_name
-        The tomogram whose points to take from a list of several, see `cryosam.io.tomogram_names.rows_of_tomogram`.
+        The tomogram whose points are read from a list of several, see
+        `cryosam.io.tomogram_names.rows_of_tomogram`.
 
     Raises
     ------
     PointsFileError
-        If this is not an EM file of 20 x N numbers, is shorter than its header says, holds what is not a number, or the
-        tomogram cannot be told.
+        If this is not an EM file of 20 x N numbers, is shorter than its header says, has a value that is not a number,
+        or the tomogram is ambiguous.
 
     Examples
     --------
@@ -84,15 +86,16 @@ def write_em(path: Path, parts: Sequence[TomogramPoints]) -> None:
     Parameters
     ----------
     path
-        The file to make. The tomograms are numbered from 1; a file beside it with the ending ``.doc`` has their names.
+        The file to create. The tomograms are numbered from 1; their names are written to a second file with the
+        extension ``.doc``.
     parts
-        Scores become column 1, kinds the class, see `cryosam.io.tomogram_points.number_kinds`. Unknown orientations are
-        written as zeros, which is "not turned".
+        Scores become column 1, kinds become the class, see `cryosam.io.tomogram_points.number_kinds`. Unknown
+        orientations are written as zeros, which means "not rotated".
 
     Raises
     ------
     PointsFileError
-        If two tomograms have the same name, or there is none.
+        If two tomograms have the same name, or there is no tomogram.
     OutputError
         If there is no space or no permission.
 
@@ -106,24 +109,13 @@ def write_em(path: Path, parts: Sequence[TomogramPoints]) -> None:
     array([[1. , 2. , 3.5]])
     """
     check_distinct(path, parts)
-    numbers = number_kinds(parts)
     rows = np.zeros((sum(len(part.table) for part in parts), _N_COLUMNS), dtype="<f4")
     rows[:, _PARTICLE] = np.arange(1, len(rows) + 1)
-    start = 0
-    for number, part in enumerate(parts, 1):
-        table = part.table
-        mine = rows[start : start + len(table)]
-        start += len(table)
-        mine[:, _POSITIONS] = table.points[:, ::-1] + 1
-        mine[:, _TOMOGRAM] = number
-        if table.scores is not None:
-            mine[:, _SCORE] = table.scores
-        if table.names is not None:
-            mine[:, _CLASS] = [numbers[name] for name in table.names]
-        if table.rotations is not None:
+    for part, mine in fill_rows(rows, parts, positions=_POSITIONS, tomogram=_TOMOGRAM, score=_SCORE, kind=_CLASS):
+        if part.table.rotations is not None:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # at theta 0 only the sum of phi and psi is determined
-                mine[:, _PHI_THETA_PSI] = x_first(table.rotations).as_euler("zxz", degrees=True)
+                mine[:, _PHI_THETA_PSI] = x_first(part.table.rotations).as_euler("zxz", degrees=True)
     header = struct.pack("<bbbb3i", _PC, 0, 0, _SINGLE, _N_COLUMNS, len(rows), 1)
     with atomic_path(path) as temporary:
         temporary.write_bytes(header.ljust(_N_HEADER, b"\0") + rows.tobytes())
@@ -133,17 +125,19 @@ def write_em(path: Path, parts: Sequence[TomogramPoints]) -> None:
 def _read_rows(path: Path) -> Float[np.ndarray, "n c"]:
     content = path.read_bytes()
     if len(content) < _N_HEADER or content[0] not in _BYTE_ORDERS or content[3] not in _TYPES:
-        raise PointsFileError(f"{path}: not an EM file, or one of a machine or type that motive lists do not have")
+        raise PointsFileError(
+            f"{path}: not an EM file, or an EM file whose machine code or data type motive lists do not use"
+        )
     order = _BYTE_ORDERS[content[0]]
     n_columns, n_rows, n_sections = struct.unpack(f"{order}3i", content[4:16])
     if n_columns != _N_COLUMNS or n_sections != 1 or n_rows < 0:
         raise PointsFileError(
-            f"{path}: a motive list is {_N_COLUMNS} x N x 1 numbers, this is {n_columns} x {n_rows} x {n_sections}"
+            f"{path}: a motive list has {_N_COLUMNS} x N x 1 numbers, this one {n_columns} x {n_rows} x {n_sections}"
         )
     dtype = np.dtype(order + _TYPES[content[3]])
-    there = (len(content) - _N_HEADER) // dtype.itemsize
-    if there < n_rows * n_columns:
-        raise PointsFileError(f"{path}: the file is cut off: {there} of {n_rows * n_columns} numbers are there")
+    n_present = (len(content) - _N_HEADER) // dtype.itemsize
+    if n_present < n_rows * n_columns:
+        raise PointsFileError(f"{path}: the file is truncated: it has {n_present} of {n_rows * n_columns} numbers")
     rows = np.frombuffer(content, dtype, n_rows * n_columns, _N_HEADER).reshape(n_rows, n_columns).astype(float)
     if not np.isfinite(rows).all():
         raise PointsFileError(f"{path}, particle {int(np.argwhere(~np.isfinite(rows))[0, 0]) + 1}: not a finite number")

@@ -1,4 +1,4 @@
-"""What a run ran on: versions of the packages that compute, and the memory that it took."""
+"""The environment of a run: versions of the packages that compute, and peak memory."""
 
 import platform
 import sys
@@ -10,7 +10,7 @@ _PACKAGES = ("numpy", "scipy", "torch", "scikit-image", "transformers", "mrcfile
 
 
 def versions() -> dict[str, str]:
-    """Of this package, Python and the packages that compute.
+    """Return the versions of this package, Python and the packages that compute.
 
     Examples
     --------
@@ -22,7 +22,7 @@ def versions() -> dict[str, str]:
 
 
 def peak_memory() -> int | None:
-    """Largest resident size of this process so far, in bytes; None where the system does not tell.
+    """Largest resident size of this process so far, in bytes; None if the system does not report it.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""Particles for other programs: several formats, one tomogram or many, by the name of a format."""
+"""Writing particles for other programs, in formats chosen by name, for one or several tomograms."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -24,12 +24,12 @@ EXPORTS: Mapping[str, str] = {
     "em": "particles.em: motive list of TOM and AV3; particles.doc names its tomograms",
     "imod": "particles-TOMOGRAM.mod: IMOD model",
     "ndjson": "particles-TOMOGRAM-KIND.ndjson: CryoET Data Portal",
-    "copick": "copick: project with picks, and masks where there are any",
+    "copick": "copick: project with picks, and masks if there are any",
 }
-"""Formats by name, and what is written; RELION 5's ``particles.star`` is always written."""
+"""Formats by name, and what is written; ``particles.star`` of RELION 5 is always written."""
 
 EXPORT_PATTERNS = ("particles-*", "particles.tbl", "particles.doc", "particles.em", "copick")
-"""Files of `write_exports`, as patterns: what an earlier run left of them is no longer true."""
+"""File name patterns of `write_exports`, to delete outdated files of an earlier run."""
 
 _NAME_KINDS = ("ndjson", "copick")
 _NEED_VOXEL_SIZE = ("relion4", "warp", "copick")
@@ -41,14 +41,14 @@ def check_exports(
     tilt_series_pixel_size_angstrom: float | None = None,
     kinds: Sequence[str] = (),
 ) -> None:
-    """Make sure, before a long computation, that its result can be written in some formats.
+    """Check, before a long computation, that its result can be written in the given formats.
 
     Raises
     ------
     InputError
-        If a format is not known, or RELION 4 is asked for without the pixel size of the tilt series.
+        If a format is unknown, or RELION 4 is requested without the pixel size of the tilt series.
     VoxelSizeError
-        If one needs the voxel size, and it is not known.
+        If a format needs the voxel size and it is unknown.
     PointsFileError
         If two kinds would have the same name in files.
 
@@ -67,15 +67,15 @@ def check_exports(
             raise VoxelSizeError(f"{name} needs the voxel size, which is not in the file's header; give --voxel-size")
         if name == "relion4" and tilt_series_pixel_size_angstrom is None:
             raise InputError(
-                "RELION 4 counts in pixels of the tilt series, not of the tomogram: give their size in angstrom with "
-                "--tilt-series-pixel-size"
+                "RELION 4 coordinates are in pixels of the tilt series, not of the tomogram; give their size in "
+                "angstrom with --tilt-series-pixel-size"
             )
         if name in _NAME_KINDS:
             copick_names(kinds)
 
 
 def describe_exports(formats: Sequence[str], part: TomogramPoints) -> dict[str, str]:
-    """What `write_exports` writes of one tomogram: the names of files, and what each holds.
+    """Return the names of the files that `write_exports` writes for one tomogram, and their content.
 
     Examples
     --------
@@ -86,8 +86,8 @@ def describe_exports(formats: Sequence[str], part: TomogramPoints) -> dict[str, 
     """
     described: dict[str, str] = {}
     for pattern, text in (EXPORTS[name].split(": ", 1) for name in formats):
-        place = pattern.replace("TOMOGRAM", file_name(part.name))
-        described |= {place.replace("KIND", copick_name(kind)): text for kind in part.by_kind()}
+        name = pattern.replace("TOMOGRAM", file_name(part.name))
+        described |= {name.replace("KIND", copick_name(kind)): text for kind in part.by_kind()}
     return described
 
 
@@ -102,34 +102,34 @@ def write_exports(
 ) -> list[Path]:
     """Write the particles of one or several tomograms in the formats of other programs.
 
-    RELION's, Warp's, Dynamo's and EM's tables hold all tomograms in one file, and copick's project holds all; IMOD's
-    models and the data portal's points are a file each.
+    Tables of RELION, Warp, Dynamo and EM have all tomograms in one file, and a copick project has all tomograms too.
+    IMOD models and points of the data portal are written as one file per tomogram.
 
     Parameters
     ----------
     folder
-        Where they go; it exists.
+        The output folder; it must exist.
     formats
-        Of `EXPORTS`.
+        Names from `EXPORTS`.
     parts
-        Of each tomogram: `cryosam.io.results.points_of` has those of a result, and
-        `cryosam.io.earlier_results.read_result_points` those of a folder.
+        Points of each tomogram: `cryosam.io.results.points_of` returns those of a result, and
+        `cryosam.io.earlier_results.read_result_points` those of a result folder.
     tilt_series_pixel_size_angstrom
-        For RELION 4.
+        Needed for RELION 4.
     labels
-        Called for each tomogram when its masks are to be written: instance labels, or None where there are none.
+        Called once for each tomogram whose masks are written; returns instance labels, or None if there are none.
     lies_at
-        Where the folder will lie in the end, if not where it is: copick's project names its own place.
+        Final location of the folder, if it will be moved: the configuration of a copick project contains its own path.
 
     Returns
     -------
     written
-        Files and folders.
+        Paths of the files and folders.
 
     Raises
     ------
     InputError, VoxelSizeError
-        As `check_exports`, and if two tomograms have the same name.
+        As in `check_exports`, and if two tomograms have the same name.
     OutputError
         If there is no space or no permission.
 
@@ -171,7 +171,7 @@ def write_exports(
 def _write_star(
     folder: Path, name: Literal["relion4", "warp"], parts: Sequence[TomogramPoints], pixel_size: float | None
 ) -> Path:
-    from cryosam.io.star_output import write_star  # pandas takes its time to import
+    from cryosam.io.star_output import write_star  # pandas is slow to import
 
     path = folder / f"particles-{name}.star"
     write_star(path, parts, program=name, tilt_series_pixel_size_angstrom=pixel_size)
@@ -185,7 +185,7 @@ def _write_model(folder: Path, part: TomogramPoints) -> Path:
 
 
 def _write_portal_files(folder: Path, part: TomogramPoints) -> list[Path]:
-    """A file a kind."""
+    """Write one file per kind."""
     written = []
     for kind, table in part.by_kind().items():
         written.append(folder / f"particles-{file_name(part.name)}-{copick_name(kind)}.ndjson")

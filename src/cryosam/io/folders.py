@@ -1,4 +1,4 @@
-"""Folders of output files that appear whole or not at all."""
+"""Output folders whose files appear complete or not at all."""
 
 import secrets
 import shutil
@@ -14,23 +14,23 @@ __all__ = ["check_output", "make_folder", "output_folder"]
 
 
 def check_output(folder: Path, *, overwrite: bool = False, n_bytes: int = 0) -> None:
-    """Make sure, before a long computation, that its result can be written; nothing is left behind.
+    """Check, before a long computation, that its result can be written; no file is left behind.
 
     Parameters
     ----------
     folder
-        Where the result is to go.
+        The output folder.
     overwrite
-        Whether files in it may be replaced.
+        Whether existing files in it may be replaced.
     n_bytes
-        Space that the result takes.
+        Size of the result.
 
     Raises
     ------
     OutputExistsError
-        If the folder holds anything, and overwriting was not asked for.
+        If the folder is not empty, and ``overwrite`` is False.
     OutputError
-        If it is a file, cannot be made or written to, or the disk has less space than needed.
+        If the path is a file, the folder cannot be created or written to, or the disk has too little space.
 
     Examples
     --------
@@ -46,7 +46,7 @@ def check_output(folder: Path, *, overwrite: bool = False, n_bytes: int = 0) -> 
         if not overwrite and folder.is_dir() and any(folder.iterdir()):
             raise OutputExistsError(f"{folder} is not empty; choose another folder, or add --overwrite")
         existing = next(p for p in (folder, *folder.parents) if p.exists())
-        with tempfile.TemporaryFile(dir=existing):  # permission bits do not tell: root, read-only disks, quotas
+        with tempfile.TemporaryFile(dir=existing):  # permission bits are not enough: root, read-only disks, quotas
             pass
         free = shutil.disk_usage(existing).free
     except (OSError, StopIteration) as error:
@@ -56,17 +56,17 @@ def check_output(folder: Path, *, overwrite: bool = False, n_bytes: int = 0) -> 
         raise OutputError(f"cannot write to {folder}: {reason}; choose another folder") from error
     if free < n_bytes:
         raise OutputError(
-            f"no space for the result in {folder}: it takes up to {n_bytes / 1e9:.2g} GB, {free / 1e9:.2g} GB are free"
+            f"not enough space in {folder}: the result needs up to {n_bytes / 1e9:.2g} GB, {free / 1e9:.2g} GB are free"
         )
 
 
 def make_folder(folder: Path) -> None:
-    """Make a folder, and those above it, where they are not there.
+    """Create a folder and its parents, if they do not exist.
 
     Raises
     ------
     OutputError
-        If it is a file, or cannot be made.
+        If the path is a file, or the folder cannot be created.
 
     Examples
     --------
@@ -78,28 +78,28 @@ def make_folder(folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise OutputError(f"cannot make the folder {folder}: {error.strerror or error}") from error
+        raise OutputError(f"cannot create the folder {folder}: {error.strerror or error}") from error
 
 
 @contextmanager
 def output_folder(folder: Path, names: Sequence[str], *, overwrite: bool = False) -> Iterator[Path]:
-    """Give an empty folder to write files in; on success they appear in ``folder``, on any exception nothing does.
+    """Provide an empty folder for new files; on success they appear in ``folder``, on any exception nothing changes.
 
     Parameters
     ----------
     folder
-        A new one appears at once, with everything in it. In an existing one every file is replaced whole, and those of
-        an earlier run that this one does not have are removed; the last of ``names`` goes first and comes last, so that
-        where it is, all files are of one run.
+        A new folder appears in one step, with all its files. In an existing folder each file is replaced as a whole,
+        and files of an earlier run that are not written again are deleted. The last of ``names`` is deleted first and
+        written last, so that all files are from the same run whenever it exists.
     names
-        Files and folders that may be written; looked at once all are. Others in ``folder`` are left alone.
+        Files and folders that may be written; read only after writing has finished. Others in ``folder`` are kept.
     overwrite
-        Whether ``folder`` may hold anything.
+        Whether ``folder`` may contain files.
 
     Raises
     ------
     OutputExistsError, OutputError
-        As `check_output`; OutputError also if writing fails.
+        As in `check_output`; OutputError also if writing fails.
 
     Examples
     --------
@@ -132,7 +132,7 @@ def output_folder(folder: Path, names: Sequence[str], *, overwrite: bool = False
 
 
 def _move_into(folder: Path, temporary: Path, names: Sequence[str]) -> None:
-    """Put the files of ``temporary`` in the place of those of an earlier run."""
+    """Replace the files of an earlier run by those in ``temporary``."""
     (folder / names[-1]).unlink(missing_ok=True)
     for name in names:
         if (folder / name).is_dir():

@@ -1,7 +1,7 @@
 """HDF5: one dataset of three dimensions, z, y, x.
 
-The size of a voxel is known where a program says it in a unit: EMAN2 (``EMAN.apix_x``, ``_y``, ``_z`` in angstrom, of
-the image's group), and ilastik, Fiji and others (``element_size_um``, z, y, x in micrometres, of the dataset).
+The voxel size is read from attributes that have a unit: those of EMAN2 (``EMAN.apix_x``, ``_y``, ``_z`` in angstrom, of
+the group of the image), and of ilastik, Fiji and others (``element_size_um``, z, y, x in micrometres, of the dataset).
 """
 
 from collections.abc import Iterator
@@ -24,17 +24,17 @@ _ANGSTROM_PER_MICROMETRE = 1e4
 
 
 def read_hdf5_info(path: Path) -> VolumeInfo:
-    """What the file says; the voxels are not read.
+    """Read the metadata; the voxels are not read.
 
     Parameters
     ----------
     path
-        ``file.h5``, if it holds one volume, or ``file.h5:/dataset``.
+        ``file.h5`` if it has only one volume, or ``file.h5:/dataset``.
 
     Raises
     ------
     TomogramError
-        If this is not an HDF5 file, or is cut off; if it holds no volume, or several and none is named; if the voxels
+        If this is not an HDF5 file, or is truncated; if it has no volume, or several and none is named; if the voxels
         are not real numbers.
     """
     with _dataset(path) as dataset:
@@ -43,12 +43,12 @@ def read_hdf5_info(path: Path) -> VolumeInfo:
 
 
 def read_hdf5(path: Path) -> AnyVolume:
-    """Voxels ``(z, y, x)``, in memory.
+    """Read the voxels ``(z, y, x)`` into memory.
 
     Raises
     ------
     TomogramError
-        As `read_hdf5_info`, and if a part cannot be decoded.
+        As in `read_hdf5_info`, and if a part cannot be decoded.
 
     Examples
     --------
@@ -69,14 +69,14 @@ def read_hdf5(path: Path) -> AnyVolume:
 
 @contextmanager
 def _dataset(path: Path) -> Iterator[h5py.Dataset]:
-    """The volume in a file, open."""
+    """Open the volume in a file."""
     file, name = split_hdf5(path) or (path, "")
     try:
         content = h5py.File(file, "r")
     except OSError as error:
         if not file.is_file():
             raise
-        raise TomogramError(f"{file}: not an HDF5 file, or it is cut off ({error})") from error
+        raise TomogramError(f"{file}: not an HDF5 file, or truncated ({error})") from error
     with content:
         if not name:
             yield _only_volume(file, content)
@@ -85,9 +85,9 @@ def _dataset(path: Path) -> Iterator[h5py.Dataset]:
         if isinstance(found, h5py.Group):
             found = _only_volume(file, found)
         if found is None:
-            raise TomogramError(f"{file}: no dataset /{name}; there are {_listed(_volumes(content))}")
+            raise TomogramError(f"{file}: no dataset /{name}; the file has {_listed(_volumes(content))}")
         if not _is_volume(found):
-            raise TomogramError(f"{file}: /{name} is no volume of real numbers: {found.shape} {found.dtype}")
+            raise TomogramError(f"{file}: /{name} is not a volume of real numbers: {found.shape} {found.dtype}")
         yield found
 
 
@@ -96,7 +96,7 @@ def _only_volume(file: Path, group: h5py.Group) -> h5py.Dataset:
     if len(volumes) == 1:
         return volumes[0]
     if not volumes:
-        raise TomogramError(f"{file}: no dataset of three dimensions and real numbers in it")
+        raise TomogramError(f"{file}: the file has no dataset with three dimensions and real numbers")
     first = volumes[0].name
     raise TomogramError(
         f"{file}: {len(volumes)} volumes ({_listed(volumes)}); name one of them, such as {file}:{first}"
@@ -104,14 +104,14 @@ def _only_volume(file: Path, group: h5py.Group) -> h5py.Dataset:
 
 
 def _volumes(group: h5py.Group) -> list[h5py.Dataset]:
-    """All volumes below a group."""
+    """Return all volumes below a group."""
     found: list[h5py.Dataset] = []
     group.visititems(lambda _, item: found.append(item) if _is_volume(item) else None)
     return found
 
 
 def _is_volume(item: object) -> bool:
-    """Whether this is a dataset of three dimensions, not counting further ones of one element."""
+    """Whether this is a dataset of three dimensions; leading dimensions of length 1 are ignored."""
     if not isinstance(item, h5py.Dataset) or item.shape is None or item.dtype.kind not in "uif":
         return False
     return len(item.shape) >= 3 and item.size > 0 and all(n == 1 for n in item.shape[:-3])
@@ -123,7 +123,7 @@ def _shape(dataset: h5py.Dataset) -> tuple[int, int, int]:
 
 
 def _spacing(dataset: h5py.Dataset) -> tuple[float, float, float] | None:
-    """Edges of a voxel in angstrom, along z, y, x; None where nobody says them in a unit."""
+    """Edges of a voxel in angstrom, along z, y, x; None if no attribute gives them with a unit."""
     for attributes in (dataset.attrs, dataset.parent.attrs):
         if set(_EMAN) <= set(attributes):
             z, y, x = (float(attributes[name]) for name in _EMAN)

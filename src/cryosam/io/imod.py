@@ -1,11 +1,12 @@
-"""IMOD's models, ``.mod``: an object a kind.
+"""IMOD models, ``.mod``: one object per kind.
 
 A point is x, y, z in pixels of the image that the model was drawn on. Coordinates run from 0 to NX and NY, so that the
 centre of the first pixel is at 0.5, and in z from -0.5 to NZ - 0.5, so that the centre of the first section is at 0:
-voxel (z, y, x) is the point (x + 0.5, y + 0.5, z). A model has no orientations; scores are general values of the
-points.
+voxel (z, y, x) is the point (x + 0.5, y + 0.5, z). A model has no orientations; scores are stored as
+general values of the points.
 
-Source: "IMOD Binary File Format" at bio3d.colorado.edu/imod/doc/binspec.html; fields and chunks have its names here.
+Source: "IMOD Binary File Format" at bio3d.colorado.edu/imod/doc/binspec.html; fields and chunks are named as
+there.
 """
 
 import io
@@ -37,15 +38,15 @@ _VALUE, _VALUE_RANGE = 10, 11  # kinds of general storage
 _VALUE_IS_FLOAT, _INDEX_IS_FLOAT, _NO_INDEX = 1 << 2, 1, 1 << 4
 _HALF = np.array([0.0, 0.5, 0.5])  # z, y, x
 _NANOMETRE = -9
-_NO_SCALE = 1.0  # what 3dmod writes for an image without a pixel size
+_NO_SCALE = 1.0  # written by 3dmod for an image without a pixel size
 _COLOURS = ((0, 1, 0), (0, 1, 1), (1, 0, 1), (1, 1, 0), (1, 0, 0), (0, 0, 1))
 
 
 @dataclass
 class _Object:
     name: str
-    points: list[Float[np.ndarray, "n 3"]] = field(default_factory=list)  # of each contour; x, y, z
-    values: list[dict[int, float]] = field(default_factory=list)  # by the point's index, of each contour
+    points: list[Float[np.ndarray, "n 3"]] = field(default_factory=list)  # per contour; x, y, z
+    values: list[dict[int, float]] = field(default_factory=list)  # per contour, by the index of the point
     n_contours: int = 0
 
 
@@ -57,17 +58,18 @@ def read_imod(
     Parameters
     ----------
     path
-        The model. The objects' names become the names, or their numbers where one has no name; a model of one nameless
-        object has none. General values become the scores, if every point has one.
+        The model. The names of the objects become the names of the points; an object without a name gives its number.
+        If the only object has no name, the points have no names. General values become the scores, if every point has
+        one.
     shape
-        Of the tomogram, z, y, x in voxels.
+        Shape of the tomogram, z, y, x in voxels.
     voxel_size_angstrom
-        Of the tomogram. A model that was drawn on an image of another shape and another pixel size is refused.
+        Voxel size of the tomogram. A model drawn on an image of another shape and another pixel size is refused.
 
     Raises
     ------
     PointsFileError
-        If this is not a model, it is cut off, or it was drawn on a tomogram of another binning.
+        If this is not a model, it is truncated, or it was drawn on a tomogram of another binning.
 
     Examples
     --------
@@ -95,16 +97,16 @@ def read_imod(
 
 
 def write_imod(path: Path, part: TomogramPoints, radius: float = 5.0) -> None:
-    """Write points as an IMOD model: an object of scattered points for each kind.
+    """Write points as an IMOD model, with one object of scattered points per kind.
 
     Parameters
     ----------
     path
-        The file to make.
+        The file to create.
     part
-        Kinds become objects, scores general values, by which 3dmod can colour and threshold them.
+        Kinds become objects. Scores become general values, by which 3dmod can colour and threshold points.
     radius
-        Of the spheres that 3dmod draws, in voxels.
+        Radius of the spheres that 3dmod draws, in voxels.
 
     Raises
     ------
@@ -135,7 +137,7 @@ def write_imod(path: Path, part: TomogramPoints, radius: float = 5.0) -> None:
 
 
 def _object_chunks(name: str, table: PointTable, colour: tuple[int, int, int], radius: int) -> list[bytes]:
-    """One kind, in one contour."""
+    """Encode one kind as an object with one contour."""
     numbers = (1, _OPEN | _SCATTERED, 0, 1, *colour, radius, 1, 3, 1, 1, 0, 0, 0, 0, 0, 0)
     xyz = (table.points + _HALF)[:, ::-1].astype(">f4")
     chunks = [b"OBJT", struct.pack(_OBJECT, name.encode()[:63], *[0] * 16, *numbers)]
@@ -150,7 +152,7 @@ def _object_chunks(name: str, table: PointTable, colour: tuple[int, int, int], r
 
 
 def _parse(path: Path, content: bytes) -> tuple[tuple[int, ...], list[_Object], float]:
-    """Size of the image x, y, z; the objects; angstrom a pixel of the image, 0 where the model does not say."""
+    """Return the image size x, y, z, the objects, and the pixel size in angstrom, 0 if the model has none."""
     if content[:4] != _ID[:4]:
         raise PointsFileError(f"{path}: not an IMOD model; it does not begin with IMOD")
     file = io.BytesIO(content)
@@ -169,9 +171,11 @@ def _parse(path: Path, content: bytes) -> tuple[tuple[int, ...], list[_Object], 
                 data = _take(file, *_unpack(file, ">i"))
                 scale = struct.unpack(">18f", data[:72])[9] if chunk == b"MINX" else scale
     except (struct.error, IndexError, ValueError) as error:
-        raise PointsFileError(f"{path}: the model is cut off or damaged; save it again in 3dmod") from error
+        raise PointsFileError(f"{path}: the model is truncated or damaged; save it again in 3dmod") from error
     if len(objects) < model[4] or any(len(o.points) < o.n_contours for o in objects):
-        raise PointsFileError(f"{path}: the model has fewer objects or contours than it says; save it again in 3dmod")
+        raise PointsFileError(
+            f"{path}: the model has fewer objects or contours than its header says; save it again in 3dmod"
+        )
     broken = [i for i, o in enumerate(objects, 1) if not all(np.isfinite(contour).all() for contour in o.points)]
     if broken:
         raise PointsFileError(f"{path}: a point of object {broken[0]} is not finite; delete it in 3dmod")
@@ -179,7 +183,7 @@ def _parse(path: Path, content: bytes) -> tuple[tuple[int, ...], list[_Object], 
 
 
 def _parse_part(file: io.BytesIO, chunk: bytes, owner: _Object) -> None:
-    """A contour, its general values, or a mesh, which has no points that someone picked."""
+    """Parse a contour, its general values, or a mesh, which has no picked points and is skipped."""
     if chunk == b"CONT":
         n_points = _unpack(file, _CONTOUR)[0]
         owner.points.append(np.frombuffer(_take(file, 12 * n_points), ">f4").reshape(-1, 3).astype(float))
@@ -192,7 +196,7 @@ def _parse_part(file: io.BytesIO, chunk: bytes, owner: _Object) -> None:
 
 
 def _point_values(data: bytes) -> dict[int, float]:
-    """General values of single points of a contour."""
+    """Return the general values of single points of a contour."""
     values = {}
     for start in range(0, len(data) - 11, 12):
         kind, flags, index, value = struct.unpack(">hhif", data[start : start + 12])
@@ -204,7 +208,7 @@ def _point_values(data: bytes) -> dict[int, float]:
 def _check_image(
     path: Path, size: Sequence[int], scale: float, shape: Sequence[int] | None, voxel_size_angstrom: float | None
 ) -> None:
-    """Refuse a model that was drawn on another binning of the tomogram: its pixels are not these voxels."""
+    """Refuse a model drawn on another binning of the tomogram, because its pixels differ from the voxels."""
     if shape is None or tuple(size) == tuple(shape)[::-1] or not all(size):
         return
     drawn = f"{path}: the model was drawn on an image of {size[0]} x {size[1]} x {size[2]} pixels (x, y, z)"
@@ -212,16 +216,16 @@ def _check_image(
     has_scale = scale > 0 and scale != _NO_SCALE and voxel_size_angstrom is not None
     if has_scale and voxel_size_angstrom is not None and abs(scale / voxel_size_angstrom - 1) > SAME_SIZE:
         raise PointsFileError(
-            f"{drawn} of {scale:g} angstrom, the tomogram has {here} of {voxel_size_angstrom:g}; "
-            "open the model on this tomogram in 3dmod, and save it"
+            f"{drawn} of {scale:g} angstrom, but the tomogram has {here} of {voxel_size_angstrom:g}; "
+            "open the model on this tomogram in 3dmod and save it"
         )
-    _log.warning("%s, the tomogram has %s; its points are taken for pixels of this tomogram", drawn, here)
+    _log.warning("%s, but the tomogram has %s; the points are read as pixels of this tomogram", drawn, here)
 
 
 def _take(file: io.BytesIO, n_bytes: int) -> bytes:
     data = file.read(n_bytes) if n_bytes >= 0 else b""
     if len(data) != n_bytes:
-        raise struct.error("cut off")
+        raise struct.error("truncated")
     return data
 
 

@@ -1,4 +1,4 @@
-"""Where volumes lie: files, folders that hold one, parts of HDF5 files, and addresses on the network."""
+"""Locations of volumes: files, folders with one volume, datasets of HDF5 files, and network addresses."""
 
 import os
 import re
@@ -19,7 +19,7 @@ __all__ = [
     "tomogram_name",
 ]
 
-NEEDS_EXTRA = "what is on the network needs more packages: in the clone, pip install -e '.[remote]'"
+NEEDS_EXTRA = "network addresses need more packages: in the clone, pip install -e '.[remote]'"
 
 AnyPath = str | os.PathLike[str]
 
@@ -36,7 +36,7 @@ _SHOWN = 8
 
 
 class RemotePath(PurePosixPath):
-    """An address on the network, with the parts of a path: a path alone would lose one slash of ``https://``.
+    """A network address with the methods of a path; a plain path would lose one slash of ``https://``.
 
     Examples
     --------
@@ -49,7 +49,7 @@ class RemotePath(PurePosixPath):
 
 
 def as_location(path: AnyPath) -> Path | RemotePath:
-    """A path on this machine, or an address.
+    """Return a local path or a network address.
 
     Examples
     --------
@@ -60,7 +60,7 @@ def as_location(path: AnyPath) -> Path | RemotePath:
 
 
 def storage_options(path: RemotePath) -> dict[str, Any]:
-    """How to open an address: a bucket is public, unless the usual variables name someone to sign for.
+    """Return the options to open an address: S3 access is anonymous unless AWS credentials are in the environment.
 
     Examples
     --------
@@ -77,7 +77,7 @@ def fetch(path: RemotePath, folder: Path) -> Path:
     Raises
     ------
     InputNotFoundError
-        If there is none at that address.
+        If there is no file at that address.
     InputError
         If the address cannot be opened, or the packages for it are not installed.
     """
@@ -90,7 +90,7 @@ def fetch(path: RemotePath, folder: Path) -> Path:
     except ImportError as error:
         raise InputError(f"{path}: {NEEDS_EXTRA}") from error
     except FileNotFoundError as error:
-        raise InputNotFoundError(f"{path}: nothing at this address; check it") from error
+        raise InputNotFoundError(f"{path}: no file at this address; check it") from error
     except Exception as error:  # each kind of address has its own exceptions
         reason = " ".join(str(error).split()) or type(error).__name__
         raise InputError(f"{path}: cannot be opened ({reason})") from error
@@ -98,7 +98,7 @@ def fetch(path: RemotePath, folder: Path) -> Path:
 
 
 def split_hdf5(path: PurePath) -> tuple[Path, str] | None:
-    """File and dataset of ``file.h5:/dataset``; the dataset is empty where none is named, the result None for others.
+    """Split ``file.h5:/dataset`` into file and dataset, which is empty if not named; None for other files.
 
     Examples
     --------
@@ -110,7 +110,7 @@ def split_hdf5(path: PurePath) -> tuple[Path, str] | None:
 
 
 def find_volume(folder: Path) -> Path:
-    """The only OME-Zarr image of a folder in the layout of copick or of the CryoET Data Portal.
+    """Find the only OME-Zarr image in a folder with the layout of copick or of the CryoET Data Portal.
 
     Raises
     ------
@@ -132,12 +132,12 @@ def find_volume(folder: Path) -> Path:
         if found:
             listed = ", ".join(str(path.relative_to(folder)) for path in found[:_SHOWN])
             more = f" and {len(found) - _SHOWN} more" if len(found) > _SHOWN else ""
-            raise InputError(f"{folder}: a folder of {len(found)} tomograms; give one of them: {listed}{more}")
-    raise InputError(f"{folder}: a folder, not a file; give the volume's file")
+            raise InputError(f"{folder}: this folder has {len(found)} tomograms; give one of them: {listed}{more}")
+    raise InputError(f"{folder}: this is a folder; give the file of the volume")
 
 
 def tomogram_name(path: PurePath) -> str:
-    """Name of the tomogram in a file: without its endings; of a level, that of its Zarr folder; in copick, the run's.
+    """Name of the tomogram: the file or Zarr folder name without extensions, or in copick the name of the run.
 
     Examples
     --------

@@ -1,8 +1,8 @@
-"""The MRC family: MRC2014, IMOD's variants, and both compressed by gzip.
+"""The MRC family: MRC2014, variants of IMOD, and both compressed with gzip.
 
-An array's axes z, y, x are the file's sections, rows and columns, as they lie in the file: nothing is flipped, so the
-handedness is that of the file. The header's origin does not enter voxel coordinates; `VolumeInfo` carries it, and
-`write_mrc` can write it, so that viewers that work in angstrom (ChimeraX) put a result onto its tomogram.
+The axes z, y, x of an array are the sections, rows and columns of the file in their stored order. Nothing is flipped,
+so the handedness is that of the file. Voxel coordinates ignore the origin in the header; `VolumeInfo` stores it, and
+`write_mrc` can write it, so that viewers that work in angstrom (ChimeraX) overlay a result on its tomogram.
 
 Sources: Cheng et al. 2015, J. Struct. Biol. 192, 146 (MRC2014); IMOD, "The MRC2014 file format used by IMOD".
 """
@@ -30,27 +30,27 @@ __all__ = ["read_mrc", "read_mrc_info", "write_mrc", "write_mrc_labels"]
 
 _TYPES = {0: "i1", 1: "i2", 2: "f4", 6: "u2", 12: "f2"}
 _REFUSED = {3: "complex integers", 4: "complex numbers (a Fourier transform)", 16: "colours", 101: "4-bit numbers"}
-_MAX_EDGE = 1 << 20  # a longer edge means that these bytes are no header
-_MAX_GZIP_RATIO = 1100  # deflate reaches 1032
+_MAX_EDGE = 1 << 20  # a longer edge means that these bytes are not a header
+_MAX_GZIP_RATIO = 1100  # the maximum of deflate is 1032
 _PIECE = 1 << 24  # bytes decompressed at a time
 _IMOD_STAMP = 1146047817
 _AXIS_LETTERS = {1: 2, 2: 1, 3: 0}  # the header counts x, y, z = 1, 2, 3
 
 
 def read_mrc_info(path: Path) -> VolumeInfo:
-    """What the header says; the voxels are not read.
+    """Read the header; the voxels are not read.
 
     Raises
     ------
     TomogramError
-        If the file is not an MRC volume of real numbers, or is shorter than its header says (the length of a compressed
-        file is not looked at).
+        If the file is not an MRC volume of real numbers, or is shorter than its header says (the length of a
+        compressed file is not checked).
     """
     header, _ = _read_header(path)
     shape, dtype = _stored_shape(header), _dtype(header, path)
     axes = _axes(header, path)
     low, high = float(header["dmin"]), float(header["dmax"])
-    has_range = bool(np.isfinite([low, high]).all() and low < high)  # the standard marks "unknown" by low > high
+    has_range = bool(np.isfinite([low, high]).all() and low < high)  # the standard marks "unknown" with low > high
     z, y, x = (shape[axes.index(axis)] for axis in range(3))
     return VolumeInfo(
         path,
@@ -65,12 +65,12 @@ def read_mrc_info(path: Path) -> VolumeInfo:
 
 
 def read_mrc(path: Path) -> AnyVolume:
-    """Voxels ``(z, y, x)``; memory-mapped and read-only, unless the file is compressed.
+    """Read voxels ``(z, y, x)``; memory-mapped and read-only, unless the file is compressed.
 
     Raises
     ------
     TomogramError
-        As `read_mrc_info`, and if a compressed file is damaged or too short.
+        As in `read_mrc_info`, and if a compressed file is damaged or too short.
     """
     header, offset = _read_header(path)
     shape, dtype = _stored_shape(header), _dtype(header, path)
@@ -85,15 +85,15 @@ def write_mrc(
     voxel_size_angstrom: float | None,
     origin_angstrom: tuple[float, float, float] = (0.0, 0.0, 0.0),
 ) -> None:
-    """Write a volume; a name that ends in ``.gz`` is compressed.
+    """Write a volume; it is compressed if the name ends in ``.gz``.
 
     Parameters
     ----------
     data
-        ``(z, y, x)``. Integers and masks get the smallest MRC type that holds them (int8, uint16, int16, else float32):
-        MRC has no unsigned byte, which IMOD and others would read as signed.
+        ``(z, y, x)``. Integers and masks are stored in the first of int8, uint16, int16 and float32 that holds all
+        their values. Unsigned bytes are not used, because IMOD and other programs would read them as signed.
     voxel_size_angstrom
-        Edge of a voxel; None is written as 0, "unknown".
+        Edge length of a voxel; None is written as 0, which means "unknown".
     origin_angstrom
         Position of voxel (0, 0, 0), along z, y, x, for viewers that work in angstrom.
 
@@ -109,7 +109,7 @@ def write_mrc(
         np.errstate(all="ignore"),
         mrcfile.new(temporary, compression="gzip" if _is_gzip(path) else None) as mrc,
     ):
-        warnings.simplefilter("ignore", RuntimeWarning)  # the header's statistics of voxels that are not finite
+        warnings.simplefilter("ignore", RuntimeWarning)  # statistics in the header of voxels that are not finite
         mrc.set_data(np.ascontiguousarray(stored))
         _describe(mrc, voxel_size_angstrom, origin_angstrom)
 
@@ -121,16 +121,16 @@ def write_mrc_labels(
     voxel_size_angstrom: float | None,
     origin_angstrom: tuple[float, float, float] = (0.0, 0.0, 0.0),
 ) -> None:
-    """Write masks as a volume of labels, 0 where there is none; the volume is never whole in memory.
+    """Write masks as a volume of labels, with 0 as background; the volume is never completely in memory.
 
     Parameters
     ----------
     shape
-        Voxels z, y, x.
+        Shape of the volume, z, y, x in voxels.
     parts
-        Label and mask of each, painted in this order: the last wins a voxel.
+        Label and mask of each instance, written in this order: where masks overlap, the last one remains.
     voxel_size_angstrom, origin_angstrom
-        As in `write_mrc`, which would write the same file.
+        As in `write_mrc`, which writes the same file from an array.
 
     Raises
     ------
@@ -152,7 +152,7 @@ def write_mrc_labels(
 
 
 def _allocate(path: Path) -> None:
-    """Set the file's bytes aside: a disk that fills up while it is memory-mapped would kill the program."""
+    """Reserve the disk space of the file: a full disk during memory-mapped writing would kill the program."""
     if hasattr(os, "posix_fallocate"):
         with path.open("r+b") as file:
             os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
@@ -161,7 +161,7 @@ def _allocate(path: Path) -> None:
 def _describe(
     mrc: mrcfile.mrcfile.MrcFile, voxel_size_angstrom: float | None, origin: tuple[float, float, float]
 ) -> None:
-    """What a header says of a volume beside its voxels."""
+    """Write the voxel size and origin to the header."""
     mrc.set_volume()
     mrc.voxel_size = voxel_size_angstrom or 0.0
     z, y, x = origin
@@ -177,7 +177,7 @@ def _open(path: Path) -> BufferedIOBase:
 
 
 def _read_header(path: Path) -> tuple[np.void, int]:
-    """The header and the offset of the voxels, once the file's length has been found to fit."""
+    """Read the header and the offset of the voxels, and check the length of the file."""
     try:
         with _open(path) as file:
             start = file.read(HEADER_DTYPE.itemsize)
@@ -185,11 +185,11 @@ def _read_header(path: Path) -> tuple[np.void, int]:
         raise TomogramError(f"{path}: damaged gzip file ({error}); copy or download it again") from error
     if len(start) < HEADER_DTYPE.itemsize:
         raise TomogramError(
-            f"{path}: not an MRC file: {len(start)} bytes, but the header alone has {HEADER_DTYPE.itemsize}"
+            f"{path}: not an MRC file; it has {len(start)} bytes, but the header alone needs {HEADER_DTYPE.itemsize}"
         )
     header = _decode(start)
     if header is None:
-        raise TomogramError(f"{path}: not an MRC file, or its header is damaged: no sensible size and type of voxel")
+        raise TomogramError(f"{path}: not an MRC file, or its header is damaged; its shape or voxel type is invalid")
     offset = HEADER_DTYPE.itemsize + int(header["nsymbt"])
     if not _is_gzip(path):
         _require_length(path, path.stat().st_size, offset, header)
@@ -208,7 +208,7 @@ def _require_length(path: Path, actual: int, offset: int, header: np.void) -> No
 
 
 def _decode(start: bytes) -> np.void | None:
-    """The header in the byte order in which its numbers make sense; the machine stamp only says which to try first."""
+    """Decode the header in the byte order that gives valid numbers; the machine stamp says which to try first."""
     stamp = start[212]
     for order in (">", "<") if stamp == 0x11 else ("<", ">"):
         header: np.void = np.frombuffer(start, HEADER_DTYPE.newbyteorder(order))[0]
@@ -220,7 +220,7 @@ def _decode(start: bytes) -> np.void | None:
 
 
 def _dtype(header: np.void, path: Path) -> np.dtype:
-    """Type of the voxels, in the file's byte order."""
+    """Return the voxel type, in the byte order of the file."""
     mode = int(header["mode"])
     if mode in _REFUSED:
         raise TomogramError(
@@ -228,7 +228,7 @@ def _dtype(header: np.void, path: Path) -> np.dtype:
         )
     if int(header["ispg"]) >= 401:
         raise TomogramError(
-            f"{path}: a stack of volumes (space group {int(header['ispg'])}); give one volume in a file of its own"
+            f"{path}: a stack of volumes (space group {int(header['ispg'])}); save one volume as a separate file"
         )
     if mode == 0 and _is_unsigned(header):
         return np.dtype("u1")
@@ -236,10 +236,10 @@ def _dtype(header: np.void, path: Path) -> np.dtype:
 
 
 def _is_unsigned(header: np.void) -> bool:
-    """IMOD marks its files, and in them says by bit 0 whether bytes are signed.
+    """Whether bytes are unsigned: IMOD marks its files with a stamp and stores the sign in bit 0 of the flags.
 
-    Without the mark they are signed, as the standard says, unless the header's range is one that only unsigned bytes
-    can have: IMOD before 4.2.23, and programs that followed it, wrote those.
+    Without the stamp bytes are signed, as the standard says, unless the intensity range in the header is possible for
+    unsigned bytes only. IMOD before 4.2.23 and programs that followed it wrote such files.
     """
     stamp, flags = np.frombuffer(header["extra2"].tobytes()[40:48], header.dtype["nx"]).tolist()
     if stamp == _IMOD_STAMP:
@@ -248,22 +248,24 @@ def _is_unsigned(header: np.void) -> bool:
 
 
 def _stored_shape(header: np.void) -> tuple[int, int, int]:
-    """Sections, rows and columns of the file."""
+    """Return the number of sections, rows and columns of the file."""
     return int(header["nz"]), int(header["ny"]), int(header["nx"])
 
 
 def _axes(header: np.void, path: Path) -> list[int]:
-    """Which of z, y, x = 0, 1, 2 the file's sections, rows and columns run along; all zero means not said."""
-    said = [int(header[n]) for n in ("maps", "mapr", "mapc")]
-    if said == [0, 0, 0]:
+    """Return the axes (z, y, x = 0, 1, 2) of sections, rows and columns; all zero in the header means the default."""
+    order = [int(header[n]) for n in ("maps", "mapr", "mapc")]
+    if order == [0, 0, 0]:
         return [0, 1, 2]
-    if sorted(said) != [1, 2, 3]:
-        raise TomogramError(f"{path}: the header's axis order mapc, mapr, maps = {said[::-1]} is no order of 1, 2, 3")
-    return [_AXIS_LETTERS[s] for s in said]
+    if sorted(order) != [1, 2, 3]:
+        raise TomogramError(
+            f"{path}: the header's axis order mapc, mapr, maps = {order[::-1]} is not a permutation of 1, 2, 3"
+        )
+    return [_AXIS_LETTERS[letter] for letter in order]
 
 
 def _spacing(header: np.void) -> tuple[float, float, float] | None:
-    """Edges of a voxel along z, y, x; a cell of zero size means not known."""
+    """Return the edges of a voxel along z, y, x; None if the cell size in the header is zero."""
     cell = [float(header["cella"][n]) for n in "zyx"]
     samples = [int(header[n]) for n in ("mz", "my", "mx")]
     if not any(cell) or min(samples) <= 0:
@@ -280,7 +282,7 @@ def _origin(header: np.void) -> tuple[float, float, float]:
 def _decompress(path: Path, offset: int, shape: tuple[int, int, int], dtype: np.dtype) -> AnyVolume:
     n_bytes = int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
     found = 0
-    # no more is set aside than the file can hold, whatever a damaged header says
+    # a damaged header must not make this allocate more than the file can contain
     content = np.empty(min(n_bytes, _MAX_GZIP_RATIO * path.stat().st_size), dtype=np.uint8)
     try:
         with _open(path) as file:
@@ -291,7 +293,7 @@ def _decompress(path: Path, offset: int, shape: tuple[int, int, int], dtype: np.
         raise TomogramError(f"{path}: damaged or truncated gzip file ({error}); copy or download it again") from error
     if found < n_bytes:
         raise TomogramError(
-            f"{path}: truncated: {offset + n_bytes} bytes expected once decompressed, "
+            f"{path}: truncated: {offset + n_bytes} bytes expected after decompression, "
             f"there are {offset + found}; copy or download it again"
         )
     return content.view(dtype).reshape(shape)

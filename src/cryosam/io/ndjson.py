@@ -1,16 +1,17 @@
-"""Points as the CryoET Data Portal has them, ``.ndjson``: a JSON object a line.
+"""Points in the format of the CryoET Data Portal, ``.ndjson``: one JSON object per line.
 
 ``location``
-    x, y, z in voxels of the portal's tomogram; voxel 0 is the first.
+    x, y, z in voxels of the tomogram in the portal, counted from 0.
 ``xyz_rotation_matrix``
-    Of an ``orientedPoint``: three rows, on x, y, z; it turns the object's reference to lie as the object does.
+    For an ``orientedPoint``: three rows that act on x, y, z; the matrix rotates the reference of the object into the
+    orientation of the object.
 ``instance_id``
-    Of an ``instancePoint``: which points are of one object.
+    For an ``instancePoint``: points with the same id are on one object.
 
-A file holds one kind of object, and the file's name says which. There is no place for scores.
+A file has one kind of object, named in the file name. Scores cannot be stored.
 
-Sources: the portal's documentation of its data, and how copick reads these files (location x voxel spacing in
-angstrom, the matrix as its own).
+Sources: the data documentation of the portal, and how copick reads these files (location x voxel spacing in angstrom,
+and the same matrix).
 """
 
 import json
@@ -42,13 +43,13 @@ def read_ndjson(path: Path) -> PointTable:
     Parameters
     ----------
     path
-        Points, oriented points or points of instances. Where only some are oriented, no orientation is kept, and that
-        is logged.
+        Points, oriented points or points of instances. If only some are oriented, all orientations are dropped and a
+        warning is logged.
 
     Raises
     ------
     PointsFileError
-        If a line is not a JSON object with a location of three numbers, or a matrix is no rotation.
+        If a line is not a JSON object with a location of three numbers, or a matrix is not a rotation.
 
     Examples
     --------
@@ -63,7 +64,7 @@ def read_ndjson(path: Path) -> PointTable:
         where = f"{path}, line {number}"
         location = row.get("location")
         if not isinstance(location, dict) or not set("xyz") <= set(location):
-            raise PointsFileError(f"{where}: no location with x, y and z; the portal's points have one each")
+            raise PointsFileError(f"{where}: no location with x, y and z, which every point of the portal has")
         points.append([_number(where, axis, location[axis]) for axis in "zyx"])
         if row.get(_MATRIX) is not None:
             matrices.append(_matrix(where, row[_MATRIX]))
@@ -73,7 +74,12 @@ def read_ndjson(path: Path) -> PointTable:
     if matrices and len(matrices) == len(points):
         rotations = rotations_from_matrices(path, np.array(matrices))
     elif matrices:
-        _log.warning("%s: %d of %d points have an orientation; none is used", path, len(matrices), len(points))
+        _log.warning(
+            "%s: only %d of %d points have an orientation, so orientations are ignored",
+            path,
+            len(matrices),
+            len(points),
+        )
     has_instances = len(instances) == len(points) and len(points) > 0
     return PointTable(
         np.array(points, dtype=float).reshape(-1, 3),
@@ -83,12 +89,12 @@ def read_ndjson(path: Path) -> PointTable:
 
 
 def write_ndjson(path: Path, part: TomogramPoints) -> None:
-    """Write the points of one kind in one tomogram; oriented where the orientations are known.
+    """Write the points of one kind in one tomogram, with orientations if they are known.
 
     Raises
     ------
     PointsFileError
-        If there are several kinds: each needs a file of its own.
+        If there are several kinds; each needs a separate file.
     OutputError
         If there is no space or no permission.
 
@@ -105,8 +111,8 @@ def write_ndjson(path: Path, part: TomogramPoints) -> None:
     kinds = list(dict.fromkeys(table.names or ()))
     if len(kinds) > 1:
         raise PointsFileError(
-            f"{path}: a file of the CryoET Data Portal holds one kind, these are {', '.join(kinds)}; "
-            "write each to a file of its own"
+            f"{path}: a file of the CryoET Data Portal has one kind, but the points have {', '.join(kinds)}; "
+            "write each kind to a separate file"
         )
     matrices = None if table.rotations is None else x_first_matrices(table.rotations).round(9)
     lines = []
@@ -121,12 +127,12 @@ def write_ndjson(path: Path, part: TomogramPoints) -> None:
 
 
 def rotations_from_matrices(path: Path, matrices: Float[np.ndarray, "n 3 3"]) -> Rotation:
-    """Rotations that act on z, y, x, from matrices on x, y, z.
+    """Convert matrices that act on x, y, z to rotations that act on z, y, x.
 
     Raises
     ------
     PointsFileError
-        If one is no rotation: not orthogonal, or a reflection.
+        If a matrix is not a rotation: not orthogonal, or a reflection.
 
     Examples
     --------
@@ -138,8 +144,8 @@ def rotations_from_matrices(path: Path, matrices: Float[np.ndarray, "n 3 3"]) ->
     is_rotation = (np.abs(products - np.eye(3)).max(axis=(1, 2)) < _NOT_ORTHOGONAL) & (np.linalg.det(matrices) > 0)
     if not is_rotation.all():
         raise PointsFileError(
-            f"{path}, point {int(np.argmin(is_rotation)) + 1}: its matrix is no rotation; its rows must be of length "
-            "1, at right angles and right-handed"
+            f"{path}, point {int(np.argmin(is_rotation)) + 1}: its matrix is not a rotation; the rows must have "
+            "length 1, be orthogonal and right-handed"
         )
     return x_first(Rotation.from_matrix(matrices))
 
@@ -151,12 +157,12 @@ def _read_lines(path: Path) -> list[tuple[int, dict[str, Any]]]:
             if line.strip():
                 row = json.loads(line)
                 if not isinstance(row, dict):
-                    raise PointsFileError(f"{path}, line {number}: not a JSON object, as every line must be")
+                    raise PointsFileError(f"{path}, line {number}: not a JSON object; every line must be one")
                 rows.append((number, row))
     except UnicodeDecodeError as error:
         raise PointsFileError(f"{path}: not a text file of JSON lines") from error
     except json.JSONDecodeError as error:
-        raise PointsFileError(f"{path}, line {len(rows) + 1}: not JSON, or cut off ({error.msg})") from error
+        raise PointsFileError(f"{path}, line {len(rows) + 1}: not JSON, or truncated ({error.msg})") from error
     return rows
 
 

@@ -23,17 +23,18 @@ AnyLocation = Path | RemotePath
 
 _ANGSTROM_PER_UNIT = {"angstrom": 1.0, "nanometer": 10.0, "micrometer": 1e4, "picometer": 0.01, "millimeter": 1e7}
 _INTEGERS = ("uint8", "int8", "uint16", "int16", "uint32", "int32", "uint64", "int64")
-_CHUNK = 64  # voxels an edge: a chunk of float32 is 1 MiB
+_CHUNK = 64  # voxels per edge: a chunk of float32 is 1 MiB
 _LIST_FIELDS = ("axes", "datasets")
 
 
 def read_ome_zarr_info(path: AnyLocation) -> VolumeInfo:
-    """What the metadata say; the voxels are not read.
+    """Read the metadata; the voxels are not read.
 
     Parameters
     ----------
     path
-        The image's folder ``x.zarr`` (its first, finest level), or a level's, ``x.zarr/1``; or their address.
+        The folder of the image, ``x.zarr``, for its first and finest level, or of a level, ``x.zarr/1``; or an
+        address of one of these.
 
     Raises
     ------
@@ -57,12 +58,12 @@ def read_ome_zarr_info(path: AnyLocation) -> VolumeInfo:
 
 
 def read_ome_zarr(path: AnyLocation) -> AnyVolume:
-    """Voxels ``(z, y, x)`` of one level, in memory.
+    """Read the voxels ``(z, y, x)`` of one level into memory.
 
     Raises
     ------
     TomogramError
-        As `read_ome_zarr_info`, and if a chunk cannot be decoded.
+        As in `read_ome_zarr_info`, and if a chunk cannot be decoded.
     """
     array, image, _ = _open_level(path)
     order = _spatial_order(_axes(image, array, path), array.shape, path)
@@ -78,16 +79,16 @@ def read_ome_zarr(path: AnyLocation) -> AnyVolume:
 def write_ome_zarr(
     path: Path, data: AnyVolume | Mask, voxel_size_angstrom: float | None, version: Literal["0.4", "0.5"] = "0.4"
 ) -> None:
-    """Write one level, with its scale and without a translation.
+    """Write an image with one level, with a scale and without a translation.
 
     Parameters
     ----------
     data
-        ``(z, y, x)``. Integers and masks get the smallest type that holds them.
+        ``(z, y, x)``. Integers and masks are stored in the smallest type that holds their values.
     voxel_size_angstrom
         Edge of a voxel, written in angstrom; None is written as a scale of 1 without a unit.
     version
-        Of OME-Zarr: 0.4 lies on Zarr 2, 0.5 on Zarr 3.
+        Version of OME-Zarr: 0.4 uses Zarr 2, 0.5 uses Zarr 3.
 
     Raises
     ------
@@ -107,7 +108,7 @@ def write_ome_zarr(
         ],
     }
     with atomic_path(path) as temporary:
-        temporary.mkdir()  # zarr would make the folders above, too
+        temporary.mkdir()  # zarr would create the parent folders too
         group = zarr.open_group(temporary, mode="w", zarr_format=2 if version == "0.4" else 3)
         if version == "0.4":
             group.attrs["multiscales"] = [{"version": version, **multiscale}]
@@ -125,19 +126,21 @@ def write_ome_zarr(
 
 
 def _open_level(path: AnyLocation) -> tuple[zarr.Array, dict[str, Any], dict[str, Any]]:
-    """The array, and the image and the dataset that describe it; both are empty for an array outside an image."""
+    """Open the array of a level, with the metadata of its image and dataset; both are empty outside an image."""
     node = _open(path)
     if isinstance(node, zarr.Group):
         image = _image(node, path)
         if not image:
             members = _members(node)
-            raise TomogramError(f"{path}: no OME-Zarr image (no multiscales); it holds {members}: give one of them")
+            raise TomogramError(
+                f"{path}: not an OME-Zarr image (no multiscales); it contains {members}; give one of them"
+            )
         dataset = image["datasets"][0]
         level = _open(path / dataset["path"])
         if isinstance(level, zarr.Group):
-            raise TomogramError(f"{path}: its level {dataset['path']} is no array")
+            raise TomogramError(f"{path}: its level {dataset['path']} is not an array")
         return level, image, dataset
-    for parent in (path.parent, path.parent.parent):  # a level may lie one folder deeper, as in x.zarr/scale0/image
+    for parent in (path.parent, path.parent.parent):  # a level may be one folder deeper, as in x.zarr/scale0/image
         try:
             group = _open(parent)
         except (InputError, InputNotFoundError):
@@ -150,10 +153,10 @@ def _open_level(path: AnyLocation) -> tuple[zarr.Array, dict[str, Any], dict[str
 
 
 def _members(group: zarr.Group) -> str:
-    """What a group holds; not every address can be listed."""
+    """List the content of a group; not every address can be listed."""
     with suppress(Exception):
         return ", ".join(sorted(group.keys())) or "nothing"
-    return "what cannot be listed"
+    return "members that cannot be listed"
 
 
 def _open(path: AnyLocation) -> zarr.Array | zarr.Group:
@@ -182,14 +185,14 @@ def _open_remote(path: RemotePath) -> zarr.Array | zarr.Group:
 
 
 def _image(group: zarr.Group, path: AnyLocation) -> dict[str, Any]:
-    """The first multiscale image that the group describes, with its version; empty where there is none."""
+    """Return the metadata of the first multiscale image of the group, with the version; empty if there is none."""
     attributes: dict[str, Any] = dict(group.attrs)
     described = attributes.get("ome", attributes)
     images = described.get("multiscales", [])
     if not images:
         return {}
     if not isinstance(images[0], dict):
-        raise TomogramError(f"{path}: broken OME-Zarr metadata: multiscales is no list of images")
+        raise TomogramError(f"{path}: broken OME-Zarr metadata: multiscales is not a list of images")
     image = {"version": described.get("version", "of unknown version"), **images[0]}
     if not all(isinstance(image.get(field), list) and image[field] for field in _LIST_FIELDS):
         raise TomogramError(f"{path}: the OME-Zarr metadata lack {' or '.join(_LIST_FIELDS)} (0.4 and 0.5 have them)")
@@ -197,20 +200,20 @@ def _image(group: zarr.Group, path: AnyLocation) -> dict[str, Any]:
 
 
 def _axes(image: dict[str, Any], array: zarr.Array, path: AnyLocation) -> list[dict[str, str]]:
-    """Name and unit of each axis; an array outside an image is taken as it lies."""
+    """Return name and unit of each axis; an array outside an image is assumed to be in the order t, c, z, y, x."""
     if not image:
         return [{"name": name} for name in ["t", "c", "z", "y", "x"][-array.ndim :]]
     if len(image["axes"]) != array.ndim:
-        raise TomogramError(f"{path}: {len(image['axes'])} axes are described, the array has {array.ndim}")
+        raise TomogramError(f"{path}: {len(image['axes'])} axes are described, but the array has {array.ndim}")
     return [{"name": axis} if isinstance(axis, str) else axis for axis in image["axes"]]
 
 
 def _spatial_order(axes: list[dict[str, str]], shape: tuple[int, ...], path: AnyLocation) -> tuple[int, int, int]:
-    """Where in the array the axes z, y, x stand; every other axis must have one element."""
+    """Return the positions of the axes z, y, x in the array; every other axis must have length 1."""
     names = [axis.get("name", "?").lower() for axis in axes]
     more = [f"{name} ({n})" for name, n in zip(names, shape, strict=False) if name not in "zyx" and n > 1]
     if more:
-        raise TomogramError(f"{path}: more than one volume, along {', '.join(more)}; give a file of one volume")
+        raise TomogramError(f"{path}: several volumes, along {', '.join(more)}; give a file with one volume")
     if len(shape) != len(names) or not set("zyx") <= set(names):
         raise TomogramError(f"{path}: a tomogram has the axes z, y, x; this has {', '.join(names)} {shape}")
     return names.index("z"), names.index("y"), names.index("x")
@@ -223,9 +226,9 @@ def _spacing(
     dataset: dict[str, Any],
     path: AnyLocation,
 ) -> tuple[float, float, float] | None:
-    """Edges of a voxel along z, y, x, or None where an axis has no unit of length.
+    """Return the edges of a voxel along z, y, x, or None if an axis has no unit of length.
 
-    The image's own scale comes on top of the level's.
+    The scale of the image multiplies the scale of the level.
     """
     factors = [_ANGSTROM_PER_UNIT.get(axes[i].get("unit", "")) for i in order]
     if not dataset or None in factors:

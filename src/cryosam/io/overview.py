@@ -1,4 +1,4 @@
-"""A page and a table over all tomograms of a batch."""
+"""The overview page and the table of all tomograms of a batch."""
 
 import base64
 import csv
@@ -8,12 +8,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from PIL import Image as PillowImage
 from PIL import ImageColor, ImageDraw
 
 from cryosam.geometry import AXIS
 from cryosam.io.atomic import atomic_path
+from cryosam.io.pages import render_page
 from cryosam.io.pictures import colour, gray_range
 from cryosam.results import Segmentation
 from cryosam.tomogram import Tomogram
@@ -21,7 +21,7 @@ from cryosam.tomogram import Tomogram
 __all__ = ["KindCount", "TomogramRow", "draw_thumbnail", "render_overview", "write_table"]
 
 _THUMBNAIL_PX = 240
-_SLAB = 5  # slices that a thumbnail shows the mean of
+_SLAB = 5  # slices averaged in a thumbnail
 _QUANTILES = (0.1, 0.5, 0.9)
 
 
@@ -32,11 +32,11 @@ class KindCount:
     Parameters
     ----------
     n_particles
-        Accepted.
+        Number of accepted particles.
     scores
-        Their tenth, fiftieth and ninetieth percentile; None where there are none.
+        Tenth, fiftieth and ninetieth percentile of their scores; None if there are none.
     expected_false
-        How many of them are expected to be false; None where scores are no probabilities.
+        Number of particles that are expected to be false; None if scores are not probabilities.
     """
 
     n_particles: int
@@ -45,7 +45,7 @@ class KindCount:
 
     @classmethod
     def of_scores(cls, scores: Sequence[float], expected_false: float | None = None) -> "KindCount":
-        """From the scores of all particles.
+        """Summarise the scores of all particles.
 
         Examples
         --------
@@ -67,21 +67,21 @@ class TomogramRow:
     Parameters
     ----------
     name, path
-        Of the tomogram.
+        Name and file of the tomogram.
     status
         "done", "failed" or "waiting".
     reason
-        Why it failed, in a line.
+        Why it failed, in one line.
     kinds
-        What was found of each kind.
+        Counts of each kind.
     voxel_size_angstrom
-        None where it is not known.
+        Voxel size; None if unknown.
     searched_um3
-        Volume in which particles could be found; None without a voxel size.
+        Volume that was searched, in cubic micrometres; None without a voxel size.
     seconds
-        Of the whole run.
+        Duration of the whole run.
     peak_memory_bytes
-        Of its process; None where the system does not tell.
+        Peak memory of its process; None if the system does not report it.
     warnings
         Sentences that the user should read.
     thumbnail
@@ -101,23 +101,23 @@ class TomogramRow:
     thumbnail: bytes | None = None
 
     def density(self, kind: str) -> float | None:
-        """Particles of a kind a cubic micrometre."""
+        """Particles of a kind per cubic micrometre."""
         if kind not in self.kinds or not self.searched_um3:
             return None
         return self.kinds[kind].n_particles / self.searched_um3
 
 
 def write_table(path: Path, rows: Sequence[TomogramRow], kinds: Sequence[str]) -> None:
-    """Write a CSV file with one row a tomogram; an empty cell is not known.
+    """Write a CSV file with one row per tomogram; an empty cell means unknown.
 
     Parameters
     ----------
     path
-        The file to make.
+        The file to create.
     rows
-        In order.
+        Rows in the order in which they are written.
     kinds
-        Columns of each of these.
+        Kinds that get columns.
 
     Raises
     ------
@@ -162,14 +162,14 @@ def _rounded(value: float | None) -> float | None:
 
 
 def draw_thumbnail(tomogram: Tomogram, found: Segmentation) -> bytes:
-    r"""A small JPEG of the slices with most particles, each of which has a ring in the colour of its kind.
+    r"""Draw a small JPEG of the slices with the most particles, each marked by a ring in the colour of its kind.
 
     Parameters
     ----------
     tomogram
-        As read.
+        The tomogram as read.
     found
-        In it.
+        The particles found in it.
 
     Examples
     --------
@@ -202,16 +202,16 @@ def draw_thumbnail(tomogram: Tomogram, found: Segmentation) -> bytes:
 
 
 def render_overview(rows: Sequence[TomogramRow], kinds: Sequence[str], files: Iterable[tuple[str, str]]) -> str:
-    """The page as HTML; it needs no network and no script, and links each tomogram's report.
+    """Return the page as HTML; it needs no network and no script, and links to the report of each tomogram.
 
     Parameters
     ----------
     rows
-        In order.
+        Rows in the order in which they are shown.
     kinds
-        That were looked for.
+        Kinds that were searched for.
     files
-        Names of the files beside the page, and what they hold.
+        Names of the files in the same folder, and their content.
 
     Examples
     --------
@@ -219,15 +219,9 @@ def render_overview(rows: Sequence[TomogramRow], kinds: Sequence[str], files: It
     >>> "no &lt;such&gt; file" in page
     True
     """
-    environment = Environment(
-        loader=PackageLoader("cryosam.io"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
     totals = {kind: sum(row.kinds[kind].n_particles for row in rows if kind in row.kinds) for kind in kinds}
-    return environment.get_template("overview.html").render(
+    return render_page(
+        "overview.html",
         rows=rows,
         kinds=kinds,
         totals=totals,

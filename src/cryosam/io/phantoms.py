@@ -1,4 +1,4 @@
-"""Simulated tomograms as files, with their answer beside them."""
+"""Files of simulated tomograms and their ground truth."""
 
 import csv
 import os
@@ -15,20 +15,20 @@ __all__ = ["SIMULATED_FILES", "read_densities", "write_simulated"]
 
 SIMULATED_FILES: Mapping[str, str] = {
     "tomo.mrc": "the tomogram",
-    "labels.mrc": "the number of the kind at each voxel",
-    "instances.mrc": "the number of the particle at each voxel",
+    "labels.mrc": "number of the kind at each voxel",
+    "instances.mrc": "number of the particle at each voxel",
     "particles.csv": "name,class,instance,z,y,x of each particle; voxels, counted from 0",
 }
-"""Every file that `write_simulated` writes, and what it holds."""
+"""Every file that `write_simulated` writes, and its content."""
 
 
 def write_simulated(folder: str | os.PathLike[str], simulated: Simulated, *, overwrite: bool = False) -> Path:
-    """Write a tomogram and its answer; each file appears only when it is whole.
+    """Write a tomogram and its ground truth; each file appears only when it is complete.
 
     Raises
     ------
     OutputExistsError
-        If the folder holds anything, and ``overwrite`` is False.
+        If the folder is not empty, and ``overwrite`` is False.
     OutputError
         If there is no space or no permission.
 
@@ -59,19 +59,19 @@ def write_simulated(folder: str | os.PathLike[str], simulated: Simulated, *, ove
 
 
 def read_densities(folder: str | os.PathLike[str], voxel_size_angstrom: float) -> dict[str, Volume]:
-    """Density maps by their file's name, at another voxel size.
+    """Read density maps by file name, resampled to another voxel size.
 
     Parameters
     ----------
     folder
-        Holds maps of the MRC family, protein positive, with a voxel size in the header.
+        Folder of maps of the MRC family, protein positive, with a voxel size in the header.
     voxel_size_angstrom
-        Of the tomogram to simulate.
+        Voxel size of the tomogram to simulate.
 
     Raises
     ------
     InputNotFoundError, InputError
-        If there is no such folder, or it holds no map.
+        If there is no such folder, or it has no map.
     VoxelSizeError
         If a map's header has no voxel size.
 
@@ -84,12 +84,12 @@ def read_densities(folder: str | os.PathLike[str], voxel_size_angstrom: float) -
     ...     {name: density.shape for name, density in read_densities(folder, 20.0).items()}
     {'1abc': (3, 5, 5)}
     """
-    place = Path(folder)
-    if not place.is_dir():
-        raise InputNotFoundError(f"{place}: no such folder of density maps")
-    files = sorted(path for path in place.iterdir() if path.suffix in (".mrc", ".map"))
+    source = Path(folder)
+    if not source.is_dir():
+        raise InputNotFoundError(f"{source}: no such folder of density maps; check the path")
+    files = sorted(path for path in source.iterdir() if path.suffix in (".mrc", ".map"))
     if not files:
-        raise InputError(f"{place}: no density maps (.mrc, .map) in it")
+        raise InputError(f"{source}: no density maps (.mrc, .map) in this folder")
     densities = {}
     for file in files:
         density = read_tomogram(file)

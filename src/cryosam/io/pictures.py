@@ -1,6 +1,6 @@
-"""Slices as grey PNG, and the outlines of masks in them as SVG paths.
+"""Slices as grey PNG images, and the outlines of masks in them as SVG paths.
 
-Picture coordinates are those of SVG, in voxels: x to the right, y down; a voxel's centre is at a half.
+Picture coordinates are those of SVG, in voxels: x to the right, y down; the centre of the first voxel is at 0.5.
 """
 
 import base64
@@ -20,11 +20,11 @@ from cryosam.masks import InstanceMask
 __all__ = ["SliceView", "colour", "gray_range"]
 
 _MAX_PX = 1400
-_SLAB = 3  # slices averaged in a picture: one alone is hard to read, more would smear a small particle
+_SLAB = 3  # slices averaged in a picture: one is noisy, more would blur a small particle
 
 
 def colour(index: int) -> str:
-    """A bright colour for instance ``index``, far from its neighbours' (hues a golden angle apart).
+    """Return a bright colour for instance ``index``; consecutive hues differ by the golden angle.
 
     Examples
     --------
@@ -35,7 +35,7 @@ def colour(index: int) -> str:
 
 
 def gray_range(data: AnyVolume, percentiles: tuple[float, float] = (0.5, 99.5)) -> tuple[float, float]:
-    """Intensities to show as black and white, from a sample of the volume.
+    """Return the intensities to show as black and white, from a sample of the volume.
 
     Examples
     --------
@@ -50,16 +50,16 @@ def gray_range(data: AnyVolume, percentiles: tuple[float, float] = (0.5, 99.5)) 
 
 @dataclass(frozen=True)
 class SliceView:
-    """A rectangle of one slice, and how it lies in a picture.
+    """A rectangle of one slice, and its orientation in a picture.
 
     Parameters
     ----------
     plane, index
-        Of the slice.
+        Plane and index of the slice.
     rows, cols
         First voxel and the one after the last.
     is_transposed
-        Rows run to the right and columns down.
+        Whether rows run to the right and columns down.
     """
 
     plane: Plane
@@ -78,7 +78,7 @@ class SliceView:
         half: int | None = None,
         is_transposed: bool = False,
     ) -> "SliceView":
-        """The slice through a point z, y, x: the part within ``half`` voxels of it, or all of it.
+        """Return the slice through a point z, y, x: the part within ``half`` voxels of the point, or the whole slice.
 
         Examples
         --------
@@ -100,7 +100,7 @@ class SliceView:
         return (height, width) if self.is_transposed else (width, height)
 
     def to_picture(self, point: Sequence[float]) -> tuple[float, float]:
-        """Picture coordinates x, y of a point z, y, x; its distance from the slice is lost.
+        """Return the picture coordinates x, y of a point z, y, x, projected onto the slice.
 
         Examples
         --------
@@ -112,9 +112,9 @@ class SliceView:
         return (down, right) if self.is_transposed else (right, down)
 
     def png(self, data: AnyVolume, gray: tuple[float, float]) -> str:
-        """Data URI of the mean of three slices, intensities as they are in ``data`` between black and white.
+        """Return the mean of three slices as a data URI; ``gray`` gives the intensities of black and white.
 
-        An image larger than a screen is reduced by block means.
+        An image larger than a screen is reduced by averaging blocks.
         """
         ranges = [slice(0, 0)] * 3
         ranges[AXIS[self.plane]] = slice(max(0, self.index - _SLAB // 2), self.index + _SLAB // 2 + 1)
@@ -124,7 +124,7 @@ class SliceView:
         return _encode(image.T if self.is_transposed else image, gray)
 
     def outline(self, mask: InstanceMask) -> str:
-        """SVG path around the mask's voxels in this slice; empty if it has none in it.
+        """Return the SVG path around the voxels of a mask in this slice; empty if there are none.
 
         Examples
         --------
@@ -143,13 +143,13 @@ class SliceView:
         rings = find_contours(np.pad(np.take(mask.data, depth, axis=axis), 1).astype(np.float32), 0.5)
         parts = []
         for ring in rings:
-            rows_cols = ring[:-1] - 1 + 0.5 + first - starts  # -1 for the padding, and a voxel's centre is at a half
+            rows_cols = ring[:-1] - 1 + 0.5 + first - starts  # -1 for the padding; voxel centres are at half-integers
             xy = rows_cols if self.is_transposed else rows_cols[:, ::-1]
             parts.append("M" + "L".join(f"{x:g} {y:g}" for x, y in xy) + "Z")
         return "".join(parts)
 
     def circle(self, centre: Sequence[float], radius: float) -> str:
-        """SVG path of the circle in which this slice cuts a ball; empty if it does not.
+        """Return the SVG path of the circle in which this slice cuts a ball; empty if it does not cut it.
 
         Examples
         --------

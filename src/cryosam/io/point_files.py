@@ -1,4 +1,4 @@
-"""One door to every format of points; the name's ending says which."""
+"""Reading and writing points in every format, chosen by the file extension."""
 
 import os
 import tempfile
@@ -19,7 +19,7 @@ AnyPath = str | os.PathLike[str]
 
 class _Format(NamedTuple):
     module: str
-    needs: tuple[str, ...]  # keyword arguments of its reader
+    needs: tuple[str, ...]  # keyword arguments of the reader
     description: str
 
 
@@ -32,11 +32,11 @@ POINT_FORMATS: dict[str, _Format] = {
     ".tbl": _Format("dynamo", ("voxel_size_angstrom", "tomogram_name"), "Dynamo"),
     ".em": _Format("em", ("tomogram_name",), "motive list of TOM and AV3"),
 }
-"""By the name's ending."""
+"""Formats by file extension."""
 
 
 def is_points_name(path: AnyPath) -> bool:
-    """Whether a name is that of a file of points, by its ending.
+    """Whether the file extension is that of a points format.
 
     Examples
     --------
@@ -53,7 +53,7 @@ def read_points(
     voxel_size_angstrom: float | None = None,
     tomogram_name: str | None = None,
 ) -> PointTable:
-    r"""Read points, in voxels of the tomogram whatever the file's own unit and origin.
+    r"""Read points and convert them to voxels of the tomogram, whatever the unit and origin of the file.
 
     Parameters
     ----------
@@ -63,18 +63,19 @@ def read_points(
         (`cryosam.io.dynamo`) or ``.em`` (`cryosam.io.em`); or the address of such a file, ``https://`` or ``s3://``,
         which needs ``cryosam-et[remote]``.
     shape
-        Of the tomogram, z, y, x in voxels; RELION 5 counts from its centre.
+        Shape of the tomogram, z, y, x in voxels; needed for RELION 5, whose coordinates start at the centre.
     voxel_size_angstrom
-        Of the tomogram; RELION 5 and copick count in angstrom, RELION 4 in the pixels of the tilt series.
+        Voxel size of the tomogram; coordinates of RELION 5 and copick are in angstrom, those of RELION 4 in pixels of
+        the tilt series.
     tomogram_name
-        The tomogram whose points to take from a file that holds several.
+        The tomogram whose points are read from a file that has several.
 
     Raises
     ------
     InputNotFoundError
         If there is no such file.
     PointsFileError
-        If the format is not known, the file has no usable coordinates, or more must be known to use them.
+        If the format is unknown, the file has no usable coordinates, or information to convert them is missing.
     VoxelSizeError
         If the voxel size is needed and is not given.
 
@@ -111,7 +112,7 @@ def write_points(
     relion: Literal[4, 5] = 5,
     tilt_series_pixel_size_angstrom: float | None = None,
 ) -> None:
-    """Write points; the file appears under its name only once it is whole, and replaces what was there.
+    """Write points; an existing file is replaced only when the new one is complete.
 
     Parameters
     ----------
@@ -119,16 +120,16 @@ def write_points(
         A name as for `read_points`, except ``.json``: a copick project is written by `cryosam.io.copick.write_copick`,
         and a STAR file of Warp, or of several tomograms, by `cryosam.io.star_output.write_star`.
     table
-        In voxels of the tomogram.
+        Points in voxels of the tomogram.
     shape, voxel_size_angstrom, tomogram_name
-        Of the tomogram, where the format says where its points are by them.
+        Description of the tomogram, for formats that need it.
     relion, tilt_series_pixel_size_angstrom
         For STAR files only, see `cryosam.io.star_output.write_star`.
 
     Raises
     ------
     PointsFileError, VoxelSizeError
-        If the format is not known, or RELION 5 is asked for without the shape or the voxel size.
+        If the format is unknown, or RELION 5 is requested without the shape or the voxel size.
     OutputError
         If there is no space or no permission.
 
@@ -167,7 +168,7 @@ def write_points(
         case ".tbl" | ".em":
             _function("write", kind)(file, [part])
         case ".json":
-            raise PointsFileError(f"{file}: copick's picks are written as a project; give a folder")
+            raise PointsFileError(f"{file}: copick picks are written as a project; give a folder")
         case _:
             _function("write", kind)(file, part)
 
@@ -175,7 +176,7 @@ def write_points(
 def _read_remote(
     address: RemotePath, shape: Sequence[int] | None, voxel_size_angstrom: float | None, tomogram_name: str | None
 ) -> PointTable:
-    """Read a file at an address, under which messages speak of it."""
+    """Read a file at a network address; error messages name the address."""
     _format(address)
     with tempfile.TemporaryDirectory(prefix="cryosam-") as folder:
         file = fetch(address, Path(folder))
@@ -186,12 +187,12 @@ def _read_remote(
 
 
 def _function(verb: Literal["read", "write"], kind: _Format) -> Any:
-    """Imported when it is needed: pandas and others take their time."""
+    """Import the function when it is needed, because pandas and other packages are slow to import."""
     return getattr(import_module(f"cryosam.io.{kind.module}"), f"{verb}_{kind.module.removesuffix('_points')}")
 
 
 def _format(path: PurePath) -> _Format:
     if not is_points_name(path):
         *others, last = POINT_FORMATS
-        raise PointsFileError(f"{path}: unknown format of points; known are {', '.join(others)} and {last}")
+        raise PointsFileError(f"{path}: unknown points format; use {', '.join(others)} or {last}")
     return POINT_FORMATS[path.suffix.lower()]

@@ -1,4 +1,4 @@
-"""Points with what is known of each: the content of a points file."""
+"""Points with their scores, names, instances and orientations: the content of a points file."""
 
 from dataclasses import dataclass
 
@@ -14,25 +14,26 @@ __all__ = ["PointTable"]
 
 @dataclass(frozen=True, eq=False)
 class PointTable:
-    """Points, and for each a score, an instance, a name and an orientation where they are known.
+    """Points, each with a score, a name, an instance and an orientation if these are known.
 
     Parameters
     ----------
     points
-        ``(n, 3)`` z, y, x in voxels, an integer is a voxel centre; they may lie outside the tomogram.
+        ``(n, 3)`` z, y, x in voxels; an integer is a voxel centre; points may lie outside the tomogram.
     scores
         ``(n,)`` or None.
     names
-        n names of kinds, or None.
+        Name of the kind of each point, or None.
     instances
-        ``(n,)`` labels of the instances, or None.
+        ``(n,)`` instance label of each point, or None.
     rotations
-        ``(n,)`` that turn the kind's reference to lie as the particle does, or None; they act on z, y, x.
+        ``(n,)`` rotations of the reference of the kind into the orientation of the particle, or None; they act on
+        z, y, x.
 
     Raises
     ------
     PointsFileError
-        If a coordinate is not finite, or a column has another length than the points.
+        If a coordinate is not finite, or a column and the points differ in length.
 
     Examples
     --------
@@ -60,7 +61,7 @@ class PointTable:
         return len(self.points)
 
     def take(self, indices: Integer[np.ndarray, " m"]) -> "PointTable":
-        """Rows ``indices`` ``(m,)``, in that order.
+        """Return the rows ``indices`` ``(m,)``, in that order.
 
         Examples
         --------
@@ -77,12 +78,12 @@ class PointTable:
         )
 
     def select(self, name: str) -> "PointTable":
-        """The points of one kind, in order.
+        """Return the points of one kind, in order.
 
         Raises
         ------
         PointsFileError
-            If there are no names, or none is ``name``; the message lists those that are there.
+            If there are no names, or none is ``name``; the message lists the names.
 
         Examples
         --------
@@ -91,7 +92,7 @@ class PointTable:
         array([8])
         """
         if self.names is None:
-            raise PointsFileError(f"there is no column of names to look for {name!r} in")
+            raise PointsFileError(f"the points have no names, so none is named {name!r}")
         if name not in self.names:
             raise PointsFileError(f"no point is named {name!r}; the names are {', '.join(sorted(set(self.names)))}")
         return self.take(np.flatnonzero(np.asarray(self.names) == name))

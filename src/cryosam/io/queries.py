@@ -1,4 +1,4 @@
-"""Saved queries in a file: plain arrays and a JSON text in NumPy's npz, without pickles."""
+"""Files of saved queries: arrays and a JSON text in the npz format of NumPy, without pickles."""
 
 import json
 import zipfile
@@ -37,26 +37,26 @@ _PLAIN = (
 
 
 def write_queries(path: Path, queries: Sequence[SavedQuery]) -> None:
-    """Write queries, of one kind each, to one file; it appears under its name only once it is whole.
+    """Write queries of one or several kinds to one file, which appears only when it is complete.
 
     Parameters
     ----------
     path
-        Its name ends in ``.npz``.
+        The file to create; its name must end in ``.npz``.
     queries
-        Of kinds with different names.
+        One query per kind; the names of the kinds must differ.
 
     Raises
     ------
     QueryError
         If the name does not end in ``.npz``.
     PromptError
-        If two kinds have one name, or there is none.
+        If two kinds have the same name, or there is no query.
     OutputError
         If there is no space or no permission.
     """
     if path.suffix != ".npz":
-        raise QueryError(f"{path}: the name of a query's file ends in .npz")
+        raise QueryError(f"{path}: the file name of a query must end in .npz")
     require_kind_names([query.name for query in queries])
     kinds = []
     arrays: dict[str, np.ndarray] = {}
@@ -79,14 +79,14 @@ def read_queries(path: Path) -> tuple[SavedQuery, ...]:
     Parameters
     ----------
     path
-        As `write_queries` made it.
+        A file written by `write_queries`.
 
     Raises
     ------
     InputNotFoundError
         If there is no such file.
     QueryError
-        If it is not a file of queries, is damaged, or is of a later version.
+        If it is not a file of queries, is damaged, or has another version.
 
     Examples
     --------
@@ -101,23 +101,27 @@ def read_queries(path: Path) -> tuple[SavedQuery, ...]:
         with path.open("rb") as stream, np.load(stream, allow_pickle=False) as arrays:
             described = json.loads(arrays[_TEXT].tobytes())
             if described["format"] != _FORMAT:
-                raise QueryError(f"{path}: a query of version {described['format']}; this program reads {_FORMAT}")
+                raise QueryError(
+                    f"{path}: this query has version {described['format']}, but this program reads {_FORMAT}"
+                )
             queries = tuple(_build(kind, k, arrays) for k, kind in enumerate(described["kinds"]))
         require_kind_names([query.name for query in queries])
     except (CryosamError, OSError):
         raise
     except (ValueError, KeyError, TypeError, AttributeError, IndexError, EOFError, zipfile.BadZipFile) as error:
         reason = " ".join(str(error).split()) or type(error).__name__
-        raise QueryError(f"{path}: not a file of cryosam query, or damaged ({reason}); make it again") from error
+        raise QueryError(
+            f"{path}: not a file written by cryosam query, or damaged ({reason}); create it again"
+        ) from error
     return queries
 
 
 def _build(kind: Mapping[str, Any], k: int, arrays: Mapping[str, np.ndarray]) -> SavedQuery:
-    """One query from its part of the text and its arrays."""
-    told = {key: type_of(kind[key]) for key, type_of in _types().items()}
+    """Build one query from its part of the JSON text and its arrays."""
+    plain = {key: type_of(kind[key]) for key, type_of in _types().items()}
     correlations, prior_score = (_column(arrays[f"{k}.{name}"], float) for name in ("correlations", "prior_score"))
     return SavedQuery(
-        **told,
+        **plain,
         feature=_column(arrays[f"{k}.feature"], np.float32),
         average=Average(arrays[f"{k}.average"].astype(np.float32), float(kind["average_step_angstrom"])),
         known_members=KnownMembers(correlations, prior_score, _column(arrays[f"{k}.is_kind"], bool)),
@@ -126,11 +130,11 @@ def _build(kind: Mapping[str, Any], k: int, arrays: Mapping[str, np.ndarray]) ->
 
 
 def _types() -> dict[str, type]:
-    """Types of the plain fields."""
+    """Return the types of the plain fields."""
     return {key: SavedQuery.__annotations__[key] if key != "contrast" else str for key in _PLAIN}
 
 
 def _column(values: np.ndarray, dtype: type) -> np.ndarray:
     if values.ndim != 1:
-        raise ValueError(f"an array has {values.ndim} dimensions, one is needed")
+        raise ValueError(f"an array has {values.ndim} dimensions, but must have one")
     return values.astype(dtype)

@@ -1,4 +1,4 @@
-"""RELION's centred angstrom and Euler angles, each conversion beside its inverse; why they are so stands in `star`."""
+"""Conversions of the centred coordinates and Euler angles of RELION, each with its inverse; see `star` for reasons."""
 
 import warnings
 from collections.abc import Sequence
@@ -20,11 +20,11 @@ __all__ = [
 ]
 
 SAME_SIZE = 0.01
-"""Relative difference up to which two pixel sizes are one: headers hold rounded sizes."""
+"""Relative difference up to which two pixel sizes are equal, because headers contain rounded sizes."""
 
 
 def centred_to_voxels(centred_angstrom: Points, shape: Sequence[float], voxel_size_angstrom: float) -> Points:
-    """RELION 5's angstrom from the centre, ``(n, 3)`` z, y, x, to voxels.
+    """Convert RELION 5 coordinates, ``(n, 3)`` z, y, x in angstrom from the centre, to voxels.
 
     Examples
     --------
@@ -35,7 +35,7 @@ def centred_to_voxels(centred_angstrom: Points, shape: Sequence[float], voxel_si
 
 
 def voxels_to_centred(points: Points, shape: Sequence[float], voxel_size_angstrom: float) -> Points:
-    """Inverse of `centred_to_voxels`.
+    """Convert voxels to RELION 5 coordinates; inverse of `centred_to_voxels`.
 
     Examples
     --------
@@ -46,13 +46,13 @@ def voxels_to_centred(points: Points, shape: Sequence[float], voxel_size_angstro
 
 
 def rotations_to_angles(rotations: Rotation) -> Float[np.ndarray, "n 3"]:
-    """RELION's rot, tilt, psi in degrees.
+    """Convert rotations to the angles rot, tilt, psi of RELION, in degrees.
 
     Parameters
     ----------
     rotations
-        ``(n,)`` that turn the reference to lie as the particle does, and act on z, y, x. As a matrix on x, y, z each is
-        RELION's A = Rz(-psi) Ry(-tilt) Rz(-rot).
+        ``(n,)`` rotations of the reference into the orientation of the particle, which act on z, y, x. As a matrix on
+        x, y, z, each is the matrix A = Rz(-psi) Ry(-tilt) Rz(-rot) of RELION.
 
     Examples
     --------
@@ -66,7 +66,7 @@ def rotations_to_angles(rotations: Rotation) -> Float[np.ndarray, "n 3"]:
 
 
 def angles_to_rotations(angles: Float[np.ndarray, "n 3"]) -> Rotation:
-    """Inverse of `rotations_to_angles`.
+    """Convert angles of RELION to rotations; inverse of `rotations_to_angles`.
 
     Examples
     --------
@@ -77,7 +77,7 @@ def angles_to_rotations(angles: Float[np.ndarray, "n 3"]) -> Rotation:
 
 
 def one_if_same(ratios: Float[np.ndarray, "..."]) -> Float[np.ndarray, "..."]:
-    """Ratios of two pixel sizes, 1 where they differ by rounding only.
+    """Replace ratios of two pixel sizes by 1 where the sizes differ only by rounding.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""RELION 5's sets: the tomograms of a project, and the optimisation set from which its jobs go on."""
+"""RELION 5 sets: the tomograms of a project, and the optimisation set that its jobs take as input."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -19,7 +19,7 @@ __all__ = ["write_optimisation_set"]
 
 _NAME, _PIXEL_SIZE = "rlnTomoName", "rlnTomoTiltSeriesPixelSize"
 _SIZES = ["rlnTomoSizeZ", "rlnTomoSizeY", "rlnTomoSizeX"]  # pixels of the tilt series
-_FILES = "rlnTomoReconstructedTomogram"  # also of the half maps, and denoised
+_FILES = "rlnTomoReconstructedTomogram"  # prefix; also the columns of half maps and denoised tomograms
 _TOLERANCE = 1.0  # voxels by which a binned tomogram may be shorter than the unbinned one
 _SHOWN = 8
 
@@ -27,29 +27,30 @@ _SHOWN = 8
 @dataclass(frozen=True, eq=False)
 class _KnownTomogram:
     name: str
-    stems: frozenset[str]  # of its name and of the files that were reconstructed
+    stems: frozenset[str]  # from its name and from its reconstructed files
     extent_angstrom: Float[np.ndarray, " 3"]  # z, y, x
 
 
 def write_optimisation_set(folder: Path, parts: Sequence[TomogramPoints], tomograms: Path) -> None:
-    r"""Write ``particles.star`` and ``optimisation_set.star``, which RELION 5's "Extract subtomos" takes as it is.
+    r"""Write ``particles.star`` and ``optimisation_set.star``, the input of "Extract subtomos" in RELION 5.
 
     Parameters
     ----------
     folder
-        Where they go, made if needed; in RELION's project, since the paths in the set are as they are given here.
+        Output folder, created if missing. Give it relative to the RELION project, because the paths in the set are
+        written as given here.
     parts
-        Of each tomogram. Its name, or that of its file, must be in ``tomograms``: as ``rlnTomoName``, or as a file that
-        RELION reconstructed. Coordinates are counted from the centre as RELION knows it there.
+        Points of each tomogram. Its name or the name of its file must be in ``tomograms``, as ``rlnTomoName`` or as a
+        file that RELION reconstructed. Coordinates are relative to the centre that follows from the sizes there.
     tomograms
-        RELION's ``tomograms.star``, with the size and the pixel size of each.
+        The ``tomograms.star`` of RELION, with the size and the pixel size of each tomogram.
 
     Raises
     ------
     PointsFileError
         If a tomogram is not in the set, or has another size there.
     VoxelSizeError
-        If a voxel size is not known.
+        If a voxel size is unknown.
     OutputError
         If there is no space or no permission.
 
@@ -75,7 +76,7 @@ def write_optimisation_set(folder: Path, parts: Sequence[TomogramPoints], tomogr
         tomogram = next((t for t in known if tomogram_stem(part.name) in t.stems), None)
         if tomogram is None:
             listed = ", ".join(t.name for t in known[:_SHOWN]) + ("" if len(known) <= _SHOWN else ", ...")
-            raise PointsFileError(f"{tomograms}: no tomogram {part.name} in this set; there are {listed}")
+            raise PointsFileError(f"{tomograms}: no tomogram {part.name} in this set; it has {listed}")
         renamed.append(replace(part, name=tomogram.name))
         extents[tomogram.name] = _extent(tomograms, tomogram, part).tolist()
     make_folder(folder)
@@ -89,15 +90,15 @@ def write_optimisation_set(folder: Path, parts: Sequence[TomogramPoints], tomogr
 
 
 def _extent(path: Path, tomogram: _KnownTomogram, part: TomogramPoints) -> Float[np.ndarray, " 3"]:
-    """Size z, y, x in voxels as RELION knows it, which is the searched tomogram's but for what binning cuts off."""
+    """Return the size z, y, x in voxels according to RELION; it may differ from the shape by rounding in binning."""
     size = part.need_voxel_size(path, "RELION 5")
     extent = tomogram.extent_angstrom / size
     shape = np.array(part.need_shape(path, "RELION 5"), dtype=float)
     if (np.abs(extent - shape) > _TOLERANCE).any():
         there, here = (" x ".join(f"{n:g}" for n in sizes.round(1)) for sizes in (extent, shape))
         raise PointsFileError(
-            f"{path}: {tomogram.name} is {there} voxels (z, y, x) of {size:g} angstrom, the tomogram that was searched "
-            f"is {here}; give the set that it was made from"
+            f"{path}: {tomogram.name} has {there} voxels (z, y, x) of {size:g} angstrom, but the searched tomogram has "
+            f"{here}; give the set from which it was reconstructed"
         )
     return extent
 
@@ -106,12 +107,12 @@ def _read_tomograms(path: Path) -> list[_KnownTomogram]:
     needed = [_NAME, _PIXEL_SIZE, *_SIZES]
     block = next((b for b in read_star_blocks(path).values() if set(needed) <= set(b)), None)
     if block is None:
-        raise PointsFileError(f"{path}: not a set of tomograms of RELION 5; no table has {', '.join(needed)}")
+        raise PointsFileError(f"{path}: not a tomogram set of RELION 5; no table has {', '.join(needed)}")
     files = [column for column in block if str(column).startswith(_FILES)]
     try:
         pixels, sizes = block[_SIZES].to_numpy(dtype=float), block[_PIXEL_SIZE].to_numpy(dtype=float)
     except ValueError as error:
-        raise PointsFileError(f"{path}: a size of a tomogram is not a number ({error})") from error
+        raise PointsFileError(f"{path}: the size of a tomogram is not a number ({error})") from error
     return [
         _KnownTomogram(str(names[0]), frozenset(tomogram_stem(str(n)) for n in names), extent)
         for names, extent in zip(block[[_NAME, *files]].to_numpy().tolist(), pixels * sizes[:, None], strict=True)

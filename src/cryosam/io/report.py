@@ -6,10 +6,10 @@ from typing import Any
 
 import numpy as np
 from jaxtyping import Int
-from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from cryosam.arrays import PLANES, Plane
 from cryosam.geometry import AXIS, ball_diameter
+from cryosam.io.pages import render_page
 from cryosam.io.pictures import SliceView, colour, gray_range
 from cryosam.prompts import PointPrompts
 from cryosam.results import Segmentation
@@ -19,22 +19,22 @@ __all__ = ["particle_diameter", "render_report"]
 
 _GALLERY = 12
 _TILES = ("Particles", "Scores, best to worst", "Threshold on the score", "Diameter from the median mask")
-_MAX_ROWS = 2000  # of the particle table: browsers become slow beyond
+_MAX_ROWS = 2000  # in the particle table; with more, browsers become slow
 
 
 def render_report(
     segmentation: Segmentation, tomogram: Tomogram, prompts: PointPrompts | None, run: Mapping[str, Any]
 ) -> str:
-    """The page as HTML; it needs no network and no script.
+    """Return the page as HTML; it needs no network and no script.
 
     Parameters
     ----------
     segmentation
-        What was found.
+        The result.
     tomogram
-        As read; the pictures show its intensities as they are.
+        The tomogram as read; the pictures show its intensities unchanged.
     prompts
-        What the user pointed at; None where only saved queries were asked for.
+        The clicks; None if only saved queries were used.
     run
         The content of ``run.json``, see `cryosam.io.results.describe_run`; it may be empty.
 
@@ -49,14 +49,8 @@ def render_report(
     drawing = _Drawing(segmentation, tomogram, prompts)
     is_search = segmentation.threshold is not None
     best, doubtful = _choose(len(segmentation.points))
-    environment = Environment(
-        loader=PackageLoader("cryosam.io"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    return environment.get_template("report.html").render(
+    return render_page(
+        "report.html",
         s=segmentation,
         verb="found" if is_search else "segmented",
         run=run,
@@ -70,12 +64,12 @@ def render_report(
             for title, note, rows in (
                 (
                     "Best detections" if is_search else "Segmented",
-                    "The highest scores" if is_search else "One a click",
+                    "The highest scores" if is_search else "One per click",
                     best,
                 ),
                 (
                     "Nearest to the threshold",
-                    "The lowest scores that were kept: if these are wrong, raise the threshold",
+                    "The lowest accepted scores: if these are wrong, raise the threshold",
                     doubtful,
                 ),
             )
@@ -92,7 +86,7 @@ def render_report(
 
 
 def particle_diameter(segmentation: Segmentation) -> float:
-    """Diameter in voxels of a ball with the median volume of the masks; 20 where there are none.
+    """Diameter in voxels of a ball with the median volume of the masks; 20 if there are no masks.
 
     Examples
     --------
@@ -111,7 +105,7 @@ def particle_diameter(segmentation: Segmentation) -> float:
 
 @dataclass(frozen=True)
 class _Picture:
-    """A grey image, the outlines over it ``(path, colour, title, is_main)`` and marked points ``(x, y, kind)``."""
+    """A grey image with its outlines ``(path, colour, title, is_main)`` and marked points ``(x, y, kind)``."""
 
     png: str
     width: int
@@ -122,7 +116,7 @@ class _Picture:
 
 @dataclass(frozen=True)
 class _View:
-    """Three orthogonal slices through one point; ``bar`` is a scale bar: voxels and label."""
+    """Three orthogonal slices through one point; ``bar`` is the length in voxels and the label of a scale bar."""
 
     title: str
     planes: dict[Plane, _Picture]
@@ -131,7 +125,7 @@ class _View:
 
 @dataclass(frozen=True)
 class _Card:
-    """One detection in the gallery: its pictures show squares of ``size`` voxels."""
+    """One detection in the gallery; its pictures are squares of ``size`` voxels."""
 
     row: int
     size: int
@@ -140,7 +134,7 @@ class _Card:
 
 
 class _Drawing:
-    """What every picture needs."""
+    """Draws the pictures of the page; holds what they share."""
 
     def __init__(self, segmentation: Segmentation, tomogram: Tomogram, prompts: PointPrompts | None) -> None:
         self.segmentation = segmentation
@@ -151,18 +145,18 @@ class _Drawing:
         self.half = int(np.clip(round(1.1 * self.diameter), 10, 64))
 
     def shade(self, row: int) -> int:
-        """Number of a particle's colour: its own, or that of its kind where there are several."""
+        """Return the colour number of a particle: its row, or the index of its kind if there are several kinds."""
         kinds = [part.kind for part in self.segmentation.kinds]
         return kinds.index(self.segmentation.names[row]) if kinds else row
 
     def viewpoints(self) -> list[tuple[str, Sequence[float]]]:
-        """The first prompt, and the best detection that is not the prompted particle again."""
+        """Return the first click, and the best detection that is not a clicked particle; each with a title."""
         if self.prompts is None:
             middle = (np.array(self.segmentation.shape) - 1) / 2
             found = [("Through the best detection", point.tolist()) for point in self.segmentation.points[:1]]
             return found or [("Through the middle", middle.tolist())]
         prompt = self.prompts.positive[0]
-        points = [("Through the prompt", prompt.tolist())]
+        points = [("Through the click", prompt.tolist())]
         for row, point in enumerate(self.segmentation.points):
             if np.linalg.norm(point - self.prompts.positive, axis=1).min() > self.diameter:
                 score = self.segmentation.scores[row]
@@ -173,7 +167,7 @@ class _Drawing:
         return points
 
     def view(self, title: str, point: Sequence[float]) -> _View:
-        """Whole slices through a point; plane x lies on its side, so that it lines up with plane z."""
+        """Draw whole slices through a point; plane x is transposed, so that its y axis is that of plane z."""
         shape = self.segmentation.shape
         planes = {
             plane: self._draw(SliceView.through(point, plane, shape, is_transposed=plane == "x"), point)
@@ -182,7 +176,7 @@ class _Drawing:
         return _View(title, planes, _scale_bar(self.segmentation.voxel_size_angstrom, shape[2]))
 
     def card(self, row: int) -> _Card:
-        """Three small slices through a detection."""
+        """Draw three small slices through a detection."""
         point = self.segmentation.points[row].tolist()
         shape = self.segmentation.shape
         planes = {
@@ -201,7 +195,7 @@ class _Drawing:
         return _Picture(view.png(self.data, self.gray), width, height, self._outlines(view, row), marks)
 
     def _outlines(self, view: SliceView, row: int | None) -> list[tuple[str, str, str, bool]]:
-        """Outlines of all masks that the slice cuts; a detection without a mask is drawn as a ball."""
+        """Return the outlines of all masks that the slice cuts; a detection without a mask is drawn as a ball."""
         found = []
         for i, mask in enumerate(self.segmentation.masks):
             path = (
@@ -218,13 +212,13 @@ class _Drawing:
 
 
 def _choose(n: int) -> tuple[list[int], list[int]]:
-    """Rows for the two galleries: the best, and the worst that are not among them."""
+    """Return the rows of the two galleries: the best detections, and the worst of the others."""
     best = list(range(min(n, _GALLERY)))
     return best, list(range(max(n - _GALLERY, len(best)), n))
 
 
 def _scale_bar(voxel_size_angstrom: float | None, width: int) -> tuple[float, str] | None:
-    """Length in voxels and label of a round number of nanometres, about a quarter of ``width`` voxels."""
+    """Return length in voxels and label of a scale bar: a round number of nanometres, about a quarter of ``width``."""
     if voxel_size_angstrom is None:
         return None
     about = width * voxel_size_angstrom / 10 / 4
@@ -234,7 +228,7 @@ def _scale_bar(voxel_size_angstrom: float | None, width: int) -> tuple[float, st
 
 
 def _facts(segmentation: Segmentation, diameter: float) -> list[tuple[str, str]]:
-    """Counts for the table: what it is, and its value."""
+    """Return the rows of the table of counts, as name and value."""
     size = segmentation.voxel_size_angstrom
     volumes = np.array([m.n_voxels for m in segmentation.masks if m.n_voxels])
     facts = [("Particles", str(len(segmentation.points)))]
@@ -245,20 +239,22 @@ def _facts(segmentation: Segmentation, diameter: float) -> list[tuple[str, str]]
     if segmentation.threshold is not None:
         facts.append(("Threshold on the score", f"{segmentation.threshold:.3f}"))
     if "expected_false" in segmentation.provenance:
-        facts.append(("Of these expected to be false", f"{segmentation.provenance['expected_false']:.1f}"))
+        facts.append(("Expected to be false", f"{segmentation.provenance['expected_false']:.1f}"))
     if len(volumes):
         edge = f" ({diameter * size / 10:.1f} nm)" if size else ""
         facts.append(("Particles with a mask", str(len(volumes))))
         facts.append(("Median mask", f"{int(np.median(volumes)):,} voxels"))
         facts.append(("Diameter from the median mask", f"{diameter:.1f} voxels{edge}"))
-        facts.append(("Share of the tomogram in masks", f"{100 * volumes.sum() / np.prod(segmentation.shape):.2g} %"))
+        facts.append(
+            ("Fraction of the tomogram in masks", f"{100 * volumes.sum() / np.prod(segmentation.shape):.2g} %")
+        )
     facts.append(("Tomogram, voxels z,y,x", " x ".join(map(str, segmentation.shape))))
     facts.append(("Voxel size", f"{size:g} Å" if size else "not known"))
     return facts
 
 
 def _decisions(provenance: Mapping[str, str | float]) -> list[tuple[str, str]]:
-    """What was decided on the way and how long it took; digests are shown elsewhere."""
+    """Return the values determined during the run and the times; digests are shown elsewhere."""
     rows = []
     for name, value in provenance.items():
         number = f"{value:.3g}" if isinstance(value, float) else str(value)
@@ -273,7 +269,7 @@ def _decisions(provenance: Mapping[str, str | float]) -> list[tuple[str, str]]:
 
 @dataclass(frozen=True)
 class _Histogram:
-    """Bars ``(x, width, height)`` in percent of the drawing, the threshold's x, and ticks ``(x, label)``."""
+    """Bars ``(x, width, height)`` in percent of the drawing, the x of the threshold, and ticks ``(x, label)``."""
 
     kept: list[tuple[float, float, float]]
     rejected: list[tuple[float, float, float]]
@@ -283,16 +279,16 @@ class _Histogram:
 
 
 def _histogram(segmentation: Segmentation, n_bins: int = 40) -> _Histogram | None:
-    """Scores of the particles and, on the same scale, of the candidates that were looked at and not kept.
+    """Return the histogram of the scores of particles and, on the same scale, of the rejected candidates.
 
-    None where nothing was searched for.
+    None if there was no search.
     """
     if segmentation.threshold is None:
         return None
     edges = np.linspace(0, 1, n_bins + 1)
     kept = np.histogram(segmentation.scores, edges)[0]
-    looked_at = np.histogram(segmentation.candidate_scores, edges)[0]
-    rejected = np.maximum(looked_at - kept, 0)
+    candidates = np.histogram(segmentation.candidate_scores, edges)[0]
+    rejected = np.maximum(candidates - kept, 0)
     highest = int((kept + rejected).max())
     if not highest:
         return None
@@ -306,7 +302,9 @@ def _histogram(segmentation: Segmentation, n_bins: int = 40) -> _Histogram | Non
 
     return _Histogram(
         kept=bars(kept),
-        rejected=bars(rejected + (rejected > 0) * kept),  # drawn behind, so it stands on top of the particles' bar
+        rejected=bars(
+            rejected + (rejected > 0) * kept
+        ),  # drawn behind, so that it appears stacked on the bar of the particles
         highest=highest,
         threshold=100 * segmentation.threshold,
         ticks=[(10.0 * i, f"{i / 10:g}") for i in range(11)],

@@ -1,4 +1,4 @@
-"""The folder that a run leaves: what was found, how, and a page to look at."""
+"""Writing the result folder of a run: particles, masks, run information and a report page."""
 
 import json
 import os
@@ -36,19 +36,18 @@ __all__ = [
 
 OUTPUTS: Mapping[str, str] = {
     "report.html": "this page",
-    "particles.csv": "a row a particle, best first: z,y,x in voxels, score, number in instances.mrc (0: no mask)",
-    "particles.star": "the same for RELION 5, or 4 without a voxel size; the angles turn average.mrc onto each",
-    "candidates.csv": "everything that was looked at, kept or not, with its score: to choose another threshold",
-    "instances.mrc": "for each voxel the number of its particle, or 0",
-    "semantic.mrc": "1 in any particle, or the number of its kind; 0 elsewhere",
-    "score.mrc": "similarity to the prompted particle at every cell; its voxel size is the cell's; -1: not evaluated",
-    "average.mrc": "the most similar particles, turned onto each other and averaged, protein bright",
+    "particles.csv": "one row per particle, best first: z,y,x in voxels, score, number in instances.mrc (0: no mask)",
+    "particles.star": "the same for RELION 5, or 4 without a voxel size; the angles rotate average.mrc onto a particle",
+    "candidates.csv": "all candidates, accepted or rejected, with their scores, to choose another threshold",
+    "instances.mrc": "the number of the particle at each voxel, or 0",
+    "semantic.mrc": "1 in every particle, or the number of its kind if there are several; 0 elsewhere",
+    "score.mrc": "similarity to the clicked particle for each cell; one voxel is one cell; -1: not evaluated",
+    "average.mrc": "average of the most similar particles, aligned to each other; protein bright",
     "run.json": "this run: prompts, settings, versions, digests, times, memory",
 }
-"""Every file that `write_segmentation` can write, and what it holds.
+"""Every file that `write_segmentation` can write, and its content.
 
-Where there are several kinds, each has a score map and an average of its own, ``score-NAME.mrc`` and
-``average-NAME.mrc``.
+With several kinds, each has its own score map and average, ``score-NAME.mrc`` and ``average-NAME.mrc``.
 """
 
 Prompts = PointPrompts | SavedQuery
@@ -56,24 +55,24 @@ Prompts = PointPrompts | SavedQuery
 
 @dataclass(frozen=True, kw_only=True)
 class RunInfo:
-    """What only the caller knows of a run.
+    """Information about a run that only the caller has.
 
     Parameters
     ----------
     command
-        What was typed.
+        Command line as typed.
     input_path
-        The tomogram's file.
+        File of the tomogram.
     started
-        Time in ISO 8601.
+        Start time in ISO 8601.
     seconds
-        Wall time of the whole run up to writing.
+        Wall time of the run until the results are written.
     origin_angstrom
-        Of the tomogram's header, along z, y, x; the volumes that are written carry it on.
+        Origin in the header of the tomogram, along z, y, x; it is written to the volumes.
     job
-        Of a batch: what tells later whether the result is still that of its settings and files.
+        For a batch: values that tell later whether the result is up to date with its settings and files.
     config
-        Settings that the run was made with.
+        Settings of the run.
     exports, tilt_series_pixel_size_angstrom
         Formats of other programs to write too, see `cryosam.io.exports.write_exports`.
     """
@@ -98,36 +97,38 @@ def write_segmentation(
     run: RunInfo | None = None,
     overwrite: bool = False,
 ) -> Path:
-    """Write all outputs of a run; each file appears under its name only when it is whole.
+    """Write all outputs of a run; each file appears only when it is complete.
 
-    A folder that has a ``run.json`` holds one whole run, see `cryosam.io.folders.output_folder`; files that are not
-    `OUTPUTS` are kept.
+    If the folder has a ``run.json``, its files are from one complete run, see `cryosam.io.folders.output_folder`. Files
+    that are not `OUTPUTS` are kept.
 
     Parameters
     ----------
     folder
-        Made if it does not exist.
+        Output folder, created if missing.
     segmentation
-        What was found. Volumes of masks are written if any instance has a mask, or none was found; the score map and
-        the candidates, if there are any.
-    tomogram, prompts
-        That it was found in, and from: clicks or a query; of each kind, where there are several.
+        The result. Volumes of masks are written if any instance has a mask, or if there are no instances. The score map
+        and the candidates are written if there are any.
+    tomogram
+        The tomogram that was searched.
+    prompts
+        The clicks or the query of the search; of each kind, if there are several.
     run
-        What only the caller knows.
+        What only the caller knows: command, settings, formats for other programs.
     overwrite
         Whether the files of an earlier run may be replaced.
 
     Returns
     -------
     folder
-        Where they are.
+        Absolute path of the output folder.
 
     Raises
     ------
     OutputExistsError
-        If the folder holds anything, and ``overwrite`` is False.
+        If the folder is not empty, and ``overwrite`` is False.
     InputError, VoxelSizeError
-        As `cryosam.io.exports.check_exports`.
+        As in `cryosam.io.exports.check_exports`.
     OutputError
         If there is no space or no permission.
 
@@ -169,7 +170,7 @@ def write_segmentation(
 
 
 def points_of(segmentation: Segmentation) -> TomogramPoints:
-    """What was found, as the writers of points take it.
+    """Convert a result to the points that the writers of points formats expect.
 
     Examples
     --------
@@ -194,7 +195,7 @@ def points_of(segmentation: Segmentation) -> TomogramPoints:
 
 
 def write_particles(folder: Path, segmentation: Segmentation) -> None:
-    """Write ``particles.csv`` and ``particles.star`` into a folder that exists; `OUTPUTS` says what they hold."""
+    """Write ``particles.csv`` and ``particles.star`` into an existing folder; `OUTPUTS` describes them."""
     part = points_of(segmentation)
     write_points(folder / "particles.csv", part.table)
     numbered = replace(part, table=replace(part.table, instances=np.arange(1, len(part.table) + 1)))
@@ -210,7 +211,7 @@ def describe_run(
     prompts: Prompts | Sequence[Prompts],
     run: RunInfo | None = None,
 ) -> dict[str, Any]:
-    """The content of ``run.json``; see `write_segmentation` for the parameters.
+    """Return the content of ``run.json``; see `write_segmentation` for the parameters.
 
     Examples
     --------
@@ -221,7 +222,7 @@ def describe_run(
     """
     run = run or RunInfo()
     kinds = [prompts] if isinstance(prompts, Prompts) else list(prompts)
-    told = {
+    content = {
         "command": run.command,
         "started": run.started,
         "seconds": run.seconds,
@@ -283,7 +284,7 @@ def describe_run(
             if base in _names(part)
         },
     }
-    return told | ({"job": dict(run.job)} if run.job else {})
+    return content | ({"job": dict(run.job)} if run.job else {})
 
 
 def _describe_trust(trust: Trust | None) -> dict[str, Any] | None:
@@ -308,7 +309,7 @@ def _describe_trust(trust: Trust | None) -> dict[str, Any] | None:
 
 
 def _names(segmentation: Segmentation) -> list[str]:
-    """The files of `OUTPUTS` that this result has."""
+    """Return the names of the `OUTPUTS` that this result has."""
     names = ["report.html", "particles.csv", "particles.star", "run.json"]
     if len(segmentation.candidate_points):
         names.append("candidates.csv")
@@ -322,7 +323,10 @@ def _names(segmentation: Segmentation) -> list[str]:
 
 
 def _clicks(prompts: Prompts | Sequence[Prompts]) -> PointPrompts | None:
-    """The clicks of all kinds, None where there are queries only; what one kind is not may be another."""
+    """Collect the positive clicks of all kinds; None if there are only queries.
+
+    Negative clicks are kept only for a single kind, because an object that is not of one kind may be of another.
+    """
     if isinstance(prompts, PointPrompts):
         return prompts
     kinds = [] if isinstance(prompts, SavedQuery) else prompts
@@ -331,12 +335,12 @@ def _clicks(prompts: Prompts | Sequence[Prompts]) -> PointPrompts | None:
 
 
 def _of_kind(part: Segmentation) -> tuple[str, str]:
-    """File names of one kind's score map and average, where there are several."""
+    """Return the file names of the score map and average of one kind, if there are several kinds."""
     return f"score-{part.kind}.mrc", f"average-{part.kind}.mrc"
 
 
 def _left_behind(folder: Path) -> list[str]:
-    """Score maps and averages of kinds that an earlier run looked for, and what it wrote for other programs."""
+    """List files of an earlier run: score maps and averages of its kinds, and its exports for other programs."""
     patterns = ("score-*.mrc", "average-*.mrc", *EXPORT_PATTERNS)
     return sorted({path.name for pattern in patterns for path in folder.glob(pattern)})
 
@@ -370,11 +374,11 @@ def _write_files(
 def _write_maps(
     folder: Path, names: tuple[str, str], segmentation: Segmentation, origin: tuple[float, float, float]
 ) -> None:
-    """Score map and average of one kind, where it has them."""
+    """Write the score map and average of one kind, if it has them."""
     size = segmentation.voxel_size_angstrom
     if segmentation.score_map is not None:
         values, stride = segmentation.score_map.data, segmentation.score_map.stride
-        # cell 0 is centred between the voxels that it covers, so viewers that use the origin overlay it exactly
+        # shift to the centre of cell 0, so that viewers that use the origin overlay the map exactly
         shift = (stride - 1) / 2 * (size or 0.0)
         z, y, x = (o + shift for o in origin)
         write_mrc(

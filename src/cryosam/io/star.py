@@ -1,29 +1,29 @@
-"""Points in RELION's STAR files, and every conversion between RELION's coordinates and voxels.
+"""Points in STAR files of RELION, and every conversion between RELION coordinates and voxels.
 
 RELION 3.1 and 4, ``rlnCoordinateX/Y/Z``: pixels
-    Counted from 0 at the centre of the first: voxel i of an unbinned tomogram is position i. In RELION 4 they are
-    pixels of the tilt series whatever the binning of the tomogram; at binning b voxel i is position i * b, without a
-    shift by half a pixel (``reconstruct_tomogram.cpp``, origin ``--x0 0.0``). RELION 4 counted from 1 inside the
-    program, in the reconstruction and in the particles alike, which cancels out in the files.
-RELION 5, ``rlnCenteredCoordinateX/Y/ZAngst``: angstrom from the tomogram's centre
+    Position 0 is the centre of the first pixel, so voxel i of an unbinned tomogram is at position i. In RELION 4 the
+    unit is a pixel of the tilt series, whatever the binning of the tomogram. At binning b, voxel i is at position
+    i * b, without a shift by half a pixel (``reconstruct_tomogram.cpp``, origin ``--x0 0.0``). Internally RELION 4
+    counts from 1, both in the reconstruction and for the particles, which cancels out in the files.
+RELION 5, ``rlnCenteredCoordinateX/Y/ZAngst``: angstrom from the centre of the tomogram
     The centre is N / 2 in pixels counted from 0, *not rounded*: the centre of voxel N / 2 for an even N, an edge of a
     voxel for an odd one (``TomogramSet::loadTomogram``: centre = w / 2.0;
-    ``ParticleSet::getParticleCoordDecenteredPixel``: coordinate / pixel size + centre). N is taken as the tomogram's
-    own; where its unbinned size is not a multiple of the binning, that is off by less than half a voxel. RELION's own
-    pickers subtract N / 2 - 1 unbinned pixels instead (3dem/relion issue 1137), so their picks lie one unbinned pixel
-    off.
-Warp and M, ``rlnCoordinateX/Y/Z`` of tomograms with the ending ``.tomostar``: pixels of a tomogram
-    Counted from 0 at the centre of the first, of the size ``rlnDetectorPixelSize`` (times 10000 over
-    ``rlnMagnification``), ``rlnPixelSize`` or ``rlnImagePixelSize``, in this order, as M reads them; what
-    ``ts_export_particles`` writes for RELION names the tilt series' pixel size too, but does not count in it. Warp's
-    template matching names no size and writes fractions of the tomogram's, for ``--normalized_coords``: without a size,
-    coordinates that are all from 0 to 1 are read as such.
+    ``ParticleSet::getParticleCoordDecenteredPixel``: coordinate / pixel size + centre). This module
+    uses the N of the given tomogram; if the unbinned size is not a multiple of the binning, the error is less than half
+    a voxel. The pickers of RELION subtract N / 2 - 1 unbinned pixels instead (3dem/relion issue 1137), so their picks
+    are shifted by one unbinned pixel.
+Warp and M, ``rlnCoordinateX/Y/Z`` of tomograms with the extension ``.tomostar``: pixels of a tomogram
+    Position 0 is the centre of the first pixel. As in M, the pixel size is the first available of
+    ``rlnDetectorPixelSize`` (times 10000 / ``rlnMagnification``), ``rlnPixelSize`` and ``rlnImagePixelSize``. Files
+    that ``ts_export_particles`` writes for RELION also contain the pixel size of the tilt series, but their coordinates
+    are not in this unit. Template matching in Warp writes no pixel size and, for ``--normalized_coords``, fractions of
+    the tomogram size: without a pixel size, coordinates that are all between 0 and 1 are read as fractions.
 Refined shifts
-    The particle is at coordinate - A origin: ``rlnOriginX/Y/ZAngst`` in angstrom, and A the rotation by
-    ``rlnTomoSubtomogramRot/Tilt/Psi`` where these columns are (``ParticleSet::getPosition``). The particle's own
-    rotation comes before it: A of the subtomogram times A of the particle (``ParticleSet::getMatrix3x3``).
+    The particle is at coordinate - A origin. The origin is ``rlnOriginX/Y/ZAngst`` in angstrom, and A is the rotation
+    by ``rlnTomoSubtomogramRot/Tilt/Psi`` if these columns exist (``ParticleSet::getPosition``). The complete rotation
+    is A of the subtomogram times A of the particle (``ParticleSet::getMatrix3x3``).
 
-The functions named are in ``src/jaz/tomography`` of github.com/3dem/relion; Warp's format is described in its
+The functions are in ``src/jaz/tomography`` of github.com/3dem/relion; Warp's format is described in its
 "Tomogram Particle File Reference".
 """
 
@@ -63,7 +63,7 @@ _COORDINATE_PIXEL_SIZES = [
 ]
 _WARP_PIXEL_SIZES = ["rlnDetectorPixelSize", "rlnPixelSize", "rlnImagePixelSize"]
 _PARTICLES_FILE = "rlnTomoParticlesFile"
-_SAME_MAGNIFICATION = 1e4  # at which the detector's pixel size is that of the image in angstrom
+_SAME_MAGNIFICATION = 1e4  # at this magnification the number is the pixel size of the image in angstrom
 _SCORE, _CLASS = "rlnAutopickFigureOfMerit", "rlnClassNumber"
 
 
@@ -79,24 +79,26 @@ def read_star(
     Parameters
     ----------
     path
-        A particles file, or RELION's ``optimisation_set.star`` that names one. ``rlnAutopickFigureOfMerit`` becomes the
-        scores, ``rlnClassNumber`` the names, ``rlnAngleRot``, ``rlnAngleTilt``, ``rlnAnglePsi`` the rotations.
+        A particles file, or an ``optimisation_set.star`` of RELION that refers to one. ``rlnAutopickFigureOfMerit``
+        becomes the scores, ``rlnClassNumber`` becomes the names, and ``rlnAngleRot``, ``rlnAngleTilt``,
+        ``rlnAnglePsi`` become the rotations.
     shape
-        Of the tomogram, z, y, x in voxels; needed for RELION 5, and for fractions of Warp.
+        Shape of the tomogram, z, y, x in voxels; needed for RELION 5, and for fractions of Warp.
     voxel_size_angstrom
-        Of the tomogram; needed for RELION 5. For RELION 4 and Warp, where the pixel size of the coordinates
-        (``rlnTomoTiltSeriesPixelSize``, ``rlnMicrographPixelSize``, ``rlnDetectorPixelSize`` or ``rlnPixelSize``)
-        differs from it by more than 1 %, the coordinates are scaled and the ratio is logged. Without it they are
-        divided by ``rlnTomoTomogramBinning`` where that is given, and otherwise taken as they are.
+        Voxel size of the tomogram; needed for RELION 5. For RELION 4 and Warp, coordinates are scaled if their pixel
+        size (``rlnTomoTiltSeriesPixelSize``, ``rlnMicrographPixelSize``, ``rlnDetectorPixelSize`` or ``rlnPixelSize``)
+        differs from the voxel size by more than 1 %, and the ratio is logged. Without a voxel size, they are divided by
+        ``rlnTomoTomogramBinning`` if the file has it, and otherwise used unchanged.
     tomogram_name
-        The tomogram whose points to take: as in ``rlnTomoName`` (or ``rlnMicrographName``), or that name without folder
-        and ending. Points of a file that names one tomogram only are taken in any case; another name is logged.
+        The tomogram whose points are read: as in ``rlnTomoName`` (or ``rlnMicrographName``), or that name without
+        folder and extension. If the file has only one tomogram, its points are read under any name, and a different
+        name is logged.
 
     Raises
     ------
     PointsFileError
-        If this is not a STAR file, has no coordinates, one is not a number, several tomograms are in it and it is not
-        said which, or the unit of the coordinates cannot be told.
+        If this is not a STAR file, it has no coordinates, a coordinate is not a number, it has several tomograms and
+        none is chosen, or the unit of the coordinates is ambiguous.
     VoxelSizeError
         If the voxel size is needed and is not given.
 
@@ -114,7 +116,7 @@ def read_star(
         path = _named_file(path, next(str(b[_PARTICLES_FILE].iloc[0]) for b in blocks.values() if _PARTICLES_FILE in b))
         blocks = read_star_blocks(path)
     rows = _of_tomogram(path, _particles(path, blocks), tomogram_name)
-    if set(_CENTRED) <= set(rows):  # first, as RELION 5 does
+    if set(_CENTRED) <= set(rows):  # checked first, as in RELION 5
         points = _from_centred(path, rows, shape, voxel_size_angstrom)
     else:
         points = _from_pixels(path, rows, blocks.get("optics", pd.DataFrame()), shape, voxel_size_angstrom)
@@ -127,27 +129,29 @@ def read_star(
 
 
 def _rotations(path: Path, rows: pd.DataFrame) -> Rotation | None:
-    """Orientations; None where there are no angles."""
-    turns = [
+    """Return the orientations; None if there are no angles."""
+    rotations = [
         angles_to_rotations(_numbers(path, rows, columns))
         for columns in (_SUBTOMOGRAM_ANGLES, _ANGLES)
         if set(columns) <= set(rows)
     ]
-    if not turns or not len(rows):
+    if not rotations or not len(rows):
         return None
-    return turns[0] * turns[1] if len(turns) == 2 else turns[0]
+    return rotations[0] * rotations[1] if len(rotations) == 2 else rotations[0]
 
 
 def _named_file(path: Path, name: str) -> Path:
-    """A file that another names: as it is, or from one of the folders above, one of which is RELION's project."""
+    """Find a file that ``path`` refers to, relative to here or to a parent folder, such as the RELION project."""
     found = next((p for p in (Path(name), *(folder / name for folder in path.parents)) if p.is_file()), None)
     if found is None:
-        raise PointsFileError(f"{path}: it names {name}, which is not there; run this from RELION's project folder")
+        raise PointsFileError(
+            f"{path}: it refers to {name}, which does not exist; run this from the RELION project folder"
+        )
     return found
 
 
 def read_star_blocks(path: Path) -> dict[str, pd.DataFrame]:
-    """The tables of a STAR file by name; a list is a table of one row.
+    """Read the tables of a STAR file by name; a list becomes a table with one row.
 
     Raises
     ------
@@ -160,7 +164,7 @@ def read_star_blocks(path: Path) -> dict[str, pd.DataFrame]:
             blocks = starfile.read(path, always_dict=True, parse_as_string=[*_TOMOGRAMS, _CLASS])
     except OSError:
         raise
-    except Exception as error:  # the reader has no exceptions of its own
+    except Exception as error:  # the reader raises exceptions of any type
         reason = " ".join(str(error).split()) or type(error).__name__
         raise PointsFileError(f"{path}: not a STAR file, or damaged ({reason})") from error
     if not blocks:
@@ -171,19 +175,19 @@ def read_star_blocks(path: Path) -> dict[str, pd.DataFrame]:
 
 
 def _particles(path: Path, blocks: dict[str, pd.DataFrame]) -> pd.DataFrame:
-    """The block with coordinates."""
+    """Return the table with coordinates."""
     for name in sorted(blocks, key=lambda name: name != "particles"):
         if any(set(columns) <= set(blocks[name]) for columns in (_CENTRED, _PIXELS)):
             return blocks[name]
     found = ", ".join(dict.fromkeys(str(column) for block in blocks.values() for column in block))
     raise PointsFileError(
         f"{path}: no 3D coordinates: rlnCoordinateX, Y, Z or rlnCenteredCoordinateXAngst, YAngst, ZAngst are needed, "
-        f"the columns are {found or 'none'}"
+        f"but the columns are {found or 'none'}"
     )
 
 
 def _of_tomogram(path: Path, rows: pd.DataFrame, tomogram_name: str | None) -> pd.DataFrame:
-    """The rows of one tomogram; all where the file does not name tomograms."""
+    """Return the rows of one tomogram; all rows if the file has no tomogram names."""
     column = next((c for c in _TOMOGRAMS if c in rows), None)
     if column is None or rows.empty:
         return rows
@@ -192,18 +196,20 @@ def _of_tomogram(path: Path, rows: pd.DataFrame, tomogram_name: str | None) -> p
 
 
 def _frame(path: Path, shape: Sequence[int] | None, voxel_size_angstrom: float | None) -> tuple[Sequence[int], float]:
-    """What RELION 5's coordinates cannot do without."""
+    """Return the shape and voxel size, which RELION 5 coordinates need."""
     if shape is None:
-        raise PointsFileError(f"{path}: RELION 5 counts from the tomogram's centre; give the tomogram's shape")
+        raise PointsFileError(
+            f"{path}: RELION 5 coordinates are relative to the centre of the tomogram; give its shape"
+        )
     if voxel_size_angstrom is None:
-        raise VoxelSizeError(f"{path}: RELION 5 counts in angstrom, and the voxel size is not known; give it")
+        raise VoxelSizeError(f"{path}: RELION 5 coordinates are in angstrom, and the voxel size is unknown; give it")
     return shape, voxel_size_angstrom
 
 
 def _from_centred(
     path: Path, rows: pd.DataFrame, shape: Sequence[int] | None, voxel_size_angstrom: float | None
 ) -> Points:
-    """Voxels from RELION 5's columns."""
+    """Convert the columns of RELION 5 to voxels."""
     frame = _frame(path, shape, voxel_size_angstrom)
     return centred_to_voxels(_numbers(path, rows, _CENTRED) - _origins_angstrom(path, rows), *frame)
 
@@ -215,29 +221,31 @@ def _from_pixels(
     shape: Sequence[int] | None,
     voxel_size_angstrom: float | None,
 ) -> Points:
-    """Voxels from RELION 3.1's and 4's columns, and Warp's."""
+    """Convert the columns of RELION 3.1, RELION 4 and Warp to voxels."""
     pixels, origins = _numbers(path, rows, _PIXELS), _origins_angstrom(path, rows)
     if _are_fractions(path, rows, optics, pixels):
         if shape is None:
-            raise PointsFileError(f"{path}: coordinates from 0 to 1, Warp's fractions of the tomogram; give its shape")
-        _log.warning("%s: coordinates from 0 to 1 are taken for Warp's fractions of the tomogram's size", path)
+            raise PointsFileError(
+                f"{path}: coordinates from 0 to 1 are fractions of the tomogram size, as in Warp; give its shape"
+            )
+        _log.warning("%s: coordinates from 0 to 1 are read as fractions of the tomogram size, as in Warp", path)
         return pixels * np.asarray(shape, dtype=float)
     pixel_sizes = _pixel_sizes(path, rows, optics, voxel_size_angstrom)
     if origins.any():
         if pixel_sizes is None:
-            raise VoxelSizeError(f"{path}: rlnOriginX/Y/ZAngst needs the voxel size, which is not known; give it")
+            raise VoxelSizeError(f"{path}: rlnOriginX/Y/ZAngst needs the voxel size, which is unknown; give it")
         pixels = pixels - origins / pixel_sizes[:, None]
-    return pixels / _pixels_a_voxel(path, rows, optics, pixel_sizes, voxel_size_angstrom)[:, None]
+    return pixels / _pixels_per_voxel(path, rows, optics, pixel_sizes, voxel_size_angstrom)[:, None]
 
 
 def _is_warp(rows: pd.DataFrame) -> bool:
-    """Whether the tomograms have the names that Warp and M give them."""
+    """Whether the tomograms have names as in Warp and M."""
     column = next((c for c in _TOMOGRAMS if c in rows), None)
     return column is not None and len(rows) > 0 and bool(rows[column].map(str).str.endswith(".tomostar").all())
 
 
 def _are_fractions(path: Path, rows: pd.DataFrame, optics: pd.DataFrame, pixels: Points) -> bool:
-    """Whether this is what Warp's template matching writes."""
+    """Whether coordinates are fractions, as from template matching in Warp."""
     if not _is_warp(rows) or any(_per_row(path, rows, optics, c) is not None for c in _WARP_PIXEL_SIZES):
         return False
     return bool((pixels >= 0).all() and (pixels <= 1).all() and (pixels % 1).any())
@@ -246,7 +254,7 @@ def _are_fractions(path: Path, rows: pd.DataFrame, optics: pd.DataFrame, pixels:
 def _pixel_sizes(
     path: Path, rows: pd.DataFrame, optics: pd.DataFrame, voxel_size_angstrom: float | None
 ) -> Scores | None:
-    """Angstrom a pixel of ``rlnCoordinate``, for each row; None if nothing tells."""
+    """Return the pixel size of ``rlnCoordinate`` in angstrom for each row; None if unknown."""
     for column in _WARP_PIXEL_SIZES if _is_warp(rows) else _COORDINATE_PIXEL_SIZES:
         sizes = _per_row(path, rows, optics, column)
         if sizes is not None:
@@ -258,22 +266,22 @@ def _pixel_sizes(
     if voxel_size_angstrom is None:
         return images
     if images is not None and (np.abs(images / voxel_size_angstrom - 1) > SAME_SIZE).any():
-        # images of particles may be binned in another way than the tomogram in which they were picked
+        # particle images may have another binning than the tomogram in which they were picked
         raise PointsFileError(
-            f"{path}: rlnImagePixelSize is {images[0]:g} angstrom and a voxel {voxel_size_angstrom:g}; in which of "
-            f"them are the coordinates? Say it in the optics block as rlnTomoTiltSeriesPixelSize"
+            f"{path}: rlnImagePixelSize is {images[0]:g} angstrom, but the voxel size is {voxel_size_angstrom:g}; "
+            f"add the pixel size of the coordinates to the optics block as rlnTomoTiltSeriesPixelSize"
         )
     return np.full(len(rows), voxel_size_angstrom, dtype=float)
 
 
-def _pixels_a_voxel(
+def _pixels_per_voxel(
     path: Path,
     rows: pd.DataFrame,
     optics: pd.DataFrame,
     pixel_sizes: Scores | None,
     voxel_size_angstrom: float | None,
 ) -> Scores:
-    """Edge of a voxel in pixels of ``rlnCoordinate``, for each row; logged where it is not 1."""
+    """Return the edge of a voxel in pixels of ``rlnCoordinate`` for each row; a value other than 1 is logged."""
     ratios = np.ones(len(rows))
     if voxel_size_angstrom is None:
         binning = _per_row(path, rows, optics, "rlnTomoTomogramBinning")
@@ -282,26 +290,30 @@ def _pixels_a_voxel(
         ratios = voxel_size_angstrom / pixel_sizes
     ratios = one_if_same(ratios)
     for ratio in np.unique(ratios[ratios != 1]):
-        _log.warning("%s: coordinates are in pixels of the tilt series, divided by %.6g to be voxels", path, ratio)
+        _log.warning(
+            "%s: coordinates are in pixels of the tilt series and were divided by %.6g to get voxels", path, ratio
+        )
     return ratios
 
 
 def _origins_angstrom(path: Path, rows: pd.DataFrame) -> Points:
-    """Refined shifts z, y, x, to be subtracted; zero where the file has none."""
+    """Return the refined shifts z, y, x, which are subtracted; zero if the file has none."""
     if any(_numbers(path, rows, [c]).any() for c in _OLD_ORIGINS if c in rows):
-        raise PointsFileError(f"{path}: rlnOriginX/Y/Z in pixels is of RELION 3.0; convert it with relion_convert_star")
+        raise PointsFileError(
+            f"{path}: rlnOriginX/Y/Z in pixels is from RELION 3.0; convert it with relion_convert_star"
+        )
     origins = np.zeros((len(rows), 3))
     for axis, column in enumerate(_ORIGINS):
         if column in rows:
             origins[:, axis] = _numbers(path, rows, [column])[:, 0]
     if origins.any() and set(_SUBTOMOGRAM_ANGLES) <= set(rows):
-        turns = Rotation.from_euler("ZYZ", _numbers(path, rows, _SUBTOMOGRAM_ANGLES), degrees=True).inv()
-        origins = turns.apply(origins[:, ::-1])[:, ::-1]  # RELION's axes are x, y, z
+        rotations = Rotation.from_euler("ZYZ", _numbers(path, rows, _SUBTOMOGRAM_ANGLES), degrees=True).inv()
+        origins = rotations.apply(origins[:, ::-1])[:, ::-1]  # RELION uses the order x, y, z
     return origins
 
 
 def _per_row(path: Path, rows: pd.DataFrame, optics: pd.DataFrame, column: str) -> Scores | None:
-    """A positive number for each row, from its own column or from its optics group; None if it is nowhere."""
+    """Return a positive number for each row, from its column or its optics group; None if neither has it."""
     if column in rows:
         values = _numbers(path, rows, [column])[:, 0]
     elif column not in optics or optics.empty:
@@ -315,12 +327,12 @@ def _per_row(path: Path, rows: pd.DataFrame, optics: pd.DataFrame, column: str) 
     else:
         values = np.full(len(rows), _numbers(path, optics, [column])[0, 0])
     if (values <= 0).any():
-        raise PointsFileError(f"{path}: {column} is {values.min():g}; it must be above 0")
+        raise PointsFileError(f"{path}: {column} is {values.min():g}; it must be greater than 0")
     return values
 
 
 def _numbers(path: Path, rows: pd.DataFrame, columns: Sequence[str]) -> Float[np.ndarray, "n c"]:
-    """Columns as finite numbers, or an error that names the first row that is none."""
+    """Convert columns to finite numbers; the error names the first row with another value."""
     numbers = np.empty((len(rows), len(columns)))
     for i, column in enumerate(columns):
         numbers[:, i] = pd.to_numeric(rows[column], errors="coerce")

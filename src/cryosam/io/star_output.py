@@ -1,4 +1,4 @@
-"""Particles of one or several tomograms as a STAR file of RELION, Warp or M; what the columns mean stands in `star`."""
+"""Writing particles to STAR files for RELION, Warp or M; the columns are explained in `star`."""
 
 import logging
 from collections.abc import Mapping, Sequence
@@ -21,13 +21,13 @@ __all__ = ["StarProgram", "write_star"]
 _log = logging.getLogger(__name__)
 
 StarProgram = Literal["relion5", "relion4", "warp"]
-"""Whose particles file: RELION 4 is also for 3.1, Warp also for M."""
+"""Program that reads the file; "relion4" is also for RELION 3.1, and "warp" is also for M."""
 
 _PIXELS = ["rlnCoordinateX", "rlnCoordinateY", "rlnCoordinateZ"]
 _CENTRED = ["rlnCenteredCoordinateXAngst", "rlnCenteredCoordinateYAngst", "rlnCenteredCoordinateZAngst"]
 _ANGLES = ["rlnAngleRot", "rlnAngleTilt", "rlnAnglePsi"]
 _VERSIONS = {"relion5": 50001, "relion4": 30001, "warp": 30001}
-_SAME_MAGNIFICATION = 1e4  # at which the detector's pixel size is that of the image in angstrom
+_SAME_MAGNIFICATION = 1e4  # at this magnification the number is the pixel size of the image in angstrom
 
 
 def write_star(
@@ -38,32 +38,33 @@ def write_star(
     tilt_series_pixel_size_angstrom: float | None = None,
     extents: Mapping[str, Sequence[float]] | None = None,
 ) -> None:
-    """Write the particles of one or several tomograms into one file.
+    """Write the particles of one or several tomograms to one file.
 
     Parameters
     ----------
     path
-        The file to make.
+        The file to create.
     parts
-        Scores become ``rlnAutopickFigureOfMerit``, if all have them; rotations ``rlnAngleRot``, ``rlnAngleTilt``,
-        ``rlnAnglePsi``, with zeros where a tomogram has none and others have; kinds ``rlnClassNumber``, see
-        `cryosam.io.tomogram_points.number_kinds`, which comments at the file's head explain; instances the number at
-        the end of ``rlnTomoParticleName``. A space, a quotation mark and ``#`` in a tomogram's name become ``_``.
+        Scores become ``rlnAutopickFigureOfMerit``, if all tomograms have them. Rotations become ``rlnAngleRot``,
+        ``rlnAngleTilt``, ``rlnAnglePsi``, with zeros for tomograms without rotations. Kinds become ``rlnClassNumber``,
+        see `cryosam.io.tomogram_points.number_kinds`; comments at the top of the file explain the numbers. Instances
+        become the number at the end of ``rlnTomoParticleName``. Spaces, quotation marks and ``#`` in the name of a
+        tomogram become ``_``.
     program
-        RELION 5: angstrom from the tomogram's centre. RELION 4: pixels of the tilt series. Warp and M: voxels, and the
-        name of the tomogram with the ending ``.tomostar``.
+        RELION 5: angstrom from the centre of the tomogram. RELION 4: pixels of the tilt series. Warp and M: voxels, and
+        the name of the tomogram with the extension ``.tomostar``.
     tilt_series_pixel_size_angstrom
-        Of the unbinned tilt series. RELION 4 expects pixels of that size; if left out, pixels are voxels of each
-        tomogram and the file says so. RELION 5 takes it from its own tomograms file if left out. Warp does not need
-        it.
+        Pixel size of the unbinned tilt series. RELION 4 expects pixels of that size; if left out, pixels are voxels of
+        each tomogram, and the optics block gives that size. RELION 5 reads it from its own tomograms file if left out.
+        Warp does not need it.
     extents
-        For RELION 5, by a tomogram's name: its size z, y, x in voxels as RELION knows it, which need not be whole; the
-        shapes if left out.
+        For RELION 5: size z, y, x in voxels of each tomogram according to RELION, by name of the tomogram; it need not
+        be whole. The shapes are used if left out.
 
     Raises
     ------
     PointsFileError, VoxelSizeError
-        If there is no tomogram, two have the same name, or a shape or voxel size is needed and not known.
+        If there is no tomogram, two have the same name, or a required shape or voxel size is unknown.
     OutputError
         If there is no space or no permission.
 
@@ -85,13 +86,13 @@ def write_star(
     filled = [part for part in parts if len(part.table)] or list(parts[:1])
     known = _known_columns(filled)
     if known["rotations"] and any(part.table.rotations is None for part in filled):
-        _log.warning("%s: no orientations of some tomograms are known; their angles are 0", path)
+        _log.warning("%s: some tomograms have no orientations; their angles are written as 0", path)
     numbers = number_kinds(parts) if known["names"] else {}
     groups = _optics_groups(filled, program, pixel_size)
     frames = []
     for part in filled:
         columns, positions = _positions(path, part, program, pixel_size, (extents or {}).get(part.name))
-        # coordinates stand first: a line that starts with a name such as data_1 would begin a new block
+        # coordinates come first, because a line that starts with a name such as data_1 would begin a new block
         rows = pd.DataFrame(positions[:, ::-1], columns=columns)
         if program == "warp":
             rows["rlnMicrographName"] = f"{tomogram_stem(part.name)}.tomostar"
@@ -107,14 +108,14 @@ def write_star(
     blocks = {"particles": pd.concat(frames, ignore_index=True)}
     if groups:
         blocks["optics"] = _optics(groups, is_relion_4=program == "relion4")  # RELION 4 imports the first table
-    text = starfile.to_string(blocks).partition("\n")[2]  # without its first line, which holds the time
+    text = starfile.to_string(blocks).partition("\n")[2]  # without the first line, which has the time
     meanings = (f"# class {number}: {star_name(kind)}\n" for kind, number in numbers.items() if kind != str(number))
     with atomic_path(path) as temporary:
         temporary.write_text(f"# version {_VERSIONS[program]}\n{''.join(meanings)}{text}", encoding="utf-8")
 
 
 def _known_columns(parts: Sequence[TomogramPoints]) -> dict[str, bool]:
-    """Which columns a file of several tomograms has."""
+    """Return which columns the file gets."""
     tables = [part.table for part in parts]
     in_all = {c: all(getattr(t, c) is not None for t in tables) for c in ("scores", "instances")}
     return in_all | {c: any(getattr(t, c) is not None for t in tables) for c in ("rotations", "names")}
@@ -128,7 +129,7 @@ def _add_columns(
     *,
     has_particle_names: bool,
 ) -> None:
-    """What is known of each particle."""
+    """Add the columns with the known properties of each particle."""
     table = part.table
     if known["instances"] and has_particle_names and table.instances is not None:
         is_unique = (table.instances > 0).all() and len(np.unique(table.instances)) == len(table)
@@ -150,7 +151,7 @@ def _positions(
     pixel_size: float | None,
     extent: Sequence[float] | None,
 ) -> tuple[list[str], Points]:
-    """Columns x, y, z, and positions z, y, x in their unit."""
+    """Return the names of the columns x, y, z, and the positions z, y, x in their unit."""
     if program == "relion5":
         if extent is None:
             extent = part.need_shape(path, "RELION 5")
@@ -158,14 +159,16 @@ def _positions(
     if program == "warp" or pixel_size is None:
         return _PIXELS, part.table.points
     if part.voxel_size_angstrom is None:
-        raise VoxelSizeError(f"{path}: pixels of the tilt series cannot be told without the voxel size; give it")
+        raise VoxelSizeError(
+            f"{path}: the voxel size is needed to compute pixels of the tilt series, and is unknown; give it"
+        )
     return _PIXELS, part.table.points * one_if_same(np.array(part.voxel_size_angstrom / pixel_size))
 
 
 def _optics_groups(
     parts: Sequence[TomogramPoints], program: StarProgram, pixel_size: float | None
 ) -> list[float | None]:
-    """Pixel sizes of the coordinates, in order of first appearance; none where the file needs no optics."""
+    """Return the pixel sizes of the coordinates, in order of first appearance; empty if no optics block is needed."""
     if program == "warp" or (program == "relion5" and pixel_size is None):
         return []
     return list(dict.fromkeys(_group_size(part, pixel_size) for part in parts))
@@ -176,7 +179,7 @@ def _group_size(part: TomogramPoints, pixel_size: float | None) -> float | None:
 
 
 def _optics(sizes: Sequence[float | None], *, is_relion_4: bool) -> pd.DataFrame:
-    """The optics block, a row a pixel size."""
+    """Build the optics block, with one row per pixel size."""
     groups = range(1, len(sizes) + 1)
     optics = pd.DataFrame({"rlnOpticsGroup": groups, "rlnOpticsGroupName": [f"opticsGroup{g}" for g in groups]})
     if all(size is not None for size in sizes):

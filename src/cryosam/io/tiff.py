@@ -1,6 +1,6 @@
-"""TIFF: ImageJ's stacks, and plain files of many pages, one a section.
+"""TIFF: ImageJ stacks, and plain files with one page per section.
 
-Sources: TIFF 6.0 for the resolution tags; ImageJ's ``unit`` and ``spacing``, as it writes them in the description tag.
+Sources: TIFF 6.0 for the resolution tags; ``unit`` and ``spacing`` as ImageJ writes them in the description tag.
 """
 
 import logging
@@ -25,15 +25,15 @@ _ANGSTROM_PER_UNIT = {
     **dict.fromkeys(("nm", "nanometer", "nanometers", "nanometre"), 10.0),
     **dict.fromkeys(("um", "µm", "\u03bcm", "\\u00b5m", "\\u03bcm", "micron", "microns", "micrometer"), 1e4),
 }
-_SECTION_AXES = "ZIQT"  # sections, pages, unknown; and time, as Fiji often calls the sections of a stack
-_SIGNS_OF_TRUNCATION = ("invalid page offset", "corrupted file")  # tifffile logs these and returns what is left
+_SECTION_AXES = "ZIQT"  # sections, pages, unknown; and time, as Fiji often labels the sections of a stack
+_SIGNS_OF_TRUNCATION = ("invalid page offset", "corrupted file")  # tifffile logs these and returns the remaining pages
 
 
 def read_tiff_info(path: Path) -> VolumeInfo:
-    """What the header says; the voxels are not read.
+    """Read the header; the voxels are not read.
 
-    The voxel size comes from ImageJ's ``unit`` and ``spacing`` (z) and from the resolution tags (y and x). A plain
-    TIFF's resolution is meant for printers, so there the voxel size is not known.
+    The voxel size comes from ``unit`` and ``spacing`` (z) of ImageJ and from the resolution tags (y and x). The
+    resolution of a plain TIFF is meant for printers, so its voxel size is unknown.
 
     Raises
     ------
@@ -56,12 +56,12 @@ def read_tiff_info(path: Path) -> VolumeInfo:
 
 
 def read_tiff(path: Path) -> AnyVolume:
-    """Voxels ``(z, y, x)``; memory-mapped and read-only where they lie in one uncompressed piece.
+    """Read voxels ``(z, y, x)``; memory-mapped and read-only if they are contiguous and uncompressed.
 
     Raises
     ------
     TomogramError
-        As `read_tiff_info`.
+        As in `read_tiff_info`.
     """
     with _opened(path) as tif:
         series = _only_series(tif, path)
@@ -77,9 +77,10 @@ def write_tiff(path: Path, data: AnyVolume | Mask, voxel_size_angstrom: float | 
     Parameters
     ----------
     data
-        ``(z, y, x)``. ImageJ knows uint8, uint16, int16 and float32; integers and masks get the first that holds them.
+        ``(z, y, x)``. ImageJ has the types uint8, uint16, int16 and float32; integers and masks are stored in the
+        first that holds their values.
     voxel_size_angstrom
-        Edge of a voxel, written in nm; None is written as no unit.
+        Edge length of a voxel, written in nm; for None no unit is written.
 
     Raises
     ------
@@ -94,29 +95,29 @@ def write_tiff(path: Path, data: AnyVolume | Mask, voxel_size_angstrom: float | 
         metadata |= {"unit": "nm", "spacing": edge_nm}
         resolution = (1 / edge_nm, 1 / edge_nm)
     with atomic_path(path) as temporary, warnings.catch_warnings():
-        # past 4 GB only the first page has a directory, as ImageJ has it; the description counts the pages
+        # above 4 GB only the first page has a directory, as in ImageJ; the description has the number of pages
         warnings.filterwarnings("ignore", ".*truncating ImageJ file", UserWarning)
-        # all of ImageJ's six axes, or tifffile takes a volume one voxel wide for something else
+        # all six axes of ImageJ are given, because tifffile would misinterpret a volume that is one voxel wide
         hyperstack = stored[None, :, None, :, :, None]
         tifffile.imwrite(temporary, hyperstack, imagej=True, metadata=metadata, resolution=resolution)
 
 
 @contextmanager
 def _opened(path: Path) -> Iterator[tifffile.TiffFile]:
-    """The file; whatever is wrong with it becomes a `TomogramError`, and tifffile's log stays quiet."""
+    """Open the file; every problem with it becomes a `TomogramError`, and the log of tifffile is suppressed."""
     try:
         with _captured_log() as log, tifffile.TiffFile(path) as tif:
-            _ = len(tif.pages), tif.series  # read here: a gap in them is only logged
+            _ = len(tif.pages), tif.series  # read here, because a gap in them is only logged
             if any(sign in line for line in log for sign in _SIGNS_OF_TRUNCATION):
                 raise TomogramError(
-                    f"{path}: truncated: pages are missing behind byte {path.stat().st_size}; copy or download it again"
+                    f"{path}: truncated: pages are missing after byte {path.stat().st_size}; copy or download it again"
                 )
             yield tif
     except (CryosamError, OSError):
         raise
-    except Exception as error:  # tifffile lets through whatever a broken tag leads to
+    except Exception as error:  # a broken tag makes tifffile raise exceptions of any type
         if "imagecodecs" in str(error):
-            raise TomogramError(f"{path}: compressed in a way that is not supported; save it uncompressed") from error
+            raise TomogramError(f"{path}: this compression is not supported; save it uncompressed") from error
         raise TomogramError(f"{path}: not a TIFF file, or damaged ({_line(error)}); copy or save it again") from error
 
 
@@ -126,7 +127,7 @@ def _line(error: Exception) -> str:
 
 @contextmanager
 def _captured_log() -> Iterator[list[str]]:
-    """What tifffile logs, instead of it reaching the screen."""
+    """Collect the log of tifffile instead of showing it."""
     lines: list[str] = []
 
     class Collect(logging.Handler):
@@ -145,7 +146,7 @@ def _captured_log() -> Iterator[list[str]]:
 
 
 def _only_series(tif: tifffile.TiffFile, path: Path) -> tifffile.TiffPageSeries:
-    """The one stack in the file, once the file's length has been found to fit."""
+    """Return the only stack in the file, and check the length of the file."""
     if len(tif.series) != 1:
         raise TomogramError(f"{path}: {len(tif.series)} images of different sizes; a tomogram is one stack")
     series = tif.series[0]
@@ -156,13 +157,13 @@ def _only_series(tif: tifffile.TiffFile, path: Path) -> tifffile.TiffPageSeries:
     actual = path.stat().st_size
     if actual < expected:
         raise TomogramError(
-            f"{path}: truncated: {expected} bytes expected, the file has {actual}; copy or download it again"
+            f"{path}: truncated: {expected} bytes expected, but the file has {actual}; copy or download it again"
         )
     return series
 
 
 def _shape(series: tifffile.TiffPageSeries, path: Path) -> tuple[int, int, int]:
-    """Voxels along z, y, x; axes of one element are dropped, an image has one section."""
+    """Return the number of voxels along z, y, x; axes of length 1 are dropped, and a 2D image has one section."""
     if series.dtype.kind not in "uif":
         raise TomogramError(f"{path}: voxels must be real numbers, these are {series.dtype}")
     kept = [(a, int(n)) for a, n in zip(series.axes, series.shape, strict=True) if a in "YX" or n > 1]
@@ -178,7 +179,7 @@ def _shape(series: tifffile.TiffPageSeries, path: Path) -> tuple[int, int, int]:
 
 
 def _spacing(tif: tifffile.TiffFile) -> tuple[float, float, float] | None:
-    """Edges of a voxel along z, y, x, where ImageJ said them in a unit of length."""
+    """Return the edges of a voxel along z, y, x; None if ImageJ gave no unit of length."""
     metadata = tif.imagej_metadata or {}
     factor = _ANGSTROM_PER_UNIT.get(str(metadata.get("unit", "")).strip().lower())
     tags = tif.pages[0].tags

@@ -1,4 +1,4 @@
-"""Which points of a file that holds several tomograms are those of one of them."""
+"""Selecting the points of one tomogram from a file that has several."""
 
 import logging
 import re
@@ -20,7 +20,7 @@ _ENDINGS = re.compile(r"(\.(mrcs?|rec|map|st|tomostar|star|tiff?|zarr|ome|gz|h5|
 
 
 def star_name(name: str) -> str:
-    """A tomogram's name as STAR can hold it: a space, a quotation mark and ``#`` become ``_``.
+    """Make the name of a tomogram valid in STAR: spaces, quotation marks and ``#`` become ``_``.
 
     Examples
     --------
@@ -31,7 +31,7 @@ def star_name(name: str) -> str:
 
 
 def file_name(name: str) -> str:
-    """A tomogram's name as part of a file's: what would be a folder becomes ``_``.
+    """Make the name of a tomogram valid in a file name: folder separators become ``_``.
 
     Examples
     --------
@@ -42,7 +42,7 @@ def file_name(name: str) -> str:
 
 
 def tomogram_stem(name: str) -> str:
-    """A tomogram's name without folder and endings, as it stands in a STAR file.
+    """Return the name of a tomogram without folder and extensions, as in a STAR file.
 
     Examples
     --------
@@ -53,24 +53,24 @@ def tomogram_stem(name: str) -> str:
 
 
 def choose_tomogram(path: Path, names: Sequence[str], tomogram_name: str | None, advice: str = "") -> str:
-    """The one of the file's tomograms that is meant.
+    """Choose the requested tomogram from those in the file.
 
     Parameters
     ----------
     path
         The file, for messages.
     names
-        Its tomograms, at least one.
+        Tomograms in the file, at least one.
     tomogram_name
-        What is looked for: as in ``names``, or that name without folder and ending. The only tomogram of a file is
-        taken under any name, which is logged.
+        The requested name: as in ``names``, or without folder and extension. If the file has only one tomogram, it is
+        chosen under any name, and a different name is logged.
     advice
-        What else the user could do, said at the end of the message.
+        Another solution for the user, added to the end of the error message.
 
     Raises
     ------
     PointsFileError
-        If there are several, and not exactly one of them is meant.
+        If there are several tomograms, and not exactly one of them matches.
 
     Examples
     --------
@@ -83,32 +83,34 @@ def choose_tomogram(path: Path, names: Sequence[str], tomogram_name: str | None,
         exact = [n for n in names if n == tomogram_name]
         found = exact or [n for n in names if tomogram_stem(n) == tomogram_stem(tomogram_name)]
         if not found and len(names) == 1:
-            _log.warning("%s: all points are of tomogram %s; they are used for %s", path, names[0], tomogram_name)
+            _log.warning(
+                "%s: all points are of tomogram %s; they are used for tomogram %s", path, names[0], tomogram_name
+            )
             return names[0]
     if len(found) == 1:
         return found[0]
     listed = ", ".join(names[:_SHOWN]) + (f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else "")
-    asked = "it is not said which to take" if tomogram_name is None else f"{len(found)} of them match {tomogram_name!r}"
-    raise PointsFileError(f"{path}: points of {len(names)} tomograms ({listed}), and {asked}; name one of them{advice}")
+    problem = "none is chosen" if tomogram_name is None else f"{len(found)} of them match {tomogram_name!r}"
+    raise PointsFileError(f"{path}: points of {len(names)} tomograms ({listed}), and {problem}; name one{advice}")
 
 
 def rows_of_tomogram(path: Path, numbers: Int[np.ndarray, " n"], tomogram_name: str | None) -> Bool[np.ndarray, " n"]:
-    """Which rows of a table that numbers its tomograms are of one of them.
+    """Select the rows of one tomogram from a table in which tomograms are numbered.
 
     Parameters
     ----------
     path
-        The table. A file beside it with the ending ``.doc``, as Dynamo has it, may say what the numbers mean: a line is
+        The table. A file of the same name with the extension ``.doc``, as in Dynamo, may give the names: each line has
         a number and a name or path.
     numbers
-        ``(n,)`` tomogram of each row.
+        ``(n,)`` number of the tomogram of each row.
     tomogram_name
-        What is looked for, see `choose_tomogram`; without the ``.doc``, its number.
+        The requested name, see `choose_tomogram`; without a ``.doc`` file, the number.
 
     Raises
     ------
     PointsFileError
-        If it cannot be told, or the ``.doc`` is damaged.
+        If the tomogram is ambiguous, or the ``.doc`` file is damaged.
 
     Examples
     --------
@@ -119,16 +121,16 @@ def rows_of_tomogram(path: Path, numbers: Int[np.ndarray, " n"], tomogram_name: 
     if not len(present):
         return np.zeros(0, dtype=bool)
     named = _read_tomogram_numbers(path.with_suffix(".doc"))
-    if len(present) == 1 and int(present[0]) not in named:  # the only one, and nobody says which
+    if len(present) == 1 and int(present[0]) not in named:  # the only one, and it has no name
         return np.ones(len(numbers), dtype=bool)
     names = {int(number): str(number) for number in present} | named
     here = {names[int(number)]: int(number) for number in present}
-    advice = f", or name them in {path.with_suffix('.doc').name}: a line is a number and a name"
+    advice = f", or list names in {path.with_suffix('.doc').name}, one number and name per line"
     return numbers == here[choose_tomogram(path, list(here), tomogram_name, advice)]
 
 
 def write_tomogram_numbers(path: Path, names: Sequence[str]) -> None:
-    """Write ``path`` with the ending ``.doc``: tomogram 1, 2, ... and its name, a line each.
+    """Write the names of tomograms 1, 2, ... to ``path`` with the extension ``.doc``, one per line.
 
     Raises
     ------
@@ -149,7 +151,7 @@ def write_tomogram_numbers(path: Path, names: Sequence[str]) -> None:
 
 
 def _read_tomogram_numbers(path: Path) -> dict[int, str]:
-    """What the numbers of tomograms mean; empty where there is no such file."""
+    """Read the names of numbered tomograms; empty if there is no such file."""
     if not path.is_file():
         return {}
     names = {}
@@ -158,6 +160,6 @@ def _read_tomogram_numbers(path: Path) -> dict[int, str]:
             if line.strip():
                 number, name = line.split(maxsplit=1)
                 names[int(number)] = name.strip()
-    except ValueError as error:  # not text, or no number
-        raise PointsFileError(f"{path}: a line is a number and a tomogram's name ({error})") from error
+    except ValueError as error:  # not text, or not a number
+        raise PointsFileError(f"{path}: every line must have a number and the name of a tomogram ({error})") from error
     return names

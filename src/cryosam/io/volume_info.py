@@ -1,4 +1,4 @@
-"""What a volume's header says, whatever the format."""
+"""The content of the header of a volume, in any format."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +15,7 @@ _TOLERANCE = 0.01
 
 @dataclass(frozen=True)
 class VolumeInfo:
-    """Facts that are known without reading the voxels.
+    """Properties that are known without reading the voxels.
 
     Parameters
     ----------
@@ -26,13 +26,13 @@ class VolumeInfo:
     shape
         Voxels along z, y, x.
     dtype
-        Of the voxels.
+        Type of the voxels.
     spacing_angstrom
-        Edge of a voxel along z, y, x, or None where the header does not say.
+        Edge length of a voxel along z, y, x; None if the header has none.
     minimum, maximum
-        Of the voxels, as the header says, or None where it does not.
+        Lowest and highest voxel according to the header; None if the header has none.
     origin_angstrom
-        Where the header puts voxel (0, 0, 0), along z, y, x. It does not enter coordinates, which count voxels.
+        Position of voxel (0, 0, 0) according to the header, along z, y, x. Coordinates in voxels ignore it.
     """
 
     path: Path | RemotePath
@@ -51,7 +51,7 @@ class VolumeInfo:
 
     @property
     def voxel_size_angstrom(self) -> float | None:
-        """Edge of a voxel, or None where the header does not say; it is never guessed.
+        """Edge length of a voxel; None if the header has none, because it is never guessed.
 
         Raises
         ------
@@ -69,7 +69,7 @@ class VolumeInfo:
         if not (np.isfinite(spacing).all() and (spacing > 0).all() and np.ptp(spacing) <= _TOLERANCE * spacing.max()):
             edges = " x ".join(f"{s:g}" for s in spacing)
             raise VoxelSizeError(
-                f"{self.path}: the voxels are not cubes, the header says {edges} angstrom along z, y, x; "
-                "if that is wrong, give the true size with --voxel-size"
+                f"{self.path}: the voxels are not cubes: the header has {edges} angstrom along z, y, x; "
+                "if the header is wrong, give the correct size with --voxel-size"
             )
-        return float(f"{np.median(spacing):.6g}")  # headers hold single precision: 13.48 is stored as 13.4799995
+        return float(f"{np.median(spacing):.6g}")  # headers use single precision: 13.48 is stored as 13.4799995

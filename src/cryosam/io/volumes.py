@@ -1,4 +1,4 @@
-"""One door to every format of volumes; the name's ending says which."""
+"""Reading and writing volumes in every format, chosen by the file extension."""
 
 import math
 import os
@@ -34,7 +34,7 @@ _SUFFIXES: dict[str, Format] = {
 
 
 def is_volume_name(path: AnyPath) -> bool:
-    """Whether a name is that of a volume, by its ending.
+    """Whether the file extension is that of a volume format.
 
     Examples
     --------
@@ -55,22 +55,22 @@ def read_tomogram(path: AnyPath, voxel_size_angstrom: float | None = None) -> To
     ----------
     path
         MRC family (``.mrc .mrcs .rec .map .st``, also with ``.gz``), TIFF (``.tif .tiff``), HDF5 (``.h5 .hdf5 .hdf``,
-        or ``x.h5:/dataset`` of several) or OME-Zarr (``x.zarr``, or ``x.zarr/1`` for another level; also at an address
-        ``https://`` or ``s3://``, which needs ``cryosam-et[remote]``). A folder in the layout of copick or of the
-        CryoET Data Portal that holds one tomogram stands for it.
+        or ``x.h5:/dataset`` if there are several) or OME-Zarr (``x.zarr``, or ``x.zarr/1`` for another level; also at
+        an address ``https://`` or ``s3://``, which needs ``cryosam-et[remote]``). A folder with one tomogram in the
+        layout of copick or of the CryoET Data Portal can be given instead of the tomogram.
     voxel_size_angstrom
-        Edge of a voxel; it takes the place of what the header says.
+        Edge length of a voxel; replaces the value in the header.
 
     Raises
     ------
     InputNotFoundError
         If there is no such file.
     InputError
-        If the format is not known.
+        If the format is unknown.
     TomogramError
         If the file is damaged, or is not a 3D volume of real numbers.
     VoxelSizeError
-        If the header says that voxels are not cubes, and no size is given.
+        If the voxels are not cubes according to the header, and no size is given.
 
     Examples
     --------
@@ -93,7 +93,7 @@ def read_tomogram(path: AnyPath, voxel_size_angstrom: float | None = None) -> To
 
 
 def read_volume(path: AnyPath) -> AnyVolume:
-    """Read voxels ``(z, y, x)`` in the type of the file, for labels and masks; the voxel size is not looked at.
+    """Read voxels ``(z, y, x)`` in the type of the file, for labels and masks; the voxel size is ignored.
 
     Parameters
     ----------
@@ -126,14 +126,14 @@ def read_volume(path: AnyPath) -> AnyVolume:
 
 
 def read_search_mask(path: AnyPath | None, shape: tuple[int, int, int]) -> Mask | None:
-    """Where particles may be: the voxels of a volume that are not 0; None if no file is given.
+    """Read where to search for particles: the voxels of a volume that are not 0; None if no file is given.
 
     Parameters
     ----------
     path
-        Of a volume.
+        File of a volume.
     shape
-        Of the tomogram, voxels z, y, x.
+        Shape of the tomogram, z, y, x in voxels.
 
     Raises
     ------
@@ -144,12 +144,14 @@ def read_search_mask(path: AnyPath | None, shape: tuple[int, int, int]) -> Mask 
         return None
     mask: Mask = read_volume(path) != 0
     if mask.shape != shape:
-        raise TomogramError(f"{path}: the search mask has shape {mask.shape}, the tomogram {shape}")
+        raise TomogramError(
+            f"{path}: the search mask has shape {mask.shape}, but the tomogram {shape}; give one of the same shape"
+        )
     return mask
 
 
 def read_info(path: AnyPath) -> VolumeInfo:
-    """What the header says, in milliseconds whatever the size.
+    """Read the header, which takes milliseconds whatever the size of the volume.
 
     Parameters
     ----------
@@ -183,23 +185,23 @@ def read_info(path: AnyPath) -> VolumeInfo:
 
 
 def write_volume(path: AnyPath, data: AnyVolume | Mask, voxel_size_angstrom: float | None) -> None:
-    """Write a volume; it appears under its name only once it is whole, and replaces what was there.
+    """Write a volume; an existing file is replaced only when the new one is complete.
 
     Parameters
     ----------
     path
-        As for `read_tomogram`; a ``.zarr`` becomes OME-Zarr 0.4, which every reader knows.
+        As for `read_tomogram`; a ``.zarr`` is written as OME-Zarr 0.4, which every reader supports.
     data
-        ``(z, y, x)``. Integers and masks are stored in the smallest type of the format that holds them.
+        ``(z, y, x)``. Integers and masks are stored in the smallest type of the format that holds their values.
     voxel_size_angstrom
-        Edge of a voxel, or None if it is not known.
+        Edge length of a voxel; None if unknown.
 
     Raises
     ------
     InputError
-        If the format is not known, or has no type for such voxels.
+        If the format is unknown, or has no type for these voxels.
     TomogramError
-        If the array is empty, or has not three dimensions.
+        If the array is empty, or does not have three dimensions.
     VoxelSizeError
         If the voxel size is not a positive finite number.
     OutputError
@@ -216,18 +218,16 @@ def write_volume(path: AnyPath, data: AnyVolume | Mask, voxel_size_angstrom: flo
     """
     kind = _format(Path(path))
     if kind == "hdf5":
-        raise InputError(f"{path}: HDF5 is read, not written; give a name that ends in .mrc, .tif or .zarr")
+        raise InputError(f"{path}: HDF5 files cannot be written; give a name that ends in .mrc, .tif or .zarr")
     if data.ndim != 3 or not data.size:
-        raise TomogramError(f"{path}: only a volume with the axes z, y, x can be written, this is {data.shape}")
+        raise TomogramError(f"{path}: only a volume with the axes z, y, x can be written, got the shape {data.shape}")
     if voxel_size_angstrom is not None and not (math.isfinite(voxel_size_angstrom) and voxel_size_angstrom > 0):
-        raise VoxelSizeError(
-            f"{path}: the voxel size must be positive, or None if unknown; this is {voxel_size_angstrom}"
-        )
+        raise VoxelSizeError(f"{path}: the voxel size must be positive, or None if unknown, got {voxel_size_angstrom}")
     getattr(_module(kind), f"write_{kind}")(Path(path), data, voxel_size_angstrom)
 
 
 def _module(kind: Format) -> ModuleType:
-    """Imported when it is needed: a run on MRC files does not wait for Zarr."""
+    """Import the module when it is needed, so that a run on MRC files does not import Zarr."""
     return import_module(f"cryosam.io.{kind}")
 
 
@@ -241,29 +241,27 @@ def _format(path: PurePath) -> Format:
         return _SUFFIXES[suffixes[-1]]
     if any(part.lower().endswith(".zarr") for part in path.parts):  # a level: x.zarr/1
         return "ome_zarr"
-    raise InputError(
-        f"{path}: unknown format of volume; known are {' '.join(_SUFFIXES)}, and .gz after the MRC ones (.mrc.gz)"
-    )
+    raise InputError(f"{path}: unknown volume format; use {' '.join(_SUFFIXES)}, or .gz after those of MRC (.mrc.gz)")
 
 
 def _existing(path: AnyPath) -> Path | RemotePath:
     location = as_location(path)
     if isinstance(location, RemotePath):
         if _format(location) != "ome_zarr":
-            raise InputError(f"{location}: only OME-Zarr is read over the network; download the file")
+            raise InputError(f"{location}: only OME-Zarr can be read over the network; download the file")
         return location
     in_hdf5 = split_hdf5(location)
     file = location if in_hdf5 is None else in_hdf5[0]
     try:
         is_there, is_folder = file.exists(), file.is_dir()
-    except OSError as error:  # a folder above it may not be entered, or the name is too long
+    except OSError as error:  # no permission for a parent folder, or the name is too long
         raise _unreadable(file, error) from error
     if not is_there:
         raise InputNotFoundError(f"{file}: no such file; check the path")
     if is_folder and not any(part.lower().endswith(".zarr") for part in file.parts):
         return find_volume(file)
     if is_folder and _format(file) != "ome_zarr":
-        raise InputError(f"{file}: a folder, not a file; give the volume's file")
+        raise InputError(f"{file}: this is a folder; give the file of the volume")
     return location
 
 

@@ -1,4 +1,4 @@
-"""Which type voxels are stored as: each format has its own few."""
+"""Choosing a voxel type that the file format supports."""
 
 from collections.abc import Sequence
 
@@ -13,21 +13,22 @@ _EXACT_INTEGER = 2**24  # float32 holds every integer up to here
 
 
 def as_storable(data: AnyVolume | Mask, integers: Sequence[str], floats: Sequence[str]) -> AnyVolume:
-    """The same values in a type that a format has.
+    """Convert an array to a type that the format supports, without changing its values.
 
     Parameters
     ----------
     data
         ``(z, y, x)`` real numbers, or a mask.
     integers
-        Integer types of the format, best first: integers and masks get the first that holds all their values.
+        Integer types of the format, in order of preference: the first that holds all values of integers or a mask is
+        used.
     floats
-        Floating-point types of the format: kept if ``data`` has one, else float32.
+        Floating-point types of the format: kept if ``data`` has one of them, otherwise float32 is used.
 
     Returns
     -------
     stored
-        ``data`` itself where nothing has to change.
+        ``data`` itself if its type is supported.
 
     Raises
     ------
@@ -54,7 +55,7 @@ def as_storable(data: AnyVolume | Mask, integers: Sequence[str], floats: Sequenc
 
 
 def _as_single(data: AnyVolume) -> AnyVolume:
-    """float32, unless a finite value would become infinite."""
+    """Convert to float32; refused if a finite value would become infinite."""
     try:
         with np.errstate(over="raise"):
             return data.astype(np.float32)

@@ -1,4 +1,4 @@
-"""The order of axes in files: x, y, z, where the package has z, y, x."""
+"""Conversion between the axis order of files, x, y, z, and that of the package, z, y, x."""
 
 import numpy as np
 from jaxtyping import Float
@@ -8,7 +8,7 @@ __all__ = ["x_first", "x_first_matrices"]
 
 
 def x_first(rotations: Rotation) -> Rotation:
-    """Rotations that act on z, y, x as those that act on x, y, z, and back: it is its own inverse.
+    """Convert rotations that act on z, y, x to ones that act on x, y, z, or back; it is its own inverse.
 
     Examples
     --------
@@ -20,7 +20,7 @@ def x_first(rotations: Rotation) -> Rotation:
 
 
 def x_first_matrices(rotations: Rotation) -> Float[np.ndarray, "n 3 3"]:
-    """Matrices on x, y, z of rotations ``(n,)`` that act on z, y, x.
+    """Return the matrices on x, y, z of rotations ``(n,)`` that act on z, y, x.
 
     Examples
     --------
