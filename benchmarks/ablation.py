@@ -1,16 +1,17 @@
-"""What each step adds to the accuracy from one click, and how far template matching with the true density would get.
+"""What each step adds to the accuracy from one click, compared with template matching with the true density.
 
 ::
 
     python benchmarks/ablation.py FOLDER --densities MAPS  # tomo.mrc, particles.csv, instances.mrc[.gz]; MAPS/KIND.mrc
-    python benchmarks/ablation.py --simulated              # tomograms of the project's own simulator, which knows them
+    python benchmarks/ablation.py --simulated              # tomograms of the project's own simulator
     python benchmarks/ablation.py --random                 # the same with random complexes
 
-The figures are the best F1 over all thresholds, and "own" the F1 at the threshold that the program chose. "features"
-is the similarity of local descriptors, and "0.5" the F1 of the best 512 above that fixed similarity, which is the
-published rule; "masks" adds the second look at each candidate's mask, "average" the comparison with an average, and
-"classes" divides the candidates, which is the whole method. "template" has the same candidates as the last step,
-compared with the true density in the same orientations, the same band and with the same weights as with the average.
+The figures are the best F1 over all thresholds; "own" is the F1 at the threshold that the program chooses. "features"
+is the similarity of local descriptors. "0.5" is the F1 of the best 512 places above that fixed similarity, which is the
+published rule. "masks" adds the prior score from each candidate's mask, "average" the comparison with an average, and
+"classes" the division of candidates into classes, which is the whole method. "template" compares the candidates of the
+last step with the true density, in the same orientations, the same frequency band and with the same weights as with the
+average.
 """
 
 import argparse
@@ -34,7 +35,7 @@ from cryosam.io import read_volume
 from speed import machine
 from tomograms import gather, gather_random
 
-_PUBLISHED, _MOST = 0.5, 512  # least similarity of a detection, and most detections (arXiv 2407.06833)
+_PUBLISHED, _MOST = 0.5, 512  # least similarity of a detection, and largest number of detections (arXiv 2407.06833)
 _CONFIGS = {
     "features": Config().override(
         averaging__is_on=False,
@@ -46,11 +47,11 @@ _CONFIGS = {
     "average": Config().override(classification__is_on=False),
     "classes": Config(),
 }
-_PROTEIN = 0.3  # of a density's maximum
+_PROTEIN = 0.3  # voxels above this share of a density's maximum are protein
 
 
 def best_of_template(tomogram: Tomogram, found: Segmentation, density: Volume, clicks: Points, truth: Points) -> float:
-    """Best F1 of the candidates by their correlation with a density; 0 where there are none."""
+    """Best F1 of the candidates scored by their correlation with a density; 0 if there are no candidates."""
     if len(found.candidate_points) == 0:
         return 0.0
     diameter = ball_diameter(float(np.count_nonzero(density > _PROTEIN * density.max())))
@@ -66,17 +67,21 @@ def best_of_template(tomogram: Tomogram, found: Segmentation, density: Volume, c
 
 
 def main() -> None:
-    """Print a table with a row a kind."""
+    """Print a table with one row per kind."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folder", type=Path, nargs="?")
-    parser.add_argument("--densities", type=Path, help="maps of the kinds in FOLDER, with its voxel size")
+    parser.add_argument(
+        "--densities",
+        type=Path,
+        help="folder with a density map KIND.mrc for each kind in FOLDER, at the tomogram's voxel size",
+    )
     parser.add_argument("--simulated", action="store_true")
     parser.add_argument("--random", action="store_true")
     parser.add_argument("--steps", nargs="+", choices=list(_CONFIGS), default=list(_CONFIGS), help="columns to print")
     parser.add_argument("--seeds", type=int, default=1)
     arguments = parser.parse_args()
     if arguments.folder is not None and arguments.densities is None:
-        parser.error("give the folder of the densities")
+        parser.error("with FOLDER, give the folder of its density maps with --densities")
     torch.set_num_threads(1)
     print("\n".join(f"{key}: {value}" for key, value in machine().items()))
     heads = ["tomogram", "kind", *(head for step in arguments.steps for head in _heads(step)), "template"]
@@ -97,12 +102,12 @@ def main() -> None:
 
 
 def _heads(step: str) -> list[str]:
-    """Columns of a step."""
+    """Column headings of a step."""
     return [step, f"{step}, own", *([f"{step}, {_PUBLISHED}"] if step == "features" else [])]
 
 
 def _row(folder: Path, tomogram: Tomogram, case: Case, steps: list[str], densities: Path) -> list[float]:
-    """The figures of each step, then the best of the template on the candidates of the last."""
+    """The figures of each step, then the best F1 of the template on the candidates of the last step."""
     prompts, points, truths = ask(folder, case, tomogram)
     row = []
     for step in steps:
@@ -111,12 +116,12 @@ def _row(folder: Path, tomogram: Tomogram, case: Case, steps: list[str], densiti
         score(answer, found, points, truths, 6.0)
         row += [answer.best_f1, answer.f1]
         if step == "features":
-            alike = found.candidate_points[found.candidate_scores >= _PUBLISHED]
-            row.append(score_detections(alike, points, 6.0).f1)
+            similar = found.candidate_points[found.candidate_scores >= _PUBLISHED]
+            row.append(score_detections(similar, points, 6.0).f1)
     path = densities / f"{case.kind}.mrc"
     if path.exists():
         density = np.asarray(read_volume(path), dtype=np.float32)
-    else:  # of the simulator's own library
+    else:  # a built-in complex of the simulator
         density = make_complex(case.kind, tomogram.voxel_size_angstrom or 10.0)
     return [*row, best_of_template(tomogram, found, density, prompts.positive, points)]
 

@@ -4,16 +4,16 @@
 
     python benchmarks/accuracy.py FOLDER                   # tomo.mrc, particles.csv and instances.mrc[.gz] in FOLDER
     python benchmarks/accuracy.py FOLDER --clicks 1 --seeds 5 --json > accuracy.json
-    python benchmarks/accuracy.py FOLDER --noise 2 4 8     # also with so many times its noise; needs labels.mrc[.gz]
+    python benchmarks/accuracy.py FOLDER --noise 2 4 8     # also with 2, 4, 8 times its noise; needs labels.mrc[.gz]
     python benchmarks/accuracy.py --simulated              # tomograms of the project's own simulator
     python benchmarks/accuracy.py --random                 # the same with random complexes
 
-A click is a whole voxel within half a particle's radius of a random particle's centre. Every case runs the whole method
-in a process of its own, so that its peak memory is its own. A hit lies within ``--distance`` voxels of a true centre,
-one to one. "F1" is at the threshold that the program chose; "best F1" at the best threshold for that case, which no
-user knows. "Dice" is the mean over hits of the Dice coefficient of the detection's mask and the true instance's. A
-second table tells how often candidates with about one probability are hits, a third how often detections are by how far
-the kind stands apart from everything else.
+A click is on a voxel within half a radius of the centre of a random particle. Each case runs the whole method in a
+separate process, so that its peak memory is measured separately. A hit is a detection within ``--distance`` voxels of a
+true centre, paired one to one. "F1" is at the threshold that the program chooses; "best F1" is at the best threshold
+for that case, which no user knows. "Dice" is the Dice coefficient between the masks of detection and true instance,
+averaged over the hits. The second table shows how well calibrated the probabilities of the candidates are. The third
+shows the share of detections that are hits, by how well the kind is separated from everything else.
 """
 
 import argparse
@@ -41,12 +41,12 @@ from cryosam.masks import InstanceMask
 from speed import machine
 from tomograms import gather, gather_noisier, gather_random
 
-_SHARE = 0.1  # that may be false
+_SHARE = 0.1  # share of the detections that may be false
 
 
 @dataclass
 class Case:
-    """One run: what was asked, and how good and how costly the answer was."""
+    """One run: tomogram, kind and clicks, the scores of the result, time and memory."""
 
     tomogram: str
     kind: str
@@ -63,28 +63,28 @@ class Case:
     centre_error: float = 0.0
     separation: float = 0.0
     n_twice: int = 0
-    """Detections that lie within the distance of a hit from one of another kind of the same run."""
+    """Detections that lie, within the distance of a hit, at a detection of another kind in the same run."""
     seconds: float = 0.0
     peak_gb: float = 0.0
     probabilities: list[tuple[float, bool]] = field(default_factory=list)
-    """Of each candidate, and whether it is a hit; empty where scores are no probabilities."""
+    """For each candidate, its probability and whether it is a hit; empty if scores are not probabilities."""
 
 
 def run(folder: Path, cases: list[Case], distance: float, preset: str) -> list[Case]:
-    """Run one case, or several kinds in one run; called in a process of its own."""
+    """Run one case, or several kinds in one run; called in a separate process."""
     tomogram, config = read_tomogram(folder / "tomo.mrc"), Config.from_preset(preset)
-    asked = [ask(folder, case, tomogram) for case in cases]
+    requests = [ask(folder, case, tomogram) for case in cases]
     start = time.perf_counter()
     if len(cases) == 1:
-        found = [segment(tomogram, asked[0][0], config)]
+        found = [segment(tomogram, requests[0][0], config)]
     else:
-        found = list(segment_kinds(tomogram, [prompts for prompts, _, _ in asked], config).kinds)
+        found = list(segment_kinds(tomogram, [prompts for prompts, _, _ in requests], config).kinds)
     seconds = time.perf_counter() - start
-    for i, (case, (_, points, truths), part) in enumerate(zip(cases, asked, found, strict=True)):
+    for i, (case, (_, points, truths), part) in enumerate(zip(cases, requests, found, strict=True)):
         score(case, part, points, truths, distance)
         others = np.concatenate([np.empty((0, 3)), *(other.points for k, other in enumerate(found) if k != i)])
-        apart = np.linalg.norm(part.points[:, None] - others, axis=2).min(axis=1, initial=np.inf)
-        case.n_twice = int((apart <= distance).sum())
+        nearest = np.linalg.norm(part.points[:, None] - others, axis=2).min(axis=1, initial=np.inf)
+        case.n_twice = int((nearest <= distance).sum())
         case.seconds, case.peak_gb = seconds, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
     return cases
 
@@ -105,7 +105,7 @@ def ask(folder: Path, case: Case, tomogram: Tomogram) -> tuple[PointPrompts, Poi
 
 
 def score(case: Case, found: Segmentation, points: Points, truths: list[InstanceMask], distance: float) -> None:
-    """Fill in how good an answer was."""
+    """Fill in the scores of a result."""
     scores = score_detections(found.points, points, distance)
     everything = score_detections(found.candidate_points, points, distance, scores=found.candidate_scores)
     pairs = match_points(found.points, points, distance)
@@ -126,7 +126,7 @@ def score(case: Case, found: Segmentation, points: Points, truths: list[Instance
 
 
 def _within_ball(rng: np.random.Generator, n: int, radius: float) -> np.ndarray:
-    """Points spread evenly within a ball around the origin."""
+    """Random points, uniformly distributed in a ball around the origin."""
     direction = rng.normal(size=(n, 3))
     return direction / np.linalg.norm(direction, axis=1, keepdims=True) * radius * rng.random((n, 1)) ** (1 / 3)
 
@@ -136,7 +136,7 @@ def _dice(a: InstanceMask, b: InstanceMask) -> float:
 
 
 def summarise(cases: Sequence[Case]) -> list[str]:
-    """A Markdown table: one row a tomogram, kind and number of clicks, means over the seeds."""
+    """A Markdown table with one row per tomogram, kind and number of clicks; values are means over the seeds."""
     head = [
         "tomogram",
         "kind",
@@ -164,13 +164,13 @@ def summarise(cases: Sequence[Case]) -> list[str]:
 
 
 def count_labels(cases: Sequence[Case]) -> str:
-    """A sentence on particles with more than one label."""
+    """A sentence on detections that have the place of a detection of another kind."""
     n_found, n_twice = (sum(getattr(case, name) for case in cases) for name in ("n_found", "n_twice"))
     return f"Of {n_found} detections {n_twice} lie where the same run has a detection of another kind."
 
 
 def calibrate(cases: Sequence[Case]) -> list[str]:
-    """A Markdown table, a tomogram at a time and of all: how many of the candidates with one probability are hits."""
+    """A Markdown table, for each tomogram and for all: the share of hits among candidates of similar probability."""
     lines = ["| tomogram | probability | candidates | mean probability | hits |", "| --- | --- | --- | --- | --- |"]
     groups = {tomogram: [case for case in cases if case.tomogram == tomogram] for tomogram in _tomograms(cases)}
     if len(groups) > 1:
@@ -191,7 +191,7 @@ def calibrate(cases: Sequence[Case]) -> list[str]:
 
 
 def tell_apart(cases: Sequence[Case]) -> list[str]:
-    """A Markdown table: how many detections are hits in runs whose kind is so far from the nearest other class."""
+    """A Markdown table: the share of hits among the detections, by the kind's distance to the nearest other class."""
     lines = ["| separation | runs | detections | hits |", "| --- | --- | --- | --- |"]
     for low, high in pairwise((0, 2, 3, 4, 5, 6, 8, np.inf)):
         group = [case for case in cases if low <= case.separation < high and case.n_found]
@@ -206,7 +206,7 @@ def _tomograms(cases: Sequence[Case]) -> list[str]:
 
 
 def _limited(pairs: list[tuple[float, bool]]) -> list[tuple[float, bool]]:
-    """Those that are accepted when a share of the detections may be false."""
+    """The candidates that are accepted with the limit on false discoveries."""
     threshold = limit_false_discovery(np.sort([p for p, _ in pairs])[::-1], _SHARE)
     return [pair for pair in pairs if pair[0] >= threshold]
 
@@ -221,22 +221,24 @@ def _row(head: list[str], group: Sequence[Case]) -> str:
 
 
 def main() -> None:
-    """Parse the command line, run the cases one after the other, and print the table."""
+    """Parse the command line, run the cases, and print the tables."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folder", type=Path, nargs="?", help="tomo.mrc, particles.csv and instances.mrc[.gz]")
-    parser.add_argument("--noise", type=float, nargs="+", default=[], help="run FOLDER with that many times its noise")
-    parser.add_argument("--simulated", action="store_true", help="also on tomograms that are simulated now")
+    parser.add_argument(
+        "--noise", type=float, nargs="+", default=[], help="also with these multiples of FOLDER's noise"
+    )
+    parser.add_argument("--simulated", action="store_true", help="also on tomograms simulated for this run")
     parser.add_argument("--random", action="store_true", help="also on simulated tomograms of random complexes")
     parser.add_argument("--clicks", type=int, nargs="+", default=[1, 5])
     parser.add_argument("--seeds", type=int, default=5)
-    parser.add_argument("--distance", type=float, default=6.0, help="of a hit, in voxels")
+    parser.add_argument("--distance", type=float, default=6.0, help="largest distance of a hit, in voxels")
     parser.add_argument("--preset", default="embedded")
     parser.add_argument("--together", action="store_true", help="all kinds of a tomogram in one run")
-    parser.add_argument("--jobs", type=int, default=1, help="runs at a time; more than one slows each down")
-    parser.add_argument("--json", action="store_true", help="every case, as JSON")
+    parser.add_argument("--jobs", type=int, default=1, help="runs at a time; each is slower if there are several")
+    parser.add_argument("--json", action="store_true", help="print every case as JSON")
     arguments = parser.parse_args()
     if arguments.noise and arguments.folder is None:
-        parser.error("give the folder of the tomogram to make noisier")
+        parser.error("--noise needs FOLDER, the tomogram to which noise is added")
 
     with tempfile.TemporaryDirectory() as temporary:
         folders = gather(arguments.folder, Path(temporary) if arguments.simulated else None)
@@ -270,7 +272,7 @@ def main() -> None:
 
 
 def _together(cases: list[Case]) -> list[list[Case]]:
-    """The cases of all kinds with one seed and number of clicks."""
+    """The cases of all kinds, grouped by tomogram, number of clicks and seed."""
     keys = dict.fromkeys((case.tomogram, case.n_clicks, case.seed) for case in cases)
     return [[case for case in cases if (case.tomogram, case.n_clicks, case.seed) == key] for key in keys]
 

@@ -1,14 +1,14 @@
-"""A batch of simulated tomograms: throughput with one worker and with two, and a run that is killed again and again.
+"""A batch of simulated tomograms: throughput with one worker and with two, and a run that is repeatedly killed.
 
 ::
 
     python benchmarks/batch.py --tomograms 20
     python benchmarks/batch.py --tomograms 6 --size 160      # quick
 
-A query is made in one more tomogram. The batch is then done with one worker, with two, and with two while at random
-moments the coordinator and a worker are killed in turn (``kill -9``), and the command is given again until all is done.
-All tables of particles and candidates and all volumes of the three runs are compared, byte for byte. The seconds of
-processors tell what two workers cost that work side by side, whatever else the machine does.
+A query is made in an additional tomogram. The batch is then done with one worker, with two, and with two while the
+coordinator and a worker are killed in turn at random times (``kill -9``) and the command is repeated until everything
+is done. All tables of particles and candidates and all volumes of the three runs are compared byte for byte. The
+processor time shows the cost of running two workers side by side, regardless of other programs on the machine.
 """
 
 import argparse
@@ -31,13 +31,13 @@ from cryosam.evaluation.simulation import SimulationConfig, simulate
 from cryosam.io.phantoms import write_simulated
 from speed import machine
 
-_HEADER = slice(224, 1024)  # of an MRC file: labels, which hold the time
+_HEADER = slice(224, 1024)  # the labels in the header of an MRC file, which contain the time
 _KIND = "bilobe"
 
 
 @dataclass
 class Kills:
-    """What was killed, and how often the command was given."""
+    """How many processes were killed, and how often the command was run."""
 
     n_workers: int = 0
     n_coordinators: int = 0
@@ -45,7 +45,7 @@ class Kills:
 
 
 def prepare(folder: Path, n: int, size: int) -> None:
-    """Tomograms, a query and a project."""
+    """Write the tomograms, a query and a project file."""
     shape = (56, size, size)
     counts = {_KIND: 12, "ring": 12}
     source = simulate(SimulationConfig(shape=shape, counts=counts, n_vesicles=0, n_gold=0, seed=500))
@@ -68,7 +68,7 @@ def command(folder: Path, out: str, n_workers: int) -> list[str]:
 
 
 def run(folder: Path, out: str, n_workers: int) -> tuple[float, float]:
-    """Do all; gives seconds, and seconds of processors."""
+    """Run the batch; returns wall time and processor time in seconds."""
     start, before = time.perf_counter(), resource.getrusage(resource.RUSAGE_CHILDREN)
     subprocess.run(command(folder, out, n_workers), check=True, stdout=subprocess.DEVNULL)
     seconds, after = time.perf_counter() - start, resource.getrusage(resource.RUSAGE_CHILDREN)
@@ -76,7 +76,7 @@ def run(folder: Path, out: str, n_workers: int) -> tuple[float, float]:
 
 
 def run_with_kills(folder: Path, out: str, every: float) -> Kills:
-    """Do all with two workers; the coordinator and one of them are killed in turn, every so many seconds on average."""
+    """Run the batch with two workers; one process is killed every ``every`` seconds on average, coordinator first."""
     kills, chance = Kills(), random.Random(0)
     while True:
         kills.n_runs += 1
@@ -97,16 +97,16 @@ def run_with_kills(folder: Path, out: str, every: float) -> Kills:
 
 
 def _children(parent: int) -> list[int]:
-    """Processes that a process has started, but for multiprocessing's tracker of resources."""
+    """Worker processes that a process has started, without the resource tracker of multiprocessing."""
     try:
-        told = Path(f"/proc/{parent}/task/{parent}/children").read_text(encoding="ascii").split()
+        children = Path(f"/proc/{parent}/task/{parent}/children").read_text(encoding="ascii").split()
     except OSError:
         return []
-    return [int(p) for p in told if b"spawn_main" in Path(f"/proc/{p}/cmdline").read_bytes()]
+    return [int(p) for p in children if b"spawn_main" in Path(f"/proc/{p}/cmdline").read_bytes()]
 
 
 def compare(first: Path, second: Path) -> tuple[int, int]:
-    """Files of the tomograms that are in both, and how many of them differ but for a time in their headers."""
+    """Number of result files of the tomograms, and how many differ apart from the time in their headers."""
     names = [
         path.relative_to(first)
         for path in first.glob("*/*")
@@ -123,10 +123,10 @@ def compare(first: Path, second: Path) -> tuple[int, int]:
 
 
 def main() -> None:
-    """Parse the command line, run, and print what was measured."""
+    """Parse the command line, run, and print the measurements."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--tomograms", type=int, default=20)
-    parser.add_argument("--size", type=int, default=192, help="of a tomogram along y and x, in voxels")
+    parser.add_argument("--size", type=int, default=192, help="voxels of a tomogram along y and x")
     parser.add_argument("--every", type=float, default=15.0, help="seconds between two kills, on average")
     arguments = parser.parse_args()
     print("\n".join(f"{key}: {value}" for key, value in machine().items()))
@@ -136,20 +136,20 @@ def main() -> None:
         (one, cpu_one), (two, cpu_two) = run(folder, "one", 1), run(folder, "two", 2)
         n = arguments.tomograms
         print(f"{n} tomograms of 56 x {arguments.size} x {arguments.size} voxels")
-        print(f"one worker: {one:.0f} s, {3600 * n / one:.0f} tomograms an hour")
-        print(f"two workers: {two:.0f} s, {3600 * n / two:.0f} tomograms an hour, {one / two:.2f} times as many")
-        print(f"seconds of processors: {cpu_one:.0f} with one worker, {cpu_two:.0f} with two")
+        print(f"one worker: {one:.0f} s, {3600 * n / one:.0f} tomograms per hour")
+        print(f"two workers: {two:.0f} s, {3600 * n / two:.0f} tomograms per hour, {one / two:.2f} times as many")
+        print(f"processor time: {cpu_one:.0f} s with one worker, {cpu_two:.0f} s with two")
         kills = run_with_kills(folder, "killed", arguments.every)
         print(
-            f"killed: {kills.n_workers} times a worker, {kills.n_coordinators} times the coordinator; "
-            f"the command was given {kills.n_runs} times"
+            f"killed: a worker {kills.n_workers} times, the coordinator {kills.n_coordinators} times; "
+            f"the command was run {kills.n_runs} times"
         )
         with (folder / "killed" / "summary.csv").open() as stream:
             done = sum(row["status"] == "done" for row in csv.DictReader(stream))
         print(f"tomograms done: {done} of {n}")
         for name in ("two", "killed"):
             n_files, n_different = compare(folder / "one", folder / name)
-            print(f"{name}: {n_different} of {n_files} files differ from those of one worker")
+            print(f"{name}: {n_different} of {n_files} files differ from those of the run with one worker")
 
 
 if __name__ == "__main__":

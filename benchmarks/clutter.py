@@ -1,12 +1,13 @@
-"""Do detections lie on membranes, gold or filaments? Crowded tomograms of the project's own simulator.
+"""False detections on membranes, gold and filaments, in crowded tomograms of the project's own simulator.
 
 ::
 
     OMP_NUM_THREADS=1 python benchmarks/clutter.py
 
-Each kind is searched for from one click within a voxel of a particle's centre. A candidate or a false detection lies
-on something where that is within three voxels of it. Where anything false was found, the best of it is clicked as
-negative, and all done again. A hit lies within ``--distance`` voxels of a true centre.
+Each kind is searched for from one click near a particle's centre (standard deviation one voxel along each axis). A
+candidate or false detection counts as on a membrane, gold or a filament if that is within three voxels. If there are
+false detections, the search is repeated with a negative click on the one with the best score. A hit lies within
+``--distance`` voxels of a true centre.
 """
 
 import argparse
@@ -34,7 +35,7 @@ _NEAR = 3.0  # voxels
 def main() -> None:
     """Run the benchmark."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--distance", type=float, default=6.0, help="of a hit, in voxels")
+    parser.add_argument("--distance", type=float, default=6.0, help="largest distance of a hit, in voxels")
     arguments = parser.parse_args()
     print("\n".join(f"{key}: {value}" for key, value in machine().items()), end="\n\n")
     names = " | ".join(f"candidates on {name} | false on {name}" for name in _CLUTTER)
@@ -67,7 +68,7 @@ def main() -> None:
 
 
 def _false(found: Segmentation, truth: Points, distance: float) -> Points:
-    """Detections that are no hits, best first."""
+    """Detections that are not hits, best first."""
     return np.delete(found.points, match_points(found.points, truth, distance).predicted, axis=0)
 
 

@@ -1,13 +1,13 @@
-"""What a slice costs a DINOv2 model, in each way in which it can be computed here.
+"""Time per slice of a DINOv2 model, for each way of computing it.
 
 ::
 
     OMP_NUM_THREADS=1 python benchmarks/feature_models.py
     python benchmarks/feature_models.py --size large --device cuda
 
-The model is DINOv2 of a published size with random weights; slices are 518 x 518 pixels, four together. "error" is the
-distance of the tokens from those in single precision, in their own length. Seconds are of processor time on a CPU,
-else of wall time; a compiled model's first call, which compiles it, is given apart, in wall time.
+The model is DINOv2 of a published size with random weights; slices are 518 x 518 pixels, in batches of four. "error" is
+the distance of the tokens from those in single precision, relative to their length. Times are processor time on a CPU,
+otherwise wall time. The first call, which compiles a compiled model, is given separately, in wall time.
 """
 
 import argparse
@@ -29,7 +29,7 @@ SLICE_PX, N_SLICES, N_TIMES = 518, 4, 3
 
 
 def measure(work: Callable[[], Tensor], device: torch.device) -> tuple[float, float, Tensor]:
-    """Wall seconds of the first call, seconds a slice of the next ones, and the answer."""
+    """Wall time of the first call, seconds per slice of the following ones, and the result."""
     clock = time.process_time if device.type == "cpu" else time.perf_counter
     start = time.perf_counter()
     answer = work()
@@ -41,13 +41,13 @@ def measure(work: Callable[[], Tensor], device: torch.device) -> tuple[float, fl
 
 @torch.inference_mode()
 def main() -> None:
-    """Print a row for each way."""
+    """Print a table with one row per way of computing the model."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--size", choices=list(SIZES), default="small")
     parser.add_argument("--device", default="cpu")
     options = parser.parse_args()
     device, (channels, layers, heads) = torch.device(options.device), SIZES[options.size]
-    os.environ["TORCHINDUCTOR_CACHE_DIR"] = mkdtemp()  # nothing is compiled yet
+    os.environ["TORCHINDUCTOR_CACHE_DIR"] = mkdtemp()  # an empty cache, so that compilation is measured
     torch.manual_seed(0)
     config = Dinov2Config(
         image_size=SLICE_PX,
@@ -59,7 +59,7 @@ def main() -> None:
     model = Dinov2Model(config).eval().to(device)
     pixels = torch.rand(N_SLICES, 3, SLICE_PX, SLICE_PX, device=device)
     print(*(f"{key:10} {value}" for key, value in machine().items()), f"{'model':10} DINOv2 {options.size}", sep="\n")
-    print("\n| computed in | seconds a slice | error | first call |\n| --- | --- | --- | --- |")
+    print("\n| computed in | seconds per slice | error | first call |\n| --- | --- | --- | --- |")
     exact: Tensor | None = None
     for name, is_half, has_blocks, is_compiled in (
         ("float32", False, False, False),
@@ -72,12 +72,12 @@ def main() -> None:
         if has_blocks:
             use_fast_attention(model, device)
         torch.compiler.reset()
-        asked = torch.compile(model) if is_compiled else model
+        variant = torch.compile(model) if is_compiled else model
 
-        def work(asked: Callable[..., Any] = asked, is_half: bool = is_half) -> Tensor:
+        def work(variant: Callable[..., Any] = variant, is_half: bool = is_half) -> Tensor:
             with torch.autocast(device.type, torch.bfloat16, enabled=is_half):
-                tokens: Tensor = asked(pixel_values=pixels).last_hidden_state
-            return tokens.float().cpu()  # which waits until they are there
+                tokens: Tensor = variant(pixel_values=pixels).last_hidden_state
+            return tokens.float().cpu()  # also waits until the computation is finished
 
         first, seconds, answer = measure(work, device)
         exact = answer if exact is None else exact

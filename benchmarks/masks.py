@@ -1,15 +1,15 @@
-"""How good the segmenters' masks are, slice by slice and in 3D, on tomograms with a known answer.
+"""Accuracy of the segmenters' masks, in single slices and in 3D, on tomograms with a known answer.
 
 ::
 
     python benchmarks/masks.py FOLDER               # tomo.mrc, particles.csv and instances.mrc[.gz] in FOLDER
-    python benchmarks/masks.py FOLDER --volumes     # also whole instances, by the walk along the three planes
+    python benchmarks/masks.py FOLDER --volumes     # also whole instances, from walks in the three planes
     python benchmarks/masks.py --simulated          # tomograms of the project's own simulator
 
-Through every particle goes a slice of each plane. In the mode "centre" it goes through the true centre and the click
-lies within 3 voxels of it; in the mode "anywhere" it is any slice of the particle, and the click any of the particle's
-pixels in it. "Dice" is that of the best-scored of the segmenter's candidates in a window of three diameters. A whole
-instance starts from a point 1.5 voxels off the true centre on average.
+For every particle, one slice of each plane is segmented. In the mode "centre" the slice goes through the true centre,
+and the click is within 3 voxels of it. In the mode "anywhere" it is a random slice of the particle, and the click is on
+a random pixel of the particle. The figures are the mean Dice of the candidate with the best score, in a window of three
+diameters. A whole instance is segmented from a point 1.5 voxels from the true centre.
 """
 
 import argparse
@@ -47,7 +47,7 @@ class Particle:
 
 @dataclass(frozen=True, eq=False)
 class Kind:
-    """Particles of one kind in the tomogram as the pipeline shows it to a segmenter."""
+    """The particles of one kind, and the tomogram prepared for the segmenter as in the pipeline."""
 
     name: str
     tomogram: Tomogram
@@ -56,7 +56,7 @@ class Kind:
 
 
 def kinds(folder: Path) -> Iterator[Kind]:
-    """Each kind of a folder, normalised and smoothed for its diameter."""
+    """Each kind of a folder, with the tomogram normalised, and smoothed according to the kind's diameter."""
     tomogram, table = read_tomogram(folder / "tomo.mrc"), read_points(folder / "particles.csv")
     instances = np.asarray(read_volume(next(folder.glob("instances.mrc*")))).astype(np.int32)
     boxes = ndimage.find_objects(instances)
@@ -78,7 +78,7 @@ def kinds(folder: Path) -> Iterator[Kind]:
 
 
 def slice_dices(segmenter: PromptSegmenter, kind: Kind, mode: str, rng: np.random.Generator) -> list[float]:
-    """Dice of the best-scored mask in three slices of each particle."""
+    """Dice of the mask with the best score, in three slices of each particle."""
     dices = []
     for particle in kind.particles:
         for plane in PLANES:
@@ -132,7 +132,7 @@ def volume_dices(segmenter: PromptSegmenter, kind: Kind, rng: np.random.Generato
 
 
 def speed(segmenter: PromptSegmenter) -> tuple[float, float]:
-    """Windows of 72 voxels embedded a second, and milliseconds to decode a prompt, both in batches of 32."""
+    """Windows of 72 voxels embedded per second, and milliseconds to decode a prompt, both in batches of 32."""
     rng, offsets = np.random.default_rng(0), segmenter.beside(72, 72)
     images = rng.random((32, 72, 72), dtype=np.float32)
     beside = rng.random((32, len(offsets), 72, 72), dtype=np.float32) if offsets else None
@@ -149,7 +149,7 @@ def speed(segmenter: PromptSegmenter) -> tuple[float, float]:
 
 
 def main() -> None:
-    """Print one table a folder, and the speed."""
+    """Print the speed, and one table per folder."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folder", type=Path, nargs="?", help="tomo.mrc, particles.csv and instances.mrc[.gz]")
     parser.add_argument("--simulated", action="store_true", help="also on tomograms that are simulated now")
@@ -161,7 +161,7 @@ def main() -> None:
     print("\n".join(f"{key}: {value}" for key, value in machine().items()))
     for name, segmenter in segmenters.items():
         per_second, milliseconds = speed(segmenter)
-        print(f"{name}: {per_second:.0f} windows embedded a second, {milliseconds:.1f} ms to decode a prompt")
+        print(f"{name}: {per_second:.0f} windows embedded per second, {milliseconds:.1f} ms to decode a prompt")
     with tempfile.TemporaryDirectory() as temporary:
         folders = gather(arguments.folder, Path(temporary) if arguments.simulated else None)
         if not folders:
@@ -172,7 +172,7 @@ def main() -> None:
 
 
 def _table(folder: Path, segmenters: dict[str, PromptSegmenter], arguments: argparse.Namespace) -> Iterator[str]:
-    """Rows of Markdown: a kind each, then the means over the particles of all kinds."""
+    """Rows of a Markdown table: one per kind, then the means over the particles of all kinds."""
     tasks = [*MODES, "volume"] if arguments.volumes else [*MODES]
     columns = [(task, name) for task in tasks for name in segmenters]
     yield "| kind | diameter | particles | " + " | ".join(f"{task}, {name}" for task, name in columns) + " |"

@@ -1,12 +1,12 @@
-"""One click on the wall of a real microtubule: how far the mask follows it, and a picture of it in three planes.
+"""One click on the wall of a real microtubule: how much of it the mask covers, and a picture in three planes.
 
 ::
 
     python benchmarks/microtubule.py microtubule_13pf.tif --out docs/images/microtubule.png
 
 The tomogram is the test image of the cylindra project (hanjinliu/cylindra, BSD-3-Clause): a microtubule of 13
-protofilaments, protein bright, 10.52 A a voxel. No true mask exists: the figures say how much of the length the mask
-covers and how thick it is, and the picture whether it lies on the wall. Each panel is a slice through the click, once
+protofilaments, protein bright, 10.52 A per voxel. No true mask exists. The figures show how much of the length the mask
+covers and how thick it is; the picture shows whether it is on the wall. Each panel is a slice through the click, once
 without and once with the mask's outline: y-x on the left, y-z on the right (y downwards in both), z-x below.
 """
 
@@ -24,7 +24,7 @@ ZOOM = 3
 
 
 def shade(image: np.ndarray, mask: np.ndarray) -> Image.Image:
-    """A slice in grey with the outline of a mask in orange, beside the slice alone."""
+    """A slice in grey, and next to it the same slice with the outline of a mask in orange."""
     low, high = np.percentile(image, [1, 99.7])
     grey = (255 * np.clip((image - low) / (high - low), 0, 1)).astype(np.uint8)
     plain = np.repeat(np.repeat(np.stack([grey] * 3, axis=-1), ZOOM, axis=0), ZOOM, axis=1)
@@ -49,7 +49,7 @@ def main() -> None:
     per_slice = mask.sum(axis=(0, 2))[covered]
     print(f"contrast: {found.provenance['contrast']}")
     print(f"length covered: {covered.sum()} of {tomogram.shape[1]} voxels along y")
-    print(f"voxels a cross-section: median {np.median(per_slice):.0f}, 5 to 95 % {np.percentile(per_slice, [5, 95])}")
+    print(f"voxels per cross-section: median {np.median(per_slice):.0f}, 5 to 95 % {np.percentile(per_slice, [5, 95])}")
 
     smooth = ndimage.gaussian_filter(tomogram.data.astype(np.float32), 1)
     z, y, x = (int(c) for c in POINT)

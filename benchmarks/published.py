@@ -1,24 +1,26 @@
-"""The published procedure, written out plainly, against this program with the same models.
+"""A straightforward implementation of the published procedure, compared with this program, with the same models.
 
 ::
 
     OMP_NUM_THREADS=1 python benchmarks/published.py
     OMP_NUM_THREADS=1 python benchmarks/published.py --only matching
 
-The plain way is written from the description of Zhao et al., MICCAI 2024 (arXiv 2407.06833): every slice of every
-plane, stretched to a square, goes through the feature model; all tokens are held; the feature of every cell of each
-level, 3C numbers, is interpolated and compared, finer levels being the children of kept cells; local maxima are
-detections; each is walked from through whole slices, has a volume of its own, and all volumes are merged. It embeds
-each slice for the segmenter once and holds the embedding, which the publication does not say.
+The plain implementation follows the description of Zhao et al., MICCAI 2024 (arXiv 2407.06833). Every slice of every
+plane is stretched to a square and goes through the feature model, and all tokens are kept in memory. At each level the
+feature of every cell, 3C numbers, is interpolated and compared with the query; the cells of finer levels are the parts
+of the cells that were kept. Local maxima are detections. Each detection is segmented by walks through whole slices into
+a separate volume, and all volumes are merged. Each slice is embedded for the segmenter once, and the embedding is kept,
+about which the publication says nothing.
 
-The models are DINOv2 and SAM, tiny and with random weights. Such tokens tell planted balls from noise, so that
-detections can be compared: a ball is found if a detection lies within its radius. Such masks are of nothing; only what
-they cost is compared. So the query is read at the click in both, and detections are those of the matching stage.
+The models are DINOv2 and SAM, tiny and with random weights. Their tokens distinguish planted balls from noise, so that
+detections can be compared: a ball is found if a detection lies within its radius. Their masks are meaningless, so only
+the cost of the masks is compared. For the same reason, both implementations take the query at the click, and detections
+are those of the matching stage.
 
-"matching" compares all levels with the same tokens in half precision: interpolated vectors and their cosine against
-interpolated dot products. The values must agree to 1e-4.
+"matching" compares the two ways of computing similarities at all levels, with the same tokens in half precision:
+cosines of interpolated vectors, and interpolated dot products. The values must agree to 1e-4.
 
-Seconds are of wall time and, because other programs may run beside, of processor time over all threads.
+Times are wall time and, because other programs may be running, processor time over all threads.
 """
 
 import argparse
@@ -55,7 +57,7 @@ from speed import format_shape, machine
 
 STRIDES = (16, 8, 4)
 SLICE_PX, PATCH_PX, N_TOKENS = 518, 14, 37
-RADIUS = 14  # voxels, of a planted ball
+RADIUS = 14  # radius of a planted ball, in voxels
 COARSE, MIN_SCORE, N_BEST = 0.5, 0.5, 48
 CHUNK = 65536  # cells whose vectors are interpolated together
 Shape = tuple[int, int, int]
@@ -63,7 +65,7 @@ Shape = tuple[int, int, int]
 
 @dataclass
 class Result:
-    """Seconds of each stage, and the most memory that the process had held when the stage was over."""
+    """Seconds of each stage, and the peak memory of the process up to the end of the stage."""
 
     name: str
     seconds: dict[str, float] = field(default_factory=dict)
@@ -73,7 +75,7 @@ class Result:
 
     @contextmanager
     def timed(self, stage: str) -> Iterator[None]:
-        """Note what a stage takes."""
+        """Record the time and the peak memory of a stage."""
         start, wall = time.process_time(), time.perf_counter()
         yield
         self.seconds[stage], self.wall[stage] = time.process_time() - start, time.perf_counter() - wall
@@ -81,7 +83,7 @@ class Result:
 
 
 def planted(shape: Shape, count: int) -> tuple[Tomogram, np.ndarray]:
-    """Noise with balls of one density, three radii from each other and from the faces."""
+    """Noise with balls of one density; their centres are at least three radii apart, and 1.5 radii from the faces."""
     rng = np.random.default_rng(0)
     volume = rng.normal(0, 0.5, shape).astype(np.float32)
     centres: list[np.ndarray] = []
@@ -96,7 +98,7 @@ def planted(shape: Shape, count: int) -> tuple[Tomogram, np.ndarray]:
 
 
 def write_models(folder: Path) -> None:
-    """DINOv2 and SAM with few and random weights."""
+    """Write DINOv2 and SAM with few layers and random weights."""
     torch.manual_seed(0)
     vision: dict[str, Any] = {"image_size": 64, "hidden_size": 24, "num_hidden_layers": 2, "num_attention_heads": 2}
     vision |= {"output_channels": 32, "num_pos_feats": 16, "window_size": 3, "global_attn_indexes": [1]}
@@ -106,21 +108,24 @@ def write_models(folder: Path) -> None:
     dino = Dinov2Model(
         Dinov2Config(image_size=518, patch_size=PATCH_PX, hidden_size=16, num_hidden_layers=2, num_attention_heads=2)
     )
-    # of random segmenters most see half of a slice: this one sees something of a particle's size, wherever it is asked
+    # most random segmenters return half of a slice; with this seed, masks have about the size of a particle
     for name, model, seed in (("dino", dino, 0), ("sam", sam, 19)):
         generator = torch.Generator().manual_seed(seed)
-        for key, values in model.state_dict().items():  # fresh weights are too even to tell anything apart
+        for (
+            key,
+            values,
+        ) in model.state_dict().items():  # default initialisation makes outputs too similar
             fan_in = values[0].numel() if values.ndim > 1 else 10
             around = 1.0 if values.ndim == 1 and key.endswith("weight") else 0.0
             values.copy_(around + torch.randn(values.shape, generator=generator) / fan_in**0.5)
-        if name == "sam":  # points lie on the pixels that they name
+        if name == "sam":  # the encoders of images and of points share their position encoding
             positions = model.shared_image_embedding.positional_embedding.data
             model.prompt_encoder.shared_embedding.positional_embedding.data.copy_(positions)
         write_model(model.eval(), folder / name)
 
 
 def settings(models: Path, count: int) -> Config:
-    """The preset of the paper with the small models."""
+    """The preset "paper" with the small models."""
     return Config.from_preset("paper").override(
         features__backend=str(models / "dino"),
         propagation__segmenter=str(models / "sam"),
@@ -132,7 +137,7 @@ def settings(models: Path, count: int) -> Config:
     )
 
 
-# the plain way -------------------------------------------------------------------------------------------------------
+# the plain implementation --------------------------------------------------------------------------------------------
 
 
 @torch.inference_mode()
@@ -152,7 +157,7 @@ def all_tokens(volume: np.ndarray, model: torch.nn.Module) -> list[torch.Tensor]
 
 @torch.inference_mode()
 def vectors_at(planes: list[torch.Tensor], unit: torch.Tensor) -> torch.Tensor:
-    """Features ``(n, 3c)`` at positions ``(n, 3)`` z, y, x in [-1, 1]; one such array for each plane."""
+    """Features ``(n, 3c)`` at n points; ``unit`` has their positions z, y, x in [-1, 1] for each plane."""
     parts = []
     for tokens, at in zip(planes, unit, strict=True):
         grid = at.flip(-1)[None, :, None, None]  # x first
@@ -167,7 +172,7 @@ Unit = Callable[[np.ndarray], torch.Tensor]
 def plain_levels(
     planes: list[torch.Tensor], query: torch.Tensor, shape: Shape, unit: Unit, coarse: float
 ) -> np.ndarray:
-    """Similarity at the cells of the finest level, NaN where a coarser one ruled them out."""
+    """Similarity of the cells of the finest level; NaN in cells that a coarser level excluded."""
     kept: np.ndarray | None = None
     for stride in STRIDES:
         similarity = np.full([-(-n // stride) for n in shape], np.nan, dtype=np.float32)
@@ -186,7 +191,7 @@ def plain_levels(
 
 
 def plain_peaks(similarity: np.ndarray, count: int) -> np.ndarray:
-    """The best local maxima above the threshold, in voxels."""
+    """Positions, in voxels, of the best local maxima above the threshold."""
     filled = torch.from_numpy(np.nan_to_num(similarity, nan=-1.0))
     highest = functional.max_pool3d(filled[None], 3, 1, 1)[0]
     cells = torch.nonzero((filled == highest) & (filled > COARSE)).numpy()
@@ -197,7 +202,7 @@ def plain_peaks(similarity: np.ndarray, count: int) -> np.ndarray:
 def plain_instance(
     volume: np.ndarray, point: np.ndarray, segmenter: PromptSegmenter, embeddings: dict[tuple[int, int], Any]
 ) -> np.ndarray:
-    """One particle, by six walks through whole slices; a volume of the tomogram's size."""
+    """Segment one particle by six walks through whole slices; returns a volume of the tomogram's size."""
     instance = np.zeros(volume.shape, dtype=bool)
     for plane in PLANES:
         axis = AXIS[plane]
@@ -226,7 +231,7 @@ def plain_instance(
 
 
 def plain_best(logits: np.ndarray, scores: np.ndarray, before: np.ndarray | None) -> int | None:
-    """The best-scored candidate within the limits on score, area and overlap with the mask before."""
+    """Index of the best-scored candidate within the limits on score, area and IoU with the previous mask."""
     for k in np.argsort(-scores, kind="stable"):
         mask = logits[k] > 0
         if scores[k] < MIN_SCORE or not 0 < mask.sum() <= (1.2 * 2 * RADIUS) ** 2:
@@ -237,7 +242,7 @@ def plain_best(logits: np.ndarray, scores: np.ndarray, before: np.ndarray | None
 
 
 def plain_run(shape: Shape, models: Path, count: int) -> Result:
-    """The whole published procedure from one click."""
+    """Run the whole published procedure from one click."""
     result = Result(f"plain {format_shape(shape)}")
     tomogram, centres = planted(shape, count)
     with result.timed("preparing"):
@@ -267,7 +272,7 @@ def plain_run(shape: Shape, models: Path, count: int) -> Result:
 
 
 def our_run(shape: Shape, models: Path, count: int) -> Result:
-    """The same stages of this program, preset paper."""
+    """Run the same stages of this program, with the preset "paper"."""
     result = Result(f"cryosam {format_shape(shape)}")
     tomogram, centres = planted(shape, count)
     config, diameter = settings(models, count), 2.0 * RADIUS
@@ -276,7 +281,7 @@ def our_run(shape: Shape, models: Path, count: int) -> Result:
         extractor = load_features(config.features.backend, device="cpu")
         segmenter = load_segmenter(config.propagation.segmenter, device="cpu")
     if not isinstance(extractor, FeatureExtractor):
-        raise TypeError(f"{config.features.backend} gives no tokens")
+        raise TypeError(f"{config.features.backend} does not extract tokens")
     with result.timed("features"):
         tokens = extract_triplane(voxels, extractor, stride=STRIDES[-1], token_voxels=0.0, slice_px=SLICE_PX)
     with result.timed("matching"):
@@ -290,7 +295,7 @@ def our_run(shape: Shape, models: Path, count: int) -> Result:
 
 
 def recall(peaks: np.ndarray, centres: np.ndarray) -> int:
-    """Planted balls with a detection within their radius."""
+    """Number of planted balls with a detection within their radius."""
     return int((np.linalg.norm(peaks[:, None] - centres, axis=2).min(axis=0, initial=np.inf) < RADIUS).sum())
 
 
@@ -298,7 +303,7 @@ def recall(peaks: np.ndarray, centres: np.ndarray) -> int:
 
 
 def synthetic_field(shape: Shape, channels: int) -> tuple[TriPlaneField, float]:
-    """Random tokens of the slices at the cells' centres, and the seconds that their norms take."""
+    """Random tokens for the slices at the cells' centres, and the seconds that their norms take."""
     planes, seconds = [], 0.0
     for plane in PLANES:
         rng, centres = np.random.default_rng(AXIS[plane]), cell_centres(shape, STRIDES[-1])
@@ -314,7 +319,7 @@ def synthetic_field(shape: Shape, channels: int) -> tuple[TriPlaneField, float]:
 
 
 def matching(shape: Shape, channels: int) -> Result:
-    """Both ways on the same tokens, alike enough that no cell is ruled out."""
+    """Compare both ways on the same tokens, which are so similar that no cell is excluded."""
     result = Result(f"matching {format_shape(shape)}, {channels} channels")
     field_, result.seconds["norms, once"] = synthetic_field(shape, channels)
     first, second = field_.sample(np.array([shape, shape]) * [[0.5], [0.3]])
@@ -338,7 +343,7 @@ def matching(shape: Shape, channels: int) -> Result:
     border = float((np.isnan(found) != np.isnan(expected)).mean())
     difference = float(np.nanmax(np.abs(found - expected)))
     if difference > 1e-4 or border > 1e-4:
-        raise SystemExit(f"the two ways differ by {difference:g}, and in {border:g} of the cells that they look at")
+        raise SystemExit(f"the two ways differ by up to {difference:g}, and in the choice of {border:g} of the cells")
     ratio = {key: result.seconds["plain"] / result.seconds[key] for key in ("first query", "second query")}
     once = result.seconds["plain"] / (result.seconds["first query"] + result.seconds["norms, once"])
     result.note = (
@@ -350,9 +355,9 @@ def matching(shape: Shape, channels: int) -> Result:
 
 
 def main() -> None:
-    """Run the cases, each in a process of its own, and print them."""
+    """Run the cases, each in a separate process, and print the results."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--only", default="", metavar="TEXT", help="cases whose name contains this")
+    parser.add_argument("--only", default="", metavar="TEXT", help="run only cases whose name contains TEXT")
     options = parser.parse_args()
     print(*(f"{key:10} {value}" for key, value in machine().items()), "", sep="\n")
     small, large = (100, 232, 240), (200, 464, 480)

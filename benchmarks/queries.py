@@ -1,13 +1,13 @@
-"""A query made in one tomogram against a click in the tomogram itself, on tomograms with a known answer.
+"""Accuracy of a query from another tomogram, compared with a click in the same tomogram; the answers are known.
 
 ::
 
-    python benchmarks/queries.py                 # all tomograms, simulated now
+    python benchmarks/queries.py                 # all tomograms, simulated for this run
     python benchmarks/queries.py --kinds ring --json > queries.json
 
-In the first tomogram each kind is clicked once, as in ``accuracy.py``, and a query is made. The others, which hold
-other particles in other places, are searched with that query, and once more from a click in each. A hit lies within 60
-angstrom of a true centre, one to one.
+In the first tomogram each kind is clicked once, as in ``accuracy.py``, and a query is made. The other tomograms, with
+other particles at other places, are searched with that query, and for comparison from a click in each. A hit lies
+within 60 angstrom of a true centre, paired one to one.
 """
 
 import argparse
@@ -35,7 +35,7 @@ _SOURCE = "where the query is made"
 
 @dataclass
 class Answer:
-    """What was found of one kind in one tomogram, in one way."""
+    """Result of the search for one kind in one tomogram, from a query or from a click."""
 
     tomogram: str
     kind: str
@@ -49,7 +49,7 @@ class Answer:
 
 
 def tomograms(kind: str) -> dict[str, SimulationConfig]:
-    """Those in which a kind is looked for; all kinds share those in which there are as many of each."""
+    """The tomograms in which a kind is searched for; those with equal numbers of all kinds are shared by all kinds."""
     all_kinds = dict.fromkeys(_KINDS, 14)
 
     def config(
@@ -78,7 +78,7 @@ def tomograms(kind: str) -> dict[str, SimulationConfig]:
 
 
 def judge(name: str, kind: str, way: str, folder: Path, found: Segmentation, seconds: float) -> Answer:
-    """Compare what was found with the truth."""
+    """Score the detections against the truth."""
     table = read_points(folder / "particles.csv")
     truth = table.points[np.array(table.names) == kind]
     distance = _HIT_ANGSTROM / float(found.voxel_size_angstrom or 1)
@@ -89,7 +89,7 @@ def judge(name: str, kind: str, way: str, folder: Path, found: Segmentation, sec
 
 
 def compare(kind: str, scratch: Path) -> list[Answer]:
-    """One kind in all tomograms, in both ways."""
+    """Search for one kind in all tomograms, from the query and from clicks."""
     answers: list[Answer] = []
     query: SavedQuery | None = None
     for name, config in tomograms(kind).items():
@@ -115,7 +115,7 @@ def compare(kind: str, scratch: Path) -> list[Answer]:
 
 
 def summarise(answers: list[Answer]) -> list[str]:
-    """A Markdown table: one row a tomogram."""
+    """A Markdown table with one row per tomogram."""
     lines = [
         "| tomogram | true | F1 with the query | worst kind | F1 from a click | worst kind | found with the query |",
         "| --- | --- | --- | --- | --- | --- | --- |",
@@ -136,7 +136,7 @@ def main() -> None:
     """Parse the command line, run kind after kind, and print the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--kinds", nargs="+", default=list(_KINDS), choices=_KINDS)
-    parser.add_argument("--json", action="store_true", help="every answer, as JSON")
+    parser.add_argument("--json", action="store_true", help="print every result as JSON")
     arguments = parser.parse_args()
     with TemporaryDirectory() as scratch:
         answers = [answer for kind in arguments.kinds for answer in compare(kind, Path(scratch))]

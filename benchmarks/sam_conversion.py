@@ -1,6 +1,6 @@
-"""Compare SAM as we convert it with the original ``segment-anything`` package, on random weights.
+"""Compare SAM as converted by this package with the original ``segment-anything`` package, with random weights.
 
-The original package is not a dependency. Make an environment for this check alone::
+The original package is not a dependency. Create a separate environment for this check::
 
     python3 -m venv check
     check/bin/pip install torch==2.13.0 --index-url https://download.pytorch.org/whl/cpu
@@ -9,7 +9,7 @@ The original package is not a dependency. Make an environment for this check alo
     check/bin/python benchmarks/sam_conversion.py --depth 12  # the whole of ViT-B
 
 Random weights test a conversion as well as trained ones: a layer that is swapped, transposed or left out changes the
-answer. The original imports torchvision for parts that are not used here; a stand-in takes its place.
+output. The original imports torchvision for parts that are not used here; a stub replaces it.
 """
 
 import argparse
@@ -31,7 +31,7 @@ TOLERANCE = 1e-4
 
 
 def import_original() -> Any:
-    """Give the original's building blocks; torchvision is stood in for while they are imported, and no longer."""
+    """Import the original's modules, with stubs in place of torchvision during the import."""
     stand_ins: dict[str, Any] = {
         name: types.ModuleType(name)
         for name in (
@@ -88,14 +88,14 @@ def build_original(modeling: Any, depth: int, image_px: int) -> Any:
     generator = torch.Generator().manual_seed(0)
     with torch.no_grad():
         for name, values in model.named_parameters():
-            # the original starts position embeddings and biases at zero, where a mistake would not show
+            # the original initialises position embeddings and biases with zeros, which would hide mistakes
             noise = torch.randn(values.shape, generator=generator)
             values += noise * (0.02 if name.startswith("image_encoder") else 0.05)
     return model
 
 
 def compare(original: Any, converted: Any, image_px: int) -> Mapping[str, float]:
-    """Largest absolute differences of the two, on one image and on each kind of prompt."""
+    """Largest absolute differences between the two, for one image and each type of prompt."""
     generator = torch.Generator().manual_seed(1)
     pixels = torch.randn(1, 3, image_px, image_px, generator=generator)
     points = torch.rand(1, 2, 2, generator=generator) * image_px
@@ -132,9 +132,11 @@ def compare(original: Any, converted: Any, image_px: int) -> Mapping[str, float]
             differences[f"masks from {name}"] = _largest(masks, answer.pred_masks[:, 0])
             differences[f"scores from {name}"] = _largest(scores, answer.iou_scores[:, 0])
             all_masks.append(masks)
-    # were the masks all alike, the comparison would prove nothing about the prompts
+    # if all masks were the same, the comparison would prove nothing about the prompts
     spread = min(_largest(all_masks[0], all_masks[1]), _largest(all_masks[0], all_masks[2]))
-    print(f"masks: standard deviation {all_masks[0].std().item():.2g}; between prompts they differ by {spread:.2g}")
+    print(
+        f"masks: standard deviation {all_masks[0].std().item():.2g}; masks of different prompts differ by {spread:.2g}"
+    )
     return differences
 
 
@@ -143,7 +145,7 @@ def _largest(expected: Tensor, found: Tensor) -> float:
 
 
 def main() -> None:
-    """Convert, compare, print; exit code 1 beyond the tolerance."""
+    """Convert, compare and print; the exit code is 1 if a difference exceeds the tolerance."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--depth", type=int, default=2, help="layers of the image encoder (ViT-B: 12)")
     parser.add_argument("--image-px", type=int, default=1024, help="edge of the image")

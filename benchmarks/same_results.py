@@ -1,11 +1,11 @@
-"""Whether two versions of the package give the same results, bit for bit, and what each costs.
+"""Compare two versions of the package: whether their results are identical, and their time and memory.
 
     python benchmarks/same_results.py BEFORE AFTER FOLDER [--cases demo kinds together negative query microtubule]
 
-BEFORE and AFTER are checkouts of this repository, FOLDER has the development data (``tomo_dev``,
-``microtubule_13pf.tif``). Each case runs in a process of its own with one thread, first before and then after. Printed
-are, per case, whether all arrays are equal, processor time and peak memory of both, and their ratios. The exit code is
-1 if any result differs.
+BEFORE and AFTER are checkouts of this repository; FOLDER has the development data (``tomo_dev``,
+``microtubule_13pf.tif``). Each case runs in a separate process with one thread, first with BEFORE, then with AFTER. For
+each case the script prints whether all arrays are identical, the processor time and peak memory of both, and their
+ratios. The exit code is 1 if any result differs.
 """
 
 import argparse
@@ -24,7 +24,7 @@ KINDS = ("5mrc", "4cr2", "3j9i", "1f4a", "3cf3", "2cg9")
 
 
 def run_case(case: str, data: Path) -> dict[str, Any]:
-    """Everything that a case finds, as arrays by name; runs in either version, so it uses what both have."""
+    """All results of a case, as arrays by name; it runs with both versions, so it uses only what both have."""
     from cryosam import PointPrompts, make_queries, read_points, read_tomogram, segment, segment_kinds, segment_prompts
 
     if case == "demo":
@@ -56,7 +56,7 @@ def run_case(case: str, data: Path) -> dict[str, Any]:
 
 
 def arrays_of(found: Any) -> dict[str, Any]:
-    """What a user sees of a result."""
+    """The parts of a result that a user sees, by name."""
     arrays: dict[str, Any] = {
         name: getattr(found, name)
         for name in ("points", "scores", "candidate_points", "candidate_scores", "names", "threshold")

@@ -1,11 +1,11 @@
-"""How quick `cryosam serve` is on large tomograms: start, slices, masks, memory; over the loopback.
+"""Speed of `cryosam serve` with large tomograms: start, slices, masks and memory, over the loopback interface.
 
 ::
 
     OMP_NUM_THREADS=1 python benchmarks/serve.py
 
-The tomograms, in single precision, are noise with balls of 12 voxels in it. How long the page takes in a browser, and
-how fast it scrolls there, is measured where Playwright and Chromium are installed.
+The tomograms are noise with balls of 12 voxels, in single precision. If Playwright and Chromium are installed, the time
+until the page is shown in a browser and the speed of scrolling are measured too.
 """
 
 import http.client
@@ -33,7 +33,7 @@ _SECONDS = 3  # of scrolling in the browser
 
 
 class _Client:
-    """Asks one server, over one connection."""
+    """Sends requests to one server, over one connection."""
 
     def __init__(self, address: str) -> None:
         parts = urlsplit(address)
@@ -41,12 +41,12 @@ class _Client:
         self._token = parts.query.partition("=")[2]
 
     def wait(self, seconds: float) -> None:
-        """Ask nothing for a while; the server then closes the connection."""
+        """Close the connection and wait; the next request opens a new one."""
         self._connection.close()
         time.sleep(seconds)
 
     def ask(self, method: str, path: str, body: dict[str, Any] | None = None) -> bytes:
-        """The content of an answer, which must be a good one."""
+        """Send a request and return the content of the response, whose status must be 200."""
         headers = {"Authorization": f"Bearer {self._token}", "Content-Type": "application/json"}
         self._connection.request(method, path, None if body is None else json.dumps(body), headers)
         answer = self._connection.getresponse()
@@ -57,7 +57,7 @@ class _Client:
 
 
 def _write(path: Path, shape: tuple[int, int, int]) -> None:
-    """A tomogram; protein is dark."""
+    """Write a tomogram with dark protein."""
     volume = np.random.default_rng(0).standard_normal(shape, dtype=np.float32)
     ball = np.linalg.norm(np.indices((2 * _RADIUS + 1,) * 3) - _RADIUS, axis=0) <= _RADIUS
     for centre in _CENTRES:
@@ -66,13 +66,13 @@ def _write(path: Path, shape: tuple[int, int, int]) -> None:
 
 
 def _memory_gb(process: int) -> float:
-    """Resident memory of a process that runs."""
+    """Resident memory of a running process, in gigabytes."""
     lines = Path(f"/proc/{process}/status").read_text(encoding="ascii").splitlines()
     return next(int(line.split()[1]) for line in lines if line.startswith("VmRSS")) / 1e6
 
 
 def _serve(tomogram: Path, session: Path) -> subprocess.Popen[str]:
-    """A server that prints its address."""
+    """Start a server, which prints its address."""
     words = [sys.executable, "-u", "-m", "cryosam", "serve", str(tomogram), "--no-browser", "--port", "0"]
     return subprocess.Popen([*words, "--session", str(session)], stdout=subprocess.PIPE, text=True)
 
@@ -83,7 +83,7 @@ def _address(server: subprocess.Popen[str]) -> str:
 
 
 def _measure(tomogram: Path, shape: tuple[int, int, int], session: Path) -> dict[str, str]:
-    """What a client without a browser waits for."""
+    """Measure times and memory with a client that is not a browser."""
     rows: dict[str, str] = {}
     clock = time.perf_counter()
     with _serve(tomogram, session) as server:
@@ -94,12 +94,12 @@ def _measure(tomogram: Path, shape: tuple[int, int, int], session: Path) -> dict
             for plane, extent in zip(_PLANES, shape, strict=True):
                 client.ask("GET", f"/api/tomograms/0/slice/{plane}/{extent // 2}?slab=1&smooth=0")
             rows["session and three slices"] = f"{time.perf_counter() - clock:.1f} s"
-            client.wait(25)  # the copy for slices along y and x is made, and what masks need is imported
+            client.wait(25)  # meanwhile the server makes the copy for slices along y and x, and imports what masks need
             for plane in _PLANES:
                 start = time.perf_counter()
                 for index in range(_SCROLLED):
                     client.ask("GET", f"/api/tomograms/0/slice/{plane}/{index + 20}?slab=1&smooth=0")
-                rows[f"slices of plane {plane}"] = f"{_SCROLLED / (time.perf_counter() - start):.0f} a second"
+                rows[f"slices of plane {plane}"] = f"{_SCROLLED / (time.perf_counter() - start):.0f} per second"
             rows["memory before a click"] = f"{_memory_gb(server.pid):.2f} GB"
             kind = json.loads(client.ask("POST", "/api/kinds", {"name": "ball", "colour": "#4cc9f0"}))["kind"]
             for title, centre in zip(("first mask", "second mask", "third mask"), _CENTRES, strict=True):
@@ -113,7 +113,7 @@ def _measure(tomogram: Path, shape: tuple[int, int, int], session: Path) -> dict
 
 
 def _browse(tomogram: Path, session: Path) -> dict[str, str]:
-    """What somebody at a browser waits for; nothing where there is none."""
+    """Measure times in a browser; empty if there is none."""
     chromium = shutil.which("chromium") or shutil.which("google-chrome")
     try:
         from playwright.sync_api import Response, sync_playwright
@@ -121,12 +121,12 @@ def _browse(tomogram: Path, session: Path) -> dict[str, str]:
         return {}
     if chromium is None:
         return {}
-    came: dict[str, set[str]] = {plane: set() for plane in _PLANES}
+    received: dict[str, set[str]] = {plane: set() for plane in _PLANES}
 
     def note(response: Response) -> None:
         _, _, path = response.url.partition("/slice/")
         if path and response.ok:
-            came[path[0]].add(path)
+            received[path[0]].add(path)
 
     rows: dict[str, str] = {}
     with sync_playwright() as playwright:
@@ -137,13 +137,13 @@ def _browse(tomogram: Path, session: Path) -> dict[str, str]:
         with _serve(tomogram, session) as server:
             try:
                 page.goto(_address(server))
-                while not all(came.values()):
+                while not all(received.values()):
                     page.wait_for_timeout(20)
                 page.evaluate("new Promise(requestAnimationFrame)")
                 rows["page with three slices, from the command on"] = f"{time.perf_counter() - clock:.1f} s"
                 page.wait_for_timeout(20_000)
                 for plane in _PLANES:
-                    before = len(came[plane])
+                    before = len(received[plane])
                     page.evaluate(
                         """async ([plane, seconds]) => {
                             const view = document.querySelector(`[data-plane=${plane}]`);
@@ -155,8 +155,8 @@ def _browse(tomogram: Path, session: Path) -> dict[str, str]:
                         }""",
                         [plane, _SECONDS],
                     )
-                    n = len(came[plane]) - before
-                    rows[f"scrolling plane {plane} in the page"] = f"{n / _SECONDS:.0f} a second"
+                    n = len(received[plane]) - before
+                    rows[f"scrolling plane {plane} in the page"] = f"{n / _SECONDS:.0f} per second"
             finally:
                 server.terminate()
         browser.close()

@@ -1,4 +1,4 @@
-"""Time and peak memory, each case in a process of its own.
+"""Time and peak memory of several cases, each in a separate process.
 
 ::
 
@@ -6,15 +6,15 @@
     python benchmarks/speed.py --json > speed.json
     python benchmarks/speed.py --only "whole method 100x464x480"
 
-The matching stage is measured on synthetic tokens, 37 x 37 x 1024 a slice, of the slices that stride 4 needs: random,
-because neither the time nor the memory depends on what they hold. At a smaller size it is compared with the
-straightforward method, which interpolates the feature of every cell and then takes the cosine.
+The matching stage is measured on synthetic tokens, 37 x 37 x 1024 per slice, for the slices that stride 4 needs. They
+are random, because neither time nor memory depends on their values. At a smaller size it is compared with the
+straightforward method, which interpolates the feature of every cell and then computes the cosine.
 
 The whole method is measured with the default preset, from a click in a simulated tomogram to all files; tomograms of
-more than 30 million voxels are eight simulated ones side by side. It is asked twice, for two kinds, with a cache that
-is empty at first. Noted of each stage are the seconds on the processors, which others hardly change, and the
-most memory that the process held during it: resident in all, which counts the pages of files that are mapped, and
-without these, which the system cannot take back.
+more than 30 million voxels consist of eight simulated ones side by side. Two kinds are searched for in turn, with a
+cache that is empty at first. For each stage the script reports the processor time, which other programs hardly change,
+and two values of peak memory. The first is all resident memory, which includes the pages of mapped files. The second is
+without these pages: the memory that the operating system cannot reclaim.
 """
 
 import argparse
@@ -61,7 +61,7 @@ Shape = tuple[int, int, int]
 
 @dataclass
 class Result:
-    """What one case took: seconds of each stage, and the most memory that its process held."""
+    """Measurements of one case: seconds of each stage, and the peak memory of its process."""
 
     name: str
     seconds: dict[str, float]
@@ -71,14 +71,14 @@ class Result:
 
 @contextmanager
 def timed(seconds: dict[str, float], stage: str) -> Iterator[None]:
-    """Note how long a stage takes."""
+    """Record how long a stage takes."""
     start = time.perf_counter()
     yield
     seconds[stage] = time.perf_counter() - start
 
 
 def synthetic_tokens(shape: Shape, plane: Plane) -> np.ndarray:
-    """Random tokens in half precision, ``(n, h, w, c)``: eight slices in turn, each shifted, which is quick to make."""
+    """Random tokens in half precision, ``(n, h, w, c)``; made quickly, by shifting each of eight slices in turn."""
     rng = np.random.default_rng(AXIS[plane])
     pool = rng.standard_normal((8, N_TOKENS, N_TOKENS, N_CHANNELS), dtype=np.float32).astype(np.float16)
     n_slices = len(cell_centres(shape, STRIDES[-1])[AXIS[plane]])
@@ -89,7 +89,7 @@ def synthetic_tokens(shape: Shape, plane: Plane) -> np.ndarray:
 
 
 def synthetic_field(shape: Shape, seconds: dict[str, float]) -> TriPlaneField:
-    """Tokens of all planes, each slice stretched over 37 x 37 tokens; times the norms."""
+    """Tokens of all planes, each slice stretched to 37 x 37 tokens; records the time for the norms."""
     planes = []
     norms = 0.0
     for plane in PLANES:
@@ -107,7 +107,7 @@ def synthetic_field(shape: Shape, seconds: dict[str, float]) -> TriPlaneField:
 
 
 def matching(shape: Shape) -> Result:
-    """Similarity of every cell of every level with two queries."""
+    """Compute the similarity of every cell of every level to two queries."""
     seconds: dict[str, float] = {}
     field = synthetic_field(shape, seconds)
     clicks = np.array([shape, shape]) * [[0.5], [0.3]]
@@ -119,7 +119,7 @@ def matching(shape: Shape) -> Result:
 
 
 def comparison(shape: Shape) -> Result:
-    """The finest level by interpolated scalars and by interpolated vectors, which must agree."""
+    """Compute the finest level by interpolating scalars and by interpolating vectors; the results must agree."""
     seconds: dict[str, float] = {}
     field = synthetic_field(shape, seconds)
     (query,) = field.sample(np.array([shape]) * 0.5)
@@ -133,16 +133,16 @@ def comparison(shape: Shape) -> Result:
     if difference > 1e-4:
         raise SystemExit(f"the two methods differ by {difference:g}")
     ratio = seconds["vectors"] / seconds["scalars"]
-    return Result(f"comparison {format_shape(shape)}", seconds, f"a query is {ratio:.0f} times faster")
+    return Result(f"comparison {format_shape(shape)}", seconds, f"a query is {ratio:.0f} times faster with scalars")
 
 
 def cosines(features: np.ndarray, query: np.ndarray) -> np.ndarray:
-    """Cosine of each row with the query."""
+    """Cosine between each row and the query."""
     return features @ query / (np.linalg.norm(features, axis=1) * np.linalg.norm(query))
 
 
 def simulated(shape: Shape, crowding: float, folder: Path) -> None:
-    """Write a tomogram with particles of three kinds, equally crowded at every size, and its answer."""
+    """Write a tomogram with particles of three kinds, at a density that does not depend on its size, and its answer."""
     depth, height, width = (n if np.prod(shape) < 30e6 else n // 2 for n in shape)
     block = (depth, height, width)
     count = max(1, round(crowding * 12 * np.prod(block) / np.prod((96, 256, 256))))
@@ -160,7 +160,7 @@ def simulated(shape: Shape, crowding: float, folder: Path) -> None:
 
 
 class Watch:
-    """What each stage of a run takes: this process's time on the processors, and the most memory."""
+    """Measures the processor time of this process, and its peak memory, in each stage of a run."""
 
     def __init__(self) -> None:
         self.stage, self._since = "first mask", time.process_time()
@@ -171,19 +171,19 @@ class Watch:
         self._thread.start()
 
     def enter(self, stage: str, *_: int) -> None:
-        """Note the stage that a run is in; a run tells its progress by this too."""
+        """Record that a stage begins; also used as the progress callback of a run."""
         now = time.process_time()
         self.cpu[self.stage] = self.cpu.get(self.stage, 0.0) + now - self._since
         self.stage, self._since = stage, now
 
     def stop(self) -> None:
-        """End the last stage, and sampling."""
+        """End the last stage and the sampling of memory."""
         self.enter("")
         self._is_over.set()
         self._thread.join()
 
     def _sample(self) -> None:
-        """Gigabytes, resident and of these not of files."""
+        """Sample the memory in gigabytes: resident, and resident without mapped files."""
         while not self._is_over.wait(0.02):
             lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
             sizes = {
@@ -194,12 +194,14 @@ class Watch:
 
 
 def whole_method(shape: Shape, crowding: float = 1.0, n_clicks: int = 1) -> Result:
-    """From clicks to files, then from a click on another kind, with the features in the cache."""
+    """Search from clicks to files, then from clicks on another kind, with the features in the cache."""
     seconds: dict[str, float] = {}
     notes: list[str] = []
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
-        with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:  # its memory is not this process's
+        with ProcessPoolExecutor(
+            1, mp_context=get_context("spawn")
+        ) as pool:  # a separate process, so that its memory is not counted here
             pool.submit(simulated, shape, crowding, folder).result()
         for kind, name in (("bilobe", ""), ("barrel", "second click: ")):
             one_search(folder, kind, n_clicks, name, seconds, notes)
@@ -208,7 +210,7 @@ def whole_method(shape: Shape, crowding: float = 1.0, n_clicks: int = 1) -> Resu
 
 
 def one_search(folder: Path, kind: str, n_clicks: int, name: str, seconds: dict[str, float], notes: list[str]) -> None:
-    """Search for a kind; notes times and memory under names that begin with ``name``."""
+    """Search for a kind, and record times and memory under names that begin with ``name``."""
     tomogram = read_tomogram(folder / "tomo.mrc")
     truth = read_points(folder / "particles.csv").select(kind).points
     is_inside = ((truth >= 20) & (truth <= np.array(tomogram.shape) - 21)).all(axis=1)
@@ -233,7 +235,7 @@ def one_search(folder: Path, kind: str, n_clicks: int, name: str, seconds: dict[
 
 
 def remembering(shape: Shape) -> Result:
-    """What it takes to tell a tomogram from another, and to keep, check and find again as many bytes."""
+    """Time for the digest of a tomogram, and for storing as many bytes in the cache, verifying and loading them."""
     volume = np.random.default_rng(0).standard_normal(shape, dtype=np.float32)
     tomogram = Tomogram(volume)
     seconds: dict[str, float] = {}
@@ -249,7 +251,7 @@ def remembering(shape: Shape) -> Result:
 
 
 def instances(shape: Shape) -> Result:
-    """The masks of 200 particles of 25 voxels, from their centres, with the default segmenter."""
+    """Segment 200 particles of 25 voxels from their centres, with the default segmenter."""
     axes = [np.arange(20, n - 19, 40) for n in shape]
     centres = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, 3)[:200]
     squares = [np.abs(np.arange(n)[:, None] - axis).min(axis=1) ** 2 for n, axis in zip(shape, axes, strict=True)]
@@ -267,7 +269,7 @@ def instances(shape: Shape) -> Result:
 
 
 def format_shape(shape: Shape) -> str:
-    """Shape as in the name of a case."""
+    """Shape in the form that the names of cases have."""
     return "x".join(str(n) for n in shape)
 
 
@@ -287,7 +289,7 @@ CASES: tuple[partial[Result], ...] = (
 
 
 def with_peak_memory(case: Callable[[], Result]) -> Result:
-    """Run a case, and note the most memory that this process ever held."""
+    """Run a case, and record the peak memory of this process."""
     result = case()
     unit = 1 if sys.platform == "darwin" else 1024
     result.peak_gb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e9
@@ -295,7 +297,7 @@ def with_peak_memory(case: Callable[[], Result]) -> Result:
 
 
 def machine() -> dict[str, str]:
-    """What the figures depend on."""
+    """The machine and the versions on which the figures depend."""
     processor = platform.processor() or platform.machine()
     if sys.platform == "linux":
         with Path("/proc/cpuinfo").open(encoding="utf-8") as file:
@@ -313,10 +315,10 @@ def machine() -> dict[str, str]:
 
 
 def main() -> None:
-    """Run the cases and print them."""
+    """Run the cases and print the results."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--json", action="store_true", help="print everything as JSON")
-    parser.add_argument("--only", default="", metavar="TEXT", help="cases whose name contains this")
+    parser.add_argument("--only", default="", metavar="TEXT", help="run only cases whose name contains TEXT")
     options = parser.parse_args()
     facts = machine()
     results = []
@@ -326,7 +328,7 @@ def main() -> None:
     for case in CASES:
         if options.only not in f"{case.func.__name__.replace('_', ' ')} {format_shape(case.args[0])}":
             continue
-        # a fresh process a case: the peak is this case's own
+        # a new process for each case, so that the peak memory is that of the case
         with ProcessPoolExecutor(max_workers=1, mp_context=get_context("spawn")) as pool:
             result = pool.submit(with_peak_memory, case).result()
         results.append(asdict(result))

@@ -1,4 +1,4 @@
-"""Tomograms with known answers that the benchmarks run on."""
+"""Tomograms with known answers for the benchmarks."""
 
 import shutil
 from collections.abc import Sequence
@@ -53,7 +53,7 @@ _SIMULATED = {
 
 
 def gather(folder: Path | None, scratch: Path | None) -> dict[str, Path]:
-    """Folders of tomograms by name: one that is given, and those that are simulated into ``scratch``, unless None."""
+    """Folders of tomograms by name: the given one, and those simulated into ``scratch`` unless that is None."""
     folders = {} if folder is None else {folder.name: folder}
     if scratch is not None:
         for name, config in _SIMULATED.items():
@@ -61,7 +61,7 @@ def gather(folder: Path | None, scratch: Path | None) -> dict[str, Path]:
     return folders
 
 
-_RANDOM = (  # signal-to-noise ratio, and angstrom a voxel
+_RANDOM = (  # signal-to-noise ratio, and voxel size in angstrom
     (0.02, 12),
     (0.025, 8),
     (0.03, 10),
@@ -78,7 +78,7 @@ _RANDOM = (  # signal-to-noise ratio, and angstrom a voxel
 
 
 def gather_random(scratch: Path) -> dict[str, Path]:
-    """Folders of tomograms, by name, with four random complexes each, 130 to 270 angstrom long, and their densities."""
+    """Folders of tomograms by name, each with four random complexes, 130 to 270 angstrom long, and their densities."""
     rng, folders = np.random.default_rng(777), {}
     for i, (snr, voxel_size) in enumerate(_RANDOM):
         maps = {
@@ -101,7 +101,7 @@ def gather_random(scratch: Path) -> dict[str, Path]:
 
 
 def gather_noisier(folder: Path, scratch: Path, times: Sequence[float]) -> dict[str, Path]:
-    """Folders of one tomogram, by name, with so many times the variance of its noise, which keeps its spectrum."""
+    """Folders, by name, of one tomogram with multiples of its noise variance and an unchanged noise spectrum."""
     tomogram = read_tomogram(folder / "tomo.mrc")
     data = np.asarray(tomogram.data, dtype=np.float32)
     is_empty = np.asarray(read_volume(next(folder.glob("labels.mrc*")))) == 0

@@ -1,11 +1,11 @@
-"""What a report on the click is worth: is the click that it calls better a better one, is what is found again true.
+"""Reliability of the report on the click: whether the better click is better, and what is found again is true.
 
 ::
 
     python benchmarks/trust.py             # on tomograms of the project's own simulator; an hour or more on one core
     python benchmarks/trust.py FOLDER      # tomo.mrc, particles.csv and instances.mrc[.gz] in FOLDER
 
-Each kind is searched for from one random click, with `--trials` other clicks. Where the report names a better click,
+Each kind is searched for from one random click, and with ``--trials`` other clicks. If the report names a better click,
 the kind is searched for from that one too. A hit lies within ``--distance`` voxels of a true centre.
 """
 
@@ -27,7 +27,7 @@ from tomograms import gather
 
 @dataclass
 class Outcome:
-    """One click and what the report on it said."""
+    """One click and the report on it."""
 
     tomogram: str
     kind: str
@@ -36,18 +36,18 @@ class Outcome:
     agreement: float
     f1_of_better_click: float | None
     n_others: int
-    """Trials on other particles."""
+    """Number of trials on other particles."""
     n_find_clicked: int
-    """Of these, how many find the clicked particle."""
+    """Number of these trials that find the clicked particle."""
     found_again: list[tuple[float, bool]]
-    """Of each particle found: share of the other clicks that find it too, and whether it is a true one."""
+    """For each detection: the share of the other clicks that find it too, and whether it is a hit."""
     n_missed: int
-    """Places that most other clicks find and the first one does not."""
+    """Number of places that most other clicks find but the first one does not."""
     n_missed_true: int
 
 
 def measure(name: str, folder: Path, kind: str, seed: int, n_trials: int, distance: float) -> Outcome | None:
-    """Search with trials, and once more from the better click if there is one; None where nothing is found."""
+    """Search with trials, and again from the better click if one is named; None if nothing is found."""
     tomogram = read_tomogram(folder / "tomo.mrc")
     prompts, truth, _ = ask(folder, Case(name, kind, 1, seed, 0), tomogram)
     found = segment(tomogram, prompts, options=RunOptions(n_trials=n_trials))
@@ -87,7 +87,7 @@ def report(outcomes: list[Outcome]) -> str:
         )
     f1, agreement = (np.array([getattr(o, key) for o in outcomes]) for key in ("f1", "agreement"))
     followed = [o.f1 if o.f1_of_better_click is None else o.f1_of_better_click for o in outcomes]
-    lines += ["", f"mean F1 {f1.mean():.2f}, of the better clicks where one is named {np.mean(followed):.2f}"]
+    lines += ["", f"mean F1 {f1.mean():.2f}; from the better click, if one is named, {np.mean(followed):.2f}"]
     if len(outcomes) > 2:
         lines.append(f"correlation of agreement with F1: {np.corrcoef(f1, agreement)[0, 1]:.2f}")
     share, is_true = np.array([pair for o in outcomes for pair in o.found_again], dtype=float).T
@@ -99,7 +99,7 @@ def report(outcomes: list[Outcome]) -> str:
     ):
         lines.append(f"| {text} | {rows.sum()} | {100 * is_true[rows].mean() if rows.any() else 0:.0f} % |")
     n_missed, n_true = (sum(getattr(o, key) for o in outcomes) for key in ("n_missed", "n_missed_true"))
-    lines += ["", f"called missed: {n_missed}, of which {n_true} are true particles"]
+    lines += ["", f"reported as missed: {n_missed}; {n_true} of these are true particles"]
     return "\n".join(lines)
 
 
@@ -109,8 +109,8 @@ def main() -> None:
     parser.add_argument("folder", nargs="?", type=Path, help="another tomogram, instead of the simulated ones")
     parser.add_argument("--trials", type=int, default=6)
     parser.add_argument("--seeds", type=int, default=1)
-    parser.add_argument("--distance", type=float, default=6.0, help="of a hit, in voxels")
-    parser.add_argument("--json", action="store_true", help="every case, as JSON")
+    parser.add_argument("--distance", type=float, default=6.0, help="largest distance of a hit, in voxels")
+    parser.add_argument("--json", action="store_true", help="print every case as JSON")
     arguments = parser.parse_args()
     outcomes = []
     with tempfile.TemporaryDirectory() as scratch:

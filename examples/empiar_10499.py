@@ -1,13 +1,13 @@
-"""Ribosomes of M. pneumoniae (EMPIAR-10499), from a few annotated ones: how many of the others are found.
+"""Find ribosomes of M. pneumoniae (EMPIAR-10499) from a few annotated ones, and score the result.
 
 ::
 
     python examples/empiar_10499.py FOLDER --max-tomograms 2
     python examples/empiar_10499.py FOLDER --prompt-share 0.1 --distance 10 --json > scores.json
 
-FOLDER has ``denoised/*.mrc`` and one STAR file of RELION with ``rlnMicrographName`` and, in voxels,
-``rlnCoordinateX/Y/Z``. A share of each tomogram's annotations are the clicks; the picks are scored against all
-annotations, and "recall of rest" is that of those which were not clicked. Tomograms without annotations are left out.
+FOLDER has ``denoised/*.mrc`` and one RELION STAR file with ``rlnMicrographName`` and, in voxels,
+``rlnCoordinateX/Y/Z``. A share of each tomogram's annotations is used as clicks. The picks are scored against all
+annotations; "recall of rest" is the recall of those that were not clicked. Tomograms without annotations are left out.
 """
 
 import argparse
@@ -30,8 +30,8 @@ from cryosam.io.folders import check_output
 from cryosam.io.results import RunInfo, write_segmentation
 from cryosam.matching.feature_cache import FeatureCache
 
-# This data set's annotations are not in the frame of its denoised tomograms, and no header says so: their z counts from
-# 16 voxels lower, and their y and x from the other end, which together is half a turn about z.
+# The annotations of this data set are not in the coordinates of its denoised tomograms, which no header mentions. Their
+# z is larger by 16 voxels; their y and x are counted from the other end, which is a rotation by 180 degrees about z.
 Z_SHIFT = -16
 FLIPPED = "yx"
 HEADER = f"{'tomogram':24}  prompts    truth    picks  precision     recall         F1  recall of rest"
@@ -40,16 +40,16 @@ COORDINATES = ["rlnCoordinateZ", "rlnCoordinateY", "rlnCoordinateX"]
 
 @dataclass(frozen=True)
 class Frame:
-    """How annotations count, seen from the voxels of a tomogram.
+    """Coordinate system of the annotations, relative to the voxels of a tomogram.
 
     Parameters
     ----------
     shape
-        Of the tomogram, z, y, x in voxels.
+        Shape of the tomogram, z, y, x in voxels.
     z_shift
         Added to an annotation's z.
     flipped
-        The axes that count from the other end: "yx", "y", "x" or "none".
+        The axes along which annotations are counted from the other end: "yx", "y", "x" or "none".
     """
 
     shape: tuple[int, ...]
@@ -57,7 +57,7 @@ class Frame:
     flipped: str = FLIPPED
 
     def to_voxels(self, annotated: Points) -> Points:
-        """Annotations ``(n, 3)`` z, y, x as voxels; a flip takes coordinate c to N - 1 - c."""
+        """Convert annotations ``(n, 3)`` z, y, x to voxels; a flip maps coordinate c to N - 1 - c."""
         return self._flip(annotated + np.array([self.z_shift, 0, 0]))
 
     def from_voxels(self, points: Points) -> Points:
@@ -71,7 +71,7 @@ class Frame:
 
 @dataclass(frozen=True)
 class Row:
-    """Counts of one tomogram, or of all; a pick and an annotation make at most one hit."""
+    """Counts of one tomogram, or of all; hits are one-to-one pairs of a pick and an annotation."""
 
     tomogram: str
     n_prompts: int
@@ -81,7 +81,7 @@ class Row:
     n_hits_of_rest: int
 
     def ratios(self) -> dict[str, float | None]:
-        """Precision, recall, F1, and the recall of what was not clicked; None where there was nothing else."""
+        """Precision, recall, F1, and the recall of annotations that were not clicked; None if all were clicked."""
         n_rest = self.n_truth - self.n_prompts
         return {
             "precision": self.n_hits / self.n_picks if self.n_picks else 0.0,
@@ -97,10 +97,10 @@ class Row:
 
 
 def read_annotations(folder: Path) -> dict[str, Points]:
-    """Annotations ``(n, 3)`` z, y, x as the folder's STAR file counts them, by `name_of` their tomogram."""
+    """Annotations ``(n, 3)`` z, y, x as in the folder's STAR file, by the name of their tomogram (`name_of`)."""
     stars = sorted(folder.glob("*.star"))
     if len(stars) != 1:
-        raise InputError(f"{folder}: {len(stars)} STAR files in it; one is needed, with the annotations")
+        raise InputError(f"{folder}: it has {len(stars)} STAR files, but must have exactly one, with the annotations")
     try:
         blocks = starfile.read(stars[0], always_dict=True, parse_as_string=["rlnMicrographName"])
         tables = [b for b in blocks.values() if {"rlnMicrographName", *COORDINATES} <= set(b)]
@@ -109,23 +109,23 @@ def read_annotations(folder: Path) -> dict[str, Points]:
         reason = " ".join(str(error).split())
         raise InputError(f"{stars[0]}: not a STAR file of numbers, or damaged ({reason})") from error
     if points is None or not np.isfinite(points).all():
-        raise InputError(f"{stars[0]}: needs a table of rlnMicrographName and finite rlnCoordinateX, Y and Z")
+        raise InputError(f"{stars[0]}: it must have a table with rlnMicrographName and finite rlnCoordinateX, Y and Z")
     names = np.array([name_of(name) for name in np.atleast_1d(tables[0]["rlnMicrographName"])])
     return {str(name): points[names == name] for name in np.unique(names)}
 
 
 def name_of(path: str) -> str:
-    """Up to the first dot: the STAR file may say ``TS_01.mrc.tomostar`` of ``TS_01.mrc``."""
+    """Name up to the first dot, because the STAR file may have ``TS_01.mrc.tomostar`` for ``TS_01.mrc``."""
     return PurePosixPath(path).name.partition(".")[0]
 
 
 def choose_prompts(points: Points, tomogram: Tomogram, share: float, seed: int) -> tuple[PointPrompts, np.ndarray]:
-    """A share of the annotations, at least one, of those in the tomogram; and which rows of ``points`` they are."""
+    """Choose a share of the annotations, at least one, among those inside the tomogram; also returns their rows."""
     inside = np.flatnonzero(((points >= 0) & (points <= np.array(tomogram.shape) - 1)).all(axis=1))
     if len(inside) < len(points):
         note = f"{tomogram.name}: {len(points) - len(inside)} of {len(points)} annotations lie outside the tomogram"
         if not len(inside):
-            raise InputError(f"{note}; is it binned otherwise, or --z-shift or --flip another?")
+            raise InputError(f"{note}; check the binning, --z-shift and --flip")
         print(f"empiar_10499: {note}; they count as missed", file=sys.stderr)
     n = min(max(1, round(share * len(points))), len(inside))
     chosen = np.random.default_rng(seed).choice(inside, size=n, replace=False)
@@ -148,9 +148,9 @@ def run(options: argparse.Namespace) -> list[Row]:
     paths = [path for path in volumes if name_of(path.name) in annotations][: options.max_tomograms]
     if not paths:
         names = f"{', '.join(list(annotations)[:4])} ... in the STAR file, {volumes[0].name} ... in denoised"
-        raise InputError(f"{options.folder}: no tomogram has annotations; there are {names}")
+        raise InputError(f"{options.folder}: no tomogram has annotations; the names are {names}")
     if options.out is not None:
-        for path in paths:  # now, not after an hour
+        for path in paths:  # fail before the search, not after it
             check_output(options.out / path.stem, overwrite=options.overwrite)
     if not options.json:
         print(HEADER)
@@ -186,26 +186,43 @@ def parse_distance(text: str) -> tuple[float, bool]:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Parse the command line, run, and print a line for each tomogram and one for all."""
+    """Parse the command line, run, and print one line per tomogram and one for all."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     add = parser.add_argument
     in_what = "in voxels, or in angstrom if it ends in A; the default is a ribosome's radius"
-    add("folder", type=Path, help="with denoised/*.mrc and one .star")
+    add("folder", type=Path, help="contains denoised/*.mrc and one .star file")
     add("--preset", default="embedded", help="settings of the method (%(default)s)")
-    add("--prompt-share", type=float, default=0.05, metavar="X", help="of the annotations (%(default)s)")
-    add("--seed", type=int, default=0, help="of the choice of prompts (%(default)s)")
-    add("--distance", type=parse_distance, default="125A", metavar="D", help=f"of a hit, {in_what} (%(default)s)")
+    add(
+        "--prompt-share",
+        type=float,
+        default=0.05,
+        metavar="X",
+        help="share of the annotations used as clicks (%(default)s)",
+    )
+    add("--seed", type=int, default=0, help="seed for the choice of clicks (%(default)s)")
+    add(
+        "--distance",
+        type=parse_distance,
+        default="125A",
+        metavar="D",
+        help=f"largest distance of a hit, {in_what} (%(default)s)",
+    )
     add("--max-tomograms", type=int, metavar="N", help="only the first N that have annotations")
     add("--z-shift", type=float, default=Z_SHIFT, help="voxels added to an annotation's z (%(default)s)")
-    add("--flip", choices=("none", "y", "x", "yx"), default=FLIPPED, help="axes to count backwards (%(default)s)")
+    add(
+        "--flip",
+        choices=("none", "y", "x", "yx"),
+        default=FLIPPED,
+        help="axes along which annotations are counted from the other end (%(default)s)",
+    )
     add("--out", type=Path, metavar="DIR", help="write a folder of results for each tomogram")
     add("--overwrite", action="store_true", help="replace earlier results in DIR")
     add("--json", action="store_true", help="print JSON in place of the table")
     options = parser.parse_args(arguments)
     if not 0 < options.prompt_share <= 1:
-        parser.error(f"--prompt-share is above 0 and at most 1, got {options.prompt_share:g}")
+        parser.error(f"--prompt-share must be above 0 and at most 1, got {options.prompt_share:g}")
     if options.seed < 0 or (options.max_tomograms is not None and options.max_tomograms < 1):
-        parser.error("--seed and --max-tomograms are whole numbers, from 0 and from 1")
+        parser.error("--seed must be at least 0, and --max-tomograms at least 1")
     try:
         rows = run(options)
     except CryosamError as error:

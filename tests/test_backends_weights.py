@@ -214,9 +214,9 @@ def _without(state: Mapping[str, Any], name: str) -> dict[str, Any]:
         (lambda state: _without(state, "mask_decoder.iou_token.weight"), "iou_token.*None, expected"),
         (lambda state: {**state, "decoder.conv.weight": torch.zeros(1)}, "decoder.conv.weight.*not a weight of SAM"),
         (lambda state: {**state, "mask_decoder.iou_token.weight": torch.zeros(1, 7)}, r"iou_token.*\(1, 7\)"),
-        (lambda _: {"weights": [1, 2]}, "does not hold named weights"),
-        (lambda _: torch.zeros(3), "does not hold named weights"),
-        (lambda _: {}, "does not hold named weights"),
+        (lambda _: {"weights": [1, 2]}, "does not contain named weights"),
+        (lambda _: torch.zeros(3), "does not contain named weights"),
+        (lambda _: {}, "does not contain named weights"),
     ],
 )
 def test_what_is_not_a_whole_sam_is_refused(
@@ -236,7 +236,7 @@ class _Malicious:
 def test_a_pickle_is_never_executed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     torch.save({"image_encoder.pos_embed": _Malicious()}, "evil.pth")
-    with pytest.raises(WeightsError, match="damaged or holds more than weights"):
+    with pytest.raises(WeightsError, match="damaged or contains more than weights"):
         read_sam_checkpoint(Path("evil.pth"))
     assert not Path("executed").exists()
 
@@ -303,7 +303,7 @@ def test_an_import_can_take_the_place_of_a_download(
 def test_imports_do_not_overwrite(tmp_path: Path, original: dict[str, torch.Tensor]) -> None:
     torch.save(original, tmp_path / "tiny.pth")
     import_checkpoint(tmp_path / "tiny.pth")
-    with pytest.raises(OutputExistsError, match="a model 'tiny' exists"):
+    with pytest.raises(OutputExistsError, match="a model named 'tiny' already exists"):
         import_checkpoint(tmp_path / "tiny.pth")
 
 
@@ -400,19 +400,21 @@ def test_a_folder_without_a_model_is_named(tmp_path: Path) -> None:
 
 @pytest.mark.usefixtures("home")
 def test_an_unknown_name_lists_the_names() -> None:
-    with pytest.raises(UnknownBackendError, match=r"no model 'sam-vit-x'; there are .*sam-vit-b.*sam2\.1-tiny"):
+    with pytest.raises(UnknownBackendError, match=r"no model 'sam-vit-x'; give one of .*sam-vit-b.*sam2\.1-tiny"):
         load_segmenter("sam-vit-x")
 
 
 @pytest.mark.parametrize("name", ["sam-vit-b", "classical"])
 def test_a_segmenter_is_no_feature_extractor(name: str) -> None:
-    with pytest.raises(UnknownBackendError, match=f"'{name}' is a model for segmenter, not for features.*dinov2-small"):
+    with pytest.raises(
+        UnknownBackendError, match=f"'{name}' is a segmenter model, not a features model; .*dinov2-small"
+    ):
         load_features(name)
 
 
 def test_kinds_are_also_told_apart_in_folders(tmp_path: Path) -> None:
     tiny_dinov2().save_pretrained(tmp_path)
-    with pytest.raises(UnknownBackendError, match="is a model for features, not for segmenter"):
+    with pytest.raises(UnknownBackendError, match="is a features model, not a segmenter model"):
         load_segmenter(tmp_path)
 
 
@@ -462,7 +464,7 @@ def test_fetch_downloads_weights_and_configuration_only(home: Path, monkeypatch:
 
 
 @pytest.mark.parametrize(
-    ("name", "message"), [("invariants", "no weights to download"), ("dinov9", "no model 'dinov9'; there are")]
+    ("name", "message"), [("invariants", "no weights to download"), ("dinov9", "no model 'dinov9'; give one of")]
 )
 def test_fetch_refuses_what_is_not_on_the_hub(name: str, message: str) -> None:
     with pytest.raises(UnknownBackendError, match=message):
@@ -489,5 +491,5 @@ def test_auto_takes_what_there_is(monkeypatch: pytest.MonkeyPatch, has_cuda: boo
 def test_devices_that_are_not_here_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     monkeypatch.setattr("torch.backends.mps.is_available", lambda: False)
-    with pytest.raises(ConfigError, match="device 'cuda:99' is not on this machine; there is cpu"):
+    with pytest.raises(ConfigError, match="device 'cuda:99' is not available on this machine; give auto or one of cpu"):
         resolve_device("cuda:99")

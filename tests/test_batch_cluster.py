@@ -91,7 +91,7 @@ def test_a_killed_worker_of_a_cluster_is_noticed(tmp_path) -> None:
 def test_bad_configurations_are_refused(tmp_path) -> None:
     with pytest.raises(InputNotFoundError, match="Parsl configuration not found"), parsl_backend(tmp_path / "no.py"):
         pass
-    for text, told in (("config = 3", "defines config"), ("x = 1", "got None"), ("1 / 0", "ZeroDivisionError")):
+    for text, told in (("config = 3", "must define config"), ("x = 1", "got None"), ("1 / 0", "ZeroDivisionError")):
         path = tmp_path / "bad.py"
         path.write_text(text)
         with pytest.raises(ConfigError, match=told), parsl_backend(path):

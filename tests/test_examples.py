@@ -127,7 +127,7 @@ def test_share_of_prompts_is_of_those_inside(capsys: pytest.CaptureFixture[str])
     [
         (None, True, "0 STAR files"),
         ([("TS_01", 1, 2, 3)], False, "no .mrc files"),
-        ([("TS_07", 1, 2, 3)], True, "no tomogram has annotations; there are TS_07"),
+        ([("TS_07", 1, 2, 3)], True, "no tomogram has annotations; the names are TS_07"),
         ([("TS_01", 1, 2, 3)], True, "1 of 1 annotations lie outside the tomogram"),  # z is 3 - 16
         ([("TS_01", 1, 2, float("nan"))], True, "finite rlnCoordinateX"),
     ],
@@ -151,7 +151,7 @@ def test_a_star_file_without_coordinates_is_refused(tmp_path, capsys) -> None:
     (tmp_path / "picks.star").write_text("data_\nloop_\n_rlnMicrographName\nTS_01\n")
     with pytest.raises(SystemExit):
         empiar_10499.main([str(tmp_path)])
-    assert "needs a table of rlnMicrographName and finite rlnCoordinateX" in capsys.readouterr().err
+    assert "must have a table with rlnMicrographName and finite rlnCoordinateX" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("options", [["--distance", "8 nm"], ["--prompt-share", "0"], ["--max-tomograms", "0"]])

@@ -115,7 +115,7 @@ def test_maps_of_the_user(small):
 
 
 def test_a_map_without_protein_is_refused_by_its_name():
-    with pytest.raises(InputError, match="blank needs finite values with protein positive"):
+    with pytest.raises(InputError, match="blank must have finite values and positive protein"):
         simulate(replace(SMALL, counts={"blank": 1}), {"blank": np.zeros((5, 5, 5), dtype=np.float32)})
 
 
@@ -144,21 +144,21 @@ def test_progress_reaches_its_end():
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"shape": (0, 5, 5)}, "shape is three positive numbers"),
+        ({"shape": (0, 5, 5)}, "shape must be three positive numbers"),
         ({"voxel_size_angstrom": -1.0}, "the voxel size must be positive, got -1"),
         ({"voxel_size_angstrom": float("nan")}, "the voxel size must be positive, got nan"),
         ({"counts": {"ring": -1}}, "counts must not be negative"),
         ({"counts": {f"kind {i}": 1 for i in range(97)}}, "at most 96 kinds, got 97"),
         ({"n_gold": -1}, "n_gold must not be negative, got -1"),
         ({"tilt_range_degrees": (60.0, -60.0)}, "tilts must ascend"),
-        ({"tilt_range_degrees": (-90.0, 60.0)}, "within -90 and 90"),
-        ({"tilt_step_degrees": 0.0}, "step between tilts must be positive and within their range, got 0"),
+        ({"tilt_range_degrees": (-90.0, 60.0)}, "between -90 and 90"),
+        ({"tilt_step_degrees": 0.0}, "step between tilts must be positive and at most their range, got 0"),
         ({"tilt_step_degrees": 121.0}, "step between tilts"),
         ({"snr": 0.0}, "snr must be positive, got 0"),
         ({"snr": float("nan")}, "snr must be positive, got nan"),
         ({"defocus_um": -2.0}, "defocus_um must not be negative"),
-        ({"contrast": "grey"}, "contrast is dark or bright, got grey"),
-        ({"dtype": "uint8"}, "dtype is int8 or float32, got uint8"),
+        ({"contrast": "grey"}, "contrast must be dark or bright, got grey"),
+        ({"dtype": "uint8"}, "dtype must be int8 or float32, got uint8"),
     ],
 )
 def test_settings_out_of_range(change, message, unchecked):

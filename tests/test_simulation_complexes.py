@@ -153,5 +153,5 @@ def test_maps_of_any_scale_become_comparable(scale):
 def test_maps_without_protein_are_refused(value, place):
     density = np.zeros((3, 4, 5), dtype=np.float32)
     density[place] = value
-    with pytest.raises(InputError, match="1abc needs finite values with protein positive"):
+    with pytest.raises(InputError, match="1abc must have finite values and positive protein"):
         normalise_density(density, "1abc")

@@ -197,7 +197,7 @@ def test_debris_is_density_without_a_label():
 
 
 def test_a_full_or_thin_volume_is_refused():
-    with pytest.raises(ConfigError, match=r"no room for all the bilobe in \(51, 62, 73\) voxels"):
+    with pytest.raises(ConfigError, match=r"no room for all particles of bilobe in \(51, 62, 73\) voxels"):
         _scene().add_particles(make_complex("bilobe", 10.0), "bilobe", 1, 40)
-    with pytest.raises(ConfigError, match="no room for all the barrel"):
+    with pytest.raises(ConfigError, match="no room for all particles of barrel"):
         _scene(shape=(9, 62, 73)).add_particles(make_complex("barrel", 10.0), "barrel", 1, 1)

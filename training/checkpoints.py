@@ -1,4 +1,4 @@
-"""What a training run consists of at any moment, on disk and in memory."""
+"""The state of a training run, in memory and on disk."""
 
 import copy
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from cryosam.backends.prompt_unet import PromptUNet
 
 @dataclass(eq=False)
 class Run:
-    """The network, its running average, the optimiser, and how far they have come."""
+    """The network, the running average of its weights, the optimiser, and the steps and seconds so far."""
 
     network: PromptUNet
     averaged: PromptUNet
@@ -22,7 +22,7 @@ class Run:
 
     @classmethod
     def start(cls, seed: int, device: str, learning_rate: float, weight_decay: float) -> "Run":
-        """A network with random weights."""
+        """Start with random weights."""
         torch.manual_seed(seed)
         network = PromptUNet().to(device, memory_format=torch.channels_last)
         optimiser = torch.optim.AdamW(network.parameters(), lr=learning_rate, weight_decay=weight_decay)
@@ -30,9 +30,10 @@ class Run:
 
     @torch.no_grad()
     def begin_with(self, path: Path) -> None:
-        """Take exported weights, also those of a network that saw and remembered less.
+        """Start with exported weights, also those of a network without neighbouring slices or memory.
 
-        What it did not see weighs nothing at first; units that it did not have keep their random weights.
+        Connections from inputs that the exported network did not have start with zero weights. Parameters that it did
+        not have at all start with zero; additional units of its layers keep their random weights.
         """
         old = load_file(path)
         for name, values in self.network.state_dict().items():
@@ -54,7 +55,7 @@ class Run:
         self.step, self.seconds = state["step"], state["seconds"]
 
     def save(self, path: Path) -> None:
-        """Write a checkpoint; a killed run leaves the one before."""
+        """Write a checkpoint; if the run is killed meanwhile, the previous checkpoint stays."""
         state = {
             "network": self.network.state_dict(),
             "averaged": self.averaged.state_dict(),
@@ -67,7 +68,7 @@ class Run:
 
     @torch.no_grad()
     def follow(self, most: float) -> None:
-        """Move the averaged weights and statistics towards the network's; they keep at most a share of ``most``."""
+        """Update the running average of weights and statistics; its decay is at most ``most``, less at the start."""
         keep = min(most, self.step / (self.step + 10))
         for mean, value in zip(self.averaged.state_dict().values(), self.network.state_dict().values(), strict=True):
             if mean.is_floating_point():
@@ -76,7 +77,7 @@ class Run:
                 mean.copy_(value)
 
     def export(self, path: Path) -> None:
-        """Write the averaged weights in float16, as they ship."""
+        """Write the averaged weights in float16, the format in the package."""
         halves = {
             name: (values.half() if values.is_floating_point() else values).contiguous().cpu()
             for name, values in self.averaged.state_dict().items()

@@ -1,11 +1,11 @@
-"""Compare the convolutional network with SAM's own architecture, made as small, trained for as long on the same data.
+"""Compare the network with SAM's architecture at a similar size, trained for the same time on the same data.
 
 ::
 
     python training/compare_sam.py --pool POOL --minutes 6
 
-Each is trained from random weights by one process with one thread, then measured on walks through the tomograms that
-are kept out of training: IoU after a click and along the walk, error of the scores, and the ends that were seen.
+Each is trained from random weights by one process with one thread, then measured on walks in the validation tomograms:
+IoU after a click and along the walk, error of the scores, and the share of ends that are recognised.
 """
 
 import argparse
@@ -23,11 +23,11 @@ from losses import Network, play
 from train import set_rate, summarise
 from walks import CELLS, SIZE_PX, batches
 
-ENLARGED = 2  # SAM's patches of 8 pixels are cut from images enlarged by this
+ENLARGED = 2  # images are enlarged by this factor before they are cut into SAM's patches of 8 pixels
 
 
 class SmallSam(nn.Module):
-    """`transformers.SamModel` with the prompts and the answers of a `PromptUNet`; it has no boxes."""
+    """`transformers.SamModel` with the interface of a `PromptUNet`, without box prompts."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -54,12 +54,12 @@ class SmallSam(nn.Module):
         self.sam = SamModel(SamConfig(vision_config=vision, prompt_encoder_config=prompts, mask_decoder_config=decoder))
 
     def encode(self, images: Tensor) -> tuple[Tensor, ...]:
-        """Embeddings of images, a patch each."""
+        """Embeddings of images, one per patch."""
         enlarged = functional.interpolate(images, scale_factor=ENLARGED, mode="bilinear")
         return (self.sam.vision_encoder(enlarged).last_hidden_state,)
 
     def decode(self, features: tuple[Tensor, ...], *prompts: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
-        """Logits at stride 2 and the scores' logits; it remembers nothing."""
+        """Logits at stride 2, the logits of the scores, and an empty memory."""
         points, is_positive, _, priors, _ = prompts
         assert points is not None
         assert is_positive is not None
@@ -79,7 +79,7 @@ class SmallSam(nn.Module):
 
 
 def train(network: nn.Module, pool: Path, minutes: float) -> int:
-    """Steps taken in that time."""
+    """Train for some minutes of processor time; returns the number of steps."""
     source = batches(sorted(pool.glob("train-*.npz")), 16, np.random.default_rng(0))
     generator, optimiser = torch.Generator().manual_seed(0), torch.optim.AdamW(network.parameters(), weight_decay=0.02)
     started, step = time.process_time(), 0
@@ -97,7 +97,7 @@ def train(network: nn.Module, pool: Path, minutes: float) -> int:
 
 @torch.no_grad()
 def measure(network: Network, pool: Path, n_batches: int = 20) -> dict[str, float]:
-    """Means over batches of 32 walks."""
+    """Mean figures over batches of 32 validation walks."""
     source = batches(sorted(pool.glob("validation-*.npz")), 32, np.random.default_rng(1))
     generator = torch.Generator().manual_seed(1)
     figures = []
@@ -108,7 +108,7 @@ def measure(network: Network, pool: Path, n_batches: int = 20) -> dict[str, floa
 
 
 def main() -> None:
-    """Train and measure both."""
+    """Train and measure both networks."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--pool", type=Path, required=True)
     parser.add_argument("--minutes", type=float, default=6)

@@ -1,4 +1,4 @@
-"""What the segmenter is asked in training, and what a wrong answer costs."""
+"""The prompts with which the segmenter is trained, and the loss."""
 
 from dataclasses import dataclass
 from typing import Protocol
@@ -11,14 +11,14 @@ from cryosam.backends.embedded import standardise
 from cryosam.backends.prompt_unet import STRIDE
 from walks import CELLS, Batch
 
-FOCAL, OTHERS, NEIGHBOURS = 20.0, 0.08, 4.0
-FORGOTTEN = 0.1  # share of the slices of a walk in which nothing is remembered
-ALONE = 0.1  # share of the walks that do not see the slices beside
+FOCAL, OTHERS, NEIGHBOURS = 20.0, 0.08, 4.0  # weights of the focal loss, all candidates, and neighbours' pixels
+FORGOTTEN = 0.1  # share of the slices of a walk in which no memory is given
+ALONE = 0.1  # share of the walks without neighbouring slices
 
 
 @dataclass(eq=False)
 class Round:
-    """The answers to one prompt an object: what they cost; the best-scored mask, its memory, true and predicted IoU."""
+    """Results for one prompt per object: the loss, and the best-scored mask, its memory, true and predicted IoU."""
 
     cost: Tensor
     logits: Tensor
@@ -28,14 +28,14 @@ class Round:
 
 
 Prompts = tuple[Tensor, Tensor, Tensor | None, Tensor | None, Tensor | None]
-"""Points, whether they are positive, boxes, priors and memory, as `PromptUNet.decode` takes them."""
+"""Points, whether they are positive, boxes, mask prompts and memory: the arguments of `PromptUNet.decode`."""
 
 
 class Network(Protocol):
-    """What can be trained: a `cryosam.backends.prompt_unet.PromptUNet`, or what is compared with it."""
+    """A network that can be trained: `cryosam.backends.prompt_unet.PromptUNet`, or one that is compared with it."""
 
     def encode(self, images: Tensor) -> tuple[Tensor, ...]:
-        """Features of images (n, c, h, w), whatever their form."""
+        """Features of images (n, c, h, w), in any form that `decode` accepts."""
 
     def decode(self, features: tuple[Tensor, ...], *prompts: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
         """Logits (n, k, cells, cells) of k candidates, the logits (n, k) of their scores, and memory (n, k, m)."""
@@ -43,14 +43,14 @@ class Network(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class Scores:
-    """What wrong scores cost: the weight of their absolute error, and of all scores in slices where nothing is."""
+    """Weights of the scores' loss: of their absolute error, and of all scores in slices without the object."""
 
     error: float = 4.0
     ends: float = 1.5
 
 
 def play(network: Network, batch: Batch, generator: torch.Generator, scores: Scores = Scores()) -> list[Round]:
-    """A click, a correction, then a walk: in each next slice the prompt is the answer in the slice before."""
+    """A click, a correction, then a walk, in which the prompt in each slice is the result in the previous one."""
     n, n_slices = batch.images.shape[:2]
     pixels = standardise(batch.images.flatten(0, 1))
     is_alone = torch.rand(n, generator=generator).to(pixels.device) < ALONE
@@ -106,7 +106,7 @@ def _ask(
 
 
 def mask_cost(logits: Tensor, target: Tensor, others: Tensor) -> Tensor:
-    """Focal and dice loss of each candidate, (n, k); pixels of neighbours beside the object count more."""
+    """Focal and Dice loss of each candidate, (n, k); pixels of neighbours close to the object have more weight."""
     wanted = target[:, None].expand_as(logits)
     near = functional.max_pool2d(target[:, None], 9, stride=1, padding=4)
     weight = 1 + NEIGHBOURS * near * others[:, None]
@@ -117,14 +117,14 @@ def mask_cost(logits: Tensor, target: Tensor, others: Tensor) -> Tensor:
 
 
 def true_iou(logits: Tensor, target: Tensor) -> Tensor:
-    """IoU of each candidate's mask, (n, k); 0 where there is nothing to find."""
+    """IoU of each candidate's mask, (n, k); 0 if the object is not in the slice."""
     mask, wanted = logits.detach() > 0, (target > 0.5)[:, None]
     shared, union = (mask & wanted).sum(dim=(2, 3)), (mask | wanted).sum(dim=(2, 3))
     return shared / union.clamp(min=1)
 
 
 def _boxes(target: Tensor, generator: torch.Generator) -> Tensor:
-    """For one object in eight its box, a little wrong; NaN for the others."""
+    """Boxes with random errors for one object in eight; NaN for the others."""
     n = len(target)
     boxes = torch.full((n, 4), torch.nan)
     for i in torch.nonzero(torch.rand(n, generator=generator) < 0.125)[:, 0].tolist():
@@ -136,7 +136,7 @@ def _boxes(target: Tensor, generator: torch.Generator) -> Tensor:
 
 
 def _correction(logits: Tensor, target: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """A random pixel where the mask is wrong, or one of the object where it is right; and whether it is the object."""
+    """A random cell where the mask is wrong, or, if none is, one in the object; and whether it is in the object."""
     wanted = target > 0.5
     wrong = (logits > 0) != wanted
     odds = torch.where(wrong, 1.0, 1e-4 * wanted) + 1e-9

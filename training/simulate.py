@@ -1,11 +1,11 @@
-"""A pool of procedural tomograms with every instance labelled, to train the embedded segmenter on.
+"""Make a pool of procedural tomograms with labelled instances, for training the embedded segmenter.
 
 ::
 
     python training/simulate.py --out POOL --train 250 --validation 12
 
-Particles are random complexes, with and without symmetry, and chains of blobs; a part of them is packed against each
-other, above all along the beam, where the missing wedge joins them. Nothing here comes from a measured structure.
+Particles are random complexes, with and without symmetry, and chains of blobs. Some of them are placed in contact,
+preferably along the beam, where the missing wedge blurs the gap. Nothing here is from a measured structure.
 """
 
 import argparse
@@ -24,11 +24,11 @@ from cryosam.evaluation.simulation.imaging import list_tilts, record
 from cryosam.evaluation.simulation.specimen import turn_density
 
 SHAPE = (96, 160, 160)
-INSIDE = 0.3  # of the protein's density: a voxel above it belongs to the object
-FIRST_LONG = 10_000  # instances from here on are membranes and filaments
-FIRST_FILAMENT = 10_100  # of these, the filaments
-FIRST_GOLD = 20_000
-_FILAMENTS = ((13, 112.0, 15.0), (2, 22.0, 16.0), (5, 40.0, 18.0))  # strands, radius and blobs in angstrom
+INSIDE = 0.3  # voxels above this share of the protein's density belong to the object
+FIRST_LONG = 10_000  # first label of membranes, and of filaments
+FIRST_FILAMENT = 10_100  # first label of filaments
+FIRST_GOLD = 20_000  # first label of gold beads
+_FILAMENTS = ((13, 112.0, 15.0), (2, 22.0, 16.0), (5, 40.0, 18.0))  # strands, radius and size of blobs in angstrom
 
 
 @dataclass(eq=False)
@@ -39,13 +39,13 @@ class Field:
     rng: np.random.Generator
 
     def __post_init__(self) -> None:
-        """Start empty."""
+        """Start with an empty volume."""
         self.density = np.zeros(SHAPE, dtype=np.float32)
         self.instances = np.zeros(SHAPE, dtype=np.int16)
         self.centres: list[np.ndarray] = []
 
     def add_vesicle(self, label: int) -> None:
-        """A bilayer that may leave the volume."""
+        """Add an ellipsoidal bilayer, not necessarily all inside the volume."""
         radius = self.rng.uniform(200, 900) / self.voxel_size_angstrom
         centre = self.rng.uniform(-0.2, 1.2, 3) * SHAPE
         axes = radius * self.rng.uniform(0.8, 1.2, 3)
@@ -55,7 +55,7 @@ class Field:
         self.fill(drawn.astype(np.float32), depth < 30, label)
 
     def add_filament(self, label: int) -> None:
-        """A tube of protofilaments, a two-stranded thread or a thick rod, slightly bent."""
+        """Add a tube of protofilaments, a two-stranded filament or a thick rod, slightly bent."""
         rise = 40.0 / self.voxel_size_angstrom
         length = int(2 * np.linalg.norm(SHAPE) / rise)
         lift, angle = self.rng.normal(scale=0.3), self.rng.uniform(0, np.pi)
@@ -76,7 +76,7 @@ class Field:
         self.fill(drawn, drawn > INSIDE, label)
 
     def add_gold(self, label: int) -> None:
-        """A bead four times as dense as protein."""
+        """Add a bead that is four times as dense as protein."""
         radius = self.rng.uniform(40, 80) / self.voxel_size_angstrom
         centre = self.rng.random(3) * SHAPE
         z, y, x = (g - c for g, c in zip(np.ogrid[tuple(slice(n) for n in SHAPE)], centre, strict=True))
@@ -84,13 +84,13 @@ class Field:
         self.fill(4 * ball, ball > 0.5, label)
 
     def fill(self, drawn: Volume, mask: Mask, label: int) -> None:
-        """Add what covers the whole volume, except where something is already."""
+        """Add an object given over the whole volume, except in voxels that are already occupied."""
         free = self.instances == 0
         self.density += np.where(free, drawn, 0)
         self.instances[free & mask] = label
 
     def add_particle(self, density: Volume, weight: float, closeness: float) -> bool:
-        """Place a map, turned at random: against another particle with probability ``closeness``, else anywhere."""
+        """Place a map in a random orientation: close to a particle with probability ``closeness``, else anywhere."""
         rotation = Rotation.random(None, self.rng).as_matrix()
         drawn, _ = turn_density(density, rotation, self.rng.random(3) - 0.5)
         mask = drawn > INSIDE
@@ -116,7 +116,7 @@ class Field:
         return False
 
     def _corners_beside(self, shape: tuple[int, ...]) -> Points:
-        """Places ever farther from a particle, in half of the cases along z."""
+        """Positions at increasing distance from a particle, in a random direction, in half of the cases close to z."""
         centre = self.centres[int(self.rng.integers(len(self.centres)))]
         spread = [1.0, 0.25, 0.25] if self.rng.random() < 0.5 else [1.0, 1.0, 1.0]
         direction = self.rng.normal(size=3) * spread
@@ -125,7 +125,7 @@ class Field:
 
 
 def draw_complex(rng: np.random.Generator, voxel_size_angstrom: float) -> tuple[Volume, float]:
-    """A kind of particle and its diameter in voxels."""
+    """Density of a random kind of particle, and its diameter in voxels."""
     diameter = float(np.exp(rng.uniform(np.log(9), np.log(42))))
     choice = rng.random()
     if choice < 0.6:
@@ -143,7 +143,7 @@ def draw_complex(rng: np.random.Generator, voxel_size_angstrom: float) -> tuple[
 
 
 def fill_field(rng: np.random.Generator, voxel_size_angstrom: float) -> Field:
-    """A crowded or a sparse scene."""
+    """A random scene, crowded or sparse."""
     scene = Field(voxel_size_angstrom, rng)
     for i in range(int(rng.integers(0, 3))):
         scene.add_vesicle(FIRST_LONG + i)
@@ -163,7 +163,7 @@ def fill_field(rng: np.random.Generator, voxel_size_angstrom: float) -> Field:
 
 
 def make_tomogram(job: tuple[Path, int]) -> None:
-    """One tomogram of the pool, protein bright and not smoothed, with its instances."""
+    """Make one tomogram of the pool, protein bright and not smoothed, with its instances."""
     path, seed = job
     if path.exists():
         return
@@ -194,11 +194,11 @@ def make_tomogram(job: tuple[Path, int]) -> None:
 
 
 def main() -> None:
-    """Make what is missing of the pool."""
+    """Make the tomograms of the pool that do not exist yet."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--train", type=int, default=250)
-    parser.add_argument("--first", type=int, default=0, help="number, and seed, of the first of these")
+    parser.add_argument("--first", type=int, default=0, help="number and seed of the first training tomogram")
     parser.add_argument("--validation", type=int, default=12)
     parser.add_argument("--processes", type=int, default=2)
     arguments = parser.parse_args()

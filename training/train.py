@@ -1,11 +1,11 @@
-"""Train the embedded segmenter from scratch, for as long as it is told.
+"""Train the embedded segmenter for a given time.
 
 ::
 
     python training/train.py --pool POOL --out RUN --minutes 110 --processes 2
 
-It writes a checkpoint every two minutes and continues from it when started again; at the end it writes the averaged
-weights as ``embedded.safetensors``, in float16.
+The script writes a checkpoint every two minutes and continues from it if it is started again. At the end it writes the
+averaged weights to ``embedded.safetensors``, in float16.
 """
 
 import argparse
@@ -30,7 +30,7 @@ SAVE_EVERY_SECONDS = 120
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """Everything that the result depends on, apart from the pool."""
+    """Everything that the result depends on, apart from the content of the pool."""
 
     pool: str
     out: str
@@ -43,7 +43,7 @@ class Settings:
     weight_decay: float = 0.02
     average: float = 0.998
     held_after: float = 0.5
-    """Share of the time after which the network is trained with the statistics that it will be used with."""
+    """Share of the time after which batch normalisation uses its running statistics, as in inference."""
     score_error: float = 4.0
     score_ends: float = 1.5
     seed: int = 0
@@ -52,7 +52,7 @@ class Settings:
 
 
 def train(settings: Settings, rank: int = 0) -> None:
-    """One of the processes; their gradients are averaged in each step."""
+    """Train in one of the processes, whose gradients are averaged in each step."""
     _join(settings, rank)
     out = Path(settings.out)
     out.mkdir(parents=True, exist_ok=True)
@@ -99,7 +99,7 @@ def train(settings: Settings, rank: int = 0) -> None:
 
 
 def _join(settings: Settings, rank: int) -> None:
-    """Meet the other processes; on a CPU each has one thread."""
+    """Join the group of processes; on a CPU each has one thread."""
     if settings.device == "cpu":
         torch.set_num_threads(1)
     if settings.processes > 1:
@@ -109,17 +109,17 @@ def _join(settings: Settings, rank: int) -> None:
 
 
 def set_rate(optimiser: torch.optim.Optimizer, highest: float, step: int, progress: float) -> None:
-    """A hundred steps up, then half a cosine down over the time that there is."""
+    """Set the learning rate: a linear warm-up of a hundred steps, and half a cosine over the whole time."""
     rate = highest * min(1.0, step / 100 + 0.01) * 0.5 * (1 + math.cos(math.pi * min(progress, 1.0)))
     for group in optimiser.param_groups:
         group["lr"] = rate + 1e-6
 
 
 def _hold_statistics(network: torch.nn.Module, are_held: bool) -> None:
-    """Normalise with the running statistics, which do not change any more, or with those of the batch.
+    """Normalise with the running statistics, which are then no longer updated, or with those of the batch.
 
-    Clicks, corrections and walks have statistics of their own, so that what suits a batch of one of them need not suit
-    the network as it is used.
+    Clicks, corrections and walks have different statistics, so a network that is trained only with those of each batch
+    may fit the running statistics badly, with which it is used.
     """
     for module in network.modules():
         if isinstance(module, torch.nn.BatchNorm2d):
@@ -127,7 +127,7 @@ def _hold_statistics(network: torch.nn.Module, are_held: bool) -> None:
 
 
 def _average(run: Run, n_processes: int, progress: float) -> float:
-    """Mean of the gradients, of the running statistics and of the progress over the processes."""
+    """Average gradients and running statistics over the processes; returns the average progress."""
     if n_processes == 1:
         return progress
     shared = [p.grad for p in run.network.parameters() if p.grad is not None]
@@ -143,7 +143,7 @@ def _average(run: Run, n_processes: int, progress: float) -> float:
 
 
 def summarise(rounds: list[Round], batch: Batch) -> dict[str, float]:
-    """IoU of click, correction and walk, error of the scores, and the share of ends that were seen."""
+    """Loss, IoU of click, correction and walk, error of the scores, and the share of ends that are recognised."""
     iou, score = (torch.stack([getattr(r, name) for r in rounds[2:]], dim=1) for name in ("iou", "score"))
     is_end = batch.masks[:, 1:].amax(dim=(2, 3)) <= 0.5
     return {
@@ -173,13 +173,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--pool", required=True)
     parser.add_argument("--out", required=True)
-    parser.add_argument("--begin-with", help="exported weights; random ones otherwise")
+    parser.add_argument("--begin-with", help="exported weights to start with; default: random weights")
     parser.add_argument("--minutes", type=float, default=110)
     parser.add_argument("--learning-rate", type=float, default=2e-3)
-    parser.add_argument("--held-after", type=float, default=0.5, help="share of the time without batch statistics")
+    parser.add_argument(
+        "--held-after", type=float, default=0.5, help="share of the time after which running statistics are used"
+    )
     parser.add_argument("--score-error", type=float, default=4.0, help="weight of the scores' absolute error")
-    parser.add_argument("--score-ends", type=float, default=1.5, help="weight of scores beyond ends")
-    parser.add_argument("--objects", type=int, default=16, help="objects a step and process")
+    parser.add_argument("--score-ends", type=float, default=1.5, help="weight of scores in slices without the object")
+    parser.add_argument("--objects", type=int, default=16, help="objects per step and process")
     parser.add_argument("--processes", type=int, default=1)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--device", default="cpu")

@@ -1,12 +1,12 @@
-"""Measure a segmenter on the tomograms of the pool that were kept out of training.
+"""Measure segmenters on the validation tomograms of the pool, which are not used for training.
 
 ::
 
     python training/validate.py --pool POOL --segmenters classical embedded --volumes
 
-Slices: the Dice of the best-scored candidate after one click, the mean absolute error of the scores, and the share of
-slices beyond a particle's end whose best score, prompted by the walk, is below 0.3. Volumes: the Dice of whole
-instances by the walk from the true centre, 1.5 voxels off, by their size.
+For slices: the Dice of the best-scored candidate after one click and along the walk, the mean absolute error of the
+scores, and the share of slices beyond a particle's end in which the best score is below 0.3. For volumes: the Dice of
+whole instances, segmented from points 1.5 voxels from the true centres, grouped by size.
 """
 
 import argparse
@@ -27,7 +27,7 @@ from walks import N_SLICES, SIZE_PX, draw, load
 
 
 def measure_slices(segmenter: PromptSegmenter, path: Path, n: int) -> dict[str, list[float]]:
-    """Click and next slices of objects of one tomogram, drawn as in training but neither turned nor shaded."""
+    """Figures for n walks in one tomogram, drawn as in training but without augmentation."""
     rng = np.random.default_rng(7)
     source = load(path, rng)
     found: dict[str, list[float]] = defaultdict(list)
@@ -48,7 +48,7 @@ def _measure_walk(
     found: dict[str, list[float]],
     note: str,
 ) -> None:
-    """Add the figures of one click and the slices that follow; a note sets those of some objects apart."""
+    """Add the figures of one click and the slices that follow; ``note`` is added to the names of some figures."""
     images, masks, others, click = sample
     masks, others = (np.repeat(np.repeat(v > 0.5, STRIDE, axis=1), STRIDE, axis=2) for v in (masks, others))
     logits = memory = None
@@ -73,14 +73,14 @@ def _measure_walk(
         found["score error"] += [abs(i - s) for i, s in zip(overlaps, answer.scores[0], strict=True)]
         if which and not masks[which].any():
             is_taken = (others[which] & masks[:which].any(axis=0)).any()
-            for name in ("ends below 0.3", "ends where a neighbour begins" if is_taken else "ends in the open"):
+            for name in ("ends below 0.3", "ends where a neighbour begins" if is_taken else "ends without a neighbour"):
                 found[name].append(float(answer.scores[0, best] < 0.3))
 
 
 def measure_volumes(
     segmenter: PromptSegmenter, path: Path, config: PropagationConfig, sigma: float | None
 ) -> list[tuple[float, float]]:
-    """Diameter and Dice of every particle of one tomogram that is wholly inside."""
+    """Diameter and Dice of each particle of one tomogram."""
     rng = np.random.default_rng(8)
     source = load(path, rng, 0.0)
     found = []
@@ -123,7 +123,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--pool", type=Path, required=True)
     parser.add_argument("--segmenters", nargs="+", default=["classical", "embedded"])
-    parser.add_argument("--objects", type=int, default=60, help="slices a tomogram")
+    parser.add_argument("--objects", type=int, default=60, help="walks per tomogram")
     parser.add_argument("--volumes", action="store_true")
     parser.add_argument("--least-snr", type=float, default=0.03)
     arguments = parser.parse_args()
@@ -139,7 +139,7 @@ def main() -> None:
         parts = [measure_slices(segmenter, path, arguments.objects) for path in paths]
         for figure in sorted(set().union(*parts)):
             values = [value for part in parts for value in part[figure]]
-            print(f"{name} {figure}: {np.mean(values):.3f} of {len(values)}", flush=True)
+            print(f"{name} {figure}: {np.mean(values):.3f} over {len(values)}", flush=True)
         if arguments.volumes:
             _print_volumes(name, segmenter, paths)
 
@@ -148,7 +148,7 @@ def _print_volumes(name: str, segmenter: PromptSegmenter, paths: list[Path]) -> 
     found = np.array([pair for path in paths for pair in measure_volumes(segmenter, path, PropagationConfig(), None)])
     for low, high in ((9, 16), (16, 24), (24, 34), (34, 60), (9, 60)):
         chosen = found[(found[:, 0] >= low) & (found[:, 0] < high), 1]
-        print(f"{name} volumes of {low} to {high} voxels: Dice {chosen.mean():.3f} of {len(chosen)}", flush=True)
+        print(f"{name} volumes of {low} to {high} voxels: Dice {chosen.mean():.3f} over {len(chosen)}", flush=True)
 
 
 if __name__ == "__main__":

@@ -23,11 +23,11 @@ N_SLICES = 4
 
 @dataclass(frozen=True, eq=False)
 class Batch:
-    """n objects: a slice through each, and the next slices of a walk, where the object may have ended.
+    """Training samples of n objects: a slice through each, and the next slices of a walk, possibly beyond its end.
 
-    ``images`` (n, s, c, h, w) in [0, 1], each slice and those beside it; ``masks`` and ``others`` (n, s, cells, cells)
-    the shares of each cell that the object and its neighbours cover; ``clicks`` (n, 2) row, col in the first slice, in
-    pixels.
+    ``images`` (n, s, c, h, w) in [0, 1] are the slices, each with its neighbouring slices as channels; ``masks`` and
+    ``others`` (n, s, cells, cells) the shares of each cell that are covered by the object and by other objects;
+    ``clicks`` (n, 2) row, col in the first slice, in pixels.
     """
 
     images: Tensor
@@ -38,7 +38,7 @@ class Batch:
 
 @dataclass(frozen=True, eq=False)
 class Loaded:
-    """A tomogram as the pipeline prepares it, with the boxes of its instances."""
+    """A tomogram, smoothed and normalised, with the boxes of its instances."""
 
     volume: Volume
     instances: Labels
@@ -46,7 +46,7 @@ class Loaded:
 
 
 def load(path: Path, rng: np.random.Generator, sigma: float | None = None) -> Loaded:
-    """A tomogram of the pool, smoothed at random and normalised; noisy ones are smoothed more often than not."""
+    """Load a tomogram of the pool, with random smoothing, and normalise it; noisy ones are always smoothed."""
     with np.load(path) as stored:
         volume, instances, snr = stored["tomogram"].astype(np.float32), stored["instances"], float(stored["snr"])
     if sigma is None:
@@ -65,9 +65,9 @@ def _is_worth_it(mask: np.ndarray) -> bool:
 
 
 def batches(paths: Sequence[Path], n: int, rng: np.random.Generator, n_open: int = 4) -> Iterator[Batch]:
-    """Batches for ever: objects of a few open tomograms, one of which is exchanged every third batch.
+    """Infinite sequence of batches, from a few loaded tomograms, one of which is replaced after every third batch.
 
-    Tomograms in which little can be seen come up a quarter as often as the others.
+    Tomograms with an SNR below 0.03 are loaded a quarter as often as the others.
     """
     odds = np.array([0.25 if float(np.load(path)["snr"]) < 0.03 else 1.0 for path in paths])
     odds /= odds.sum()
@@ -78,7 +78,7 @@ def batches(paths: Sequence[Path], n: int, rng: np.random.Generator, n_open: int
         while len(samples) < n:
             drawn = draw(opened[int(rng.integers(n_open))], rng)
             if drawn is not None:
-                samples.append(_turned(drawn, rng))
+                samples.append(_augmented(drawn, rng))
         images, masks, others, clicks = (np.stack(values) for values in zip(*samples, strict=True))
         yield Batch(
             *(torch.from_numpy(np.ascontiguousarray(v, dtype=np.float32)) for v in (images, masks, others, clicks))
@@ -91,9 +91,9 @@ def batches(paths: Sequence[Path], n: int, rng: np.random.Generator, n_open: int
 def draw(
     source: Loaded, rng: np.random.Generator, *, past_end: float = 0.4, is_long: bool | None = None
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray] | None:
-    """One object: images, masks, neighbours and the click; None where the choice was no good.
+    """Draw one object: images, masks, other objects and the click; None if the random choice is not usable.
 
-    ``is_long`` asks for a filament or membrane, or for none.
+    ``is_long`` selects filaments and membranes if True, all other objects if False, and any object if None.
     """
     ids = np.fromiter(source.boxes, dtype=int)
     if is_long is not None:
@@ -145,7 +145,7 @@ def draw(
 
 
 def _window_size(extent: float, is_long: bool, rng: np.random.Generator) -> int:
-    """Edge in voxels: around three extents, as the walk takes it, but also nearer and farther."""
+    """Edge in voxels: mostly about three times the extent, as for walks, but also smaller and larger."""
     if is_long:
         return int(rng.integers(24, 100))
     diameters = rng.normal(3.0, 0.4) if rng.random() < 0.75 else np.exp(rng.uniform(np.log(1.5), np.log(7)))
@@ -160,14 +160,14 @@ def _cut(image: np.ndarray, window: Window, fill: float) -> np.ndarray:
 
 
 def _cut_with_beside(volume: Volume, depth: int, window: Window, offsets: Sequence[int]) -> np.ndarray:
-    """Window of a slice and of those beside it; beyond the volume its last slice."""
+    """Window of a slice and of its neighbouring slices; beyond the volume its last slice is repeated."""
     fill = float(np.median(volume[depth]))
     depths = [depth, *(int(np.clip(depth + i, 0, len(volume) - 1)) for i in offsets)]
     return np.stack([_cut(volume[d], window, fill) for d in depths])
 
 
 def _part(masks: list[np.ndarray], rng: np.random.Generator) -> list[np.ndarray]:
-    """One connected piece of something long, and the pieces of the next slices that touch it."""
+    """One connected piece of a filament or membrane, and the connected pieces in the next slices."""
     parts, n_parts = ndimage.label(masks[0], np.ones((3, 3)))
     if n_parts == 0:
         return masks
@@ -180,7 +180,7 @@ def _part(masks: list[np.ndarray], rng: np.random.Generator) -> list[np.ndarray]
 
 
 def _click(target: np.ndarray, is_long: bool, rng: np.random.Generator) -> np.ndarray:
-    """Near the middle, even if it is hollow there, or anywhere in the mask."""
+    """A click near the middle of the mask, even if it is hollow there, or anywhere in the mask."""
     inside = np.argwhere(target > 0)
     if not is_long and rng.random() < 0.5:
         near = inside.mean(axis=0) + rng.normal(scale=1.2, size=2)
@@ -193,10 +193,10 @@ def _framed(stack: np.ndarray, frame: ModelFrame, n_cells: int) -> np.ndarray:
     return into_frame(torch.from_numpy(stack.astype(np.float32)), frame, n_cells).numpy()
 
 
-def _turned(
+def _augmented(
     sample: tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray], rng: np.random.Generator
 ) -> tuple[np.ndarray, ...]:
-    """The sample turned by quarters, mirrored, with other intensities."""
+    """Augment a sample: rotations by 90 degrees, mirroring, changed intensities."""
     images, masks, others, click = sample
     for _ in range(int(rng.integers(4))):
         images, masks, others = (np.rot90(v, axes=(-2, -1)) for v in (images, masks, others))

@@ -1,8 +1,8 @@
 """Feature extractors and promptable segmenters, one file per family of models.
 
 In: images or volumes in [0, 1], protein bright, and prompts in 2D.
-Out: features, or candidate masks with scores, as `cryosam.backends.protocols` describes them.
-May import: the nouns at the package's root; nobody else may import `transformers`.
+Out: features, or candidate masks with scores, as described in `cryosam.backends.protocols`.
+May import: the modules at the package's root. Only this folder may import `transformers`.
 """
 
 from cryosam.backends.protocols import (

@@ -1,7 +1,8 @@
-"""Attention of transformers in bfloat16 on a CPU, in blocks that stay in its caches.
+"""Attention of transformers in bfloat16 on a CPU, in blocks that fit into its caches.
 
-PyTorch's own kernel gains nothing from bfloat16 on a CPU without AMX. Products of matrices do, so here attention is two
-of them around a softmax, as in the "eager" attention of `transformers`, a block of queries at a time.
+PyTorch's own attention kernel is not faster in bfloat16 on a CPU without AMX, but its matrix products are. So attention
+is computed here as two matrix products with a softmax in between, as in the "eager" attention of `transformers`, for
+one block of queries at a time.
 """
 
 from typing import Any
@@ -17,11 +18,11 @@ from cryosam.backends.precision import is_half
 __all__ = ["attend_in_blocks", "use_fast_attention"]
 
 _NAME = "cryosam_blocks"
-_CACHED = 1 << 18  # weights of a block for each thread: half a megabyte, about half of a core's cache
+_CACHED = 1 << 18  # attention weights per block and thread: half a megabyte, about half of a core's cache
 
 
 def use_fast_attention(model: PreTrainedModel, device: torch.device) -> None:
-    """Let a model attend by `attend_in_blocks` where that is faster: on a CPU with bfloat16 but without AMX."""
+    """Let a model use `attend_in_blocks` where that is faster: on a CPU with bfloat16 but without AMX."""
     if device.type == "cpu" and is_half(device) and not torch.cpu.get_capabilities().get("amx_bf16"):
         AttentionInterface.register(_NAME, attend_in_blocks)
         model.set_attn_implementation(_NAME)
@@ -36,10 +37,10 @@ def attend_in_blocks(
     scaling: float | None = None,
     **others: Any,
 ) -> tuple[Float[Tensor, "n q heads c"], None]:
-    """What each query attends to, as `transformers.AttentionInterface` asks for it.
+    """Attention, with the signature that `transformers.AttentionInterface` requires.
 
-    Anything but bfloat16 of all by all is left to PyTorch's kernel. Queries and keys that were turned by their
-    positions come in single precision, values do not.
+    Anything other than full attention (no mask, not causal) in bfloat16 is left to PyTorch's kernel. The data type is
+    that of the values, because queries and keys with rotary position embeddings are in single precision.
     """
     is_plain = attention_mask is None and not getattr(module, "is_causal", True) and not module.training
     if value.dtype != torch.bfloat16 or not is_plain:

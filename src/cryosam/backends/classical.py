@@ -1,8 +1,9 @@
-"""A promptable 2D segmenter with no weights: nested levels, flooded from separated cores.
+"""A promptable 2D segmenter without weights: thresholds, and a watershed that separates touching neighbours.
 
-A particle is a region denser than its surroundings. Its level is read at the prompt, the surroundings' from the
-window's median, and the mask's edge lies part of the way between. Neighbours that touch it are cut off by a watershed
-from the cores that a higher level separates; the three candidates differ in how high that level is, so they are nested.
+A particle is a region denser than its surroundings. Its level is measured at the prompt, that of the surroundings is
+the median of the window, and the edge of the mask is at a fixed fraction between the two. A watershed separates
+neighbours that touch: it starts from cores, which are connected regions above a higher level. The three candidates
+differ in the level of their cores, so they are nested.
 """
 
 import hashlib
@@ -18,16 +19,16 @@ from cryosam.backends.protocols import MaskCandidates, SlicePrompts
 
 __all__ = ["ClassicalSegmenter"]
 
-_EDGE_LEVEL = 0.55  # of the way from the surroundings' level to the object's
-_CORE_LEVELS = (0.55, 0.7, 0.85)
-_LEAST_CONTRAST = 1.5  # of an object over its surroundings, in standard deviations of the window's noise
+_EDGE_LEVEL = 0.55  # level of the edge: 0 is the level of the surroundings, 1 that of the object
+_CORE_LEVELS = (0.55, 0.7, 0.85)  # levels of the cores, likewise
+_LEAST_CONTRAST = 1.5  # lowest level of the edge above the surroundings, in standard deviations of the window's noise
 _REACH = 3  # a prompt may miss the object by this many pixels
-_MEMORY = 1.0  # weight of the mask prompt: what it is certain of moves the edge by this many standard deviations
+_MEMORY = 1.0  # weight of the mask prompt: where it is certain, it shifts the density by this many standard deviations
 
 
 @dataclass(frozen=True, eq=False)
 class _Embedding:
-    """Windows with the level and the spread of what surrounds the objects."""
+    """Windows, each with the level and the noise of its surroundings."""
 
     images: Images
     background: Float[np.ndarray, " n"]
@@ -50,18 +51,20 @@ class ClassicalSegmenter:
 
     @property
     def digest(self) -> str:
-        """Identity of the settings."""
+        """Digest of the settings."""
         settings = (_EDGE_LEVEL, _CORE_LEVELS, _LEAST_CONTRAST, _REACH, _MEMORY)
         return hashlib.sha256(f"classical-2 {settings}".encode()).hexdigest()
 
     def beside(self, height: int, width: int) -> tuple[int, ...]:  # noqa: ARG002
-        """None: an image is all that it sees."""
+        """No neighbouring slices are needed."""
         return ()
 
     def embed(self, images: Images, beside: Float[np.ndarray, "n s h w"] | None = None) -> _Embedding:  # noqa: ARG002
-        """Measure each window's surroundings; see `PromptSegmenter.embed`."""
+        """Measure the level and the noise of each window's surroundings; see `PromptSegmenter.embed`."""
         background = np.median(images, axis=(1, 2))
-        below = np.minimum(images - background[:, None, None], 0)  # objects are above: noise is measured below
+        below = np.minimum(
+            images - background[:, None, None], 0
+        )  # noise is measured below the median, because objects lie above it
         noise = np.sqrt((below**2).sum(axis=(1, 2)) / np.maximum((below < 0).sum(axis=(1, 2)), 1))
         return _Embedding(images, background, np.maximum(noise, 1e-6))
 
@@ -127,7 +130,7 @@ def _segment_object(
 
 
 def _densest_near(excess: Image, point: Float[np.ndarray, " 2"]) -> tuple[int, int]:
-    """The densest pixel within reach of a prompt, the nearer the better."""
+    """The densest pixel in a small square around a prompt."""
     row, col = (int(np.clip(round(float(c)), 0, n - 1)) for c, n in zip(point, excess.shape, strict=True))
     top, left = max(0, row - _REACH), max(0, col - _REACH)
     patch = excess[top : row + _REACH + 1, left : col + _REACH + 1]
@@ -136,14 +139,15 @@ def _densest_near(excess: Image, point: Float[np.ndarray, " 2"]) -> tuple[int, i
 
 
 def _densest_in(excess: Image) -> Float[np.ndarray, "1 2"]:
-    """The densest pixel, as the prompt where a box came without a point."""
+    """The densest pixel, used as the point if a box was given without one."""
     return np.array([np.unravel_index(int(np.argmax(excess)), excess.shape)], dtype=float)
 
 
 def _object_level(excess: Image, anchors: list[tuple[int, int]], prior: Float[np.ndarray, "h w"] | None) -> float:
-    """Level of the object over its surroundings: the median of what is at least half as dense as its densest place.
+    """Level of the object above its surroundings: the median of the pixels around a prompt above half of a peak value.
 
-    The densest place is looked for at the prompt and under the mask prompt; by itself it is too noisy a measure.
+    The peak value is that at the prompts, or a high percentile under the mask prompt if that is larger. The peak value
+    itself is too noisy a measure of the level.
     """
     peak = float(np.median([excess[anchor] for anchor in anchors]))
     if prior is not None and (prior > 0).any():
@@ -162,7 +166,7 @@ def _flood(
     anchors: list[tuple[int, int]],
     negative: Float[np.ndarray, "q 2"],
 ) -> Bool[np.ndarray, "h w"]:
-    """Part of the foreground that floods from the cores under the anchors, against all other cores."""
+    """Part of the foreground that a watershed from all cores assigns to the cores under the anchors."""
     cores, n_cores = ndimage.label(excess > core_level)
     mine = {int(cores[a]) for a in anchors} - {0}
     for point in negative:
@@ -184,9 +188,9 @@ def _score(
     noise: float,
     prior: Float[np.ndarray, "h w"] | None,
 ) -> float:
-    """Predicted IoU: contrast over the noise, times the share of the rim that is free of neighbours and of the border.
+    """Predicted IoU: grows with the contrast, and is lowered if the rim touches neighbours or the window's border.
 
-    With a mask prompt, agreement with it counts as much again.
+    With a mask prompt it is the mean of this value and the IoU with that mask.
     """
     n = int(np.count_nonzero(mask))
     if n == 0:

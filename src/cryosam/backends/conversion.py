@@ -1,8 +1,8 @@
-"""Original Segment Anything checkpoints (``.pth``) as models of `transformers`.
+"""Conversion of original Segment Anything checkpoints (``.pth``) to models of `transformers`.
 
-Every weight keeps its values; only names change, and the configuration is read from the weights' shapes. What shapes
-do not tell is as in every published SAM: 8 heads in the decoder, and layer normalisation with the constants of the
-original code. Checkpoints that micro-sam exports have the same names.
+The values of the weights are kept; only their names change. The configuration is derived from the shapes of the
+weights. Settings that shapes do not show are those of every published SAM: 8 heads in the decoder, and layer
+normalisation with the constants of the original code. Checkpoints exported by micro-sam use the same names.
 """
 
 import hashlib
@@ -26,9 +26,9 @@ PUBLISHED_FILES: Mapping[str, str] = {
     "sam_vit_l_0b3195.pth": "sam-vit-l",
     "sam_vit_h_4b8939.pth": "sam-vit-h",
 }
-"""Files as published, whose names end in the first digits of their SHA-256, and the model each one holds."""
+"""Published files, whose names end in the first digits of their SHA-256, and the model that each one contains."""
 
-# original name -> name in transformers; the first that matches at the start of a name is taken
+# original name -> name in transformers; the first pattern that matches the start of a name is used
 _RENAMED = tuple(
     (re.compile(pattern), replacement)
     for pattern, replacement in (
@@ -59,19 +59,19 @@ _RENAMED = tuple(
 )
 _MLP_LAYER = re.compile(r"(mask_decoder\.(?:output_hypernetworks_mlps\.\d+|iou_prediction_head))\.layers\.(\d+)\.(.+)")
 _KEPT = ("prompt_encoder.no_mask_embed.", "prompt_encoder.not_a_point_embed.", "mask_decoder.")
-# where training code nests the weights of the whole model, and what it puts before their names
+# keys under which training code stores the weights of the whole model, and prefixes that it adds to their names
 _NESTED = ("model_state", "sam_state", "sam", "state_dict", "model")
 _PREFIXES = ("module.", "sam.")
 _HEADS_OF_DECODER = 8
 
 
 def read_sam_checkpoint(path: Path) -> Any:
-    """Model of an original SAM checkpoint.
+    """Read an original SAM checkpoint.
 
     Parameters
     ----------
     path
-        A ``.pth`` or ``.pt`` file, of which nothing but tensors is unpickled, or ``.safetensors`` with the same names.
+        A ``.pth`` or ``.pt`` file, from which only tensors are unpickled, or ``.safetensors`` with the same names.
 
     Returns
     -------
@@ -81,9 +81,9 @@ def read_sam_checkpoint(path: Path) -> Any:
     Raises
     ------
     WeightsNotFoundError
-        If there is no such file.
+        If the file does not exist.
     WeightsError
-        If the file is damaged, holds anything but tensors, or is not a SAM ViT.
+        If the file is damaged, contains anything other than tensors, or is not a SAM ViT.
     """
     from transformers import SamModel
 
@@ -100,12 +100,12 @@ def read_sam_checkpoint(path: Path) -> Any:
 
 
 def convert_sam_state(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Weights of an original SAM under their names in ``transformers.SamModel``.
+    """Weights of an original SAM with their names in ``transformers.SamModel``.
 
     Raises
     ------
     WeightsError
-        If a name is not one of SAM's.
+        If a name is not one of SAM's weights.
 
     Examples
     --------
@@ -123,19 +123,19 @@ def convert_sam_state(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
         else:
             converted[_renamed(name)] = values
     if "shared_image_embedding.positional_embedding" in converted:
-        # one tensor, which SamModel knows under two names
+        # one tensor, which SamModel has under two names
         shared = converted["shared_image_embedding.positional_embedding"]
         converted["prompt_encoder.shared_embedding.positional_embedding"] = shared
     return converted
 
 
 def infer_sam_config(state: Mapping[str, Tensor]) -> Any:
-    """Configuration (``transformers.SamConfig``) that fits the weights of an original SAM, read from their shapes.
+    """Configuration (``transformers.SamConfig``) of an original SAM, derived from the shapes of its weights.
 
     Raises
     ------
     WeightsError
-        If a weight that tells a size is missing.
+        If a weight whose shape is needed is missing.
     """
     from transformers import SamConfig
 
@@ -143,7 +143,8 @@ def infer_sam_config(state: Mapping[str, Tensor]) -> Any:
         return SamConfig(**_sizes(state))
     except (KeyError, ValueError, IndexError) as error:
         raise WeightsError(
-            f"not the weights of a SAM with a ViT-B, -L or -H encoder ({error}); MobileSAM (vit_t) is not supported"
+            f"these are not the weights of a SAM with a ViT-B, -L or -H encoder ({error}); "
+            "give such a checkpoint (MobileSAM, vit_t, is not supported)"
         ) from error
 
 
@@ -190,14 +191,14 @@ def _sizes(state: Mapping[str, Tensor]) -> dict[str, dict[str, Any]]:
             "num_multimask_outputs": shape["mask_decoder.mask_tokens.weight"][0] - 1,
             "iou_head_depth": _count(state, head.replace(".", r"\.") + r"\.(\d+)\."),
             "iou_head_hidden_dim": shape[f"{head}.0.weight"][0],
-            # the decoder of the original code has torch's default, transformers' default is the encoder's 1e-6
+            # the original code uses torch's default in the decoder; the default of transformers is the encoder's 1e-6
             "layer_norm_eps": 1e-5,
         },
     }
 
 
 def _count(state: Mapping[str, Tensor], pattern: str) -> int:
-    """How many numbered parts there are."""
+    """Number of layers, or other numbered parts, in the names that match a pattern."""
     numbers = [int(found[1]) for name in state if (found := re.match(pattern, name))]
     if not numbers:
         raise KeyError(pattern)
@@ -220,9 +221,9 @@ def _mlp_name(head: str, layer: int, n_layers: int, rest: str) -> str:
 
 
 def _read_state(path: Path) -> dict[str, Tensor]:
-    """Named tensors of a file, unnested, without prefixes."""
+    """Read the named tensors of a file, wherever they are nested, and remove common prefixes of their names."""
     if not path.is_file():
-        raise WeightsNotFoundError(f"no checkpoint at {path}; give a .pth or .safetensors file that exists")
+        raise WeightsNotFoundError(f"no checkpoint at {path}; give an existing .pth or .safetensors file")
     _require_published_digest(path)
     try:
         if path.suffix == ".safetensors":
@@ -232,13 +233,13 @@ def _read_state(path: Path) -> dict[str, Tensor]:
     except (SafetensorError, RuntimeError, EOFError, ValueError, KeyError, pickle.UnpicklingError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise WeightsError(
-            f"{path} is damaged or holds more than weights ({reason}); get or export it again"
+            f"{path} is damaged or contains more than weights ({reason}); download or export it again"
         ) from error
     for key in _NESTED:
         if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
             content = content[key]
     if not (isinstance(content, Mapping) and content and all(isinstance(v, Tensor) for v in content.values())):
-        raise WeightsError(f"{path} does not hold named weights; expected an original SAM checkpoint")
+        raise WeightsError(f"{path} does not contain named weights; give an original SAM checkpoint")
     state = {str(name): values for name, values in content.items()}
     for prefix in _PREFIXES:
         if all(name.startswith(prefix) for name in state):
@@ -247,12 +248,12 @@ def _read_state(path: Path) -> dict[str, Tensor]:
 
 
 def _unpickle(path: Path) -> Any:
-    # mapped, so that a file of 2.5 GB is not held twice
+    # nothing but tensors
     return torch.load(path, map_location="cpu", weights_only=True)
 
 
 def _require_published_digest(path: Path) -> None:
-    """Published files carry the first digits of their SHA-256 in their name."""
+    """Check a published file, whose name contains the first digits of its SHA-256."""
     if path.name not in PUBLISHED_FILES:
         return
     expected = path.stem.rsplit("_", 1)[1]
@@ -268,5 +269,6 @@ def _require_same_shapes(path: Path, expected: Mapping[str, Any], found: Mapping
     for name in sorted(expected.keys() | found.keys()):
         if expected.get(name) != found.get(name):
             raise WeightsError(
-                f"{path} does not fit SAM: {name} has shape {found.get(name)}, expected {expected.get(name)}"
+                f"{path} is not a SAM checkpoint: {name} has shape {found.get(name)}, expected {expected.get(name)}; "
+                "give another file"
             )

@@ -1,4 +1,4 @@
-"""The identity of a model: its weights and its settings."""
+"""Digests that identify a model by its weights and its settings."""
 
 import hashlib
 import json
@@ -8,7 +8,7 @@ from torch import nn
 
 __all__ = ["digest_model"]
 
-# where and with what a model was saved does not change its answers
+# entries of the configuration that do not change a model's output
 _NOT_SETTINGS = {"_name_or_path", "transformers_version", "dtype", "architectures"}
 
 
@@ -20,7 +20,7 @@ def digest_model(model: nn.Module, *, is_half: bool = False) -> str:
     model
         A model of `transformers`, or any other module.
     is_half
-        Whether it is computed in bfloat16, which changes the third digit of its answers.
+        Whether it is computed in bfloat16, which changes the third digit of its output.
 
     Examples
     --------

@@ -27,15 +27,15 @@ class DinoFeatures:
     Parameters
     ----------
     model
-        A ``Dinov2Model``, ``Dinov2WithRegistersModel`` or ``DINOv3ViTModel`` with weights. They adapt their position
-        embeddings to the images' size themselves.
+        A ``Dinov2Model``, ``Dinov2WithRegistersModel`` or ``DINOv3ViTModel`` with weights. These models adapt their
+        position embeddings to the size of the images.
     device
-        Where to compute.
+        Device to compute on.
     images_per_batch
-        Images that go through the model at once: it bounds the memory, and changes no token.
+        Images that go through the model at once: limits the memory, and does not change the tokens.
     precision
-        In bfloat16, which "auto" takes where the device is fast with it, tokens differ from those in float32 by about a
-        hundredth of their length.
+        "auto" uses bfloat16 if the device supports it in hardware. Tokens in bfloat16 differ from those in float32 by
+        about a hundredth of their length.
 
     Examples
     --------
@@ -57,12 +57,12 @@ class DinoFeatures:
 
     @cached_property
     def digest(self) -> str:
-        """Identity of the weights and settings."""
+        """Digest of the weights and settings."""
         return digest_model(self.model, is_half=is_half(self.device, self.precision))
 
     @property
     def n_channels(self) -> int:
-        """Numbers a token."""
+        """Numbers per token."""
         return int(self.model.config.hidden_size)
 
     @property
@@ -75,7 +75,9 @@ class DinoFeatures:
         """Tokens after the last normalisation, without the class token and the registers; see `FeatureExtractor`."""
         rows, cols = images.shape[1] // self.patch_px, images.shape[2] // self.patch_px
         if (rows * self.patch_px, cols * self.patch_px) != images.shape[1:]:
-            raise ValueError(f"images must be multiples of {self.patch_px} pixels, these are {images.shape[1:]}")
+            raise ValueError(
+                f"height and width of images must be multiples of {self.patch_px} pixels, got {images.shape[1:]}"
+            )
         # one class token, then the registers, then the patches row by row
         n_before = 1 + getattr(self.model.config, "num_register_tokens", 0)
         tokens = []

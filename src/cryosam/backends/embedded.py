@@ -1,4 +1,4 @@
-"""The segmenter that ships with the package: a small convolutional network, trained on simulated tomograms alone."""
+"""The segmenter that ships with the package: a small convolutional network, trained only on simulated tomograms."""
 
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -23,17 +23,17 @@ from cryosam.geometry import ModelFrame
 
 __all__ = ["INPUT_PX", "EmbeddedSegmenter", "load_network", "offsets_beside", "standardise"]
 
-INPUT_PX = 64  # edge of the input that the network was trained at
-_MOST_PX = 512  # larger images are shrunk to this edge
+INPUT_PX = 64  # edge of the input with which the network was trained
+_MOST_PX = 512  # larger images are reduced to this edge
 _MULTIPLE = 16  # the encoder's coarsest stride
-_BRIGHT, _HIGHEST = 0.995, 4.0  # quantile of the brightest pixels, and the most that they may stand out
-_STEP_PX = 2.0  # between the slices that are seen together
+_BRIGHT, _HIGHEST = 0.995, 4.0  # quantile of the brightest pixels, and their largest value after standardisation
+_STEP_PX = 2.0  # distance between the slices that are seen together, in pixels of the input
 _WEIGHTS = "embedded.safetensors"
 
 
 @dataclass(frozen=True, eq=False)
 class _Embedding:
-    """Features at three strides, the images on the first axis, and where the images lie in the input."""
+    """Features at three strides, with the images on the first axis, and the frame that maps images to the input."""
 
     maps: tuple[Tensor, Tensor, Tensor]
     frame: ModelFrame
@@ -42,16 +42,17 @@ class _Embedding:
 class EmbeddedSegmenter:
     """Promptable segmenter with weights in the package (a `PromptSegmenter`).
 
-    Windows are enlarged to 64 pixels; images larger than that are seen as they are, up to 512 pixels.
+    Images smaller than 64 pixels are enlarged to 64, and images larger than 512 pixels are reduced to 512. Images in
+    between are not scaled, apart from rounding their size up to a multiple of 16.
 
     Parameters
     ----------
     network
         With weights; None loads those of the package.
     device
-        Where to compute.
+        Device to compute on.
     images_per_batch, objects_per_batch
-        How many go through the network at once: they bound the memory, and change no answer.
+        How many go through the network at once: limits the memory, and does not change the results.
 
     Examples
     --------
@@ -80,11 +81,11 @@ class EmbeddedSegmenter:
 
     @cached_property
     def digest(self) -> str:
-        """Identity of the weights."""
+        """Digest of the weights."""
         return digest_model(self.network)
 
     def beside(self, height: int, width: int) -> tuple[int, ...]:
-        """Two slices before and two after, about two pixels of the input apart."""
+        """Offsets of two slices before and two after, about two pixels of the input apart."""
         return offsets_beside(_frame_of(height, width))
 
     @torch.inference_mode()
@@ -119,13 +120,13 @@ class EmbeddedSegmenter:
         return MaskCandidates(logits, scores, memory)
 
     def _precision(self) -> AbstractContextManager[Any]:
-        """In bfloat16, as the network was trained, where the device is fast with it."""
+        """Context for bfloat16, in which the network was trained, if the device supports it in hardware."""
         return autocast(self.device)
 
     def _framed(
         self, prompts: SlicePrompts, chosen: slice, frame: ModelFrame
     ) -> tuple[Tensor, Tensor, Tensor | None, Tensor | None, Tensor | None]:
-        """Points, signs, boxes, mask prompts and memory of some of the objects, in the network's input."""
+        """Points, signs, boxes, mask prompts and memory of some objects, in the coordinates of the network's input."""
         boxes = priors = memory = None
         if prompts.boxes is not None:
             corners = frame.to_model(prompts.boxes[chosen].reshape(-1, 2))
@@ -144,7 +145,7 @@ class EmbeddedSegmenter:
 
 
 def offsets_beside(frame: ModelFrame) -> tuple[int, ...]:
-    """Slices that are shown beside an image, from it: two before and two after, about two pixels of the input apart.
+    """Offsets of the slices that are shown with an image: two before, two after, about two pixels of the input apart.
 
     Examples
     --------
@@ -156,12 +157,12 @@ def offsets_beside(frame: ModelFrame) -> tuple[int, ...]:
 
 
 def standardise(images: Float[Tensor, "n c h w"]) -> Float[Tensor, "n c h w"]:
-    """Images less their median, in units of twice their robust standard deviation, outliers clipped.
+    """Images minus their median, in units of twice their robust standard deviation, outliers clipped.
 
-    Median and unit are those of the first channel.
+    Median and unit are measured in the first channel.
 
-    Where hardly any noise is left, as after denoising, the unit is a quarter of the brightest pixels' height: else all
-    of an object, and the blur around it, would be clipped to one value.
+    If there is hardly any noise, as after denoising, the unit is a quarter of the height of the brightest pixels above
+    the median. Otherwise a whole object, and the blur around it, would be clipped to one value.
 
     Examples
     --------
@@ -174,7 +175,7 @@ def standardise(images: Float[Tensor, "n c h w"]) -> Float[Tensor, "n c h w"]:
 
 
 def _quantiles(values: Float[Tensor, "n p"], shares: tuple[float, ...]) -> Float[Tensor, "q n"]:
-    """Quantiles of each row, as `torch.quantile` has them; NumPy sorts many times as fast on a CPU."""
+    """Quantiles of each row, equal to `torch.quantile`; much faster on a CPU, because NumPy sorts faster."""
     ordered = torch.from_numpy(np.sort(values.cpu().numpy(), axis=1)).to(values.device)
     places = [share * (values.shape[1] - 1) for share in shares]
     return torch.stack([torch.lerp(ordered[:, int(p)], ordered[:, -int(-p // 1)], p % 1) for p in places])
@@ -186,12 +187,12 @@ def load_network(weights: bytes | None = None) -> PromptUNet:
     Parameters
     ----------
     weights
-        A safetensors file's content; None means that of the package.
+        Content of a safetensors file; None takes the file of the package.
 
     Raises
     ------
     WeightsError
-        If they are damaged, or not this network's.
+        If the weights are damaged, or not those of this network.
     """
     if weights is None:
         weights = resources.files("cryosam.backends").joinpath(_WEIGHTS).read_bytes()
@@ -199,18 +200,18 @@ def load_network(weights: bytes | None = None) -> PromptUNet:
     try:
         network.load_state_dict({name: values.float() for name, values in load(weights).items()})
     except Exception as error:
-        raise WeightsError(f"the weights of the embedded segmenter are damaged ({error}); install again") from error
+        raise WeightsError(f"the weights of the embedded segmenter are damaged ({error}); reinstall cryosam") from error
     return network.eval()
 
 
 def _frame_of(height: int, width: int) -> ModelFrame:
-    """Where images of that size lie in the input."""
+    """Frame that maps images of this size to the input."""
     longest = min(max(height, width, INPUT_PX), _MOST_PX)
     return ModelFrame(height, width, -(-longest // _MULTIPLE) * _MULTIPLE)
 
 
 def _standardised(images: Float[Tensor, "n c h w"], frame: ModelFrame) -> Float[Tensor, "n c2 s s"]:
-    """Images in the input's frame, standardised; the padding is 0, and so are slices beside them that are not known."""
+    """Images in the input's frame, standardised; the padding and neighbouring slices that are not known are 0."""
     n, n_shown = images.shape[:2]
     rows, cols = frame.content_px
     framed = into_frame(images.flatten(0, 1), frame, frame.size_px)[:, :rows, :cols]

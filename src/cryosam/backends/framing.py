@@ -1,8 +1,8 @@
-"""Images, mask prompts and answers, between an image's own pixels and the square input of a model.
+"""Resampling of images, mask prompts and masks between an image's own pixels and the square input of a model.
 
-Both directions are the same operation, linear interpolation that averages where it shrinks, at positions that
-`cryosam.geometry` gives. It is written as one matrix along each axis: exact for the fractional sizes that occur (an
-image of 5 x 8 fills 2.5 x 4 cells of a map of 4 x 4), and the same on every device.
+Both directions use the same operation: linear interpolation, with averaging where the result is coarser, at positions
+from `cryosam.geometry`. It is a product with one matrix along each axis. So it is exact for the fractional sizes that
+occur (an image of 5 x 8 fills 2.5 x 4 cells of a map of 4 x 4), and the same on every device.
 """
 
 from functools import lru_cache
@@ -21,7 +21,7 @@ _STD = (0.229, 0.224, 0.225)
 
 
 def imagenet_rgb(images: Float[Tensor, "n h w"]) -> Float[Tensor, "n 3 h w"]:
-    """Grey images in [0, 1] as colour images, normalised with the mean and deviation of ImageNet.
+    """Grey images in [0, 1] as RGB images, normalised with the mean and standard deviation of ImageNet.
 
     Examples
     --------
@@ -33,14 +33,14 @@ def imagenet_rgb(images: Float[Tensor, "n h w"]) -> Float[Tensor, "n 3 h w"]:
 
 
 def model_input(images: Float[Tensor, "n h w"], frame: ModelFrame) -> Float[Tensor, "n 3 s s"]:
-    """Images in a model's frame, normalised; the padding is 0 after normalisation, as the models were trained.
+    """Images in a model's frame, normalised; the padding is 0 after normalisation, as in the models' training.
 
     Parameters
     ----------
     images
         ``(n, h, w)`` in [0, 1].
     frame
-        Of the images; ``s`` is its ``size_px``.
+        The frame of the images; ``s`` is its ``size_px``.
 
     Examples
     --------
@@ -56,7 +56,7 @@ def model_input(images: Float[Tensor, "n h w"], frame: ModelFrame) -> Float[Tens
 def into_frame(
     images: Float[Tensor, "n h w"], frame: ModelFrame, n_cells: int
 ) -> Float[Tensor, "n {n_cells} {n_cells}"]:
-    """Images on a grid of ``n_cells`` x ``n_cells`` that covers a model's input; each image's padding is its minimum.
+    """Images on a grid of ``n_cells`` x ``n_cells`` over a model's input; each image is padded with its minimum.
 
     Parameters
     ----------
@@ -75,12 +75,12 @@ def into_frame(
     """
     rows, cols = (weights.to(images) for weights in _weights_into(frame, n_cells))
     lowest = images.amin(dim=(1, 2), keepdim=True)
-    # cells beyond the image have no weights at all, so they stay at the minimum
+    # all weights of cells beyond the image are 0, so these cells have the minimum
     return rows @ (images - lowest) @ cols.T + lowest
 
 
 def out_of_frame(maps: Float[Tensor, "... cells cells"], frame: ModelFrame) -> Float[Tensor, "... h w"]:
-    """Maps that cover a model's input, at the pixels of the image itself; inverse of `into_frame`.
+    """Maps over a model's input, resampled to the pixels of the image; the reverse of `into_frame`.
 
     Parameters
     ----------
@@ -100,7 +100,7 @@ def out_of_frame(maps: Float[Tensor, "... cells cells"], frame: ModelFrame) -> F
 
 @lru_cache(maxsize=64)
 def _weights_into(frame: ModelFrame, n_cells: int) -> tuple[Float[Tensor, "cells h"], Float[Tensor, "cells w"]]:
-    """Weights of an image's rows and columns in each row and column of a grid over a model's input."""
+    """Weights for resampling an image's rows and columns to those of a grid over a model's input."""
     pixels = patch_to_pixel(np.arange(n_cells, dtype=float), frame.size_px / n_cells)
     positions = frame.to_image(np.stack([pixels, pixels], axis=1))
     return _linear_weights(positions[:, 0], frame.height), _linear_weights(positions[:, 1], frame.width)
@@ -108,7 +108,7 @@ def _weights_into(frame: ModelFrame, n_cells: int) -> tuple[Float[Tensor, "cells
 
 @lru_cache(maxsize=64)
 def _weights_out_of(frame: ModelFrame, n_cells: int) -> tuple[Float[Tensor, "h cells"], Float[Tensor, "w cells"]]:
-    """The other way round."""
+    """Weights for resampling the rows and columns of a grid over a model's input to those of an image."""
     index = np.arange(max(frame.height, frame.width), dtype=float)
     pixels = frame.to_model(np.stack([index, index], axis=1))
     positions = pixel_to_patch(pixels, frame.size_px / n_cells)
@@ -116,9 +116,9 @@ def _weights_out_of(frame: ModelFrame, n_cells: int) -> tuple[Float[Tensor, "h c
 
 
 def _linear_weights(positions: Float[np.ndarray, " m"], n_samples: int) -> Float[Tensor, "m n"]:
-    """Weights of samples 0 ... n - 1 at equally spaced positions; zero where a position lies beyond the samples."""
+    """Weights of samples 0 ... n - 1 at equally spaced positions; zero if a position lies beyond the samples."""
     step = positions[1] - positions[0] if len(positions) > 1 else 1.0
-    # a tent as wide as the step averages when the result is coarser than the samples
+    # a triangular kernel as wide as the step averages if the result is coarser than the samples
     weights = np.clip(1 - np.abs(positions[:, None] - np.arange(n_samples)) / max(step, 1.0), 0, None)
     weights[(positions < -0.5) | (positions > n_samples - 0.5)] = 0
     total = weights.sum(axis=1, keepdims=True)

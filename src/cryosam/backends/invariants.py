@@ -1,4 +1,4 @@
-"""Dense 3D descriptors that do not change when the particle turns; they need no weights.
+"""Dense 3D descriptors that do not depend on the orientation of a particle; they need no weights.
 
 At each Gaussian scale: the density, the gradient's length, the Laplacian, the Frobenius norm of the Hessian and the
 local standard deviation. All are rotation-invariant combinations of derivatives (Florack et al., Image and Vision
@@ -20,7 +20,7 @@ from cryosam.arrays import Volume
 __all__ = ["Invariants"]
 
 _TRUNCATE = 3.5
-_CELLS = 3.0  # that a scale spans on the grid on which it is described, at least, but for the finest grid
+_CELLS = 3.0  # least number of cells per scale, on grids coarser than the finest
 
 
 class Invariants:
@@ -31,7 +31,7 @@ class Invariants:
     scales
         Standard deviations in voxels.
     device
-        Where to compute.
+        Device to compute on.
 
     Examples
     --------
@@ -48,16 +48,16 @@ class Invariants:
 
     @property
     def digest(self) -> str:
-        """Identity of the settings."""
+        """Digest of the settings."""
         return hashlib.sha256(f"invariants-2 {self.scales}".encode()).hexdigest()
 
     @property
     def n_channels(self) -> int:
-        """Numbers a cell: five a scale."""
+        """Numbers per cell: five per scale."""
         return 5 * len(self.scales)
 
     def parts(self, stride: int) -> "list[_Scales]":
-        """The scales by the grid on which they are described, see `VolumeDescriptor.parts`."""
+        """The scales, grouped by the grid on which they are computed; see `VolumeDescriptor.parts`."""
         by_stride: dict[int, list[float]] = {stride: []}
         for scale in self.scales:
             own = stride
@@ -69,7 +69,7 @@ class Invariants:
 
 @dataclass(frozen=True)
 class _Scales:
-    """Invariants at the scales that are described on one grid (a `DescriptorPart`)."""
+    """Invariants at the scales that are computed on one grid (a `DescriptorPart`)."""
 
     stride: int
     scales: tuple[float, ...]
@@ -77,28 +77,28 @@ class _Scales:
 
     @property
     def n_channels(self) -> int:
-        """Numbers a cell."""
+        """Numbers per cell."""
         return 5 * len(self.scales)
 
     @property
     def halo(self) -> int:
-        """Cells around a block that its descriptors depend on."""
+        """Width, in cells, of the margin around a block that its descriptors depend on."""
         return max((_radius(self._in_cells(scale)) for scale in self.scales), default=0)
 
     def describe(self, means: Volume) -> Float[Tensor, "c cz cy cx"]:
-        """Descriptors at the centres of cells from their mean densities."""
+        """Descriptors at the centres of cells, computed from the cells' mean densities."""
         density = torch.from_numpy(np.ascontiguousarray(means)).to(self.device)
         described = [channel for s in self.scales for channel in _scale_invariants(density, self._in_cells(s))]
         return torch.stack(described) if described else density.new_zeros(0, *density.shape)
 
     def _in_cells(self, scale: float) -> float:
-        """The Gaussian that is still to be applied, in cells: averaging over a cell is itself a blur."""
-        blurred = (self.stride**2 - 1) / 12  # its variance, in voxels
+        """Standard deviation of the Gaussian to apply, in cells; the blur by averaging over a cell is subtracted."""
+        blurred = (self.stride**2 - 1) / 12  # variance of the blur by averaging, in square voxels
         return float(max(scale**2 - blurred, 0.25) ** 0.5 / self.stride)
 
 
 def _radius(sigma: float) -> int:
-    """Cells to either side that a kernel covers."""
+    """Radius of a kernel, in cells."""
     return max(2, int(np.ceil(_TRUNCATE * sigma)))
 
 
@@ -122,7 +122,7 @@ def _kernel(sigma: float, order: int, like: Tensor) -> Float[Tensor, " k"]:
 def _filter(volume: Float[Tensor, "z y x"], kernel: Float[Tensor, " k"], axis: int) -> Float[Tensor, "z y x"]:
     """Correlate along one axis; the edge voxel is repeated outside.
 
-    A product with a band matrix copies nothing, and is faster than a convolution at the lengths that there are.
+    This is a product with a band matrix, which needs no copies and is faster than a convolution at these lengths.
     """
     n, radius = volume.shape[axis], len(kernel) // 2
     rows = torch.arange(n, device=volume.device)

@@ -1,4 +1,4 @@
-"""Models of `transformers` from and to folders, complete or not at all, without a word."""
+"""Reading and writing models of `transformers`; incomplete models are refused, and nothing is printed."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,19 +11,19 @@ __all__ = ["read_model", "write_model"]
 
 
 def read_model(folder: Path, class_name: str) -> Any:
-    """Model with all its weights.
+    """Read a model with all its weights.
 
     Parameters
     ----------
     folder
-        With ``config.json`` and ``*.safetensors``; pickled weights are not read.
+        Contains ``config.json`` and ``*.safetensors``; pickled weights are not read.
     class_name
-        Of the class in `transformers`.
+        Name of the class in `transformers`.
 
     Raises
     ------
     WeightsError
-        If the files are damaged, or are not the whole of such a model.
+        If the files are damaged, or weights of the model are missing.
     """
     import transformers
     from safetensors import SafetensorError
@@ -36,7 +36,7 @@ def read_model(folder: Path, class_name: str) -> Any:
         except (SafetensorError, OSError, RuntimeError, ValueError, KeyError, TypeError) as error:
             reason = str(error).splitlines()[0] if str(error) else type(error).__name__
             raise WeightsError(f"the model in {folder} is damaged ({reason}); fetch or import it again") from error
-    # transformers fills weights that are absent with random numbers
+    # transformers fills missing weights with random numbers
     absent = sorted(str(key) for key in (*report["missing_keys"], *report["mismatched_keys"]))
     if absent:
         raise WeightsError(
@@ -47,7 +47,7 @@ def read_model(folder: Path, class_name: str) -> Any:
 
 
 def write_model(model: Any, folder: Path) -> None:
-    """Write a model of `transformers` so that `read_model` gives it back.
+    """Write a model of `transformers` so that `read_model` can read it.
 
     Raises
     ------
@@ -62,7 +62,7 @@ def write_model(model: Any, folder: Path) -> None:
 
 @contextmanager
 def _quiet(transformers: Any) -> Iterator[None]:
-    """No progress bar and no report: what matters in them is raised as an error."""
+    """Turn off the progress bar and the log messages of `transformers`; missing weights are raised as an error."""
     logging = transformers.utils.logging
     verbosity, had_bar = logging.get_verbosity(), logging.is_progress_bar_enabled()
     logging.set_verbosity_error()

@@ -1,4 +1,4 @@
-"""Which arithmetic a model is computed in: bfloat16 where the device is fast with it, else single precision."""
+"""Precision in which a model is computed: bfloat16 if the device supports it in hardware, else single precision."""
 
 import os
 from contextlib import AbstractContextManager, nullcontext
@@ -9,16 +9,16 @@ import torch
 __all__ = ["Precision", "autocast", "is_half"]
 
 Precision = Literal["auto", "float32", "bfloat16"]
-"""How a model's products are computed; weights, norms and answers stay in single precision."""
+"""Precision of a model's matrix products; weights, normalisations and results stay in single precision."""
 
-# values of oneDNN's limit on instructions that still allow those for bfloat16; below them it emulates, slowly
+# values of ONEDNN_MAX_CPU_ISA that allow instructions for bfloat16; with others oneDNN emulates it, which is slow
 _ISA_WITH_BFLOAT16 = ("", "ALL", "DEFAULT", "AVX512_CORE_BF16", "AVX512_CORE_FP16", "AVX10_1_512", "AVX10_2_512")
 
 
 def is_half(device: torch.device, precision: Precision = "auto") -> bool:
-    """Whether products are computed in bfloat16: "auto" does so where the device has instructions for it.
+    """Whether products are computed in bfloat16: with "auto" if the device has instructions for it.
 
-    On a CPU the environment variable ``ONEDNN_MAX_CPU_ISA`` may forbid these instructions.
+    On a CPU the environment variable ``ONEDNN_MAX_CPU_ISA`` can disable these instructions.
 
     Examples
     --------
@@ -36,7 +36,7 @@ def is_half(device: torch.device, precision: Precision = "auto") -> bool:
 
 
 def autocast(device: torch.device, precision: Precision = "auto") -> AbstractContextManager[Any]:
-    """Context in which a model is computed in a precision.
+    """Context in which a model is computed in the given precision.
 
     Examples
     --------

@@ -1,12 +1,12 @@
-"""The network of the embedded segmenter: a convolutional encoder that runs once an image, and a light decoder.
+"""The network of the embedded segmenter: a convolutional encoder that runs once per image, and a small decoder.
 
-The encoder sees the slices beside the image too: they tell an object that ends from one that goes on, and noise from
-what lasts.
+The encoder also sees neighbouring slices. They help to decide whether an object ends or continues, and whether a
+structure is real or noise.
 
-The decoder is a small U-Net over maps of the prompts, to whose levels the encoder's features are added. Everything is
-convolutional, so the input may have any size that is a multiple of 16. Each candidate's score is read from the
-features under its own mask and under the mask prompt, and from what was seen in the slice before, which is remembered
-as SAM 2 remembers objects: one slice does not tell whether an object goes on or is only smeared.
+The decoder is a small U-Net on maps of the prompts; the encoder's features are added to its levels. Everything is
+convolutional, so the edges of the input may be any multiple of 16. Each candidate's score is computed from the features
+under its own mask and under the mask prompt, and from a memory of the object in the previous slice, similar to the
+memory of SAM 2. A single slice does not show whether an object continues or is only smeared by the missing wedge.
 """
 
 import copy
@@ -21,25 +21,25 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 __all__ = ["N_BESIDE", "N_CANDIDATES", "STRIDE", "PromptUNet", "draw_prompts", "fold_statistics"]
 
 N_CANDIDATES = 3
-N_BESIDE = 4  # slices that are seen beside an image
-STRIDE = 2  # pixels a cell of the logits and of the prompts' maps
+N_BESIDE = 4  # neighbouring slices that are seen with an image
+STRIDE = 2  # pixels per cell of the logits and of the prompts' maps
 _N_MAPS = 7
-_NEAR, _FAR = 1.0, 4.0  # standard deviations of a point's spots, in cells
-_N_FACTS = 2  # of a mask, beside its features: its size and certainty
-_PRIOR_RANGE = 3.0  # logits of a mask prompt beyond this are certain
+_NEAR, _FAR = 1.0, 4.0  # standard deviations of the Gaussian spots drawn for a point, in cells
+_N_FACTS = 2  # numbers that describe a mask besides its features: its size and its certainty
+_PRIOR_RANGE = 3.0  # scale of the logits of a mask prompt: they are drawn as tanh(logit / scale)
 
 
 class PromptUNet(nn.Module):
-    """Image features, then masks and scores from prompts.
+    """Computes features of images, then masks and scores from prompts.
 
-    It is trained, and saved, with the statistics of its normalisation; `fold_statistics` makes the copy to use.
+    It is trained and saved with batch normalisation; `fold_statistics` makes a faster copy for inference.
 
     Parameters
     ----------
     encoder_channels
-        At strides 2, 4, 8 and 16.
+        Numbers of channels at strides 2, 4, 8 and 16.
     decoder_channels
-        At strides 2, 4 and 8.
+        Numbers of channels at strides 2, 4 and 8.
     """
 
     def __init__(
@@ -71,9 +71,9 @@ class PromptUNet(nn.Module):
         )
 
     def encode(self, images: Float[Tensor, "n c h w"]) -> tuple[Tensor, Tensor, Tensor]:
-        """Features at strides 2, 4 and 8, as the decoder adds them.
+        """Features at strides 2, 4 and 8, which the decoder adds to its levels.
 
-        Of each image, then of the slices beside it, normalised; 0 where these are not known.
+        The channels of ``images`` are the image and its neighbouring slices, normalised; 0 if these are not known.
         """
         levels = [self.stem(images)]
         for down in self.down:
@@ -95,10 +95,10 @@ class PromptUNet(nn.Module):
         priors: Float[Tensor, "n rows cols"] | None = None,
         memory: Float[Tensor, "n m"] | None = None,
     ) -> tuple[Float[Tensor, "n k rows cols"], Float[Tensor, "n k"], Float[Tensor, "n k m"]]:
-        """Logits at stride 2, the scores' logits, and what to remember of each candidate.
+        """Logits at stride 2, the logits of the scores, and the memory of each candidate.
 
-        Prompts as in `draw_prompts`. ``memory`` is what was to be remembered of each object in the slice before; None,
-        or a row of NaN, is none. The features are repeated so that each object has its own.
+        The prompts are those of `draw_prompts`. ``memory`` is that of each object's mask in the previous slice; None,
+        or a row of NaN, means none. ``features`` have one row per object.
         """
         rows, cols = features[0].shape[2:]
         maps = draw_prompts((rows, cols), points, is_positive, boxes, priors)
@@ -129,7 +129,7 @@ def _look_under(
     fine: Float[Tensor, "n p rows cols"],
     coarse: Float[Tensor, "n r coarse_rows coarse_cols"],
 ) -> Float[Tensor, "n k s"]:
-    """Features under each mask, its size and its certainty."""
+    """Mean features under each mask, its size and its certainty."""
     area = share.sum(dim=(2, 3))
     total = area[..., None] + 1e-3
     near = torch.einsum("nkhw,nphw->nkp", share, fine) / total
@@ -154,15 +154,15 @@ def draw_prompts(
     size
         Rows and columns of the maps.
     points
-        ``(n, p, 2)`` row, col in the network's pixels, an integer being a pixel's centre.
+        ``(n, p, 2)`` row, col in the network's pixels; an integer is the centre of a pixel.
     is_positive
         ``(n, p)`` True for "the object is here".
     boxes
-        ``(n, 4)`` top, left, bottom, right in pixels, or None; a row of NaN is an object without a box.
+        ``(n, 4)`` top, left, bottom, right in pixels, or None; a row of NaN means no box for that object.
     priors
-        ``(n, rows, cols)`` logits, or None; NaN throughout an object's map is an object without one.
+        ``(n, rows, cols)`` logits, or None; a map with NaN means no mask prompt for that object.
     is_given
-        ``(n, p)`` False for a point that only fills its row; None means that all are given.
+        ``(n, p)`` False for a point that is only padding; None means that there is no padding.
 
     Examples
     --------
@@ -192,7 +192,7 @@ def draw_prompts(
 
 
 def fold_statistics(network: PromptUNet) -> PromptUNet:
-    """Copy for inference, whose convolutions do what their normalisation did; a quarter faster on a CPU."""
+    """Copy for inference with the batch normalisation folded into the convolutions; a quarter faster on a CPU."""
     folded = copy.deepcopy(network).eval()
     for part in [module for module in folded.modules() if isinstance(module, nn.Sequential)]:
         for i in range(len(part) - 1):
@@ -204,7 +204,7 @@ def fold_statistics(network: PromptUNet) -> PromptUNet:
 
 
 class _Residual(nn.Module):
-    """Two convolutions beside the identity."""
+    """Residual block of two convolutions."""
 
     def __init__(self, n: int) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""What the models of the SAM family share: frames, prompts and batches. Each family says how it encodes and decodes."""
+"""Base of the SAM family's segmenters: frames, prompts and batches. Subclasses encode images and decode prompts."""
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
@@ -22,14 +22,14 @@ __all__ = ["Embedding", "ModelPrompts", "PromptableModel"]
 
 @dataclass(frozen=True, eq=False)
 class Embedding:
-    """Images as a model sees them.
+    """Encoded images.
 
     Parameters
     ----------
     maps
-        Feature maps, the images on the first axis of each.
+        Feature maps, with the images on the first axis of each.
     frame
-        Where the images lie in the model's input; they are all of one size.
+        Maps the images, which all have the same size, to the model's input.
     """
 
     maps: tuple[Tensor, ...]
@@ -38,12 +38,12 @@ class Embedding:
 
 @dataclass(frozen=True, eq=False)
 class ModelPrompts:
-    """Prompts in the model's frame, one object a row; None for a kind of prompt that was not given.
+    """Prompts in the model's frame, one row per object; None for a type of prompt that was not given.
 
     Parameters
     ----------
     points
-        ``(n, p, 2)`` x, y in model pixels, an integer being a pixel's centre.
+        ``(n, p, 2)`` x, y in model pixels; an integer is the centre of a pixel.
     labels
         ``(n, p)`` 1 for "the object is here", 0 for "it is not here".
     boxes
@@ -64,14 +64,14 @@ class PromptableModel(ABC):
     Parameters
     ----------
     model
-        With weights; moved to the device and set to evaluation.
+        With weights; moved to the device and set to evaluation mode.
     device
-        Where to compute.
+        Device to compute on.
     images_per_batch, objects_per_batch
-        How many go through the model at once: they bound the memory, and change no answer.
+        How many go through the model at once: limits the memory, and does not change the results.
     precision
-        Of the image encoder. In bfloat16, which "auto" takes where the device is fast with it, logits differ in the
-        second or third digit. Prompts are decoded in float32: that takes little time.
+        Precision of the image encoder. "auto" uses bfloat16 if the device supports it in hardware; the logits then
+        differ in the second or third digit. Prompts are always decoded in float32, which takes little time.
     """
 
     def __init__(
@@ -96,7 +96,7 @@ class PromptableModel(ABC):
 
     @property
     def n_candidates(self) -> int:
-        """Answers for an object."""
+        """Number of candidate masks per object."""
         return int(self.model.config.mask_decoder_config.num_multimask_outputs)
 
     @abstractmethod
@@ -107,15 +107,15 @@ class PromptableModel(ABC):
     def _decode(
         self, maps: tuple[Tensor, ...], prompts: ModelPrompts
     ) -> tuple[Float[Tensor, "n k q q"], Float[Tensor, "n k"]]:
-        """Logits and scores of objects; the maps are repeated so that each object has its own."""
+        """Logits and scores of objects; ``maps`` has one row per object."""
 
     @cached_property
     def digest(self) -> str:
-        """Identity of the weights and settings."""
+        """Digest of the weights and settings."""
         return digest_model(self.model, is_half=is_half(self.device, self.precision))
 
     def beside(self, height: int, width: int) -> tuple[int, ...]:  # noqa: ARG002
-        """None: an image is all that it sees."""
+        """No neighbouring slices are needed."""
         return ()
 
     @torch.inference_mode()
@@ -131,14 +131,14 @@ class PromptableModel(ABC):
 
     @torch.inference_mode()
     def segment(self, embedding: Embedding, prompts: SlicePrompts) -> MaskCandidates:
-        """MaskCandidates for every object; see `PromptSegmenter.segment`."""
+        """Candidate masks for every object; see `PromptSegmenter.segment`."""
         frame, n = embedding.frame, len(prompts.image_index)
         logits = np.empty((n, self.n_candidates, frame.height, frame.width), dtype=np.float32)
         scores = np.empty((n, self.n_candidates), dtype=np.float32)
         for start in range(0, n, self.objects_per_batch):
             chosen = slice(start, start + self.objects_per_batch)
             index = torch.from_numpy(prompts.image_index[chosen]).to(self.device)
-            # a mask prompt belongs to an image of the batch, not to a point: repeat the image for each object
+            # a mask prompt belongs to an image of the batch, not to a point, so the image is repeated for each object
             maps = tuple(values[index] for values in embedding.maps)
             low, quality = self._decode(maps, self._to_model(prompts, chosen, frame))
             logits[chosen] = out_of_frame(low, frame).cpu().numpy()
@@ -149,8 +149,8 @@ class PromptableModel(ABC):
         """Some of the prompts, in the model's frame and order of axes (x first)."""
         points = labels = boxes = masks = None
         if prompts.points.shape[1] > 0:
-            # SAM itself adds 1/2 to every coordinate: it expects what ModelFrame gives, an integer is a pixel's centre.
-            # The published predictor scales corner to corner instead, which is off by (scale - 1) / 2 pixels.
+            # SAM itself adds 1/2 to every coordinate, so an integer must be a pixel's centre, as in ModelFrame. The
+            # published predictor instead multiplies coordinates by the scale, which is off by (scale - 1) / 2 pixels.
             points = self._tensor(_x_first(prompts.points[chosen], frame))
             labels = torch.from_numpy(prompts.is_positive[chosen].astype(np.int64)).to(self.device)
         if prompts.boxes is not None:
@@ -165,5 +165,5 @@ class PromptableModel(ABC):
 
 
 def _x_first(rows_cols: Float[np.ndarray, "n p 2"], frame: ModelFrame) -> Float[np.ndarray, "n p 2"]:
-    """Image (row, col) to model (x, y)."""
+    """Convert (row, col) in the image to (x, y) in the model's input."""
     return frame.to_model(rows_cols.reshape(-1, 2))[:, ::-1].reshape(rows_cols.shape)

@@ -1,4 +1,4 @@
-"""What a model must offer. Backends hold no state between calls: embed once, prompt many times."""
+"""Interfaces of the models. Backends keep no state between calls: embed images once, prompt them many times."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -22,15 +22,15 @@ __all__ = [
 
 @runtime_checkable
 class FeatureExtractor(Protocol):
-    """A 2D model that gives one token a patch."""
+    """A 2D model that computes one token per patch."""
 
     @property
     def digest(self) -> str:
-        """Identity of the weights and settings, for caches and provenance."""
+        """Digest of the weights and settings, for caches and provenance."""
 
     @property
     def n_channels(self) -> int:
-        """Numbers a token."""
+        """Numbers per token."""
 
     @property
     def patch_px(self) -> int:
@@ -54,19 +54,19 @@ class FeatureExtractor(Protocol):
 
 @runtime_checkable
 class DescriptorPart(Protocol):
-    """Some of a descriptor's channels, which are described on one grid."""
+    """The channels of a descriptor that are computed on one grid."""
 
     @property
     def stride(self) -> int:
-        """Voxels a cell."""
+        """Voxels per cell."""
 
     @property
     def n_channels(self) -> int:
-        """Numbers a cell."""
+        """Numbers per cell."""
 
     @property
     def halo(self) -> int:
-        """Cells around a block that its descriptors depend on."""
+        """Width, in cells, of the margin around a block that its descriptors depend on."""
 
     def describe(self, means: Volume) -> Float[Tensor, "c cz cy cx"]:
         """Descriptors at the centres of cells.
@@ -85,21 +85,21 @@ class DescriptorPart(Protocol):
 
 @runtime_checkable
 class VolumeDescriptor(Protocol):
-    """A 3D descriptor of every cell that needs no planes."""
+    """Computes descriptors of cells in 3D, without slices."""
 
     @property
     def digest(self) -> str:
-        """Identity of the weights and settings, for caches and provenance."""
+        """Digest of the weights and settings, for caches and provenance."""
 
     @property
     def n_channels(self) -> int:
-        """Numbers a cell, of all parts."""
+        """Numbers per cell, over all parts."""
 
     def parts(self, stride: int) -> Sequence[DescriptorPart]:
-        """What is described on which grid, for cells of ``stride`` voxels.
+        """The parts of the descriptor, each computed on one grid, for cells of ``stride`` voxels.
 
-        What varies slowly is described on coarser grids: a part's stride is ``stride`` times a power of two. The first
-        part's is ``stride``.
+        Channels that vary slowly are computed on coarser grids: the stride of a part is ``stride`` times a power of
+        two. The first part has ``stride`` itself.
         """
 
 
@@ -110,7 +110,7 @@ class SlicePrompts:
     Parameters
     ----------
     image_index
-        ``(n,)`` which embedded image each object lies in.
+        ``(n,)`` index of the embedded image that contains each object.
     points
         ``(n, p, 2)`` row, col in the image's own pixels.
     is_positive
@@ -120,8 +120,8 @@ class SlicePrompts:
     boxes
         ``(n, 4)`` first and last row and col (top, left, bottom, right), or None.
     memory
-        ``(n, m)`` what the segmenter wanted to be reminded of in the next slice (`MaskCandidates.memory`), or None; NaN
-        where there is nothing to remember.
+        ``(n, m)`` the segmenter's memory of each object in the previous slice (`MaskCandidates.memory`), or None; NaN
+        for objects without memory.
     """
 
     image_index: Int[np.ndarray, " n"]
@@ -134,7 +134,7 @@ class SlicePrompts:
 
 @dataclass(frozen=True, eq=False)
 class MaskCandidates:
-    """Answers for n objects.
+    """Candidate masks for n objects.
 
     Parameters
     ----------
@@ -143,8 +143,8 @@ class MaskCandidates:
     scores
         ``(n, k)`` predicted IoU, in [0, 1].
     memory
-        ``(n, k, m)`` what the segmenter wants to be reminded of when it is asked for the same object in the next slice;
-        None if it remembers nothing.
+        ``(n, k, m)`` the segmenter's memory of each candidate, to be passed on if the same object is segmented in the
+        next slice; None if it has no memory.
     """
 
     logits: Float[np.ndarray, "n k h w"]
@@ -154,25 +154,25 @@ class MaskCandidates:
 
 @runtime_checkable
 class PromptSegmenter(Protocol):
-    """A 2D segmenter that answers points, boxes and masks with K candidates."""
+    """A 2D segmenter that returns k candidate masks for each prompt (points, a box, a mask)."""
 
     @property
     def digest(self) -> str:
-        """Identity of the weights and settings, for caches and provenance."""
+        """Digest of the weights and settings, for caches and provenance."""
 
     def beside(self, height: int, width: int) -> tuple[int, ...]:
-        """Which slices beside an image of that size it wants to see too, counted from it; () for none."""
+        """Offsets of the neighbouring slices that it needs with an image of this size; () for none."""
 
     def embed(self, images: Images, beside: Float[np.ndarray, "n s h w"] | None = None) -> Any:
-        """Whatever `segment` needs of some images; opaque to callers.
+        """Everything that `segment` needs of some images; opaque to callers.
 
         Parameters
         ----------
         images
             ``(n, h, w)`` in [0, 1], protein bright.
         beside
-            ``(n, s, h, w)`` the same window of the slices beside each, as `beside` lists them; None if not known.
+            ``(n, s, h, w)`` the same window of the neighbouring slices, in the order of `beside`; None if not known.
         """
 
     def segment(self, embedding: Any, prompts: SlicePrompts) -> MaskCandidates:
-        """MaskCandidates for every object of ``prompts``; an object's answer does not depend on the others'."""
+        """Candidate masks for every object of ``prompts``; the result for an object does not depend on the others."""

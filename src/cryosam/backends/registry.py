@@ -13,8 +13,8 @@ from cryosam.errors import ConfigError, UnknownBackendError, WeightsError
 
 __all__ = ["load_features", "load_segmenter", "resolve_device"]
 
-# model_type of a config.json -> the class of transformers, our module and class, and what it does.
-# SAM 2 is published as a video model, of which the image model is a part.
+# model_type in config.json -> class in transformers, module and class in this package, and type of model.
+# SAM 2 is published as a video model, which contains the image model.
 _FAMILIES: dict[str, tuple[str, str, str, Literal["features", "segmenter"]]] = {
     "dinov2": ("Dinov2Model", "dino", "DinoFeatures", "features"),
     "dinov2_with_registers": ("Dinov2WithRegistersModel", "dino", "DinoFeatures", "features"),
@@ -29,17 +29,17 @@ _FAMILIES: dict[str, tuple[str, str, str, Literal["features", "segmenter"]]] = {
 def load_features(
     name: str | Path, *, device: str = "auto", scales: Sequence[float] | None = None
 ) -> FeatureExtractor | VolumeDescriptor:
-    """Feature extractor by name.
+    """Load a feature extractor by name.
 
     Parameters
     ----------
     name
-        A name that `cryosam.backends.weights.list_models` gives, a folder in the format of `transformers`, or a
+        A name listed by `cryosam.backends.weights.list_models`, a folder in the format of `transformers`, or a
         repository of the Hugging Face hub that was fetched.
     device
         "auto", "cpu", "cuda", "cuda:1", ... or "mps".
     scales
-        Gaussian scales of "invariants" in voxels; None takes its own. Other backends have none.
+        Gaussian scales of "invariants" in voxels; None takes the default ones. Other backends ignore this.
 
     Raises
     ------
@@ -67,12 +67,12 @@ def load_features(
 
 
 def load_segmenter(name: str | Path, *, device: str = "auto") -> PromptSegmenter:
-    """Promptable segmenter by name.
+    """Load a promptable segmenter by name.
 
     Parameters
     ----------
     name
-        A name that `cryosam.backends.weights.list_models` gives, a folder in the format of `transformers`, an original
+        A name listed by `cryosam.backends.weights.list_models`, a folder in the format of `transformers`, an original
         SAM checkpoint (``.pth``), or a repository of the Hugging Face hub that was fetched.
     device
         "auto", "cpu", "cuda", "cuda:1", ... or "mps".
@@ -110,7 +110,7 @@ def resolve_device(name: str) -> str:
     Raises
     ------
     ConfigError
-        If the device is unknown, or not on this machine.
+        If the device is unknown, or not available on this machine.
 
     Examples
     --------
@@ -127,12 +127,12 @@ def resolve_device(name: str) -> str:
     if name == "auto":
         return next(device for device in ("cuda", "mps", "cpu") if device in here)
     if name not in here:
-        raise ConfigError(f"device {name!r} is not on this machine; there is {', '.join(here)} (or auto)")
+        raise ConfigError(f"device {name!r} is not available on this machine; give auto or one of {', '.join(here)}")
     return name
 
 
 def _load(name: str | Path, kind: Literal["features", "segmenter"], device: str) -> Any:
-    """Backend of a family of `transformers`."""
+    """Load a backend that is based on a model of `transformers`."""
     _require_kind(name, kind, next((model.kind for model in MODELS if model.name == str(name)), kind))
     path = locate(name)
     if path.is_file():
@@ -143,21 +143,26 @@ def _load(name: str | Path, kind: Literal["features", "segmenter"], device: str)
         return SamSegmenter(read_sam_checkpoint(path), device)
     model_type = _model_type(path)
     if model_type not in _FAMILIES:
-        raise WeightsError(f"{path} holds a model of type {model_type!r}; supported are {', '.join(_FAMILIES)}")
+        raise WeightsError(f"{path} contains a model of type {model_type!r}; supported are {', '.join(_FAMILIES)}")
     model_class, module, backend_class, found = _FAMILIES[model_type]
     _require_kind(name, kind, found)
     backend = getattr(import_module(f"cryosam.backends.{module}"), backend_class)
     return backend(read_model(path, model_class), device)
 
 
+_KIND_NAMES = {"segmenter": "segmenter", "features": "feature extractor"}
+
+
 def _require_kind(name: str | Path, wanted: str, found: str) -> None:
     if wanted != found:
         names = ", ".join(model.name for model in MODELS if model.kind == wanted)
-        raise UnknownBackendError(f"{str(name)!r} is a model for {found}, not for {wanted}; for {wanted}: {names}")
+        raise UnknownBackendError(
+            f"{str(name)!r} is a {_KIND_NAMES[found]}, not a {_KIND_NAMES[wanted]}; there are {names}"
+        )
 
 
 def _model_type(folder: Path) -> str:
     try:
         return str(json.loads((folder / "config.json").read_text(encoding="utf-8"))["model_type"])
     except (ValueError, KeyError, TypeError) as error:
-        raise WeightsError(f"{folder / 'config.json'} does not name a model_type; get the model again") from error
+        raise WeightsError(f"{folder / 'config.json'} does not name a model_type; download the model again") from error

@@ -9,20 +9,20 @@ __all__ = ["SamHQSegmenter", "SamSegmenter", "call_arguments"]
 
 
 class SamSegmenter(PromptableModel):
-    """SAM over ``transformers.SamModel``: three candidates for each object.
+    """SAM, based on ``transformers.SamModel``: three candidates for each object.
 
     Parameters
     ----------
     model
-        A ``SamModel`` with weights; its input's size is that of its configuration (published: 1024 px).
+        A ``SamModel`` with weights; the size of its input is in its configuration (published models: 1024 px).
     device
-        Where to compute.
+        Device to compute on.
     images_per_batch
-        Images that are encoded at once; ViT-B needs about 2 GB for each image of 1024 px.
+        Images encoded at once; ViT-B needs about 2 GB for each image of 1024 px.
     objects_per_batch
-        Objects that are decoded at once.
+        Objects decoded at once.
     precision
-        Of the image encoder; see `PromptableModel`.
+        Precision of the image encoder; see `PromptableModel`.
 
     Examples
     --------
@@ -53,14 +53,14 @@ class SamSegmenter(PromptableModel):
 
 
 class SamHQSegmenter(PromptableModel):
-    """SAM-HQ over ``transformers.SamHQModel``: SAM's candidates, best first, with finer edges.
+    """SAM-HQ, based on ``transformers.SamHQModel``: SAM's candidates, best first, with finer edges.
 
     Parameters
     ----------
     model
         A ``SamHQModel`` with weights.
     device
-        Where to compute.
+        Device to compute on.
     images_per_batch, objects_per_batch, precision
         As for `SamSegmenter`.
     """
@@ -72,7 +72,7 @@ class SamHQSegmenter(PromptableModel):
 
     def _encode(self, pixels: Float[Tensor, "n 3 s s"]) -> tuple[Tensor, ...]:
         features, early = self.model.get_image_embeddings(pixels)
-        # of the encoder's global attention layers only the first is used
+        # SAM-HQ uses the output of only the first of the encoder's global attention layers
         return features, early[0]
 
     def _decode(
@@ -83,7 +83,7 @@ class SamHQSegmenter(PromptableModel):
 
 
 def call_arguments(prompts: ModelPrompts) -> dict[str, Tensor | bool | None]:
-    """Prompts as the models of `transformers` take them: images, then the objects of an image (here always one).
+    """Prompts as arguments of the models in `transformers`: images on the first axis, then objects (always one here).
 
     Examples
     --------

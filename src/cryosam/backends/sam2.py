@@ -1,8 +1,8 @@
 """Segment Anything 2 (Ravi et al., 2024), one image at a time.
 
-The published predictor stretches every image to a square. Here the aspect is kept, as for SAM: a voxel must be as wide
-as it is high, or the same particle would look different in the three planes. For the square windows that are shown by
-default the two are the same.
+The published predictor stretches every image to a square. Here the aspect ratio is kept, as for SAM: otherwise voxels
+would not be square, and the same particle would look different in the three planes. For the square windows that are
+used by default there is no difference.
 """
 
 from jaxtyping import Float
@@ -15,18 +15,18 @@ __all__ = ["Sam2Segmenter"]
 
 
 class Sam2Segmenter(PromptableModel):
-    """SAM 2 over ``transformers.Sam2Model``: three candidates for each object.
+    """SAM 2, based on ``transformers.Sam2Model``: three candidates for each object.
 
     Parameters
     ----------
     model
         A ``Sam2Model`` with weights.
     device
-        Where to compute.
+        Device to compute on.
     images_per_batch, objects_per_batch
         How many go through the model at once.
     precision
-        Of the image encoder; see `PromptableModel`.
+        Precision of the image encoder; see `PromptableModel`.
     """
 
     @property

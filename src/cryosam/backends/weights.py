@@ -1,8 +1,9 @@
-"""Where the weights of a model are, how they get there, and which models there are.
+"""The known models, where their weights are stored, and how to download or import them.
 
-Nothing is downloaded unless `fetch` is called. Weights are looked for in this order:
+Nothing is downloaded unless `fetch` is called. Weights are searched for in this order:
 
-1. a folder in the format of `transformers` (``config.json`` and ``*.safetensors``), or an original SAM checkpoint;
+1. the name as a path: a folder in the format of `transformers` (``config.json`` and ``*.safetensors``), or an original
+   SAM checkpoint;
 2. models that `import_checkpoint` wrote below `cache_folder`;
 3. the cache of the Hugging Face hub.
 """
@@ -23,22 +24,22 @@ CHECKPOINT_SUFFIXES = (".pth", ".pt", ".safetensors")
 
 @dataclass(frozen=True)
 class ModelInfo:
-    """A model that can be named.
+    """A model that can be selected by name.
 
     Parameters
     ----------
     name
-        What ``--features`` and ``--segmenter`` take.
+        The name to give to ``--features`` or ``--segmenter``.
     kind
-        What it does.
+        Whether it extracts features or segments.
     family
         The architecture.
     hub_id
-        Its repository on the Hugging Face hub; empty if it is not there.
+        Its repository on the Hugging Face hub; empty if it has none.
     licence
-        Of the weights; empty if there are none, or if they are the user's or the package's own.
+        Licence of the weights; empty if there are none, or if they are the user's or part of the package.
     size_mb
-        Of the download in megabytes; 0 if there is none.
+        Size of the download in megabytes; 0 if there is none.
     """
 
     name: str
@@ -50,7 +51,7 @@ class ModelInfo:
 
     @property
     def is_available(self) -> bool:
-        """Whether it can be used now, without a download."""
+        """Whether it can be used without a download."""
         if self.family in ("invariants", "classical", "embedded"):
             return True
         try:
@@ -85,7 +86,7 @@ MODELS: tuple[ModelInfo, ...] = (
     ModelInfo("sam2.1-base-plus", "segmenter", "sam2", "facebook/sam2.1-hiera-base-plus", "Apache-2.0", 323),
     ModelInfo("sam2.1-large", "segmenter", "sam2", "facebook/sam2.1-hiera-large", "Apache-2.0", 898),
 )
-"""The models that have a name; any other folder, file or repository can be given in a name's place."""
+"""The models with a name; the path of any other folder or file, or a repository, can be given instead of a name."""
 
 
 def cache_folder() -> Path:
@@ -100,7 +101,7 @@ def cache_folder() -> Path:
 
 
 def list_models() -> tuple[ModelInfo, ...]:
-    """The named models, then those that the user imported under another name.
+    """The models of `MODELS`, then those that the user imported with other names.
 
     Examples
     --------
@@ -113,7 +114,7 @@ def list_models() -> tuple[ModelInfo, ...]:
 
 
 def locate(name: str | Path) -> Path:
-    """Where the weights of a model are on this machine.
+    """Find the weights of a model on this machine.
 
     Parameters
     ----------
@@ -128,7 +129,7 @@ def locate(name: str | Path) -> Path:
     Raises
     ------
     UnknownBackendError
-        If it is neither a name, a path nor a repository.
+        If ``name`` is neither a model's name nor a path nor a repository.
     WeightsNotFoundError
         If the weights are not on this machine.
 
@@ -151,14 +152,14 @@ def locate(name: str | Path) -> Path:
     folder = _hub_folder(_hub_id(key))
     if not _is_model(folder):
         raise WeightsNotFoundError(
-            f"the weights of {key!r} are not on this machine: run `cryosam models fetch {key}`, or use the default "
-            "preset (--preset embedded), which needs none"
+            f"the weights of {key!r} are not on this machine; run `cryosam models fetch {key}`, or use the default "
+            "preset (--preset embedded), which needs no download"
         )
     return folder
 
 
 def fetch(name: str) -> Path:
-    """Download the weights of a model from the Hugging Face hub; its client shows the progress.
+    """Download the weights of a model from the Hugging Face hub; the hub's client shows the progress.
 
     Parameters
     ----------
@@ -168,26 +169,26 @@ def fetch(name: str) -> Path:
     Returns
     -------
     folder
-        Where they are; `locate` finds them from now on.
+        Folder of the weights; from now on `locate` finds it.
 
     Raises
     ------
     UnknownBackendError
         If there is no such model.
     WeightsNotFoundError
-        If they cannot be downloaded.
+        If the weights cannot be downloaded.
     """
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, LocalEntryNotFoundError
 
     hub_id = _hub_id(name)
     page = f"https://huggingface.co/{hub_id}"
-    by_hand = f"download {page} by other means and give the folder's path instead of the name"
+    by_hand = f"download the files of {page} in another way and give the path of their folder instead of the name"
     try:
         folder = Path(snapshot_download(hub_id, allow_patterns=["config.json", "*.safetensors", "*.safetensors.*"]))
     except GatedRepoError as error:
         raise WeightsNotFoundError(
-            f"{name!r} is gated: accept its licence at {page}, then run `hf auth login` and fetch again"
+            f"{name!r} requires that you accept its licence: do so at {page}, run `hf auth login`, then fetch again"
         ) from error
     except (HfHubHTTPError, LocalEntryNotFoundError) as error:
         reason = str(error).splitlines()[0]
@@ -195,7 +196,7 @@ def fetch(name: str) -> Path:
     except OSError as error:
         raise OutputError(f"cannot store the weights of {name!r}: {error}") from error
     if not _is_model(folder):
-        raise WeightsNotFoundError(f"{page} holds no config.json with *.safetensors; nothing to use there")
+        raise WeightsNotFoundError(f"{page} has no config.json with *.safetensors; give another repository")
     return folder
 
 
@@ -205,22 +206,22 @@ def import_checkpoint(path: str | Path, name: str | None = None) -> Path:
     Parameters
     ----------
     path
-        A ``.pth`` of Meta's, an export of micro-sam, or another file that
-        `cryosam.backends.conversion.read_sam_checkpoint` reads.
+        A ``.pth`` file from Meta, an export of micro-sam, or another file that
+        `cryosam.backends.conversion.read_sam_checkpoint` can read.
     name
-        For the model; None takes the published name for a published file, and the file's own name otherwise.
+        Name of the model; None takes the published name for a published file, and otherwise the name of the file.
 
     Returns
     -------
     folder
-        Below `cache_folder`, in the format of `transformers`. It appears complete or not at all.
+        Below `cache_folder`, in the format of `transformers`. It is created complete or not at all.
 
     Raises
     ------
     WeightsNotFoundError, WeightsError
-        As `cryosam.backends.conversion.read_sam_checkpoint`.
+        From `cryosam.backends.conversion.read_sam_checkpoint`.
     OutputExistsError
-        If the name is taken.
+        If the name is already in use.
     OutputError
         If the folder cannot be written.
     """
@@ -245,13 +246,17 @@ def import_checkpoint(path: str | Path, name: str | None = None) -> Path:
 
 
 def _require_importable(name: str) -> None:
-    """Refuse a name that is not a folder's, belongs to another kind of model, or is taken."""
+    """Refuse a name that cannot be a folder, belongs to another type of model, or is already in use."""
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name):
-        raise WeightsError(f"a model's name has letters, digits, '.', '_' and '-' only, got {name!r}; give another")
+        raise WeightsError(
+            f"a model's name may contain only letters, digits, '.', '_' and '-', got {name!r}; give another name"
+        )
     if any(model.name == name and model.family != "sam" for model in MODELS):
-        raise WeightsError(f"{name!r} is the name of a model of another kind; give another name")
+        raise WeightsError(f"{name!r} is the name of another type of model; give another name")
     if _imported_folder(name).exists():
-        raise OutputExistsError(f"a model {name!r} exists at {_imported_folder(name)}; remove it or give another name")
+        raise OutputExistsError(
+            f"a model named {name!r} already exists at {_imported_folder(name)}; remove it or give another name"
+        )
 
 
 def _imported_folder(name: str) -> Path:
@@ -271,13 +276,13 @@ def _hub_id(name: str) -> str:
         return name
     known = [model.name for model in list_models()]
     if name in known:
-        raise UnknownBackendError(f"{name!r} has no weights to download; it can be used as it is")
+        raise UnknownBackendError(f"{name!r} has no weights to download; it can be used without")
     names = ", ".join(known)
-    raise UnknownBackendError(f"no model {name!r}; there are {names}, or give the path of a folder or .pth file")
+    raise UnknownBackendError(f"no model {name!r}; give one of {names}, or the path of a folder or .pth file")
 
 
 def _hub_folder(hub_id: str) -> Path:
-    """Snapshot of a repository in the hub's cache, or the place where snapshots would be."""
+    """Snapshot of a repository in the hub's cache, or the folder where its snapshots would be."""
     from huggingface_hub import constants, try_to_load_from_cache
 
     config = try_to_load_from_cache(hub_id, "config.json")

@@ -55,7 +55,7 @@ def _read_config(path: Path, wanted: type) -> Any:
         raise ConfigError(f"{path}: running it as Python failed: {type(error).__name__}: {error}") from error
     if not isinstance(config, wanted):
         raise ConfigError(
-            f"{path}: a Parsl configuration must define config = parsl.config.Config(...), got config = {config!r}"
+            f"{path}: a Parsl configuration must define config = parsl.config.Config(...), got {config!r}"
         )
     return config
 

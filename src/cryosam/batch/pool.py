@@ -120,11 +120,11 @@ def _wait(workers: Sequence[_Worker]) -> Iterator[tuple[_Worker, Outcome]]:
             except (EOFError, OSError):
                 pass
             worker.process.join()
-            reason = _say_death(worker.process.exitcode)
+            reason = _describe_exit(worker.process.exitcode)
             yield worker, Outcome(name=name, status="killed", reason=reason, seconds=seconds)
 
 
-def _say_death(code: int | None) -> str:
+def _describe_exit(code: int | None) -> str:
     """Why a process ended."""
     if code is not None and code < 0:
         name = signal.Signals(-code).name
@@ -166,7 +166,7 @@ def _serve(pipe: connection.Connection, work: Work) -> None:
     """Do jobs until there are no more; runs in the worker."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all processes; only the coordinator handles it
     signal.signal(signal.SIGTERM, _leave)
-    threading.Thread(target=_die_with_parent, daemon=True).start()
+    threading.Thread(target=_exit_with_parent, daemon=True).start()
     while True:
         try:
             job = pipe.recv()
@@ -185,7 +185,7 @@ def _leave(number: int, _frame: FrameType | None) -> None:
     sys.exit(128 + number)
 
 
-def _die_with_parent() -> None:
+def _exit_with_parent() -> None:
     """Exit at once if the coordinator was killed: no process waits for the result, and the next run starts afresh."""
     parent = parent_process()
     if parent is not None:

@@ -1,6 +1,6 @@
 """Scores against a known answer: detections as points, instances as label volumes.
 
-Every ratio with nothing in its denominator is 1 where there was nothing to find and nothing was found, else 0.
+A ratio whose denominator is 0 is set to 1 if there was nothing to find and nothing was found, otherwise to 0.
 """
 
 from collections.abc import Collection
@@ -25,14 +25,14 @@ TrueLabels = Integer[np.ndarray, "tz ty tx"]
 
 @dataclass(frozen=True, eq=False)
 class Matching:
-    """Pairs of a pick and a true particle; each takes part in at most one.
+    """One-to-one pairs of picks and true particles.
 
     Parameters
     ----------
     predicted, truth
-        ``(k,)`` row of the pick and of the true particle, by ascending pick.
+        ``(k,)`` row of the pick and of the true particle, sorted by the row of the pick.
     distances
-        ``(k,)`` between the two, in voxels.
+        ``(k,)`` distance between the two, in voxels.
     """
 
     predicted: Indices
@@ -51,15 +51,15 @@ class DetectionScores:
     n_predicted, n_truth, n_matched
         Picks, true particles, and pairs of the one-to-one matching.
     precision, recall, f1, f_beta
-        In [0, 1]; ``f_beta`` weighs recall ``beta`` times as much as precision.
+        In [0, 1]; ``f_beta`` gives recall ``beta`` times the weight of precision.
     beta
-        Of ``f_beta``.
+        Parameter of ``f_beta``.
     mean_distance
-        Over the pairs, in voxels; None without pairs.
+        Mean over the pairs, in voxels; None without pairs.
     average_precision
-        Area under precision over recall as picks are added best first, a step a score; None if picks have no scores.
+        Area under the curve of precision over recall, with one step per score; None if picks have no scores.
     best_f1, best_threshold
-        Largest F1 that any threshold on the score gives, and that threshold; None if picks have no scores.
+        Largest F1 over all thresholds on the score, and that threshold; None if picks have no scores.
     """
 
     distance: float
@@ -88,13 +88,13 @@ class InstanceScores:
     n_paired
         Overlapping pairs of the one-to-one assignment with the largest sum of IoU.
     mean_iou, mean_dice
-        Over those pairs; 0 without pairs.
+        Means over those pairs; 0 without pairs.
     n_matched
-        Pairs with IoU above 0.5, of which each instance can have only one.
+        Pairs with IoU above 0.5; an instance can be in only one such pair.
     panoptic_quality, segmentation_quality, recognition_quality
         PQ = SQ * RQ; SQ is the mean IoU of the matched pairs, RQ their F1 (Kirillov et al., CVPR 2019).
     semantic_dice
-        Dice of all predicted against all true voxels, instances ignored.
+        Dice of all predicted voxels against all true voxels, without regard to instances.
     """
 
     n_predicted: int
@@ -110,18 +110,18 @@ class InstanceScores:
 
 
 def match_points(predicted: Points, truth: TruePoints, distance: float) -> Matching:
-    """Pair picks with true particles one to one: as many pairs as possible and, of those, the smallest total distance.
+    """Pair picks with true particles one to one: as many pairs as possible, then the smallest total distance.
 
     Parameters
     ----------
     predicted, truth
         ``(n, 3)`` and ``(m, 3)`` z, y, x in voxels.
     distance
-        Largest distance of a pair, in voxels, itself included.
+        Largest allowed distance of a pair, in voxels.
 
     Examples
     --------
-    The nearest particle of the first pick is the only one of the second, so the first takes the other:
+    The particle nearest to the first pick is the only one near the second, so the first pick is paired with the other:
 
     >>> truth = np.array([[0.0, 0, 0], [0, 0, 4]])
     >>> match_points(np.array([[0.0, 0, 1], [0, 0, -3]]), truth, distance=3.0).truth
@@ -141,9 +141,9 @@ def score_detections(
 
     The CZII challenge scores each kind with beta 4 and a distance of half the particle's radius.
 
-    Going from the best pick to the worst, a pick is a hit if it and all hits before it can be paired one to one with
-    true particles within ``distance``. So the number of hits above any threshold is the largest possible, and the last
-    point of the curve is the score of all picks.
+    For the curve, picks are taken from the best to the worst. A pick is a hit if it and all earlier hits can be paired
+    one to one with true particles within ``distance``. So the number of hits above any threshold is the largest
+    possible, and the last point of the curve is that of all picks.
 
     Parameters
     ----------
@@ -154,7 +154,7 @@ def score_detections(
     distance
         Largest distance of a hit, in voxels.
     scores
-        ``(n,)`` of the picks, larger is better.
+        ``(n,)`` scores of the picks, larger is better.
     beta
         Weight of recall in F-beta.
 
@@ -191,14 +191,14 @@ def score_detections(
 def score_instances(
     predicted: Labels, truth: TrueLabels, *, truth_labels: Collection[int] | None = None
 ) -> InstanceScores:
-    """Scores of labelled instances against the true ones; memory does not grow with their number.
+    """Score labelled instances against the true ones; the memory needed does not grow with their number.
 
     Parameters
     ----------
     predicted, truth
         ``(z, y, x)`` instance labels, 0 is background.
     truth_labels
-        True instances to count, for instance those of one kind; the others become background. All if left out.
+        Labels of the true instances to count, such as those of one kind; the others become background. None counts all.
 
     Raises
     ------
@@ -248,7 +248,7 @@ def score_instances(
 
 
 def _ratio(numerator: int, denominator: int, n_things: int) -> float:
-    """The ratio, or what stands for 0 / 0."""
+    """The ratio; without a denominator, 1 if there are no things at all, otherwise 0."""
     return numerator / denominator if denominator else float(n_things == 0)
 
 
@@ -266,10 +266,11 @@ def _candidates(predicted: Points, truth: TruePoints, distance: float) -> np.nda
 
 
 def _assign(candidates: np.ndarray, distance: float) -> Indices:
-    """Which candidates form the matching: most pairs first, then least distance.
+    """Which candidate pairs form the matching: most pairs first, then the smallest total distance.
 
-    Picks and particles that no chain of candidates joins cannot influence each other, so each connected component is a
-    small assignment problem of its own. A pair that is no candidate costs more than all candidates together.
+    Picks and particles that no chain of candidate pairs connects cannot influence each other, so each connected
+    component is a separate, small assignment problem. A pair that is no candidate costs more than all candidates
+    together.
     """
     if not len(candidates):
         return np.empty(0, dtype=np.int64)
@@ -301,7 +302,7 @@ def _score_curve(
         return float(n_truth == 0), float(n_truth == 0), None
     order = np.argsort(-scores, kind="stable")
     hits = np.cumsum(_hits(predicted[order], truth, distance))
-    # picks of equal score stand or fall together: a threshold cannot part them
+    # a threshold cannot separate picks of equal score
     last = np.append(np.flatnonzero(np.diff(scores[order])), len(order) - 1)
     n_hits, n_picks = hits[last], last + 1
     average_precision = float(np.sum(np.diff(n_hits, prepend=0) / max(n_truth, 1) * n_hits / n_picks))
@@ -311,7 +312,7 @@ def _score_curve(
 
 
 def _hits(predicted: Points, truth: TruePoints, distance: float) -> Bool[np.ndarray, " n"]:
-    """Which picks, best first, can be paired together with all hits before them (augmenting paths, Kuhn 1955)."""
+    """Which picks, best first, can be paired together with all earlier hits (augmenting paths, Kuhn 1955)."""
     near: list[list[int]] = [[] for _ in predicted]
     for i, j, _ in np.sort(_candidates(predicted, truth, distance), order="v").tolist():
         near[i].append(j)
@@ -321,7 +322,7 @@ def _hits(predicted: Points, truth: TruePoints, distance: float) -> Bool[np.ndar
 
 
 def _augment(pick: int, near: list[list[int]], owner: dict[int, int], held: dict[int, int]) -> bool:
-    """Give ``pick`` a particle, moving earlier picks to others of theirs if needed; False if that cannot be done."""
+    """Pair ``pick`` with a particle, moving earlier picks to other particles if needed; False if impossible."""
     reached_from: dict[int, int] = {}
     queue = [pick]
     for current in queue:
@@ -333,7 +334,7 @@ def _augment(pick: int, near: list[list[int]], owner: dict[int, int], held: dict
                 queue.append(owner[particle])
                 continue
             free: int | None = particle
-            while free is not None:  # every pick on the way back takes the particle it reached and frees its own
+            while free is not None:  # go back: each pick takes the particle it reached and frees its own
                 taker = reached_from[free]
                 owner[free] = taker
                 held[taker], free = free, held.get(taker)
@@ -344,7 +345,7 @@ def _augment(pick: int, near: list[list[int]], owner: dict[int, int], held: dict
 def _contingency(
     predicted: Labels, truth: Labels
 ) -> tuple[Integer[np.ndarray, " n"], Integer[np.ndarray, " n"], Integer[np.ndarray, " n"]]:
-    """Voxels of every pair of labels that occurs, (0, 0) left out; section by section to bound the memory."""
+    """Number of voxels for each pair of labels except (0, 0); counted section by section to limit the memory."""
     counts: dict[int, int] = {}
     for section_p, section_t in zip(predicted, truth, strict=True):
         inside = (section_p > 0) | (section_t > 0)
@@ -357,7 +358,7 @@ def _contingency(
 
 
 def _pair_by_iou(i: Indices, j: Indices, iou: Float[np.ndarray, " k"]) -> Int[np.ndarray, " m"]:
-    """Which overlaps form the one-to-one assignment with the largest sum of IoU."""
+    """Which overlapping pairs form the one-to-one assignment with the largest sum of IoU."""
     if not len(iou):
         return np.empty(0, dtype=np.int64)
     gain = np.zeros((int(i.max()) + 1, int(j.max()) + 1))

@@ -233,10 +233,10 @@ def _sweep(
         begins: dict[int, list[int]] = defaultdict(list)
         for owner, point in enumerate(points):
             begins[depth_of(tomogram, point, plane)].append(owner)
-        ways: dict[int, list[_Walk]] = {1: [], -1: []}
+        walking: dict[int, list[_Walk]] = {1: [], -1: []}
         for depth in range(min(begins, default=0), tomogram.shape[AXIS[plane]]):
-            _advance(tomogram, ways[1], segmenter, limit, reach, config)
-            ways[1] = [walk for walk in ways[1] if not walk.has_stopped]
+            _advance(tomogram, walking[1], segmenter, limit, reach, config)
+            walking[1] = [walk for walk in walking[1] if not walk.has_stopped]
             owners = begins[depth]
             places = [SliceWindow(plane, depth, Window(0, 0, height, width))] * len(owners)
             prompts = [np.asarray(points[owner][list(in_plane_axes(plane))], dtype=float) for owner in owners]
@@ -245,10 +245,10 @@ def _sweep(
                 if answer is not None:
                     up, down = _Walk.both_ways(owner, plane, answer)
                     walks += [up, down]
-                    ways[1].append(up)
-                    ways[-1].append(down)
+                    walking[1].append(up)
+                    walking[-1].append(down)
         for depth in range(max(begins, default=0), -1, -1):
-            passing = [walk for walk in ways[-1] if walk.depth > depth and not walk.has_stopped]
+            passing = [walk for walk in walking[-1] if walk.depth > depth and not walk.has_stopped]
             _advance(tomogram, passing, segmenter, limit, reach, config)
     return walks
 

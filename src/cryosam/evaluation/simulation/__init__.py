@@ -1,4 +1,4 @@
-"""Phantom tomograms with a known answer: density, imaging, points, instances and kinds."""
+"""Simulated tomograms (phantoms) with a known answer: points, kinds, orientations, instances and labels."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -37,7 +37,7 @@ __all__ = [
 ]
 
 DEMO_KIND = "bilobe"
-"""The kind of `demo_config` that the demonstration looks for."""
+"""The kind of `demo_config` that the demonstration searches for."""
 
 
 def _require(condition: bool, message: str) -> None:
@@ -47,34 +47,35 @@ def _require(condition: bool, message: str) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class SimulationConfig:
-    """What a phantom holds and how it is recorded.
+    """Content of a phantom, and the imaging conditions.
 
     Parameters
     ----------
     shape
-        Voxels z, y, x.
+        Voxels along z, y, x.
     voxel_size_angstrom
         Edge of a voxel.
     counts
-        How many particles of each kind; the kinds are numbered from 1 in this order.
+        Number of particles of each kind; the kinds are numbered from 1 in this order.
     n_vesicles, n_filaments, n_gold, n_debris
-        How much else there is.
+        Numbers of other objects.
     tilt_range_degrees
-        Lowest and highest tilt about y, the beam along z; the rest is the missing wedge.
+        Lowest and highest tilt about y, with the beam along z; the other directions are the missing wedge.
     tilt_step_degrees
-        Between one tilt and the next.
+        Angle between two successive tilts.
     defocus_um
-        Underfocus at 300 kV, phases flipped; 0 is perfect transfer.
+        Underfocus at 300 kV, with phases flipped; 0 means perfect transfer.
     snr
         Mean square of the noiseless tomogram over the particles' voxels, divided by the variance of the noise, both
-        before smoothing; infinite means no noise. At 1 particles stand out to the eye, at 0.1 the small ones drown.
+        before smoothing; infinite means no noise. At 1, particles are clearly visible; at 0.1, small ones are lost in
+        the noise.
     smoothing
-        Standard deviation in voxels of the last Gaussian.
+        Standard deviation in voxels of the Gaussian filter that is applied last.
     contrast
         "dark": protein has the lower values, as recorded.
     dtype
-        "int8" fills -127 to 127 and clips one voxel in a thousand at either end, as files on disk; "float32" has noise
-        of standard deviation 1 before smoothing.
+        "int8" fills the range -127 to 127 and clips one voxel in a thousand at either end, like files on disk;
+        "float32" has noise of standard deviation 1 before smoothing.
     seed
         The same configuration and seed give the same phantom.
     """
@@ -96,31 +97,34 @@ class SimulationConfig:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        _require(min(self.shape) > 0, f"shape is three positive numbers, got {self.shape}")
+        _require(min(self.shape) > 0, f"shape must be three positive numbers, got {self.shape}")
         _require(self.voxel_size_angstrom > 0, f"the voxel size must be positive, got {self.voxel_size_angstrom}")
         _require(all(n >= 0 for n in self.counts.values()), f"counts must not be negative, got {dict(self.counts)}")
-        _require(len(self.counts) < FILAMENT_LABEL, f"at most {FILAMENT_LABEL - 1} kinds, got {len(self.counts)}")
+        _require(
+            len(self.counts) < FILAMENT_LABEL,
+            f"there may be at most {FILAMENT_LABEL - 1} kinds, got {len(self.counts)}",
+        )
         for name in ("n_vesicles", "n_filaments", "n_gold", "n_debris", "defocus_um", "smoothing", "seed"):
             _require(getattr(self, name) >= 0, f"{name} must not be negative, got {getattr(self, name)}")
         low, high = self.tilt_range_degrees
-        _require(-90 < low < high < 90, f"tilts must ascend within -90 and 90 degrees, got {low}, {high}")
+        _require(-90 < low < high < 90, f"tilts must ascend between -90 and 90 degrees, got {low}, {high}")
         _require(
             0 < self.tilt_step_degrees <= high - low,
-            f"the step between tilts must be positive and within their range, got {self.tilt_step_degrees}",
+            f"the step between tilts must be positive and at most their range, got {self.tilt_step_degrees}",
         )
         _require(self.snr > 0, f"snr must be positive, got {self.snr}")
-        _require(self.contrast in ("dark", "bright"), f"contrast is dark or bright, got {self.contrast}")
-        _require(self.dtype in ("int8", "float32"), f"dtype is int8 or float32, got {self.dtype}")
+        _require(self.contrast in ("dark", "bright"), f"contrast must be dark or bright, got {self.contrast}")
+        _require(self.dtype in ("int8", "float32"), f"dtype must be int8 or float32, got {self.dtype}")
 
 
 @dataclass(frozen=True, eq=False)
 class Simulated:
-    """A phantom and its answer: one row a particle.
+    """A phantom and its answer, with one row per particle.
 
     Parameters
     ----------
     tomogram
-        What the microscope shows.
+        The simulated tomogram.
     points
         ``(n, 3)`` centres of mass z, y, x in voxels.
     names
@@ -128,10 +132,10 @@ class Simulated:
     instances_of_points
         ``(n,)`` the label of each particle in ``instances``, from 1.
     rotations
-        ``(n, 3, 3)`` matrices R on z, y, x columns: what lies at offset d from the centre of mass of the kind's map
-        lies at ``point + R d``.
+        ``(n, 3, 3)`` matrices R that act on z, y, x column vectors: the density at offset d from the centre of mass of
+        the kind's map is at ``point + R d`` in the tomogram.
     instances
-        ``(z, y, x)`` 0 where there is no particle.
+        ``(z, y, x)`` label of the particle in each voxel; 0 where there is none.
     labels
         ``(z, y, x)`` the number of the kind, from 1 in the order of the configuration's counts, or
         `FILAMENT_LABEL`, `GOLD_LABEL`, `MEMBRANE_LABEL`.
@@ -170,17 +174,17 @@ def demo_config(seed: int = 0) -> SimulationConfig:
 def simulate(
     config: SimulationConfig, densities: Mapping[str, Volume] | None = None, progress: Progress | None = None
 ) -> Simulated:
-    """Make a tomogram whose answer is known.
+    """Simulate a tomogram with a known answer.
 
     Parameters
     ----------
     config
-        What it holds and how it is recorded.
+        The content and the imaging conditions.
     densities
         ``(z, y, x)`` maps by name, at the configuration's voxel size (see `resample_density`), protein positive; they
-        go before built-in complexes of the same name.
+        take precedence over built-in complexes of the same name.
     progress
-        Told how far it is.
+        Called with the stage, the number of steps done and their total.
 
     Returns
     -------
@@ -190,7 +194,7 @@ def simulate(
     Raises
     ------
     ConfigError
-        If a kind is unknown, or there is no room for all the particles.
+        If a kind is unknown, or there is no room for all particles.
 
     Examples
     --------
@@ -209,7 +213,7 @@ def simulate(
     scene.add_vesicles(config.n_vesicles)
     scene.add_gold(config.n_gold)
     kinds = tuple(config.counts)
-    by_size = sorted(kinds, key=lambda name: -float(maps[name].sum()))  # the large ones while there is room
+    by_size = sorted(kinds, key=lambda name: -float(maps[name].sum()))  # the largest first, while there is room
     for done, name in enumerate(by_size):
         tell("placing particles", done, len(kinds))
         scene.add_particles(maps[name], name, kinds.index(name) + 1, config.counts[name])
@@ -248,7 +252,7 @@ def simulate(
 
 
 def _to_int8(intensities: Volume) -> Integer[np.ndarray, "z y x"]:
-    """Linear in the intensities; one voxel in a thousand at either end is clipped."""
+    """Scale intensities linearly to int8; one voxel in a thousand at either end is clipped."""
     top = max(abs(float(p)) for p in np.percentile(intensities, (0.1, 99.9)))
     scale = 127 / (top or 1.0)
     return np.clip(np.rint(intensities * scale), -127, 127).astype(np.int8)

@@ -1,4 +1,4 @@
-"""Density maps of procedural complexes: blobs in a subunit, copies of it under a point group."""
+"""Density maps of procedural complexes: a subunit of Gaussian blobs, copied by a point group."""
 
 from collections.abc import Callable
 from types import MappingProxyType
@@ -13,7 +13,7 @@ from cryosam.errors import ConfigError, InputError, VoxelSizeError
 
 __all__ = ["COMPLEXES", "make_complex", "normalise_density", "random_complex", "render_blobs", "resample_density"]
 
-_BLOB_ANGSTROM = 13.0  # standard deviation of a blob: about a domain of 25 kDa
+_BLOB_ANGSTROM = 13.0  # standard deviation of a blob, which represents a domain of about 25 kDa
 
 
 def render_blobs(shape: tuple[int, int, int], centres: Points, sigma: float, weights: Scores | None = None) -> Volume:
@@ -22,9 +22,9 @@ def render_blobs(shape: tuple[int, int, int], centres: Points, sigma: float, wei
     Parameters
     ----------
     shape
-        Of the volume, voxels z, y, x.
+        Shape of the volume, voxels along z, y, x.
     centres
-        ``(n, 3)`` centres z, y, x in voxels; may lie outside.
+        ``(n, 3)`` centres z, y, x in voxels; they may lie outside.
     sigma
         Standard deviation of every blob in voxels.
     weights
@@ -57,19 +57,19 @@ def _cluster(seed: int, centre: tuple[float, float, float], semi_axes: tuple[flo
 
 
 def _operations(group: str) -> Rotation:
-    """The rotations of a point group; the stubs know the letters alone, not their numbers."""
+    """The rotations of a point group; SciPy's type stubs list only the letters of the groups."""
     return Rotation.create_group(group, axis="Z")  # type: ignore[arg-type]
 
 
 def _copies(subunit: Points, group: str) -> Float[np.ndarray, "m 3"]:
-    """The subunit under every operation of a point group whose main axis is z."""
+    """Copies of the subunit by every operation of a point group whose main axis is z."""
     turns = _operations(group)
     z_last = np.asarray(subunit, dtype=float)[:, ::-1]
     return np.concatenate([turn.apply(z_last)[:, ::-1] for turn in turns])
 
 
 def _bilobe() -> Points:
-    """Two unequal lobes with a stalk, as a ribosome."""
+    """Two unequal lobes with a stalk, like a ribosome."""
     large = _cluster(1, (0, 0, -25), (80, 88, 62), 60)
     small = _cluster(2, (10, -8, 72), (72, 50, 30), 24)
     stalk = np.array([[0.0, 95, -20], [0, 112, -12], [-90, 20, -30]])
@@ -92,7 +92,7 @@ def _ring() -> Points:
 
 
 def _shell() -> Points:
-    """Hollow sphere of sixty, icosahedral."""
+    """Hollow sphere of sixty subunits, icosahedral."""
     return _copies(np.array([[70.0, 34, 13]]), "I")
 
 
@@ -131,7 +131,7 @@ COMPLEXES = MappingProxyType({name: " ".join((make.__doc__ or "").split()) for n
 
 
 def _protein(centres_angstrom: Points, voxel_size_angstrom: float) -> Volume:
-    """Density of blobs around the origin in an odd cube that holds all of it, about 1 inside."""
+    """Density of blobs around the origin, about 1 inside, in a cube with an odd edge that contains all of it."""
     if not voxel_size_angstrom > 0:
         raise VoxelSizeError(f"the voxel size must be positive, got {voxel_size_angstrom}")
     sigma = np.hypot(_BLOB_ANGSTROM / voxel_size_angstrom, 12**-0.5)  # a voxel averages over its width
@@ -154,8 +154,8 @@ def make_complex(name: str, voxel_size_angstrom: float) -> Volume:
     Returns
     -------
     density
-        ``(z, y, x)`` float32 in an odd cube with the symmetry axis along z through its centre; about 1 inside the
-        protein, 0 outside.
+        ``(z, y, x)`` float32, a cube with an odd number of voxels along each edge. The symmetry axis is along z,
+        through the centre. About 1 inside the protein, 0 outside.
 
     Raises
     ------
@@ -176,14 +176,14 @@ def make_complex(name: str, voxel_size_angstrom: float) -> Volume:
 
 
 def random_complex(seed: int, diameter_angstrom: float, voxel_size_angstrom: float) -> Volume:
-    """Density of a compact complex of a random shape under a random point group.
+    """Density of a compact complex with a random subunit and a random point group.
 
     Parameters
     ----------
     seed
         The same seed gives the same complex.
     diameter_angstrom
-        About its longest extent.
+        Approximate longest extent of the complex.
     voxel_size_angstrom
         Edge of a voxel.
 
@@ -207,7 +207,7 @@ def random_complex(seed: int, diameter_angstrom: float, voxel_size_angstrom: flo
 def resample_density(
     density: Volume, voxel_size_angstrom: float, target_voxel_size_angstrom: float
 ) -> Float[np.ndarray, "tz ty tx"]:
-    """A density map at another voxel size, low-passed before it is made coarser.
+    """A density map at another voxel size; it is low-pass filtered before it is made coarser.
 
     Parameters
     ----------
@@ -219,7 +219,7 @@ def resample_density(
     Returns
     -------
     resampled
-        ``(z, y, x)`` float32 with an odd number of voxels along each axis; the middle of the box stays in the middle.
+        ``(z, y, x)`` float32 with an odd number of voxels along each axis; the centre of the box stays in the centre.
 
     Examples
     --------
@@ -236,9 +236,9 @@ def resample_density(
 
 
 def normalise_density(density: Volume, name: str = "the density map") -> Volume:
-    """A user's map with 0 outside and about 1 inside the protein.
+    """Scale a user's map to about 1 inside the protein and 0 outside.
 
-    Noise below a tenth of the map's robust maximum becomes 0, the rest is divided by that maximum.
+    Values below a tenth of the map's robust maximum are set to 0; the others are divided by that maximum.
 
     Raises
     ------
@@ -253,7 +253,7 @@ def normalise_density(density: Volume, name: str = "the density map") -> Volume:
     1.0
     """
     if not np.isfinite(density).all() or density.max() <= 0:
-        raise InputError(f"{name} needs finite values with protein positive, got a maximum of {density.max():g}")
+        raise InputError(f"{name} must have finite values and positive protein, got a maximum of {density.max():g}")
     inside = density[density > 0.1 * density.max()]
     top = float(np.percentile(inside, 90))
     return np.where(density > 0.1 * top, np.clip(density / top, 0, 1.5), 0).astype(np.float32)

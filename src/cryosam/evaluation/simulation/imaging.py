@@ -1,11 +1,11 @@
-"""A tilt series of a density and its weighted back-projection, both by the Fourier slice theorem.
+"""Tilt series of a density and weighted back-projection, both by the Fourier slice theorem.
 
-The projection at tilt t about y, the beam along z, holds the Fourier coefficients of the density on the plane
-``kz = kx tan t``. A tilt is kept as these coefficients at every whole kx and ky: the discrete transform along y and x
-is the fast one, and along z, where the plane cuts between the grid's points, it is written out as a sum over z. So
-nothing is interpolated, in the projection or back, and a point stays on its voxel. What differs from a camera is that
-the pixels of tilt t are ``cos t`` voxels wide along x, for which noise and transfer are adjusted, and that the
-specimen repeats along y and x beyond a margin.
+The Fourier transform of the projection at tilt t about y, with the beam along z, is that of the density on the plane
+``kz = kx tan t``. A tilt is stored as these coefficients at every integer kx and ky. The transform along y and x is a
+fast Fourier transform. Along z, where the plane passes between the points of the grid, it is computed as a sum over z.
+So nothing is interpolated, neither in the projection nor in the back-projection, and a point stays at its voxel. There
+are two differences from a camera: the pixels of tilt t are ``cos t`` voxels wide along x, for which noise and transfer
+are corrected, and the specimen is periodic along y and x, with a margin in between.
 """
 
 from collections.abc import Sequence
@@ -20,19 +20,19 @@ from cryosam.arrays import Mask, Volume
 __all__ = ["Imaging", "Slices", "back_project", "list_tilts", "project", "record", "transfer_function"]
 
 Slices = Complex[np.ndarray, "kx tilt ky"]
-"""Fourier coefficients of a tilt series: kx as in `rfftfreq`, ky as in `fftfreq`, 0 beyond the camera's limit."""
+"""Fourier coefficients of a tilt series: kx as in `rfftfreq`, ky as in `fftfreq`, 0 beyond Nyquist of the camera."""
 
 Tilts = Float[np.ndarray, " tilt"]
 
-_WAVELENGTH_ANGSTROM = 0.0197  # of electrons of 300 kV
+_WAVELENGTH_ANGSTROM = 0.0197  # of electrons at 300 kV
 _CS_ANGSTROM = 2.7e7
 _AMPLITUDE_CONTRAST = 0.07
 _DAMPING_ANGSTROM = 6.0  # standard deviation of the blur by motion, dose and detector
-_MARGIN = 32  # empty voxels along y and x before the specimen repeats; wider than the fringes of a particle
+_MARGIN = 32  # empty voxels along y and x before the specimen repeats; wider than the CTF fringes around a particle
 
 
 def list_tilts(tilt_range_degrees: tuple[float, float], tilt_step_degrees: float) -> Tilts:
-    """Tilts in degrees from the lowest, a step apart, none above the highest.
+    """Tilts in degrees, from the lowest in equal steps, none above the highest.
 
     Examples
     --------
@@ -44,20 +44,20 @@ def list_tilts(tilt_range_degrees: tuple[float, float], tilt_step_degrees: float
 
 
 def _frequencies(n_y: int, n_x: int, tilts: Tilts) -> list[Float[np.ndarray, "..."]]:
-    """Open grid of `Slices`: cycles a voxel along the camera's x, and along y."""
+    """Open grid of frequencies for `Slices`: cycles per voxel along the camera's x, and along y."""
     kx = fft.rfftfreq(n_x)[:, None, None] / np.cos(np.radians(tilts))[None, :, None]
     return [kx, fft.fftfreq(n_y)[None, None, :]]
 
 
 def _waves(n_z: int, n_x: int, tilts: Tilts) -> Complex[np.ndarray, "kx tilt z"]:
-    """Plane waves exp(-2 pi i kz z) along z at ``kz = kx tan t``, z counted from the middle."""
+    """Plane waves exp(-2 pi i kz z) along z at ``kz = kx tan t``, with z counted from the centre."""
     kz = fft.rfftfreq(n_x)[:, None] * np.tan(np.radians(tilts))
     z = np.arange(n_z) - (n_z - 1) / 2
     return np.exp(-2j * np.pi * kz[..., None] * z).astype(np.complex64)
 
 
 def project(density: Volume, tilts: Tilts) -> Slices:
-    """Tilt series of a density, without the microscope.
+    """Tilt series of a density, without noise or contrast transfer.
 
     Parameters
     ----------
@@ -85,24 +85,24 @@ def project(density: Volume, tilts: Tilts) -> Slices:
 
 
 def back_project(slices: Slices, tilts: Tilts, shape: tuple[int, int, int]) -> Volume:
-    """Weighted back-projection: the adjoint of `project`, each coefficient weighted by the cell it stands for.
+    """Weighted back-projection: the adjoint of `project`, with each coefficient weighted by the size of its cell.
 
-    That cell spans the distance to the neighbouring tilts' planes, or, near the tilt axis, where the planes lie closer
-    than a volume of this depth can tell apart, its share of what it can.
+    The size of the cell is the distance between the planes of neighbouring tilts. Near the tilt axis the planes are
+    closer than a volume of this depth can resolve; there it is the resolution divided by the number of tilts.
 
     Parameters
     ----------
     slices
-        As `project` gives them.
+        From `project`.
     tilts
         ``(t,)`` evenly spaced, in degrees.
     shape
-        Of the volume, voxels z, y, x.
+        Shape of the volume, voxels along z, y, x.
 
     Returns
     -------
     volume
-        ``(z, y, x)`` float32; what the tilts measure has the density's own scale.
+        ``(z, y, x)`` float32; the measured Fourier components have the same scale as in the density.
 
     Examples
     --------
@@ -115,22 +115,22 @@ def back_project(slices: Slices, tilts: Tilts, shape: tuple[int, int, int]) -> V
     """
     n_z, n_y, n_x = shape
     step = np.radians(tilts[1] - tilts[0]) if len(tilts) > 1 else 0.0
-    apart = fft.rfftfreq(n_x)[:, None] * step / np.cos(np.radians(tilts)) ** 2
-    weights = np.maximum(apart, 1 / (n_z * len(tilts))).astype(np.float32)
+    spacing = fft.rfftfreq(n_x)[:, None] * step / np.cos(np.radians(tilts)) ** 2
+    weights = np.maximum(spacing, 1 / (n_z * len(tilts))).astype(np.float32)
     waves = np.conj(_waves(n_z, n_x, tilts)).transpose(0, 2, 1)
     planes = waves @ (slices * weights[..., None]).astype(np.complex64)
     return fft.irfft2(np.ascontiguousarray(planes.transpose(1, 2, 0)), (n_y, n_x), workers=-1)
 
 
 def transfer_function(frequency: Float[np.ndarray, "..."], defocus_um: float) -> Float[np.ndarray, "..."]:
-    r"""Contrast transfer at 300 kV, phases flipped, protein positive.
+    r"""Contrast transfer function at 300 kV, with phases flipped and protein positive.
 
     Parameters
     ----------
     frequency
         Cycles per angstrom.
     defocus_um
-        Underfocus; 0 is perfect transfer.
+        Underfocus; 0 means perfect transfer.
 
     Returns
     -------
@@ -151,8 +151,8 @@ def transfer_function(frequency: Float[np.ndarray, "..."], defocus_um: float) ->
 
 
 def _shot_noise(n_y: int, n_x: int, tilts: Tilts, rng: np.random.Generator) -> Slices:
-    """White noise of variance 1 in a pixel of one square voxel, in every tilt alike."""
-    # A pixel of tilt t is cos t voxels wide, so a sum over it varies by cos t.
+    """White noise, the same in every tilt, of variance 1 in a pixel of one square voxel."""
+    # a pixel of tilt t is cos t voxels wide, so the variance of the sum over it is cos t
     noise = rng.standard_normal((len(tilts), n_y, n_x), dtype=np.float32)
     noise *= np.sqrt(np.cos(np.radians(tilts)), dtype=np.float32)[:, None, None]
     kx, _ = _frequencies(n_y, n_x, tilts)
@@ -170,12 +170,12 @@ class Imaging:
     tilts
         ``(t,)`` about y, evenly spaced, in degrees; the beam is along z.
     defocus_um
-        As in `transfer_function`; the same for the whole of a tilt.
+        As in `transfer_function`; constant within a tilt.
     snr
         Mean square of the noiseless tomogram over the ``particles``, divided by the variance of the noise, both
         before smoothing. The noise is white and equally strong in every tilt. Infinite means no noise.
     smoothing
-        Standard deviation in voxels of the Gaussian that is applied last.
+        Standard deviation in voxels of the Gaussian filter that is applied last.
     """
 
     voxel_size_angstrom: float
@@ -191,16 +191,16 @@ def record(
     rng: np.random.Generator,
     imaging: Imaging,
 ) -> Volume:
-    """Tomogram of a density, protein bright, background about 0 with noise of standard deviation 1 before smoothing.
+    """Simulate the tomogram of a density: protein bright, background about 0, noise of variance 1 before smoothing.
 
     Parameters
     ----------
     density
         ``(z, y, x)``.
     particles
-        ``(z, y, x)`` where the signal is measured.
+        ``(z, y, x)`` the voxels in which the signal is measured.
     rng
-        Every random number comes from here.
+        Source of all random numbers.
     imaging
         Tilts, defocus and noise.
 
@@ -239,6 +239,6 @@ def record(
 
 
 def _reconstruct(slices: Slices, tilts: Tilts, padded: tuple[int, int, int], shape: Sequence[int]) -> Volume:
-    """Back-projection without the margin."""
+    """Back-project, then remove the margin."""
     _, n_y, n_x = shape
     return np.array(back_project(slices, tilts, padded)[:, :n_y, :n_x])

@@ -1,4 +1,4 @@
-"""Where everything lies: particles without overlap, membranes, filaments, gold and debris."""
+"""Specimens: particles placed without overlap, membranes, filaments, gold and debris."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,16 +15,16 @@ from cryosam.evaluation.simulation.complexes import random_complex, render_blobs
 __all__ = ["FILAMENT_LABEL", "GOLD_LABEL", "MEMBRANE_LABEL", "Specimen", "turn_density"]
 
 FILAMENT_LABEL, GOLD_LABEL, MEMBRANE_LABEL = 97, 98, 99
-_INSIDE = 0.3  # of the protein's density: a voxel above it belongs to the particle
+_INSIDE = 0.3  # voxels above this share of the protein's density belong to the particle
 _GOLD_DENSITY = 4.0
 _MEMBRANE_DENSITY = 0.75
-_MEMBRANE_REACH = 130.0  # angstrom from its middle: beyond, a membrane adds less than 1e-15
+_MEMBRANE_REACH = 130.0  # angstrom from a membrane's middle beyond which its density is below 1e-15
 _TURNS, _PLACES = 12, 60
 
 
 @dataclass(frozen=True)
 class _Placed:
-    """One particle as it was drawn."""
+    """One particle as it was placed."""
 
     name: str
     position: Float[np.ndarray, " 3"]
@@ -32,27 +32,27 @@ class _Placed:
 
 
 class Specimen:
-    """A volume of density that is filled step by step; what is filled is not filled again.
+    """A volume of density that is filled object by object; later objects do not overlap earlier ones.
 
     Parameters
     ----------
     shape
-        Voxels z, y, x.
+        Voxels along z, y, x.
     voxel_size_angstrom
         Edge of a voxel.
     rng
-        Every random number comes from here.
+        Source of all random numbers.
 
     Attributes
     ----------
     density
         ``(z, y, x)`` float32; protein is about 1.
     instances
-        ``(z, y, x)`` int16; particle i of `particles` is i + 1.
+        ``(z, y, x)`` int16; particle i of `particles` has label i + 1.
     labels
         ``(z, y, x)`` uint8; the number of the kind, or `FILAMENT_LABEL`, `GOLD_LABEL`, `MEMBRANE_LABEL`.
     particles
-        In the order of their instances.
+        Sorted by their labels in ``instances``.
     """
 
     def __init__(self, shape: tuple[int, int, int], voxel_size_angstrom: float, rng: np.random.Generator) -> None:
@@ -71,16 +71,16 @@ class Specimen:
 
     @property
     def rotations(self) -> Float[np.ndarray, "n 3 3"]:
-        """``(n, 3, 3)`` matrices R: the map's voxel at offset d from its centre of mass lies at position + R d."""
+        """``(n, 3, 3)`` matrices R: the map's voxel at offset d from its centre of mass is at position + R d."""
         return np.array([p.rotation for p in self.particles]).reshape(-1, 3, 3)
 
     def add_particles(self, density: Volume, name: str, label: int, n: int) -> None:
-        """Place ``n`` copies of a density map, whole and apart, anywhere.
+        """Place ``n`` copies of a density map at random, each completely inside the volume and without contact.
 
         Raises
         ------
         ConfigError
-            If the volume is too full or too thin for them.
+            If the volume is too full or too small for them.
         """
         for _ in range(n):
             position, rotation, box, mask = self._place(density, name)
@@ -89,13 +89,13 @@ class Specimen:
             self.labels[box][mask] = label
 
     def add_debris(self, n: int) -> None:
-        """Amorphous lumps of protein of 40 to 90 angstrom that are no particles."""
+        """Add amorphous lumps of protein, 40 to 90 angstrom across, that are not particles."""
         for _ in range(n):
             diameter = float(self._rng.uniform(40, 90))
             self._place(random_complex(int(self._rng.integers(2**31)), diameter, self._voxel), "debris")
 
     def add_gold(self, n: int, diameter_angstrom: float = 100.0) -> None:
-        """Gold beads."""
+        """Add gold beads."""
         radius = diameter_angstrom / 2 / self._voxel
         half = int(np.ceil(radius)) + 2
         z, y, x = np.ogrid[-half : half + 1, -half : half + 1, -half : half + 1]
@@ -105,7 +105,7 @@ class Specimen:
             self.labels[box][mask] = GOLD_LABEL
 
     def add_vesicles(self, n: int) -> None:
-        """Ellipsoidal bilayers of 500 to 1100 angstrom, two leaflets 40 angstrom apart; they may leave the volume."""
+        """Add ellipsoidal bilayers, 500 to 1100 angstrom across, leaflets 40 angstrom apart, not necessarily inside."""
         for _ in range(n):
             for _ in range(_PLACES):
                 radius = float(self._rng.uniform(250, 550)) / self._voxel
@@ -126,7 +126,7 @@ class Specimen:
             self._taken[box] |= shell
 
     def add_filaments(self, n: int) -> None:
-        """Curved two-stranded filaments as actin, through the whole volume, interrupted where something else lies."""
+        """Add curved two-stranded filaments like actin, through the whole volume, interrupted at other objects."""
         rise, strand = 27.5 / self._voxel, 22.0 / self._voxel
         for _ in range(n):
             length = int(2 * np.linalg.norm(self.density.shape) / rise)
@@ -156,7 +156,7 @@ class Specimen:
     ) -> tuple[
         Float[np.ndarray, " 3"], Float[np.ndarray, "3 3"], tuple[slice, slice, slice], Bool[np.ndarray, "mz my mx"]
     ]:
-        """Add a map at a free place, turned at random; its centre of mass, rotation, box and mask within the box."""
+        """Add a map at a free place in a random orientation; returns centre of mass, rotation, box and mask in it."""
         for _ in range(_TURNS):
             rotation = Rotation.random(None, self._rng).as_matrix()
             drawn, centre = turn_density(density, rotation, self._rng.random(3) - 0.5)
@@ -173,46 +173,47 @@ class Specimen:
                     z, y, x = box
                     return centre + corner, rotation, (z, y, x), mask
         raise ConfigError(
-            f"no room for all the {name} in {self.density.shape} voxels; ask for fewer particles or a larger shape"
+            f"no room for all particles of {name} in {self.density.shape} voxels; give fewer or a larger shape"
         )
 
 
 def _depth_in_ellipsoid(
     grid: Sequence[Float[np.ndarray, "..."]], centre: Float[np.ndarray, " 3"], axes: Float[np.ndarray, " 3"]
 ) -> Volume:
-    """Distance from an ellipsoid's surface to first order, negative inside; z, y, x in voxels."""
+    """Distance in voxels from the surface of an ellipsoid, to first order; negative inside."""
     spans = [(g - np.float32(c)) / np.float32(a) for g, c, a in zip(grid, centre, axes, strict=True)]
     level = np.sqrt(sum(s**2 for s in spans))
     slope = np.sqrt(sum((s / np.float32(a)) ** 2 for s, a in zip(spans, axes, strict=True)))
-    # the slope of the level along its own gradient is slope / level; both vanish at the centre
+    # the gradient of the level has the length slope / level; both are 0 at the centre
     return (level - 1) * np.maximum(level, 1e-6) / np.maximum(slope, 1e-6 / np.float32(axes.max()))
 
 
 def _grown(mask: Mask) -> Mask:
-    """The mask and the two voxels around it, so that neighbours stay apart."""
+    """The mask and the two voxels around it, so that neighbours do not touch."""
     return ndimage.binary_dilation(mask, iterations=2)
 
 
 def turn_density(
     density: Volume, rotation: Float[np.ndarray, "3 3"], shift: Float[np.ndarray, " 3"]
 ) -> tuple[Float[np.ndarray, "tz ty tx"], Float[np.ndarray, " 3"]]:
-    """Rotate a map about its centre of mass and shift it by a part of a voxel.
+    """Rotate a map about its centre of mass and shift it by a fraction of a voxel.
 
     Parameters
     ----------
     density
         ``(z, y, x)``, 0 outside the protein.
     rotation
-        ``(3, 3)`` matrix R on z, y, x columns: what lies at offset d from the centre of mass comes to R d.
+        ``(3, 3)`` matrix R that acts on z, y, x column vectors: the density at offset d from the centre of mass moves
+        to R d.
     shift
         z, y, x in voxels.
 
     Returns
     -------
     turned
-        The smallest box that holds all of it and two empty voxels around.
+        The rotated map, in the smallest box that contains it and a margin of two voxels.
     centre
-        Its centre of mass in that box, z, y, x in voxels.
+        Centre of mass in that box, z, y, x in voxels.
 
     Examples
     --------

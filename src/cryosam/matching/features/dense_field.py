@@ -84,11 +84,11 @@ class DenseField:
         """
         cells, query = level_shape(self.shape, stride), query.astype(np.float32)
         if stride != self.stride or where is not None:
-            asked, similarity = (
+            wanted, similarity = (
                 np.ones(cells, dtype=bool) if where is None else where,
                 np.full(cells, np.float32(np.nan)),
             )
-            similarity[asked] = self.similarity_at(query, level_to_voxel(np.argwhere(asked), stride, self.shape))
+            similarity[wanted] = self.similarity_at(query, level_to_voxel(np.argwhere(wanted), stride, self.shape))
             return similarity
         weights = self._whitening.T @ query
         (finest, fine), *others = self._split(weights)

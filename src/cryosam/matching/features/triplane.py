@@ -157,7 +157,7 @@ class TriPlaneField:
 
     def similarity_at(self, query: Float[np.ndarray, " c"], points: Points) -> Scores:
         """Cosine between the query and the feature at each point; see `cryosam.matching.features.FeatureField`."""
-        asked = self._asked(query)
+        prepared = self._prepared(query)
         similarity = np.empty(len(points), dtype=np.float32)
         for part in _parts(len(points), _CHUNK_POINTS):
             coordinates = list(points[part].T)
@@ -165,7 +165,7 @@ class TriPlaneField:
             squared = np.zeros_like(dot)
             for k, plane in enumerate(self.planes):
                 stencils = plane.linear(coordinates)
-                dot += interpolate_at(asked.dots(k, _touched(stencils)), stencils)
+                dot += interpolate_at(prepared.dots(k, _touched(stencils)), stencils)
                 squared += interpolate_at(plane.ordered(plane.squared_norms), plane.quadratic(coordinates))
             similarity[part] = np.clip(dot / _root(squared), -1, 1)
         return similarity
@@ -176,7 +176,7 @@ class TriPlaneField:
             found = np.full(where.shape, np.nan, dtype=np.float32)
             found[where] = self.similarity_at(query, level_to_voxel(np.argwhere(where), stride, self.shape))
             return found
-        asked, norms = self._asked(query), self._norms(stride)
+        prepared, norms = self._prepared(query), self._norms(stride)
         where = None if where is None or where.all() else where
         z, y, x = cell_centres(self.shape, stride)
         similarity = np.empty((len(z), len(y), len(x)), dtype=np.float32)
@@ -185,7 +185,7 @@ class TriPlaneField:
             for k, plane in enumerate(self.planes):
                 stencils = plane.linear([z[slab], y, x])
                 wanted = None if where is None else spread_grid(where[slab], stencils)
-                dot += interpolate_grid(asked.dots(k, wanted), stencils)
+                dot += interpolate_grid(prepared.dots(k, wanted), stencils)
             np.divide(dot, norms[slab], out=dot)
             np.clip(dot, -1, 1, out=similarity[slab])
         if where is not None:
@@ -206,13 +206,13 @@ class TriPlaneField:
             self._norm_maps[stride] = norms
         return self._norm_maps[stride]
 
-    def _asked(self, query: Float[np.ndarray, " c"]) -> "_Query":
+    def _prepared(self, query: Float[np.ndarray, " c"]) -> "_Query":
         """The query with its dot products; those of the last query are kept for its next level."""
-        asked = _Query(query, self.planes)
-        if np.array_equal(asked.unit, self._last_query.unit):
+        prepared = _Query(query, self.planes)
+        if np.array_equal(prepared.unit, self._last_query.unit):
             return self._last_query
-        self._last_query = asked
-        return asked
+        self._last_query = prepared
+        return prepared
 
     def to_arrays(self) -> dict[str, np.ndarray]:
         """The field as named arrays, for storage."""
