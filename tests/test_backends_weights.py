@@ -407,14 +407,14 @@ def test_an_unknown_name_lists_the_names() -> None:
 @pytest.mark.parametrize("name", ["sam-vit-b", "classical"])
 def test_a_segmenter_is_no_feature_extractor(name: str) -> None:
     with pytest.raises(
-        UnknownBackendError, match=f"'{name}' is a segmenter model, not a features model; .*dinov2-small"
+        UnknownBackendError, match=f"'{name}' is a segmenter, not a feature extractor; .*dinov2-small"
     ):
         load_features(name)
 
 
 def test_kinds_are_also_told_apart_in_folders(tmp_path: Path) -> None:
     tiny_dinov2().save_pretrained(tmp_path)
-    with pytest.raises(UnknownBackendError, match="is a features model, not a segmenter model"):
+    with pytest.raises(UnknownBackendError, match="is a feature extractor, not a segmenter"):
         load_segmenter(tmp_path)
 
 

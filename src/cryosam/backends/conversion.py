@@ -247,11 +247,6 @@ def _read_state(path: Path) -> dict[str, Tensor]:
     return state
 
 
-def _unpickle(path: Path) -> Any:
-    # nothing but tensors
-    return torch.load(path, map_location="cpu", weights_only=True)
-
-
 def _require_published_digest(path: Path) -> None:
     """Check a published file, whose name contains the first digits of its SHA-256."""
     if path.name not in PUBLISHED_FILES:
