@@ -72,7 +72,7 @@ def test_what_is_missing_or_in_the_way_is_told_in_one_line(folder, tmp_path) -> 
     point = ("--point", at(BALLS[0]))
     here, query = folder / "here.mrc", folder / "q.npz"
     assert "no particle is given" in refused("query", here, "--out", tmp_path / "q.npz")
-    assert "ends in .npz" in refused("query", here, *point, "--out", tmp_path / "q.txt")
+    assert "must end in .npz" in refused("query", here, *point, "--out", tmp_path / "q.txt")
     assert "add --overwrite" in refused("query", here, *point, "--out", query)
     assert "--voxel-size" in refused("query", folder / "unknown.mrc", *point, "--out", tmp_path / "q.npz")
     assert "--query" in refused("segment", here, "--out", tmp_path / "out")

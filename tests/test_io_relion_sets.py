@@ -72,7 +72,7 @@ def test_what_does_not_fit_the_project_is_refused(tmp_path: Path) -> None:
         write_optimisation_set(tmp_path, [part("TS_07")], tomograms(tmp_path))
     with pytest.raises(PointsFileError, match=r"TS_01 has 5 x 8 x 26 voxels .* searched tomogram has 5 x 8 x 13"):
         write_optimisation_set(tmp_path, [part()], tomograms(tmp_path, "104 32 20"))
-    with pytest.raises(PointsFileError, match="not a set of tomograms of RELION 5"):
+    with pytest.raises(PointsFileError, match="not a tomogram set of RELION 5"):
         write_optimisation_set(tmp_path, [part()], tomograms(tmp_path, "54 32", columns="SizeX SizeY"))
     with pytest.raises(PointsFileError, match="size of a tomogram is not a number"):
         write_optimisation_set(tmp_path, [part()], tomograms(tmp_path, "54 32 thin"))

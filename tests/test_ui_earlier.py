@@ -143,8 +143,8 @@ def test_the_command_shows_results_once(tmp_path: Path, monkeypatch: pytest.Monk
     words = ["serve", str(tmp_path / "tomo.mrc"), "--results", str(folder), "--no-browser"]
     first, second = (CliRunner().invoke(main, words) for _ in range(2))
     assert (first.exit_code, second.exit_code, served) == (0, 0, [3, 3])
-    assert "goes on where it was left" in second.stderr
+    assert "continuing the saved session" in second.stderr
     wrong = CliRunner().invoke(main, [*words[:2], "--results", str(tmp_path)])
     assert wrong.exit_code == 2
-    assert "holds no particles.csv" in wrong.stderr
+    assert "has no particles.csv" in wrong.stderr
     assert read_points(folder / "particles.csv").points.shape == (2, 3)

@@ -291,7 +291,7 @@ def test_what_is_found_lies_upon_the_image_with_its_scores(bench: Workbench, ima
         np.testing.assert_array_equal(np.argwhere(labels.data == instance).mean(axis=0), np.round(row))
     assert len(np.unique(labels.data)) == 3
     np.testing.assert_allclose(world(labels, (1, 2, 3)), world(image, (1, 2, 3)))
-    assert "ribosome: 2 found, of 3 candidates; about 0.4 are false" in bench.summary()
+    assert "ribosome: 2 found, of 3 candidates; about 0.4 are expected to be false" in bench.summary()
     assert not bench.viewer.layers["clicked masks"].visible
 
 
@@ -451,7 +451,7 @@ def test_a_layer_of_results_that_is_removed_rejects_nothing(bench: Workbench) ->
 
 def test_a_layer_of_results_is_no_layer_of_clicks(bench: Workbench) -> None:
     found(bench)
-    with pytest.raises(InputError, match="is what was found"):
+    with pytest.raises(InputError, match="has particles found"):
         bench.take(bench.viewer.layers["ribosome: found"])
 
 
@@ -487,7 +487,7 @@ def test_the_files_are_those_of_the_command_line(bench: Workbench, tmp_path: Pat
 
 
 def test_nothing_to_export_is_said(bench: Workbench, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="nothing is shown"):
+    with pytest.raises(InputError, match="no particle is shown"):
         finish(bench, bench.export(tmp_path / "out"))
 
 

@@ -310,7 +310,7 @@ def test_what_is_not_there_is_one_sentence(client: TestClient, path: str, status
 def test_odd_bodies_are_refused(client: TestClient, body: Any) -> None:
     answer = client.post("/api/tomograms/0/clicks", json=body)
     assert answer.status_code == 422
-    assert answer.json()["detail"].startswith("The request is not understood")
+    assert answer.json()["detail"].startswith("The request is invalid")
 
 
 def test_from_a_click_to_a_list(client: TestClient, kind: int) -> None:
@@ -356,7 +356,7 @@ def test_an_outdated_change_is_a_conflict(client: TestClient, kind: int) -> None
     assert client.patch(address, json={"threshold": 0.2, "expected_revision": seen}).is_success
     answer = client.patch(address, json={"threshold": 0.3, "expected_revision": seen})
     assert answer.status_code == 409
-    assert "changed meanwhile" in answer.json()["detail"]
+    assert "changed in the meantime" in answer.json()["detail"]
 
 
 def test_grey_values_are_asked_for_by_themselves(client: TestClient, session: Session) -> None:
@@ -411,7 +411,7 @@ def test_imports(client: TestClient, kind: int) -> None:
     assert [c["point"] for c in accepted] == [[1, 2, 3], [4, 5, 6]]
     refused = client.post(address + "/etc/passwd", content=b"z,y,x\n1,2,3\n")
     assert refused.status_code == 422
-    assert "unknown format" in refused.json()["detail"]
+    assert "unknown points format" in refused.json()["detail"]
 
 
 def test_imported_particles_are_segmented(client: TestClient, kind: int, session: Session) -> None:
@@ -505,6 +505,6 @@ def test_listening_elsewhere_is_warned_of(file: Path, tmp_path: Path, monkeypatc
     assert asked["host"] == "127.0.0.1"
     assert asked["opens_browser"]
     result = CliRunner().invoke(main, [*words, "--host", "0.0.0.0", "--no-browser"])
-    assert "whoever on your network" in result.output
+    assert "anyone on your network" in result.output
     assert asked["host"] == "0.0.0.0"
     assert not asked["opens_browser"]

@@ -402,7 +402,7 @@ def test_a_search_is_cancelled(session: Session, quick: SimpleNamespace) -> None
     session.add_click(0, kind, BLOBS[0])
     quick.gate.clear()
     job = session.find(0, [kind])
-    with pytest.raises(ConflictError, match="under way"):
+    with pytest.raises(ConflictError, match="is running"):
         session.find(0, [kind])
     session.cancel(job)
     wait(session)
@@ -610,7 +610,7 @@ def test_a_change_based_on_an_old_revision_is_refused(session: Session, quick: S
     seen = session.revision
     session.judge(0, kind, one.id, "accepted", expected=seen)
     session.judge(0, kind, other.id, "accepted", expected=seen)  # another thing: no conflict
-    with pytest.raises(ConflictError, match="changed meanwhile"):
+    with pytest.raises(ConflictError, match="changed in the meantime"):
         session.judge(0, kind, one.id, "rejected", expected=seen)
     session.judge(0, kind, one.id, "rejected", expected=session.revision)
     seen = session.revision
@@ -760,7 +760,7 @@ def test_what_cannot_be_believed_is_set_aside(
     spoilt = path.read_bytes()
     again = Session(Gallery(tomograms), Store(folder, tomograms))
     assert again.state.kinds == ()
-    assert "set aside" in caplog.text
+    assert "was renamed to" in caplog.text
     (aside,) = folder.glob("set-aside-*")
     assert aside.read_bytes() == spoilt
     again.add_kind("a", BLUE)
@@ -813,7 +813,7 @@ def test_orientations_are_exported_where_all_have_one(session: Session, quick: S
     session.judge(0, kind, third.id, "accepted")  # below the search's threshold
     write_all(session, 0, tmp_path / "out")
     assert read_points(tmp_path / "out" / "particles.star", shape=SHAPE, voxel_size_angstrom=10.0).rotations is None
-    assert "1 of 3 have none" in (tmp_path / "out" / "run.json").read_text()
+    assert "1 of 3 particles have none" in (tmp_path / "out" / "run.json").read_text()
     session.undo()
     near, far = np.add(second.point, 1), np.array(BLOBS[2])
     session.move_candidate(0, kind, second.id, tuple(near))
@@ -868,7 +868,7 @@ def test_points_come_in(session: Session, are_clicks: bool, tmp_path: Path) -> N
 @pytest.mark.parametrize(
     ("filename", "content", "said"),
     [
-        ("a.txt", b"z,y,x\n1,2,3\n", "unknown format"),
+        ("a.txt", b"z,y,x\n1,2,3\n", "unknown points format"),
         ("a.csv", b"z,y,x\n1,2,none\n", "a.csv, line 2"),
         ("a.csv", b"z,y,x\n", "no points"),
         ("a.csv", b"z,y,x\n1,2,300\n", "outside"),
@@ -951,5 +951,5 @@ def test_what_changed_while_masks_were_made_stays(session: Session, quick: Simpl
 
 def test_where_all_have_masks_there_is_nothing_to_segment(session: Session, quick: SimpleNamespace) -> None:
     kind = searched(session)
-    with pytest.raises(InputError, match="has a mask already"):
+    with pytest.raises(InputError, match="already have a mask"):
         session.segment(0, kind)

@@ -184,7 +184,7 @@ describe("kinds", () => {
 
   it("that are removed are named, and come back by undo", async () => {
     await actions.removeKind(1);
-    expect(told()).toEqual(["Removed ring with its clicks and candidates. Undo brings it back."]);
+    expect(told()).toEqual(["Removed ring with its clicks and candidates. Undo restores it."]);
     expect(state.kind.value).toBeNull();
     await actions.undo();
     expect(state.kind.value?.name).toBe("ring");

@@ -1,4 +1,4 @@
-/** What the user can do to the session. Each asks the server, then reads the session anew. */
+/** The actions of the user. Each sends a request to the server and then reads the session again. */
 
 import type { Candidate, Changed, Verdict } from "./api";
 import * as api from "./api";
@@ -13,7 +13,7 @@ import { doubtCandidates, refresh } from "./sync";
 
 export const PALETTE = ["#4cc9f0", "#ffb454", "#b794f6", "#7bd88f", "#ff7b9c", "#f6e05e", "#5eead4", "#f0a6ca"];
 
-/** Runs a change; says in a sentence why it failed. */
+/** Runs a change, and shows an error message if it fails. */
 async function change<T>(work: () => Promise<T>): Promise<T | null> {
   try {
     return await work();
@@ -30,8 +30,8 @@ async function change<T>(work: () => Promise<T>): Promise<T | null> {
 let lastChange: Promise<unknown> = Promise.resolve();
 
 /**
- * Runs what is quickly done after what was begun so before: of two on their way at once, a busy server may take the last
- * one first, and an undo would take back the wrong one. What takes long, such as a mask, keeps nothing waiting.
+ * Runs fast changes one after the other. If two were sent at once, a busy server could process the second one first, and
+ * an undo would undo the wrong one. Slow changes, such as a new mask, are sent without waiting and delay nothing.
  */
 function changeInOrder<T>(work: () => Promise<T>): Promise<T | null> {
   const done = lastChange.then(() => change(work));
@@ -40,9 +40,9 @@ function changeInOrder<T>(work: () => Promise<T>): Promise<T | null> {
 }
 
 /**
- * Changes a thing as it was `seen`, in order. The server refuses it where somebody else changed the thing since. To it an
- * undo, or masks that were made in the background, change everything: where the thing is still as it was seen, the
- * change is sent again.
+ * Changes an item as it was `seen`, in order. The server refuses the change if the item was changed elsewhere since. For
+ * the server, an undo and masks computed in the background change all items. If the item still has the content that was
+ * seen, the change is therefore sent again.
  */
 function changeThing<T extends Changed>(
   thing: Thing,
@@ -66,7 +66,7 @@ function changeThing<T extends Changed>(
   });
 }
 
-/** Changes everything, in order. */
+/** Changes that affect all items, such as an undo, in order. */
 function changeAll(work: () => Promise<Changed | null>): Promise<Changed | null> {
   return changeInOrder(async () => {
     const answer = await work();
@@ -92,7 +92,7 @@ export async function addKind(name?: string): Promise<number | null> {
 
 let firstKind: Promise<number | null> | null = null;
 
-/** The kind worked on; where there is none one is begun, once, however many clicks come before it is there. */
+/** The active kind. If there is none, one kind is added, even if several clicks arrive before it exists. */
 async function kindOrFirst(): Promise<number | null> {
   if (kind.value) return kind.value.id;
   firstKind ??= addKind().finally(() => {
@@ -109,7 +109,7 @@ export const recolourKind = (id: number, colour: string) =>
 export async function removeKind(id: number): Promise<void> {
   const name = session.value?.kinds.find((k) => k.id === id)?.name;
   if (await changeThing(revisions.kindWithAll(id), (based) => api.removeKind(id, based)))
-    notify(`Removed ${name ?? "the kind"} with its clicks and candidates. Undo brings it back.`);
+    notify(`Removed ${name ?? "the kind"} with its clicks and candidates. Undo restores it.`);
 }
 
 // --------------------------------------------------------------------------------------------------------------- clicks
@@ -144,7 +144,7 @@ export async function findAll(kinds: readonly number[] | null, diameterAngstrom:
   await change(() => api.findAll(t.id, kinds, diameterAngstrom));
 }
 
-/** Makes the masks of what is shown of a kind and has none. */
+/** Computes masks of the shown candidates of a kind that have none. */
 export async function segmentCandidates(kindId: number): Promise<void> {
   const t = tomogram.value;
   if (t && !state.job.value) await change(() => api.segmentCandidates(t.id, kindId));
@@ -163,7 +163,7 @@ export async function setThreshold(kindId: number, threshold: number): Promise<v
   const thing = revisions.threshold(t.id, kindId);
   await changeThing(thing, (based) => api.setThreshold(t.id, kindId, threshold, based));
   const { [kindId]: sent, ...others } = state.slidingThreshold.value;
-  // Another value may be under the finger by now; it stays.
+  // Meanwhile the slider may have moved to another value, which is kept.
   if (sent === threshold) state.slidingThreshold.value = others;
 }
 
@@ -178,7 +178,7 @@ export function select(kindId: number, candidate: Candidate | null, move = true)
   state.filter.value = state.sortedOut(candidate, state.thresholdOf(kindId));
 }
 
-/** Selects the candidate `step` rows further down the list. */
+/** Selects the candidate that is `step` rows further down the list. */
 export function selectNext(step: number): void {
   const list = state.listed.value;
   const id = kind.value?.id;
@@ -188,7 +188,7 @@ export function selectNext(step: number): void {
   if (next) select(id, next);
 }
 
-/** Judges a candidate; when it is the selected one, the next in the list takes its place. */
+/** Judges a candidate; if it is selected, the next one in the list is selected instead. */
 export async function judge(kindId: number, candidate: Candidate, verdict: Verdict): Promise<void> {
   const t = tomogram.value;
   if (!t) return;
@@ -227,7 +227,7 @@ export async function addCandidate(at: Point): Promise<void> {
   if (candidate) select(kindId, candidate);
 }
 
-/** Shows a change before the server has answered; the session read afterwards has the last word. */
+/** Shows a change before the server has answered; reading the session afterwards replaces it. */
 function replaceCandidate(kindId: number, changed: Candidate): void {
   const all = candidates.value[String(kindId)] ?? [];
   candidates.value = { ...candidates.value, [kindId]: all.map((c) => (c.id === changed.id ? changed : c)) };
@@ -235,7 +235,7 @@ function replaceCandidate(kindId: number, changed: Candidate): void {
 
 // -------------------------------------------------------------------------------------------------------------- history
 
-/** Whether there is anything to undo or redo is known only once what was begun before is done. */
+/** Whether there is anything to undo or redo is known only after earlier changes have finished. */
 export async function undo(): Promise<void> {
   await changeAll(async () => (session.value?.can_undo ? api.undo() : null));
 }

@@ -1,4 +1,4 @@
-/** The server's answers as types, and one function a request. Points are z, y, x in voxels. */
+/** Types of the answers of the server, and one function per request. Points are z, y, x in voxels. */
 
 import type { Plane, Point } from "./geometry";
 
@@ -9,7 +9,7 @@ export interface Tomogram {
   readonly voxel_size_angstrom: number | null;
 }
 
-/** Intensities shown as 0 and 255, and how many voxels of a sample have each grey value. */
+/** Intensities shown as 0 and 255, and the number of sampled voxels with each grey value. */
 export interface Grey {
   readonly low: number;
   readonly high: number;
@@ -70,7 +70,7 @@ export interface Candidate {
   readonly point: Point;
   readonly score: number | null;
   readonly verdict: Verdict;
-  /** Whether it is known how it lies. */
+  /** Whether its orientation is known. */
   readonly is_oriented: boolean;
   readonly n_voxels: number;
   readonly box: readonly [Point, Point] | null;
@@ -102,7 +102,7 @@ export interface Mesh {
   readonly faces: Uint32Array;
 }
 
-/** What the server refused, or why it could not be asked; `status` is 0 when there was no answer. */
+/** A request that failed, with the message of the server; `status` is 0 if there was no answer. */
 export class ApiError extends Error {
   constructor(
     readonly status: number,
@@ -128,7 +128,7 @@ async function request(path: string, init?: RequestInit): Promise<Response> {
     const answer = (await response.json()) as { detail?: unknown };
     if (typeof answer.detail === "string") detail = answer.detail;
   } catch {
-    // No sentence came with it; the status must do.
+    // The answer has no message, so the status is shown.
   }
   throw new ApiError(response.status, detail);
 }
@@ -202,7 +202,7 @@ function readMeshes(buffer: ArrayBuffer): Mesh[] {
   return meshes;
 }
 
-// `based` is the revision that a change is based on. The server refuses, with 409, to change what was changed since.
+// `based` is the revision that a change is based on. The server answers 409 if the item was changed since.
 
 export const addClick = (tomogram: number, kind: number, point: Point, positive: boolean) =>
   send<Changed & { click: number }>("POST", `/api/tomograms/${tomogram}/clicks`, { kind, point, positive });

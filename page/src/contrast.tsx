@@ -1,11 +1,11 @@
-/** Contrast: the histogram of grey values with a handle at black and one at white. */
+/** The contrast control: a histogram of grey values with handles for black and white. */
 
 import { useEffect, useRef } from "preact/hooks";
 import { clamp } from "./geometry";
 import { grey, looks, setContrast } from "./state";
 
 const LEAST_SPAN = 4;
-const NONE: readonly number[] = []; // always the same, so that nothing is drawn anew for it
+const NONE: readonly number[] = []; // one constant object, so that it causes no redraw
 
 export function Contrast() {
   const host = useRef<HTMLDivElement>(null);
@@ -25,7 +25,7 @@ export function Contrast() {
     const box = host.current!.getBoundingClientRect();
     return clamp(Math.round((255 * (event.clientX - box.left)) / box.width), 0, 255);
   };
-  /** A press takes the nearer handle, or between the two moves both. */
+  /** Pressing takes the nearer handle, or moves both if pressed between them. */
   function press(event: PointerEvent) {
     const start = valueAt(event);
     const [b, w] = [looks.value.black, looks.value.white];
@@ -46,15 +46,15 @@ export function Contrast() {
     if (what === "white") setWhite(start);
   }
   return (
-    // biome-ignore lint/a11y/noStaticElementInteractions: a larger target for the pointer; the handles in it take keys
+    // biome-ignore lint/a11y/noStaticElementInteractions: only a larger target for the pointer; its handles take keys
     <div
       ref={host}
       class="contrast"
-      title="Drag the handles; double-click resets"
+      title="Drag the handles; double-click to reset"
       onPointerDown={press}
       onDblClick={() => setContrast(0, 255)}
     >
-      {/* biome-ignore lint/a11y/noAriaHiddenOnFocusable: without a tabIndex a canvas takes no focus */}
+      {/* biome-ignore lint/a11y/noAriaHiddenOnFocusable: a canvas without a tabIndex cannot be focused */}
       <canvas ref={canvas} aria-hidden="true" />
       <Handle name="Black" value={black} set={setBlack} />
       <Handle name="White" value={white} set={setWhite} />
@@ -99,7 +99,7 @@ function drawHistogram(canvas: HTMLCanvasElement, counts: readonly number[], bla
   canvas.width = width;
   canvas.height = height;
   const context = canvas.getContext("2d")!;
-  // The ends hold all that was clipped; they would flatten the rest. A root lets the tails be seen.
+  // The end bins count all clipped voxels and would flatten the rest. The square root makes the tails visible.
   const top = Math.sqrt(Math.max(...counts.slice(1, -1), 1));
   const bar = width / Math.max(counts.length, 1);
   counts.forEach((count, value) => {

@@ -1,4 +1,4 @@
-/** The help sheet and the import of points, as modal dialogs. */
+/** The modal dialogs: help, and import of points. */
 
 import { useSignal } from "@preact/signals";
 import type { ComponentChildren } from "preact";
@@ -20,14 +20,14 @@ function Dialog({ title, children, wide }: { title: string; children: ComponentC
     host.current!.showModal();
   }, []);
   return (
-    // biome-ignore lint/a11y/useKeyWithClickEvents: Escape closes a modal dialog without any code
+    // biome-ignore lint/a11y/useKeyWithClickEvents: Escape closes a modal dialog without code
     <dialog
       ref={host}
       class={wide ? "dialog wide" : "dialog"}
       aria-labelledby="dialog-title"
       onClose={() => (dialog.value = null)}
       onClick={(event) => {
-        // Only the ground around the dialog is the element itself.
+        // A click on the dialog element itself is a click outside its body.
         if (event.target === host.current) host.current?.close();
       }}
     >
@@ -76,10 +76,10 @@ function Help() {
         ))}
       </div>
       <p class="muted">
-        CryoSAM {session.value?.version}. Coordinates are voxels z, y, x from 0. Nothing leaves this machine and the
-        server's.{" "}
+        CryoSAM {session.value?.version}. Coordinates are z, y, x in voxels, counted from 0. Your data stay on this
+        machine and on the server.{" "}
         <a href="/licenses.txt" target="_blank" rel="noopener">
-          Licences of the page's parts
+          Licences of third-party software
         </a>
       </p>
     </Dialog>
@@ -117,7 +117,7 @@ function Import() {
         </label>
         <fieldset>
           <legend>
-            As <strong>{kind.value?.name ?? "a new kind"}</strong> they are
+            Import into <strong>{kind.value?.name ?? "a new kind"}</strong> as
           </legend>
           <label>
             <input
@@ -126,7 +126,7 @@ function Import() {
               checked={role.value === "candidates"}
               onChange={() => (role.value = "candidates")}
             />
-            particles, to look at and export: accepted
+            accepted particles, to view and export
           </label>
           <label>
             <input
@@ -135,17 +135,23 @@ function Import() {
               checked={role.value === "clicks"}
               onChange={() => (role.value = "clicks")}
             />
-            clicks, to find more like them
+            clicks, to find more particles of this kind
           </label>
         </fieldset>
-        <label title={job.value ? "Other work is under way; the list of candidates offers it afterwards" : undefined}>
+        <label
+          title={
+            job.value
+              ? "Another search or segmentation is running; you can do this in the list of candidates afterwards"
+              : undefined
+          }
+        >
           <input
             type="checkbox"
             checked={segments.value && role.value === "candidates" && !job.value}
             disabled={role.value !== "candidates" || !!job.value}
             onChange={(event) => (segments.value = event.currentTarget.checked)}
           />
-          Segment them: make a mask of each, in the background
+          Segment them in the background
         </label>
         <div class="form-end">
           <button class="button primary" type="submit" disabled={!file.value || isBusy.value}>

@@ -1,4 +1,4 @@
-/** Beneath the views: how they are shown, and what is under the pointer. */
+/** The bar below the views: display settings, and position and value of the voxel under the pointer. */
 
 import { useSignal } from "@preact/signals";
 import { Contrast } from "./contrast";
@@ -37,7 +37,7 @@ export function DisplayBar() {
           <Icon name="invert" /> Invert
         </button>
       </div>
-      <label class="field" title="Mean of so many slices: less noise, less detail along the normal">
+      <label class="field" title="Average several slices: less noise, but less detail along the normal">
         <span class="field-name">
           Slab <output>{slab === 1 ? "off" : `${slab} slices${nm ? `, ${round(slab * nm)} nm` : ""}`}</output>
         </span>
@@ -51,7 +51,7 @@ export function DisplayBar() {
           onInput={(event) => look({ slab: 2 * event.currentTarget.valueAsNumber + 1 })}
         />
       </label>
-      <label class="field" title="Gaussian blur of the picture; the search does not see it">
+      <label class="field" title="Gaussian blur of the picture; it does not affect the search">
         <span class="field-name">
           Denoise <output>{smooth ? `${smooth} voxels` : "off"}</output>
         </span>
@@ -90,7 +90,7 @@ export function DisplayBar() {
   );
 }
 
-/** Of the pointer, or of the crosshair when the pointer is elsewhere; and where to go, when it is typed in. */
+/** Position and value at the pointer, or else at the crosshair; a typed position moves the crosshair. */
 function Readout() {
   const typed = useSignal<string | null>(null);
   const point = hover.value?.point ?? looks.value.cursor;
@@ -104,9 +104,9 @@ function Readout() {
       .map(Number);
     const shape = tomogram.value?.shape;
     if (numbers.length !== 3 || !numbers.every(Number.isFinite))
-      notify("Three numbers z, y, x say where to go, such as 43, 127, 127.", true);
+      notify("Type three numbers z, y, x, such as 43, 127, 127.", true);
     else if (shape && !isInside(numbers as unknown as Point, shape))
-      notify(`That is outside: the tomogram has ${shape.join(" × ")} voxels, counted from 0.`, true);
+      notify(`This position is outside: the tomogram has ${shape.join(" × ")} voxels, counted from 0.`, true);
     else {
       goTo(numbers as unknown as Point);
       field.blur();
@@ -114,7 +114,7 @@ function Readout() {
   }
   return (
     <div class="readout">
-      <label title="Voxels z, y, x from 0; an integer is a voxel's centre. Type three numbers and Enter to go there.">
+      <label title="z, y, x in voxels, counted from 0; an integer is the centre of a voxel. Type three numbers and press Enter to go there.">
         <b>z, y, x</b>
         <input
           aria-label="Position z, y, x; Enter goes there"
@@ -139,7 +139,7 @@ function Readout() {
   );
 }
 
-/** Grey values between which all but a few in a hundred voxels lie; all of them until the histogram is here. */
+/** Grey values that exclude a few percent of the voxels at each end; the full range until the histogram is loaded. */
 export function spread(): [black: number, white: number] {
   const counts = grey.value?.histogram ?? [];
   const total = counts.reduce((sum, n) => sum + n, 0);

@@ -2,7 +2,7 @@ import type { Plane } from "./geometry";
 import { Icon } from "./icons";
 import { arrange, layout } from "./state";
 
-/** Gives one pane the whole area, or gives the others theirs back. */
+/** Enlarges one pane to the whole area, or shows all panes again. */
 export function EnlargeButton({ pane, name }: { pane: Plane | "volume"; name: string }) {
   const isLarge = layout.value.enlarged === pane;
   const label = isLarge ? "Show all views" : `Enlarge ${name}`;

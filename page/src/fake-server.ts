@@ -1,4 +1,4 @@
-/** Stands in for the server in tests: revisions, conflicts and undo as there, and answers that can be held back. */
+/** A fake server for tests: revisions, conflicts and undo as on the real one, and answers that can be delayed. */
 
 import type { Candidate, Click, Kind, Session, Tomogram } from "./api";
 
@@ -24,13 +24,14 @@ class Refused extends Error {
   }
 }
 
-export const CONFLICT = "This was changed meanwhile, in another tab or by a search; look again, and repeat.";
+export const CONFLICT =
+  "This was changed in the meantime, in another tab or by a search; check it and repeat the change.";
 
 export class FakeServer {
   revision = 1;
   tomograms: Tomogram[] = [{ id: 0, name: "tomo.mrc", shape: [11, 23, 37], voxel_size_angstrom: 10 }];
   content: Content = { kinds: [], clicks: {}, thresholds: {}, candidates: {} };
-  /** What the page asked for, in the order in which it was answered. */
+  /** Requests of the page, in the order in which they were answered. */
   readonly sent: Sent[] = [];
   isGone = false;
 
@@ -40,7 +41,7 @@ export class FakeServer {
   private nextId = 100;
   private readonly held: { readonly path: RegExp; readonly when: Promise<void>; readonly isLate: boolean }[] = [];
 
-  /** With one kind, 1, and its candidates 11 to 13 of falling score. */
+  /** Starts with kind 1 and its candidates 11 to 13, in order of decreasing score. */
   static searched(): FakeServer {
     const server = new FakeServer();
     server.content.kinds = [{ id: 1, name: "ring", colour: "#4cc9f0" }];
@@ -51,7 +52,7 @@ export class FakeServer {
     return server;
   }
 
-  /** Answers in the place of the browser's fetch. */
+  /** Replaces the fetch function of the browser. */
   readonly fetch = async (path: string, init: RequestInit = {}): Promise<Response> => {
     const method = init.method ?? "GET";
     const body = typeof init.body === "string" ? JSON.parse(init.body) : {};
@@ -63,7 +64,7 @@ export class FakeServer {
     return answer;
   };
 
-  /** The next request that matches waits, before it is answered or, late, with its answer, until this is called. */
+  /** Holds the next matching request, or its answer if `late`, until the returned function is called. */
   hold(path: RegExp, isLate = false): () => void {
     let release = () => {};
     const when = new Promise<void>((resolve) => {
@@ -73,17 +74,17 @@ export class FakeServer {
     return release;
   }
 
-  /** A change that another tab makes. */
+  /** Makes a change as another tab would. */
   elsewhere(method: string, path: string, body: Record<string, unknown> = {}): void {
     this.handle(method, path, body);
   }
 
-  /** What a search does when it ends, or masks that were made: to the server everything has changed. */
+  /** Makes a change of all items, as the end of a search does, or new masks. */
   changeAll(work: (content: Content) => void): void {
     this.change(null, null, work);
   }
 
-  /** Changes that were asked for, without what was only read. */
+  /** Requests that change something, without those that only read. */
   get changes(): Sent[] {
     return this.sent.filter(({ method }) => method !== "GET");
   }

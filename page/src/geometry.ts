@@ -1,4 +1,4 @@
-/** Coordinate maps: voxel points (z, y, x; an integer is a voxel's centre) to a plane as it is shown, and back. */
+/** Conversion between points in voxels (z, y, x; an integer is a voxel centre) and positions on the screen. */
 
 export type Point = readonly [z: number, y: number, x: number];
 export type Axis = 0 | 1 | 2;
@@ -13,7 +13,7 @@ interface Shown {
   /** Axis that runs down the screen, and across it. */
   readonly down: Axis;
   readonly across: Axis;
-  /** Whether the server's rows run across: plane x is turned, so that its y lines up with plane z's. */
+  /** Whether rows of the server run across: plane x is transposed, so that its y axis is parallel to that of plane z. */
   readonly turned: boolean;
 }
 
@@ -23,7 +23,7 @@ export const SHOWN: Readonly<Record<Plane, Shown>> = {
   x: { normal: 2, down: 1, across: 0, turned: true },
 };
 
-/** Where a view looks: the voxel in its middle, pixels a voxel, and its size in pixels. */
+/** The visible part of a view: the voxel in its centre, pixels per voxel, and its size in pixels. */
 export interface Frame {
   readonly plane: Plane;
   readonly centre: Point;
@@ -40,7 +40,7 @@ export function toScreen(frame: Frame, point: Point): [across: number, down: num
   ];
 }
 
-/** Inverse of `toScreen`; the coordinate along the normal is that of the slice shown. */
+/** Inverse of `toScreen`; the coordinate along the normal is that of the shown slice. */
 export function toVoxels(frame: Frame, x: number, y: number, index: number): Point {
   const { across, down, normal } = SHOWN[frame.plane];
   const point: [number, number, number] = [0, 0, 0];
@@ -72,7 +72,7 @@ export function clamp(value: number, low: number, high: number): number {
   return Math.min(Math.max(value, low), Math.max(low, high));
 }
 
-/** Largest zoom at which each view holds its whole plane, with a little room around it. */
+/** Largest zoom at which each view shows its whole plane, with a small margin. */
 export function fitZoom(shape: Point, sizes: Partial<Record<Plane, readonly [width: number, height: number]>>): number {
   let zoom = Infinity;
   for (const plane of PLANES) {
@@ -84,7 +84,7 @@ export function fitZoom(shape: Point, sizes: Partial<Record<Plane, readonly [wid
   return Number.isFinite(zoom) && zoom > 0 ? zoom : 1;
 }
 
-/** A scale bar's length: the largest 1, 2 or 5 times a power of ten that is no longer than `longest`. */
+/** Length of a scale bar: the largest of 1, 2 or 5 times a power of ten that is at most `longest`. */
 export function roundLength(longest: number): number {
   const power = 10 ** Math.floor(Math.log10(longest));
   const step = [5, 2, 1].find((s) => s * power <= longest) ?? 1;

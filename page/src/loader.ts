@@ -1,4 +1,4 @@
-/** Requests that follow a moving wish: the newest wish is served first, and one that was never sent is forgotten. */
+/** Loads wanted items, the most urgent first; items that are no longer wanted are not requested. */
 
 import { signal } from "@preact/signals";
 
@@ -8,9 +8,9 @@ interface Entry<T> {
 }
 
 export class Loader<T> {
-  /** Counts arrivals; read it to be told of the next one. */
+  /** Number of arrivals; reading this signal subscribes to the next one. */
   readonly arrivals = signal(0);
-  /** The sentence of the newest failure, until something arrives. */
+  /** Message of the newest failure, until something arrives. */
   readonly error = signal<string | null>(null);
 
   private readonly cache = new Map<string, Entry<T>>();
@@ -19,9 +19,9 @@ export class Loader<T> {
   private generation = 0;
 
   /**
-   * @param fetch what a key stands for
-   * @param atOnce how many requests may be under way
-   * @param capacity how many answers are kept; the one unused for longest goes first
+   * @param fetch loads the item of a key
+   * @param atOnce largest number of simultaneous requests
+   * @param capacity number of answers that are kept; the least recently used one is dropped first
    */
   constructor(
     private readonly fetch: (key: string) => Promise<T>,
@@ -29,13 +29,13 @@ export class Loader<T> {
     private readonly capacity: number,
   ) {}
 
-  /** Replaces the wishes, the most urgent first. */
+  /** Replaces the list of wanted keys, the most urgent first. */
   want(keys: readonly string[]): void {
     this.wanted = keys;
     this.pump();
   }
 
-  /** What is known of a key: an outdated answer is given until the newer one is here. */
+  /** The item of a key, if loaded; an outdated item is returned until the new one arrives. */
   get(key: string): T | undefined {
     const entry = this.cache.get(key);
     if (!entry) return undefined;
@@ -44,7 +44,7 @@ export class Loader<T> {
     return entry.value;
   }
 
-  /** Asks anew for all that is wanted. */
+  /** Loads all wanted items again. */
   invalidate(): void {
     this.generation++;
     this.pump();
@@ -68,7 +68,7 @@ export class Loader<T> {
       this.error.value = null;
     } catch (error) {
       this.error.value = error instanceof Error ? error.message : String(error);
-      // Not asked for again before the wishes change, or a server that is gone would be asked without end.
+      // Not repeated before the wanted keys change, so that an unreachable server is not asked endlessly.
       this.wanted = this.wanted.filter((k) => k !== key);
     } finally {
       this.inFlight.delete(key);

@@ -1,8 +1,8 @@
-/** Grey values to pixels through a table of 256 entries: a change of contrast asks nothing of the server. */
+/** Maps grey values to pixels with a table of 256 entries, so that contrast changes need no request to the server. */
 
 import type { Slice } from "./api";
 
-/** Packed RGBA of each grey value; `black` and `white` are the values shown as such, of 0..255. */
+/** Packed RGBA of each grey value; `black` and `white` are the values in 0..255 that are shown as such. */
 export function greyTable(black: number, white: number, inverted: boolean): Uint32Array {
   const table = new Uint32Array(256);
   const span = Math.max(white - black, 1);
@@ -14,7 +14,7 @@ export function greyTable(black: number, white: number, inverted: boolean): Uint
   return table;
 }
 
-/** Paints a slice on a canvas of its own size; `turned` swaps rows and columns. */
+/** Paints a slice on a canvas of the same size; `turned` swaps rows and columns. */
 export function paintSlice(canvas: HTMLCanvasElement, slice: Slice, table: Uint32Array, turned: boolean): void {
   const { rows, cols, pixels } = slice;
   const [width, height] = turned ? [rows, cols] : [cols, rows];

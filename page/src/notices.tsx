@@ -1,16 +1,16 @@
 import { Icon } from "./icons";
 import { connection, dismiss, notices, placing, session } from "./state";
 
-/** Short messages, and what the next click does while it does something unusual. */
+/** Short messages, and a hint while the next click moves or adds a particle. */
 export function Notices() {
   return (
     <div class="notices">
       {placing.value && (
         <p class="notice placing" role="status">
           {placing.value === "move"
-            ? "Click where the selected particle belongs."
+            ? "Click the new position of the selected particle."
             : "Click a particle to add it by hand."}{" "}
-          <kbd>Esc</kbd> leaves.
+          Press <kbd>Esc</kbd> to cancel.
         </p>
       )}
       {notices.value.map(({ id, text, isError }) => (
@@ -26,25 +26,27 @@ export function Notices() {
   );
 }
 
-/** Over everything when the page cannot work, and along the top when it has lost the server for now. */
+/** Covers the page if it cannot work, or shows a banner while the server does not answer. */
 export function Connection() {
   if (connection.value === "denied")
     return (
-      <Full title="This address needs its token">
-        Open the whole address that <code>cryosam serve</code> printed when it started; it ends in <code>?token=…</code>
+      <Full title="The token is missing from the address">
+        Open the complete address that <code>cryosam serve</code> printed when it started; it ends in{" "}
+        <code>?token=…</code>
       </Full>
     );
   if (connection.value === "lost" && !session.value)
     return (
       <Full title="The server does not answer">
-        Is <code>cryosam serve</code> still running, and the tunnel to it open? This page tries again every two seconds.
+        Is <code>cryosam serve</code> still running, and is the tunnel to it open? This page tries again every two
+        seconds.
       </Full>
     );
   if (connection.value === "lost")
     return (
       <p class="banner" role="alert">
         <Icon name="warn" /> The server does not answer. Is <code>cryosam serve</code> still running? Trying again;
-        nothing you did so far is lost.
+        nothing that you did so far is lost.
       </p>
     );
   if (!session.value) return <Full title="Opening the tomogram">One moment.</Full>;

@@ -1,24 +1,24 @@
-/** What is drawn over a slice, as crisp paths: outlines, clicks, crosshair, scale bar. */
+/** Vector graphics over a slice: outlines, clicks, crosshair, scale bar. */
 
 import type { Candidate, Click, Outline } from "./api";
 import type { Frame, Plane, Point } from "./geometry";
 import { roundLength, SHOWN, toScreen } from "./geometry";
 
 export const PLANE_COLOURS: Readonly<Record<Plane, string>> = { z: "#7fb4ff", y: "#8fd694", x: "#f2a7a0" };
-const POSITIVE_REACH = 4; // slices away at which a click is still shown
+const POSITIVE_REACH = 4; // slices; largest distance at which a click is shown
 
 export interface Pen {
   readonly context: CanvasRenderingContext2D;
   readonly frame: Frame;
-  /** The slice drawn. */
+  /** The index of the drawn slice. */
   readonly index: number;
-  /** Pixels a point of the screen's text. */
+  /** Screen pixels per point of text. */
   readonly unit: number;
 }
 
 const paths = new WeakMap<Outline, Path2D>();
 
-/** The outline in voxels across and down; made once for each. */
+/** The path of an outline, in voxels across and down; computed once per outline. */
 function pathOf(outline: Outline, turned: boolean): Path2D {
   const known = paths.get(outline);
   if (known) return known;
@@ -58,7 +58,7 @@ export function drawOutline(pen: Pen, outline: Outline, stroke: Stroke): void {
     context.fill(path, "evenodd");
     context.globalAlpha = 1;
   }
-  // A dark line beneath keeps the colour readable on bright ground.
+  // A dark line below keeps the colour visible on a bright background.
   context.strokeStyle = "rgba(8, 10, 14, 0.55)";
   context.lineWidth = (stroke.width + 1.6) * pixel;
   context.stroke(path);
@@ -165,7 +165,7 @@ export function drawCrosshair(pen: Pen, cursor: Point): void {
   context.save();
   context.lineWidth = unit;
   context.globalAlpha = 0.55;
-  // The line that runs down is where the plane normal to the axis across is cut, and has that plane's colour.
+  // The vertical line shows where the plane normal to the horizontal axis cuts this one, in the colour of that plane.
   context.strokeStyle = PLANE_COLOURS[names[across]];
   strokeLine(context, x, 0, x, y - gap);
   strokeLine(context, x, y + gap, x, frame.height);
@@ -182,7 +182,7 @@ function strokeLine(context: CanvasRenderingContext2D, x0: number, y0: number, x
   context.stroke();
 }
 
-/** In nanometres, or in voxels where the file does not say how large they are. */
+/** Draws a scale bar in nanometres, or in voxels if the voxel size is unknown. */
 export function drawScaleBar(pen: Pen, voxelSizeAngstrom: number | null): void {
   const { context, frame, unit } = pen;
   const perVoxel = voxelSizeAngstrom ? voxelSizeAngstrom / 10 : 1;

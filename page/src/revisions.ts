@@ -1,24 +1,24 @@
-/** What a change is based on, by which the server refuses one that would overwrite what somebody else did meanwhile. */
+/** The revisions that changes are based on, so that the server can refuse a change that would overwrite another one. */
 
 import type { Session } from "./api";
 import { candidates, candidatesRead, session } from "./state";
 
-/** What the page shows of a thing, and of which revision of the session that is. */
+/** The content of an item that the page shows, and the revision of the session that it is from. */
 interface Shown {
   readonly revision: number;
   readonly content: string;
 }
 
-/** What two tabs may change at once. */
+/** An item that two tabs may change at the same time. */
 export interface Thing {
-  /** As the server tells things apart: a change to one is no conflict for another. */
+  /** Identifies the item as on the server; changes of items with different names do not conflict. */
   readonly name: string;
   readonly shown: () => Shown;
 }
 
-/** By name, the revision that the last change made by this page had. */
+/** The revision of the last change by this page, by name of the item. */
 const own = new Map<string, number>();
-/** That of the last one to everything, such as an undo. */
+/** The revision of the last change of all items by this page, such as an undo. */
 let ownOfAll = 0;
 
 export function threshold(tomogram: number, kind: number): Thing {
@@ -31,12 +31,12 @@ export function click(tomogram: number, id: number): Thing {
   );
 }
 
-/** Its name and colour. */
+/** The name and colour of a kind. */
 export function kindAlone(id: number): Thing {
   return inSession(`kind ${id}`, ({ kinds }) => kinds.find((k) => k.id === id));
 }
 
-/** Its name and colour, and what it has in every tomogram. */
+/** The name and colour of a kind, and its content in every tomogram. */
 export function kindWithAll(id: number): Thing {
   return inSession(`kind ${id}`, ({ kinds, views }) => [
     kinds.find((k) => k.id === id),
@@ -44,7 +44,7 @@ export function kindWithAll(id: number): Thing {
   ]);
 }
 
-/** Its verdict and its place. */
+/** The verdict and position of a candidate. */
 export function candidate(tomogram: number, kind: number, id: number): Thing {
   const shown = () => {
     const read = candidatesRead.value;
@@ -62,18 +62,18 @@ function inSession(name: string, read: (now: Session) => unknown): Thing {
   return { name, shown };
 }
 
-/** The revision that a change is based on: the one seen, or that of a newer change made by this page itself. */
+/** The revision that a change is based on: the one seen, or that of a newer change by this page. */
 export function basisOf(thing: Thing, seen: Shown): number {
   return Math.max(seen.revision, own.get(thing.name) ?? 0, ownOfAll);
 }
 
-/** Remembers the revision of a change that this page made to a thing, or to everything. */
+/** Remembers the revision of a change by this page to an item, or to all items. */
 export function remember(thing: Thing | null, revision: number): void {
   if (thing) own.set(thing.name, revision);
   else ownOfAll = revision;
 }
 
-/** For a server that counts anew. */
+/** Forgets all revisions, after a server restart that counts from 1 again. */
 export function forget(): void {
   own.clear();
   ownOfAll = 0;

@@ -1,4 +1,4 @@
-/** What one view draws, read from the state; painting it is the view's business. */
+/** The content of one view, computed from the state, and its painter. */
 
 import { computed } from "@preact/signals";
 import type { Candidate, Outline, Slice } from "./api";
@@ -36,13 +36,13 @@ export interface Scene {
   readonly draw: readonly ((pen: Pen) => void)[];
 }
 
-/** The frame of a view in pixels of the screen. */
+/** The frame of a view, in screen pixels. */
 export function frameOf(plane: Plane): Frame {
   const [width, height] = state.viewSizes.value[plane] ?? [0, 0];
   return { plane, centre: state.looks.value.centre, zoom: state.zoom.value, width, height };
 }
 
-/** `moved` is where the selected candidate is being dragged to. */
+/** `moved` is the position to which the selected candidate is being dragged. */
 export function readScene(plane: Plane, moved: Point | null): Scene | null {
   const t = state.tomogram.value;
   if (!t) return null;
@@ -98,7 +98,7 @@ function strokeOf(candidate: Candidate, kind: number, colour: string, isSelected
   return { colour, width: candidate.verdict === "accepted" ? 2.4 : 1.6, ...dash };
 }
 
-/** Clicks, the selected candidate's handle, and rings for what has no mask. */
+/** Clicks, the handle of the selected candidate, and rings for candidates without a mask. */
 function readMarks(moved: Point | null): ((pen: Pen) => void)[] {
   const marks: ((pen: Pen) => void)[] = [];
   const isSearched = state.job.value?.tomogram === state.tomogram.value?.id;
@@ -123,7 +123,7 @@ function readMarks(moved: Point | null): ((pen: Pen) => void)[] {
   return marks;
 }
 
-/** Draws a scene; the slice is painted through the table only when it or the table changed. */
+/** Draws a scene; the slice is mapped to colours only if the slice or the table changed. */
 export class Painter {
   private readonly picture = document.createElement("canvas");
   private painted: { slice: Slice; table: Uint32Array } | null = null;
@@ -145,7 +145,7 @@ export class Painter {
         paintSlice(picture, scene.slice, scene.table, turned);
         this.painted = { slice: scene.slice, table: scene.table };
       }
-      // A voxel's centre is an integer, so that the picture begins half a voxel before 0.
+      // Voxel centres are integers, so the picture starts half a voxel before 0.
       const left = (-0.5 - frame.centre[across]) * frame.zoom + frame.width / 2;
       const top = (-0.5 - frame.centre[down]) * frame.zoom + frame.height / 2;
       context.imageSmoothingEnabled = true;

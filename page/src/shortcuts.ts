@@ -1,4 +1,4 @@
-/** Every key of the page in one table, from which the help sheet is written too. */
+/** All keyboard shortcuts in one table, which the help dialog shows too. */
 
 import * as actions from "./actions";
 import { spread } from "./display-bar";
@@ -8,7 +8,7 @@ import * as state from "./state";
 import { arrange, layout, look, looks, setContrast } from "./state";
 
 export interface Shortcut {
-  /** As `KeyboardEvent.key`, lower case; several do the same. */
+  /** Values of `KeyboardEvent.key` in lower case; all of them run the shortcut. */
   readonly keys: readonly string[];
   readonly shown: string;
   readonly what: string;
@@ -52,21 +52,31 @@ export const SHORTCUTS: Readonly<Record<string, readonly Shortcut[]>> = {
       what: "Centre the views on the crosshair",
       run: () => look({ centre: looks.value.cursor }),
     },
-    { keys: ["e"], shown: "E", what: "Enlarge the view pointed at, or show all", run: enlarge },
+    { keys: ["e"], shown: "E", what: "Enlarge the view under the pointer, or show all views", run: enlarge },
     { keys: ["c"], shown: "C", what: "Automatic contrast", run: () => setContrast(...spread()) },
     { keys: ["i"], shown: "I", what: "Invert", run: () => look({ inverted: !looks.value.inverted }) },
-    { keys: ["o"], shown: "O", what: "Outlines on and off", run: () => arrange({ outlines: !layout.value.outlines }) },
+    {
+      keys: ["o"],
+      shown: "O",
+      what: "Show or hide outlines",
+      run: () => arrange({ outlines: !layout.value.outlines }),
+    },
     {
       keys: ["x"],
       shown: "X",
-      what: "Crosshair on and off",
+      what: "Show or hide the crosshair",
       run: () => arrange({ crosshair: !layout.value.crosshair }),
     },
   ],
   Pick: [
-    { keys: ["1"], shown: "1", what: "A click says: this is a particle", run: () => arrange({ tool: "positive" }) },
-    { keys: ["2"], shown: "2", what: "A click says: this is none", run: () => arrange({ tool: "negative" }) },
-    { keys: ["3"], shown: "3", what: "A click moves the crosshair", run: () => arrange({ tool: "browse" }) },
+    { keys: ["1"], shown: "1", what: "Tool: particle of the kind", run: () => arrange({ tool: "positive" }) },
+    { keys: ["2"], shown: "2", what: "Tool: not a particle of the kind", run: () => arrange({ tool: "negative" }) },
+    {
+      keys: ["3"],
+      shown: "3",
+      what: "Tool: browse, a click moves the crosshair",
+      run: () => arrange({ tool: "browse" }),
+    },
     { keys: ["f"], shown: "F", what: "Find all", run: () => startFind() },
   ],
   Judge: [
@@ -74,10 +84,10 @@ export const SHORTCUTS: Readonly<Record<string, readonly Shortcut[]>> = {
     { keys: ["k"], shown: "K", what: "Previous candidate", run: () => actions.selectNext(-1) },
     { keys: ["a"], shown: "A", what: "Accept, and go to the next", run: () => judge("accepted") },
     { keys: ["r", "delete"], shown: "R", what: "Reject, and go to the next", run: () => judge("rejected") },
-    { keys: ["u"], shown: "U", what: "Take the verdict back", run: () => judge(null) },
-    { keys: ["m"], shown: "M", what: "Move: the next click is where it goes", run: () => place("move") },
-    { keys: ["n"], shown: "N", what: "New: the next click adds a particle", run: () => place("add") },
-    { keys: ["escape"], shown: "Esc", what: "Leave that, or select nothing", run: leave },
+    { keys: ["u"], shown: "U", what: "Remove the verdict", run: () => judge(null) },
+    { keys: ["m"], shown: "M", what: "Move the selected particle to the next click", run: () => place("move") },
+    { keys: ["n"], shown: "N", what: "Add a particle with the next click", run: () => place("add") },
+    { keys: ["escape"], shown: "Esc", what: "Cancel moving or adding, or clear the selection", run: leave },
   ],
   Session: [
     {
@@ -88,17 +98,17 @@ export const SHORTCUTS: Readonly<Record<string, readonly Shortcut[]>> = {
       run: (e) => void (e.shiftKey ? actions.redo() : actions.undo()),
     },
     { keys: ["y"], ctrl: true, shown: "Ctrl Y", what: "Redo", run: () => void actions.redo() },
-    { keys: ["?"], shown: "?", what: "This sheet", run: () => (state.dialog.value = "help") },
+    { keys: ["?"], shown: "?", what: "This help", run: () => (state.dialog.value = "help") },
   ],
 };
 
-/** What the pointer does, for the help sheet. */
+/** Actions of the pointer, for the help dialog. */
 export const POINTER: readonly (readonly [string, string])[] = [
-  ["Click", "What the tool above says; on an outline: select it"],
-  ["Shift click", "This is a particle"],
-  ["Alt click", "This is none"],
+  ["Click", "Use the selected tool; on an outline: select the particle"],
+  ["Shift click", "Mark a particle of the kind"],
+  ["Alt click", "Mark something that is not of the kind"],
   ["Right click", "Move the crosshair"],
-  ["Drag", "Pan; on the selected particle's handle: move it"],
+  ["Drag", "Pan; on the handle of the selected particle: move it"],
   ["Scroll", "Change the slice (10 with Shift)"],
   ["Ctrl scroll", "Zoom"],
   ["Arrow keys", "In a focused view: move the crosshair; Enter clicks there"],

@@ -1,4 +1,4 @@
-/** One of the three linked slices: draws it, and turns pointer, wheel and keys into what they mean. */
+/** One of the three linked slices: drawing, and handling of pointer, wheel and keys. */
 
 import { effect, signal, useSignal } from "@preact/signals";
 import { useLayoutEffect, useRef } from "preact/hooks";
@@ -17,8 +17,8 @@ import { look, looks, tomogram } from "./state";
 /** The voxel under the pointer and its grey value of 0..255, for the status line. */
 export const hover = signal<{ point: Point; grey: number | null } | null>(null);
 
-const SLACK = 4; // points a press may move and still be a click
-const GRIP = 9; // points around the handle of the selected particle
+const SLACK = 4; // points; a press that moves less is a click
+const GRIP = 9; // points; radius in which the handle of the selected particle is grabbed
 
 type Press = { x: number; y: number; what: "pan" | "move" | "click"; centre: Point; canClick: boolean };
 
@@ -31,7 +31,7 @@ export function SliceView({ plane }: { plane: Plane }) {
   const wheel = useRef(0);
   const { normal } = SHOWN[plane];
 
-  // Before the browser can bring a click: where it went is not known until the view has a size.
+  // Measured before any click, because the position of a click is unknown until the view has a size.
   useLayoutEffect(() => {
     const painter = new Painter(canvas.current!);
     let asked = 0;
@@ -64,7 +64,7 @@ export function SliceView({ plane }: { plane: Plane }) {
     };
   }, [plane]);
 
-  /** Pixels of the screen from the view's corner. */
+  /** Screen pixels from the corner of the view. */
   function at(event: MouseEvent): [number, number] {
     const corner = host.current!.getBoundingClientRect();
     return [(event.clientX - corner.left) * devicePixelRatio, (event.clientY - corner.top) * devicePixelRatio];
@@ -82,7 +82,7 @@ export function SliceView({ plane }: { plane: Plane }) {
       zoomAt(plane, at(event), Math.exp(-clamp(delta, -60, 60) / 150));
       return;
     }
-    // A notch of a mouse is one slice, however far the system makes it scroll; a touchpad sends many small steps.
+    // One notch of a mouse wheel is one slice, whatever its scroll distance; a touchpad sends many small steps.
     if (Math.abs(delta) >= 50) wheel.current = Math.sign(delta) * 25;
     else wheel.current += delta;
     const steps = Math.trunc(wheel.current / 25);
@@ -117,7 +117,7 @@ export function SliceView({ plane }: { plane: Plane }) {
     look({ centre: withAxis(centre, downAxis, pressed.centre[downAxis] - (y - pressed.y) / zoom) });
   }
 
-  /** The handle moves in the plane shown; along the normal it stays where it was. */
+  /** Moves the handle in the shown plane, and keeps its position along the normal. */
   function keepDepth(point: Point): Point {
     const candidate = state.candidateOf(state.selected.value);
     return candidate ? withAxis(point, normal, candidate.point[normal]) : point;
@@ -186,7 +186,7 @@ export function SliceView({ plane }: { plane: Plane }) {
         ref={host}
         class={`slice tool-${state.placing.value ? "place" : state.layout.value.tool}`}
         role="application"
-        // biome-ignore lint/a11y/noNoninteractiveTabindex: an application takes keys, and so the focus
+        // biome-ignore lint/a11y/noNoninteractiveTabindex: an application handles keys, and must be focusable
         tabIndex={0}
         aria-label={`Plane ${plane}, ${axes}. Arrow keys move the crosshair, comma and full stop change the slice, Enter clicks.`}
         data-plane={plane}
@@ -232,7 +232,7 @@ export function SliceView({ plane }: { plane: Plane }) {
   );
 }
 
-/** Pixels of the screen a point of text at the page's base size of 16. */
+/** Screen pixels per point of text, at the base text size of 16 points. */
 function unit(): number {
   return (parseFloat(getComputedStyle(document.documentElement).fontSize) / 16) * devicePixelRatio;
 }
@@ -248,7 +248,7 @@ export function step(plane: Plane, by: number): void {
   look({ cursor: withAxis(cursor, normal, cursor[normal] + by) });
 }
 
-/** Zooms all views by a factor; the voxel under a pixel of one view stays under it. */
+/** Zooms all views by a factor, and keeps the voxel under one pixel of a view in place. */
 export function zoomAt(plane: Plane, [x, y]: readonly [number, number], factor: number): void {
   const frame = frameOf(plane);
   const next = clamp(frame.zoom * factor, 0.05, 64);
@@ -282,7 +282,7 @@ function readHover(plane: Plane, point: Point, scene: Scene | null): { point: Po
   return { point: rounded(point), grey: slice.pixels[row * slice.cols + col] ?? null };
 }
 
-/** The particle whose outline, as drawn, holds a point: the smallest one, for it may lie within another. */
+/** The particle whose drawn outline contains a point; the smallest one, as an outline may be inside another. */
 function candidateUnder(
   plane: Plane,
   point: Point,

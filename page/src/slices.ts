@@ -1,4 +1,4 @@
-/** Which slices, outlines and thumbnails are asked for, and what is shown until they come. */
+/** Selection of the slices, outlines and thumbnails to request, and what is shown until they arrive. */
 
 import { effect, signal } from "@preact/signals";
 import type { Outline, Slice } from "./api";
@@ -8,9 +8,9 @@ import { PLANES, SHOWN } from "./geometry";
 import { Loader } from "./loader";
 import { connection, contentVersion, layout, looks, tomogram } from "./state";
 
-const AHEAD = 4; // slices fetched before they are scrolled to
+const AHEAD = 4; // slices fetched ahead of scrolling
 const BEHIND = 1;
-const NEAR = 12; // how far an older slice may stand in while scrolling
+const NEAR = 12; // largest distance at which another slice is shown instead while scrolling
 
 export const slices = new Loader<Slice>(
   (key) => {
@@ -44,7 +44,7 @@ const sliceKey = (id: number, slab: number, smooth: number, plane: Plane, index:
 const outlineKey = (id: number, plane: Plane, index: number) => `${id}/${plane}/${index}`;
 export const thumbnailKey = (id: number, kind: number, point: Point) => `${id}/${kind}/${point.join(",")}`;
 
-/** The slice asked for, or while scrolling the nearest that is here. */
+/** The requested slice, or while scrolling the nearest one that is loaded. */
 export function sliceNear(plane: Plane, index: number): { index: number; slice: Slice } | null {
   const t = tomogram.value;
   if (!t) return null;
@@ -63,7 +63,7 @@ export function outlinesOf(plane: Plane, index: number): readonly Outline[] {
   return (t && outlines.get(outlineKey(t.id, plane, index))) || [];
 }
 
-/** The plane that was scrolled last and the way it went, so that the next slices are fetched before they are asked for. */
+/** The plane that was scrolled last and its direction, so that the next slices are fetched in advance. */
 const heading = signal<{ plane: Plane; step: 1 | -1 }>({ plane: "z", step: 1 });
 
 export function followCursor(): void {
@@ -71,7 +71,7 @@ export function followCursor(): void {
   effect(() => {
     const { cursor, slab, smooth } = looks.value;
     const t = tomogram.value;
-    void connection.value; // what failed is wished for again once the server is back
+    void connection.value; // failed requests are repeated once the server is back
     if (!t) return;
     const moved = PLANES.filter((p) => cursor[SHOWN[p].normal] !== before[SHOWN[p].normal]);
     if (moved.length === 1) {

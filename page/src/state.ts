@@ -1,4 +1,4 @@
-/** Everything the page shows, as signals: what the server said, and where the user looks. */
+/** The complete state of the page, as signals: data from the server, and view settings of the user. */
 
 import { batch, computed, effect, signal } from "@preact/signals";
 import type { Candidate, Grey, Job, Kind, KindView, Session, Tomogram } from "./api";
@@ -6,32 +6,32 @@ import type { Plane, Point } from "./geometry";
 import { clampPoint, fitZoom } from "./geometry";
 import { recall, remember } from "./storage";
 
-// ------------------------------------------------------------------------------------------------ what the server said
+// ------------------------------------------------------------------------------------------------ from the server
 
 export const session = signal<Session | null>(null);
-/** Of the tomogram shown; null until it is known. */
+/** Grey values of the shown tomogram; null until they are known. */
 export const grey = signal<Grey | null>(null);
-/** Candidates of the tomogram shown, by kind, best first. */
+/** Candidates of the shown tomogram, by kind, best first. */
 export const candidates = signal<Readonly<Record<string, readonly Candidate[]>>>({});
-/** Of which tomogram, and of which revision of the session, the candidates are; null until they are read. */
+/** The tomogram and the revision of the session that the candidates are from; null until they are read. */
 export const candidatesRead = signal<{ readonly tomogram: number; readonly revision: number } | null>(null);
 export const job = signal<Job | null>(null);
-/** Places that look like a kind while the search for it goes on, by kind. */
+/** Points that resemble a kind, found so far by a running search, by kind. */
 export const soFar = signal<Readonly<Record<number, readonly Point[]>>>({});
 export const connection = signal<"connecting" | "open" | "lost" | "denied">("connecting");
-/** Grows when outlines, thumbnails or meshes may have changed. */
+/** Increases when outlines, thumbnails or meshes may have changed. */
 export const contentVersion = signal(0);
 
-// ------------------------------------------------------------------------------------------------- where the user looks
+// ------------------------------------------------------------------------------------------------- view settings
 
 export interface Looks {
   readonly cursor: Point;
   readonly centre: Point;
-  /** Pixels of the screen a voxel; null fits the whole tomogram. */
+  /** Screen pixels per voxel; null fits the whole tomogram. */
   readonly zoom: number | null;
   readonly slab: number;
   readonly smooth: number;
-  /** Grey values shown as black and white, of 0..255. */
+  /** Grey values shown as black and white, in 0..255. */
   readonly black: number;
   readonly white: number;
   readonly inverted: boolean;
@@ -39,7 +39,7 @@ export interface Looks {
 }
 
 interface Layout {
-  /** Share of the width and height taken by plane z; null follows the tomogram's shape. */
+  /** Fraction of the width and height for plane z; null follows the shape of the tomogram. */
   readonly across: number | null;
   readonly down: number | null;
   readonly enlarged: Plane | "volume" | null;
@@ -49,7 +49,7 @@ interface Layout {
   readonly tomogram: string | null;
 }
 
-/** What a plain click does. */
+/** The effect of a plain click. */
 export type Tool = "positive" | "negative" | "browse";
 export type Filter = "shown" | "hidden" | "rejected";
 export interface Selected {
@@ -79,18 +79,18 @@ export const looks = signal<Looks>({
   inverted: false,
   kind: null,
 });
-/** The next click places something: where the selected particle goes, or a new one. */
+/** Whether the next click moves the selected particle or adds a new one. */
 export const placing = signal<"move" | "add" | null>(null);
 export const selected = signal<Selected | null>(null);
 export const filter = signal<Filter>("shown");
 export const hiddenKinds = signal<ReadonlySet<number>>(new Set());
-/** Threshold under the user's finger, by kind, until the server knows it. */
+/** Current value of the threshold slider, by kind, until the server has it. */
 export const slidingThreshold = signal<Readonly<Record<number, number>>>({});
-/** Clicks on their way to their masks. */
+/** Clicks whose masks are being computed. */
 export const pendingClicks = signal<
   readonly { readonly kind: number; readonly point: Point; readonly positive: boolean }[]
 >([]);
-/** The view that the keyboard steps through: the one last pointed at or focused. */
+/** The view that the keyboard scrolls: the last one under the pointer or focused. */
 export const activePlane = signal<Plane>("z");
 export const viewSizes = signal<Partial<Record<Plane, readonly [number, number]>>>({});
 export const dialog = signal<"help" | "import" | null>(null);
@@ -119,7 +119,7 @@ export function thresholdOf(kindId: number): number {
   return slidingThreshold.value[kindId] ?? kindViews.value[String(kindId)]?.threshold ?? 0;
 }
 
-/** Whether a candidate counts as found: accepted by hand, or not judged and above the threshold. */
+/** Whether a candidate counts as found: accepted by the user, or without a verdict and above the threshold. */
 export function isShown(candidate: Candidate, threshold: number): boolean {
   return candidate.verdict === "accepted" || (candidate.verdict === null && (candidate.score ?? 1) >= threshold);
 }
@@ -133,7 +133,7 @@ export interface Counts {
   readonly shown: number;
   readonly hidden: number;
   readonly rejected: number;
-  /** Sum of 1 - score over what is shown and not judged; null where scores are not probabilities. */
+  /** Sum of 1 - score of shown candidates without a verdict; null if scores are not probabilities. */
   readonly expectedFalse: number | null;
 }
 
@@ -161,7 +161,7 @@ export function candidateOf(choice: Selected | null): Candidate | undefined {
   return choice ? candidates.value[String(choice.kind)]?.find((c) => c.id === choice.candidate) : undefined;
 }
 
-// -------------------------------------------------------------------------------------------------- looking, remembered
+// -------------------------------------------------------------------------------------------------- remembered view settings
 
 export function keyOf(t: Tomogram): string {
   return `${t.name} ${t.shape.join("x")}`;
@@ -179,7 +179,7 @@ export function arrange(change: Partial<Layout>): void {
   layout.value = { ...layout.value, ...change };
 }
 
-/** Moves the crosshair to a point and brings it into every view. */
+/** Moves the crosshair to a point and centres all views on it. */
 export function goTo(point: Point): void {
   look({ cursor: [Math.round(point[0]), Math.round(point[1]), Math.round(point[2])], centre: point });
 }
@@ -192,7 +192,7 @@ function initialLooks(t: Tomogram): Looks {
 
 let lookingAt: string | null = null;
 
-/** Takes up where this browser left a tomogram whenever another one is shown, and remembers where it is left. */
+/** Restores the view settings of a tomogram in this browser when it is shown, and remembers their changes. */
 export function followLooks(): void {
   effect(() => {
     const t = tomogram.value;

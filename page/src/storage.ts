@@ -1,4 +1,4 @@
-/** What this browser remembers: a convenience, so that a full or forbidden storage is no error. */
+/** Settings that this browser remembers; a full or disabled storage is not an error. */
 
 export function recall<T extends object>(key: string, otherwise: T): T {
   try {
@@ -13,6 +13,6 @@ export function remember(key: string, value: object): void {
   try {
     localStorage.setItem(`cryosam:${key}`, JSON.stringify(value));
   } catch {
-    // Private windows may refuse; the page works without.
+    // Private windows may refuse; the page works without storage.
   }
 }

@@ -1,4 +1,4 @@
-/** Keeps the page in step with the session: reads it at the start and whenever the server says that it changed. */
+/** Keeps the page up to date: reads the session at the start and whenever the server reports a change. */
 
 import { batch, effect } from "@preact/signals";
 import type { Job } from "./api";
@@ -21,15 +21,15 @@ import {
 
 let reading: Promise<void> | null = null;
 let again = false;
-/** Whether the candidates are to be read again at any revision. */
+/** Whether the candidates must be read again, whatever the revision. */
 let isDoubtful = false;
 
-/** Has the next reading read the candidates in any case: they may show a change that was refused. */
+/** Makes the next refresh read the candidates in any case, because they may show a change that was refused. */
 export function doubtCandidates(): void {
   isDoubtful = true;
 }
 
-/** Reads the session and the candidates; calls that come meanwhile are answered by one more reading. */
+/** Reads the session and the candidates; calls during a read cause one more read. */
 export function refresh(): Promise<void> {
   if (reading) {
     again = true;
@@ -49,12 +49,12 @@ async function read(): Promise<void> {
   try {
     const next = await getSession();
     batch(() => {
-      // A server that was started anew without its session counts from 1 again.
+      // A server that was restarted without its session counts revisions from 1 again.
       if (next.revision < (session.value?.revision ?? 0)) {
         candidatesRead.value = null;
         revisions.forget();
       }
-      // Tomograms do not change while a server runs; the same objects keep what hangs on them from being made anew.
+      // Tomograms do not change while a server runs; keeping the objects avoids recomputing what depends on them.
       const known = session.value?.tomograms;
       const isSame = known && JSON.stringify(known) === JSON.stringify(next.tomograms);
       session.value = isSame ? { ...next, tomograms: known } : next;
@@ -81,7 +81,7 @@ async function readCandidates(): Promise<void> {
   });
   if (id !== tomogram.value?.id) return;
   const known = candidatesRead.value;
-  if (known?.tomogram === id && found.revision < known.revision) return; // a newer answer came first
+  if (known?.tomogram === id && found.revision < known.revision) return; // a newer answer arrived first
   batch(() => {
     candidates.value = found.kinds;
     candidatesRead.value = { tomogram: id, revision: found.revision };
@@ -93,7 +93,7 @@ async function readCandidates(): Promise<void> {
 
 let askedFor: number | null = null;
 
-/** Reads how the tomogram shown is shown, unless that is known; the slices do not wait for it. */
+/** Reads the grey values of the shown tomogram, unless they are known; the slices do not wait for them. */
 async function readGrey(): Promise<void> {
   const id = tomogram.value?.id;
   if (id === undefined || grey.value || askedFor === id) return;
@@ -102,13 +102,13 @@ async function readGrey(): Promise<void> {
     const found = await getGrey(id);
     if (id === tomogram.value?.id) grey.value = found;
   } catch {
-    // The next reading of the session asks again; what the server has to say is said there.
+    // The next refresh tries again, and reports errors of the server.
   } finally {
     if (askedFor === id) askedFor = null;
   }
 }
 
-/** Listens to the server's events while the page is visible: a browser allows six connections to one server, for all tabs. */
+/** Listens to server events while the page is visible, as a browser allows six connections per server for all tabs. */
 export function followServer(): void {
   let events: EventSource | null = null;
   const listen = () => {
@@ -134,12 +134,12 @@ export function followServer(): void {
       if (error) notify(error, true);
       void refresh();
     });
-    // EventSource tries again by itself, but says nothing of why it failed; reading the session does.
+    // EventSource reconnects by itself but does not report why it failed; reading the session does.
     events.addEventListener("error", () => void refresh());
   };
   document.addEventListener("visibilitychange", listen);
   listen();
-  // A server that was stopped and started is found again without a reload.
+  // After a restart of the server, the page reconnects without a reload.
   setInterval(() => {
     if (document.hidden || connection.value === "open" || connection.value === "connecting") return;
     if (events?.readyState === EventSource.CLOSED) listen();
@@ -153,7 +153,7 @@ export function followServer(): void {
   effect(() => {
     const id = tomogram.value?.id;
     if (id === shown) return;
-    const isFirst = shown === undefined; // then the session's own reading brings them
+    const isFirst = shown === undefined; // in this case refresh reads them
     shown = id;
     if (!isFirst) void readCandidates().catch(() => void refresh());
   });

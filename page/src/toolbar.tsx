@@ -1,4 +1,4 @@
-/** Along the top: which tomogram, what a click does, history, files, help. */
+/** The toolbar at the top: tomogram, click tools, undo and redo, import and export, help. */
 
 import { useSignal } from "@preact/signals";
 import { useEffect, useRef } from "preact/hooks";
@@ -113,18 +113,23 @@ function TomogramChooser() {
 }
 
 const TOOLS: readonly { tool: Tool; name: string; icon: IconName; title: string }[] = [
-  { tool: "positive", name: "Particle", icon: "plus", title: "A click says: this is one (1; anywhere with Shift)" },
+  {
+    tool: "positive",
+    name: "Particle",
+    icon: "plus",
+    title: "Click on a particle of the kind (1; or hold Shift with any tool)",
+  },
   {
     tool: "negative",
     name: "Not a particle",
     icon: "minus",
-    title: "A click says: this is none (2; anywhere with Alt)",
+    title: "Click on something that is not of the kind (2; or hold Alt with any tool)",
   },
   {
     tool: "browse",
     name: "Browse",
     icon: "target",
-    title: "A click moves the crosshair (3; anywhere with the right button)",
+    title: "Click to move the crosshair (3; or use the right button with any tool)",
   },
 ];
 
@@ -150,13 +155,13 @@ function Tools() {
   );
 }
 
-/** Whether the kinds' searches are up to date, so that exporting is what comes next. */
+/** Whether the searches of all kinds are up to date, so that export is the next step. */
 function isSettled(): boolean {
   const views = Object.values(kindViews.value).filter((view) => view.clicks.length > 0 || view.n_candidates > 0);
   return !job.value && views.every((view) => view.n_candidates > 0 && !view.stale);
 }
 
-/** How many of what is shown, of all kinds, have an orientation; those with an average do. */
+/** Number of shown particles of all kinds that have an orientation, which needs an average. */
 function countOriented(): number {
   return (session.value?.kinds ?? [])
     .filter((k) => kindViews.value[String(k.id)]?.is_probability)
@@ -187,10 +192,10 @@ function ExportMenu() {
   }, []);
   const t = tomogram.value;
   const n = (session.value?.kinds ?? []).reduce((sum, k) => sum + countOf(k.id).shown, 0);
-  const nLying = countOriented();
+  const nOriented = countOriented();
   if (!t) return null;
   return (
-    // biome-ignore lint/a11y/noStaticElementInteractions: hears Escape from whichever of its buttons and links has the focus
+    // biome-ignore lint/a11y/noStaticElementInteractions: handles Escape for its buttons and links
     <div
       ref={host}
       class="menu"
@@ -206,7 +211,7 @@ function ExportMenu() {
           class={isSettled() ? "button primary" : "button"}
           href={exportAddress(t.id, "star")}
           download=""
-          title={`Write the ${n} particles shown, for RELION`}
+          title={`Save the ${n} shown particles for RELION`}
         >
           <Icon name="save" /> Export STAR
         </a>
@@ -238,16 +243,16 @@ function ExportMenu() {
             >
               <strong>{name}</strong>
               <span class="muted">
-                {format === "star" && nLying === n ? "coordinates and orientations for RELION" : what}
+                {format === "star" && nOriented === n ? "coordinates and orientations for RELION" : what}
               </span>
             </a>
           ))}
           <p class="menu-note muted">
             {n} {n === 1 ? "particle" : "particles"} of all kinds, as shown.{" "}
-            {nLying === n
-              ? "The STAR file says how each lies."
-              : nLying > 0
-                ? `The STAR file has no orientations: ${n - nLying} of them ${n - nLying === 1 ? "has" : "have"} none. A search finds those of what it accepts.`
+            {nOriented === n
+              ? "The STAR file has their orientations."
+              : nOriented > 0
+                ? `The STAR file has no orientations, because ${n - nOriented} of the particles ${n - nOriented === 1 ? "has" : "have"} none. A search determines the orientations of the particles that it accepts.`
                 : ""}
           </p>
         </div>

@@ -1,4 +1,4 @@
-/** The pane of the 3D view: loads it, and tells it what to show. */
+/** The pane of the 3D view: loads the view and updates its content. */
 
 import { effect, signal } from "@preact/signals";
 import { useEffect, useRef } from "preact/hooks";
@@ -75,7 +75,7 @@ export function VolumePane() {
         ref={host}
         class="volume"
         role="application"
-        // biome-ignore lint/a11y/noNoninteractiveTabindex: an application takes keys, and so the focus
+        // biome-ignore lint/a11y/noNoninteractiveTabindex: an application handles keys, and must be focusable
         tabIndex={0}
         aria-label="Particles in 3D. Arrow keys turn, plus and minus zoom."
         onPointerDown={(event) => (pressed.current = [event.clientX, event.clientY])}
@@ -101,7 +101,7 @@ export function VolumePane() {
   );
 }
 
-/** Keeps the 3D view in step with the state. */
+/** Keeps the 3D view up to date with the state. */
 function follow(view: VolumeView): () => void {
   const loaded = signal(0);
   const picture = document.createElement("canvas");
@@ -118,7 +118,7 @@ function follow(view: VolumeView): () => void {
       const near = sliceNear("z", state.looks.value.cursor[0]);
       const colours = table.value;
       if (!near || (painted?.slice === near.slice && painted.table === colours)) return;
-      // Once the scrolling rests: a texture for every slice on the way would slow all views down.
+      // After scrolling has stopped, because a new texture for every slice would slow down all views.
       clearTimeout(rest);
       rest = window.setTimeout(() => {
         painted = { slice: near.slice, table: colours };
@@ -130,7 +130,7 @@ function follow(view: VolumeView): () => void {
       void loaded.value;
       view.show(...readBodies(view));
     }),
-    // Meshes are fetched in one request a kind, once the slider rests.
+    // Meshes are fetched with one request per kind, after the slider has stopped.
     effect(() => {
       void state.contentVersion.value;
       const wanted = (state.session.value?.kinds ?? []).map((k) => [k.id, state.thresholdOf(k.id)] as const);
@@ -145,7 +145,7 @@ function follow(view: VolumeView): () => void {
   };
 }
 
-/** A moved particle has a new mask, and so a new key. */
+/** A moved particle has a new mask, and therefore a new key. */
 const meshKey = (kind: number, candidate: { id: number; point: readonly number[] }) =>
   `${kind}/${candidate.id}/${candidate.point.join(",")}`;
 
@@ -165,7 +165,7 @@ async function loadMeshes(
         if (candidate && t === state.tomogram.value) view.addMesh(meshKey(kind, candidate), mesh);
       }
     } catch {
-      // The 3D view is drawn without them; what the server has to say is said where it was asked.
+      // The 3D view is drawn without meshes; errors of the server are reported by refresh.
     }
   }
 }

@@ -1,4 +1,4 @@
-/** The tomogram's box, the slice shown and the particles found, in 3D. Loaded only when it is shown: three.js is large. */
+/** The box of the tomogram, the shown slice and the particles in 3D. Loaded only when needed: three.js is large. */
 
 import {
   AmbientLight,
@@ -30,7 +30,7 @@ import { OrbitControls } from "three/addons/controls/OrbitControls.js";
 import type * as api from "./api";
 import type { Point } from "./geometry";
 
-/** A particle as drawn: which, its colour, and whether it is the selected one. */
+/** A drawn particle: its key, its colour, and whether it is selected. */
 export interface Body {
   readonly key: string;
   readonly colour: string;
@@ -46,7 +46,7 @@ export interface Dot {
 
 const HALF_A_TURN = Math.PI;
 
-/** three.js has x right, y up, z towards the viewer; a tomogram's y runs down in plane z, seen from z = 0. */
+/** In three.js x is right, y is up and z is towards the viewer; in plane z of a tomogram, y is down. */
 function place(target: Vector3, point: Point): Vector3 {
   return target.set(point[2], -point[1], -point[0]);
 }
@@ -66,7 +66,7 @@ export class VolumeView {
   private shape: Point = [1, 1, 1];
   private asked = 0;
 
-  /** Throws where the browser has no WebGL. */
+  /** Throws if the browser has no WebGL. */
   constructor(private readonly host: HTMLElement) {
     this.renderer = new WebGLRenderer({ antialias: true, alpha: true });
     this.renderer.setPixelRatio(Math.min(devicePixelRatio, 2));
@@ -104,7 +104,7 @@ export class VolumeView {
     this.home();
   }
 
-  /** Looks at the whole box from above and a little aside. */
+  /** Shows the whole box from above and slightly from the side. */
   home(): void {
     const size = Math.hypot(...this.shape);
     const target = this.box.position;
@@ -147,7 +147,7 @@ export class VolumeView {
     this.meshes.set(key, made);
   }
 
-  /** Shows these particles and no others; what has no mesh yet is left out. */
+  /** Shows exactly these particles; those without a mesh are skipped. */
   show(bodies: readonly Body[], dots: readonly Dot[]): void {
     this.bodies.clear();
     for (const { key, colour, isSelected } of bodies) {
@@ -169,7 +169,7 @@ export class VolumeView {
     this.draw();
   }
 
-  /** The z slice shown, as a picture in the box. */
+  /** Shows the current z slice as a picture in the box. */
   setSlice(picture: HTMLCanvasElement, index: number): void {
     this.plane.material.map?.dispose();
     const texture = new CanvasTexture(picture);
@@ -182,7 +182,7 @@ export class VolumeView {
     this.draw();
   }
 
-  /** Key of the particle under a point of the pane, in CSS pixels from its corner. */
+  /** Key of the particle at a position in the pane, in CSS pixels from its corner. */
   keyAt(x: number, y: number): string | null {
     const pointer = new Vector2((2 * x) / this.host.clientWidth - 1, 1 - (2 * y) / this.host.clientHeight);
     const ray = new Raycaster();
@@ -190,7 +190,7 @@ export class VolumeView {
     return (ray.intersectObjects(this.bodies.children)[0]?.object.userData.key as string | undefined) ?? null;
   }
 
-  /** Turns the view by fractions of half a turn, for the keyboard. */
+  /** Rotates the view by fractions of half a turn, for the keyboard. */
   turn(across: number, down: number): void {
     const offset = this.camera.position.clone().sub(this.controls.target);
     offset.applyAxisAngle(this.camera.up, -across * HALF_A_TURN);

@@ -1,4 +1,4 @@
-/** The four views in a grid whose cross can be dragged. */
+/** The four views in a grid with movable dividers. */
 
 import { useRef } from "preact/hooks";
 import { clamp, PLANES } from "./geometry";
@@ -8,7 +8,7 @@ import { VolumePane } from "./volume-pane";
 
 const [LEAST, MOST] = [0.25, 0.8];
 
-/** Share of plane z along an axis: as the tomogram's own shape has it, so that all planes have one scale. */
+/** Fraction of the size for plane z along an axis, from the shape of the tomogram, so that all planes have one scale. */
 function natural(axis: 1 | 2): number {
   const shape = tomogram.value?.shape;
   return shape ? clamp(shape[axis] / (shape[axis] + shape[0]), 0.5, 0.64) : 0.6;
@@ -58,7 +58,7 @@ function Divider({
     set(share + by);
   }
   return (
-    // biome-ignore lint/a11y/useSemanticElements: this separator is dragged and takes keys, which an hr does not
+    // biome-ignore lint/a11y/useSemanticElements: this separator can be dragged and takes keys, unlike an hr
     <div
       class={`divider divider-${along}`}
       role="separator"

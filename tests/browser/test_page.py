@@ -273,7 +273,7 @@ def test_a_tab_does_not_overwrite_what_another_one_did(found) -> None:
     is_deaf = False
     for route in held:
         route.continue_()
-    sync_api.expect(other.get_by_role("alert")).to_contain_text("changed meanwhile")
+    sync_api.expect(other.get_by_role("alert")).to_contain_text("changed in the meantime")
     accept = other.get_by_role("button", name="Accept candidate 1", exact=True)
     sync_api.expect(accept).to_have_attribute("aria-pressed", "true")
     other.get_by_role("button", name="Reject candidate 1", exact=True).click()

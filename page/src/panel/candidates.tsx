@@ -1,4 +1,4 @@
-/** The list of candidates, best first. Only the rows in sight exist, so that thousands cost nothing. */
+/** The list of candidates, best first. Only visible rows are rendered, so that thousands of candidates stay fast. */
 
 import { effect, useSignal } from "@preact/signals";
 import { useEffect, useRef } from "preact/hooks";
@@ -29,7 +29,7 @@ import {
 
 const ROW_REM = 3.5;
 const MOST_SO_FAR = 60;
-const SPARE = 3; // rows made above and below the sight
+const SPARE = 3; // rows rendered above and below the visible part
 
 const FILTERS: readonly { value: Filter; name: string }[] = [
   { value: "shown", name: "Shown" },
@@ -43,7 +43,7 @@ export function Candidates() {
   const all = candidates.value[String(k.id)] ?? [];
   const counts = countOf(k.id);
   const isHere = job.value?.tomogram === tomogram.value?.id;
-  const places = (isHere && soFar.value[k.id]) || [];
+  const foundSoFar = (isHere && soFar.value[k.id]) || [];
   return (
     <section class="candidates" aria-labelledby="candidates-title">
       <div class="section-head">
@@ -52,7 +52,7 @@ export function Candidates() {
           type="button"
           class="chip"
           aria-pressed={placing.value === "add"}
-          title="The next click adds a particle there (N)"
+          title="Add a particle with the next click (N)"
           onClick={() => (placing.value = placing.value === "add" ? null : "add")}
         >
           <Icon name="plus" /> By hand
@@ -76,8 +76,8 @@ export function Candidates() {
       <WithoutMask kindId={k.id} all={all} />
       {listed.value.length > 0 ? (
         <List kindId={k.id} />
-      ) : places.length > 0 ? (
-        <SoFar kindId={k.id} places={places} />
+      ) : foundSoFar.length > 0 ? (
+        <SoFar kindId={k.id} points={foundSoFar} />
       ) : (
         <Empty isSearched={all.length > 0} />
       )}
@@ -86,7 +86,7 @@ export function Candidates() {
   );
 }
 
-/** Says how many of those shown have no mask, and offers to make them: imported ones come without. */
+/** Shows how many of the shown candidates have no mask, as after an import, and offers to segment them. */
 function WithoutMask({ kindId, all }: { kindId: number; all: readonly Candidate[] }) {
   const threshold = thresholdOf(kindId);
   const n = all.filter((c) => c.n_voxels === 0 && isShown(c, threshold)).length;
@@ -100,7 +100,7 @@ function WithoutMask({ kindId, all }: { kindId: number; all: readonly Candidate[
         type="button"
         class="chip"
         onClick={() => void actions.segmentCandidates(kindId)}
-        title="Make a mask of each, in the background"
+        title="Compute their masks in the background"
       >
         Segment {n === 1 ? "it" : "them"}
       </button>
@@ -111,21 +111,21 @@ function WithoutMask({ kindId, all }: { kindId: number; all: readonly Candidate[
 function Empty({ isSearched }: { isSearched: boolean }) {
   const text = !isSearched
     ? job.value
-      ? "Searching. What is found appears here."
+      ? "Searching. Candidates appear here."
       : kindView.value?.clicks.length
-        ? "Find all lists every particle of this kind here, best first."
-        : "What is found is listed here, best first."
+        ? "Press Find all to list every particle of this kind here, best first."
+        : "Particles of this kind are listed here, best first."
     : filter.value === "shown"
-      ? "Nothing lies above the slider. Move it to the left, or look under Below."
+      ? "No candidate is above the threshold. Move the slider to the left, or see Below."
       : filter.value === "hidden"
-        ? "Nothing lies below the slider."
-        : "Nothing was rejected.";
+        ? "No candidate is below the threshold."
+        : "No candidate was rejected.";
   return <p class="hint">{text}</p>;
 }
 
-/** What looks like the kind while the search for it goes on, the most alike first. */
-function SoFar({ kindId, places }: { kindId: number; places: readonly Point[] }) {
-  const rows = places.slice(0, MOST_SO_FAR);
+/** Points that resemble the kind, listed while the search runs, the most similar first. */
+function SoFar({ kindId, points }: { kindId: number; points: readonly Point[] }) {
+  const rows = points.slice(0, MOST_SO_FAR);
   useEffect(() => {
     const id = tomogram.peek()?.id;
     if (id !== undefined) thumbnails.want(rows.map((point) => thumbnailKey(id, kindId, point)));
@@ -140,7 +140,7 @@ function SoFar({ kindId, places }: { kindId: number; places: readonly Point[] })
               <button type="button" class="row-go" onClick={() => goTo(point)} title="Go there">
                 <Thumbnail kindId={kindId} point={point} />
                 <span class="row-text">
-                  <span class="muted">looks alike</span>
+                  <span class="muted">similar</span>
                   <span class="muted row-where">{where}</span>
                 </span>
               </button>
@@ -148,31 +148,31 @@ function SoFar({ kindId, places }: { kindId: number; places: readonly Point[] })
           );
         })}
       </ul>
-      {places.length > rows.length && <p class="hint so-far-more">and {places.length - rows.length} more</p>}
+      {points.length > rows.length && <p class="hint so-far-more">and {points.length - rows.length} more</p>}
     </div>
   );
 }
 
 function List({ kindId }: { kindId: number }) {
   const host = useRef<HTMLDivElement>(null);
-  const sight = useSignal({ top: 0, height: 400, row: 56 });
+  const visible = useSignal({ top: 0, height: 400, row: 56 });
   const list = listed.value;
 
   useEffect(() => {
     const element = host.current!;
     const measure = () => {
       const row = ROW_REM * parseFloat(getComputedStyle(document.documentElement).fontSize);
-      sight.value = { top: element.scrollTop, height: element.clientHeight, row };
+      visible.value = { top: element.scrollTop, height: element.clientHeight, row };
     };
     const observer = new ResizeObserver(measure);
     observer.observe(element);
     element.addEventListener("scroll", measure, { passive: true });
     measure();
-    // The selected row is brought into sight, also when it was selected in a slice.
+    // Scrolls to the selected row, also if it was selected in a slice.
     const stop = effect(() => {
       const at = listed.value.findIndex((c) => c.id === selected.value?.candidate);
       if (at < 0) return;
-      const { row } = sight.peek();
+      const { row } = visible.peek();
       if (at * row < element.scrollTop) element.scrollTop = at * row;
       else if ((at + 1) * row > element.scrollTop + element.clientHeight)
         element.scrollTop = (at + 1) * row - element.clientHeight;
@@ -184,7 +184,7 @@ function List({ kindId }: { kindId: number }) {
     };
   }, []);
 
-  const { top, height, row } = sight.value;
+  const { top, height, row } = visible.value;
   const first = Math.max(Math.floor(top / row) - SPARE, 0);
   const last = Math.min(Math.ceil((top + height) / row) + SPARE, list.length);
   const rows = list.slice(first, last);
@@ -276,7 +276,7 @@ function Thumbnail({ kindId, point }: { kindId: number; point: Point }) {
     else context.clearRect(0, 0, 96, 96);
   }, [picture]);
   return (
-    // biome-ignore lint/a11y/noAriaHiddenOnFocusable: without a tabIndex a canvas takes no focus
+    // biome-ignore lint/a11y/noAriaHiddenOnFocusable: a canvas without a tabIndex cannot be focused
     <canvas
       ref={canvas}
       class={looks.value.inverted ? "thumbnail inverted" : "thumbnail"}
@@ -287,7 +287,7 @@ function Thumbnail({ kindId, point }: { kindId: number; point: Point }) {
   );
 }
 
-/** What can be done with the selected candidate. */
+/** The actions on the selected candidate. */
 function SelectedBar() {
   const choice = selected.value;
   const candidate = candidateOf(choice);
@@ -316,7 +316,7 @@ function SelectedBar() {
         type="button"
         class="button"
         aria-pressed={placing.value === "move"}
-        title="The next click is where it goes (M); or drag its handle"
+        title="Move it to the next click (M), or drag its handle"
         onClick={() => (placing.value = placing.value === "move" ? null : "move")}
       >
         <Icon name="move" /> Move

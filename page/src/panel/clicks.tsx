@@ -21,7 +21,7 @@ export function Clicks() {
           ))}
           {pending.map((click) => (
             <li key={click.point.join()} class="click pending" role="status">
-              <span class="spinner" aria-hidden="true" /> making its mask
+              <span class="spinner" aria-hidden="true" /> segmenting
             </li>
           ))}
         </ul>

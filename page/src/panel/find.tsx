@@ -3,7 +3,7 @@ import * as actions from "../actions";
 import { Icon } from "../icons";
 import { job, kind, kindView, kindViews, session, soFar, tomogram } from "../state";
 
-/** Kinds with at least one positive click in the tomogram shown. */
+/** Kinds with at least one positive click in the shown tomogram. */
 function clickedKinds(): number[] {
   const views = kindViews.value;
   return (session.value?.kinds ?? [])
@@ -11,7 +11,7 @@ function clickedKinds(): number[] {
     .filter((id) => views[String(id)]?.clicks.some((c) => c.positive));
 }
 
-/** Searches for the kind worked on; for all kinds with clicks at once where there are several, as they compete. */
+/** Searches for the active kind, or for all clicked kinds at once if there are several, because they compete. */
 export function startFind(diameterAngstrom: number | null = null): void {
   const kinds = clickedKinds();
   const id = kind.value?.id;
@@ -45,8 +45,8 @@ export function Find() {
           class="diameter"
           title={
             tomogram.value?.voxel_size_angstrom
-              ? "Of the particle, if you know it; otherwise it is measured from the clicked mask"
-              : "The file does not say how large a voxel is; start the server with --voxel-size to give a diameter"
+              ? "Diameter of the particle, if you know it; otherwise it is measured on the clicked mask"
+              : "The voxel size is unknown; start the server with --voxel-size to give a diameter"
           }
         >
           <span>Diameter</span>
@@ -65,9 +65,9 @@ export function Find() {
         </label>
       </div>
       {!canFind && !!view?.clicks.length && (
-        <p class="hint">Click one particle too: so far there is only what it is not.</p>
+        <p class="hint">Click a particle too: so far there are only negative clicks.</p>
       )}
-      {view?.stale && <p class="hint">The clicks changed since the last search. Find all again to use them.</p>}
+      {view?.stale && <p class="hint">The clicks changed since the last search. Press Find all again to use them.</p>}
       {view?.warnings.map((text) => (
         <p key={text} class="warning">
           <Icon name="warn" /> {text}

@@ -13,7 +13,7 @@ export function Kinds() {
           type="button"
           class="chip"
           onClick={() => void actions.addKind()}
-          title="Look for another kind of particle"
+          title="Search for another kind of particle"
         >
           <Icon name="plus" /> Add kind
         </button>
@@ -98,7 +98,7 @@ function KindRow({ kind: k }: { kind: Kind }) {
         type="button"
         class="icon-button"
         aria-label={`Remove ${k.name}`}
-        title="Remove the kind (undo brings it back)"
+        title="Remove the kind (undo restores it)"
         onClick={() => void actions.removeKind(k.id)}
       >
         <Icon name="bin" />

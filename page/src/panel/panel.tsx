@@ -1,4 +1,4 @@
-/** The side panel: kinds, clicks, search, threshold, candidates, from top to bottom in the order of work. */
+/** The side panel: kinds, clicks, search, threshold and candidates, in the order in which they are used. */
 
 import { kind } from "../state";
 import { Candidates } from "./candidates";
@@ -40,7 +40,7 @@ function Welcome() {
         </li>
       </ol>
       <p class="muted">
-        Scroll to change the slice, drag to pan, Ctrl and scroll to zoom. Press <kbd>?</kbd> for every key.
+        Scroll to change the slice, drag to pan, Ctrl and scroll to zoom. Press <kbd>?</kbd> for all keys.
       </p>
     </div>
   );

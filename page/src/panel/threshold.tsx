@@ -1,4 +1,4 @@
-/** The slider over the score: what it shows and hides, and how many of what it shows are expected to be false. */
+/** The threshold slider, with the number of shown candidates and how many of them are expected to be false. */
 
 import { useEffect, useRef } from "preact/hooks";
 import * as actions from "../actions";
@@ -37,7 +37,7 @@ export function Threshold() {
           max={1}
           step={0.01}
           value={threshold}
-          aria-label={`Least ${name.toLowerCase()} shown`}
+          aria-label={`Lowest ${name.toLowerCase()} shown`}
           data-testid="threshold"
           onInput={(event) => slide(event.currentTarget.valueAsNumber)}
           onChange={(event) => void actions.setThreshold(k.id, event.currentTarget.valueAsNumber)}
@@ -47,7 +47,7 @@ export function Threshold() {
           type="button"
           class="chip"
           disabled={Math.abs(threshold - view.default_threshold) < 1e-6}
-          title={`The search proposed ${view.default_threshold.toFixed(2)}`}
+          title={`The search chose ${view.default_threshold.toFixed(2)}`}
           onClick={() => {
             slide(view.default_threshold);
             void actions.setThreshold(k.id, view.default_threshold);
@@ -60,7 +60,7 @@ export function Threshold() {
   );
 }
 
-/** Histogram of the scores, in the kind's colour above the threshold. */
+/** Histogram of the scores, above the threshold in the colour of the kind. */
 function Scores({ all, threshold, colour }: { all: readonly Candidate[]; threshold: number; colour: string }) {
   const canvas = useRef<HTMLCanvasElement>(null);
   useEffect(() => {
@@ -70,7 +70,7 @@ function Scores({ all, threshold, colour }: { all: readonly Candidate[]; thresho
     draw();
     return () => observer.disconnect();
   }, [all, threshold, colour]);
-  // biome-ignore lint/a11y/noAriaHiddenOnFocusable: without a tabIndex a canvas takes no focus
+  // biome-ignore lint/a11y/noAriaHiddenOnFocusable: a canvas without a tabIndex cannot be focused
   return <canvas ref={canvas} class="scores" aria-hidden="true" />;
 }
 

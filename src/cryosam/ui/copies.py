@@ -1,4 +1,4 @@
-"""Copies of a volume with one byte a voxel, from which slices of every plane come quickly."""
+"""Copies of a volume with one byte per voxel, for fast access to slices of every plane."""
 
 import os
 import shutil
@@ -19,20 +19,20 @@ __all__ = ["Bytes", "Copy", "DiskCopy", "MemoryCopy"]
 
 Bytes = UInt8[np.ndarray, "h w"]
 
-_BLOCK = 32  # voxels, edge of the cubes that lie together in a file
+_BLOCK = 32  # voxels, edge of the cubes that are stored contiguously in a file
 _KEPT = 192 * 2**20  # bytes of blocks that are kept in memory
-_SPARE = 2**30  # bytes that are left free on the disk
+_SPARE = 2**30  # bytes that stay free on the disk
 
 
 @runtime_checkable
 class Copy(Protocol):
-    """A copy that is filled section by section, in order, and is then only read."""
+    """A copy that is written section by section, in order, and is only read afterwards."""
 
     def write(self, z: int, section: Bytes) -> None:
-        """Fill a section of plane z."""
+        """Write a section of plane z."""
 
     def slice(self, plane: Plane, index: int) -> Bytes:
-        """Slice of a plane, rows and columns in the order of the volume's axes."""
+        """Return a slice of a plane, with rows and columns in the order of the axes of the volume."""
 
 
 class MemoryCopy:
@@ -60,20 +60,20 @@ class MemoryCopy:
 
 
 class DiskCopy:
-    """A copy in a file without a name, which is gone with the process; its voxels lie in cubes.
+    """A copy in a temporary file, which is deleted when the process ends; voxels are stored in cubes.
 
-    A slice needs only the cubes that it cuts, in whichever plane it lies, and those that were used last stay in memory,
-    so that most steps of scrolling read nothing.
+    For a slice of any plane, only the cubes that it cuts are read. The cubes that were used last stay in memory, so
+    that most scrolling steps read nothing from the file.
 
     Parameters
     ----------
     shape
-        z, y, x.
+        Shape of the volume, z, y, x in voxels.
 
     Raises
     ------
     OutputError
-        If the folder for temporary files (``TMPDIR``) has no room for it.
+        If the folder for temporary files (``TMPDIR``) has too little space.
     """
 
     def __init__(self, shape: tuple[int, int, int]) -> None:
@@ -81,15 +81,15 @@ class DiskCopy:
         self._n = [-(-n // _BLOCK) for n in shape]  # cubes along each axis
         size, folder = int(np.prod(self._n)) * _BLOCK**3, tempfile.gettempdir()
         if shutil.disk_usage(folder).free < size + _SPARE:
-            raise OutputError(f"{folder} has no room for {size / 1e9:.1f} GB; set TMPDIR to a folder on a larger disk")
-        self._file = tempfile.TemporaryFile(prefix="cryosam-")  # noqa: SIM115  # it is read as long as this lives
+            raise OutputError(f"{folder} has no space for {size / 1e9:.1f} GB; set TMPDIR to a folder on a larger disk")
+        self._file = tempfile.TemporaryFile(prefix="cryosam-")  # noqa: SIM115  # it stays open as long as this object
         weakref.finalize(self, self._file.close)
         self._layer = np.zeros((_BLOCK, self._n[1] * _BLOCK, self._n[2] * _BLOCK), dtype=np.uint8)
         self._blocks: OrderedDict[tuple[Plane, int], UInt8[np.ndarray, "a b k k k"]] = OrderedDict()
         self._lock = threading.Lock()
 
     def write(self, z: int, section: Bytes) -> None:
-        """See `Copy`; cubes are written when their last section is here."""
+        """See `Copy`; cubes are written to the file when their last section arrives."""
         depth, height, width = self._shape
         self._layer[z % _BLOCK, :height, :width] = section
         if z % _BLOCK == _BLOCK - 1 or z == depth - 1:
@@ -110,14 +110,14 @@ class DiskCopy:
         return np.ascontiguousarray(cut.transpose(0, 2, 1, 3).reshape(a * _BLOCK, b * _BLOCK)[:n_rows, :n_cols])
 
     def _read(self, plane: Plane, block: int) -> UInt8[np.ndarray, "a b k k k"]:
-        """The cubes that slices of a plane cut, in rows and columns."""
+        """Read the layer of cubes that a slice cuts, arranged in rows and columns."""
         key = plane, block
         if key in self._blocks:
             self._blocks.move_to_end(key)
             return self._blocks[key]
         picked = [range(n) for n in self._n]
         picked[AXIS[plane]] = range(block, block + 1)
-        # cubes that follow each other along x lie one after the other
+        # cubes that are adjacent along x are contiguous in the file
         runs = [(z, y) for z in picked[0] for y in picked[1]]
         n_run = len(picked[2]) * _BLOCK**3
         content = np.empty((len(runs), n_run), dtype=np.uint8)

@@ -1,4 +1,4 @@
-"""A session in plain numbers and words, as a page asks for it."""
+"""Descriptions of a session as plain numbers and strings, for the page."""
 
 from typing import Any
 
@@ -19,7 +19,7 @@ Plain = dict[str, Any]
 
 
 def describe_tomogram(index: int, viewed: ViewedTomogram) -> Plain:
-    """What its header says; nothing of the voxels is read."""
+    """Describe a tomogram from its header, without reading voxels."""
     return {
         "id": index,
         "name": viewed.name,
@@ -29,17 +29,17 @@ def describe_tomogram(index: int, viewed: ViewedTomogram) -> Plain:
 
 
 def describe_grey(grey: Grey) -> Plain:
-    """How intensities become grey values."""
+    """Describe how intensities are mapped to grey values."""
     return {"low": grey.low, "high": grey.high, "histogram": grey.histogram}
 
 
 def describe_kinds(state: State) -> list[Plain]:
-    """Kinds in their order."""
+    """Describe the kinds in their order."""
     return [{"id": kind.id, "name": kind.name, "colour": kind.colour} for kind in state.kinds]
 
 
 def describe_views(state: State, n_tomograms: int) -> Plain:
-    """Every kind in every tomogram, without candidates and masks."""
+    """Describe every kind in every tomogram, without candidates and masks."""
     return {
         str(t): {"kinds": {str(kind.id): _describe_view(state.view(t, kind.id)) for kind in state.kinds}}
         for t in range(n_tomograms)
@@ -47,7 +47,7 @@ def describe_views(state: State, n_tomograms: int) -> Plain:
 
 
 def describe_candidates(state: State, tomogram: int) -> Plain:
-    """Candidates of every kind in one tomogram, best first."""
+    """Describe the candidates of every kind in one tomogram, best first."""
     return {
         str(kind.id): [_describe_candidate(candidate) for candidate in state.view(tomogram, kind.id).candidates]
         for kind in state.kinds
@@ -55,7 +55,7 @@ def describe_candidates(state: State, tomogram: int) -> Plain:
 
 
 def describe_job(job: SearchJob) -> Plain:
-    """How far a job is."""
+    """Describe the progress of a job."""
     return {
         "id": job.id,
         "tomogram": job.tomogram,

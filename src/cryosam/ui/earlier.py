@@ -1,4 +1,4 @@
-"""What the command line found, as a session holds it."""
+"""Loading results of the command line into a session."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -28,7 +28,7 @@ _NO_NAME = "particle"
 
 @dataclass(frozen=True, eq=False)
 class _Kind:
-    """One kind of a run: where it is in ``run.json``, its clicks, and which rows of the tables are its."""
+    """One kind of a run: its part of ``run.json``, its clicks, and its rows in the tables."""
 
     name: str
     description: Mapping[str, Any]
@@ -38,21 +38,21 @@ class _Kind:
 
 
 def add_results(session: Session, folders: Sequence[Path]) -> None:
-    """Put what ``cryosam segment`` or ``cryosam demo`` wrote into a session; nothing is put in if one cannot be read.
+    """Add results of ``cryosam segment`` or ``cryosam demo`` to a session; if one cannot be read, none is added.
 
-    What was looked at and not accepted comes without masks, as the files have none of it.
+    Rejected candidates are added without masks, because the files have no masks of them.
 
     Parameters
     ----------
     session
-        Shows the tomograms that were searched.
+        Session with the tomograms that were searched.
     folders
-        That were given to ``--out``.
+        Folders that were given as ``--out``.
 
     Raises
     ------
     InputError
-        If one is no result, or not one of these tomograms.
+        If a folder is not a result, or is of another tomogram.
     """
     read = [found for folder in folders for found in _read(folder, session.tomograms)]
     for number, prompts, found in read:
@@ -60,7 +60,7 @@ def add_results(session: Session, folders: Sequence[Path]) -> None:
 
 
 def _kind_for(session: Session, number: int, name: str) -> int:
-    """The kind of a name, or another one where something of it is in the tomogram already."""
+    """Return the kind of a name; a new numbered one if it already has clicks or candidates in the tomogram."""
     kinds = session.state.kinds
     numbered = (name, *(f"{name} {i}" for i in range(2, len(kinds) + 3)))
     for each in numbered:
@@ -70,11 +70,11 @@ def _kind_for(session: Session, number: int, name: str) -> int:
         view = session.state.view(number, same[0])
         if not view.clicks and not view.candidates:
             return same[0]
-    raise AssertionError("one of the names is free")
+    raise AssertionError("one of the names is always free")
 
 
 def _read(folder: Path, tomograms: Gallery) -> list[tuple[int, PointPrompts, Segmentation]]:
-    """Each kind of a result, with the number of its tomogram and the clicks."""
+    """Read each kind of a result, with the number of its tomogram and the clicks."""
     results = read_results(folder)
     number = _tomogram_of(results, tomograms)
     viewed, candidates = tomograms[number], _read_candidates(results)
@@ -86,7 +86,7 @@ def _read(folder: Path, tomograms: Gallery) -> list[tuple[int, PointPrompts, Seg
 
 
 def _tomogram_of(results: Results, tomograms: Gallery) -> int:
-    """The one with the result's shape, and its path or at least its file name where several have that."""
+    """Return the tomogram with the shape of the result; if there are several, the one with its path or file name."""
     known = results.run["input"]
     path, shape = Path(known["path"]), tuple(known["shape_zyx"])
     fitting = [i for i, viewed in enumerate(tomograms) if viewed.shape == shape]
@@ -97,18 +97,18 @@ def _tomogram_of(results: Results, tomograms: Gallery) -> int:
             return chosen[0]
     if len(fitting) != 1:
         size = " x ".join(str(n) for n in shape)
-        raise InputError(f"{results.folder}: a result of {path}, {size} voxels; give that tomogram, too")
+        raise InputError(f"{results.folder}: this is a result of {path}, {size} voxels; give that tomogram too")
     return fitting[0]
 
 
 def _read_candidates(results: Results) -> PointTable:
-    """Everything that was looked at; the particles where no more is known."""
+    """Read all candidates; only the particles if there is no file of candidates."""
     file = results.folder / "candidates.csv"
     return read_points(file) if file.is_file() else results.particles
 
 
 def _read_masks(results: Results) -> tuple[InstanceMask, ...]:
-    """One a particle, empty where there is none."""
+    """Read one mask per particle; it is empty for a particle without a mask."""
     instances = results.particles.instances
     if instances is None or not results.has_instances:
         return (InstanceMask.empty(),) * len(results.particles)
@@ -126,7 +126,7 @@ def _read_masks(results: Results) -> tuple[InstanceMask, ...]:
 
 
 def _read_rotations(results: Results, viewed: ViewedTomogram) -> Rotation | None:
-    """As the STAR file has them, whose rows are those of the other table."""
+    """Read the rotations from the STAR file, which has the same rows as ``particles.csv``."""
     file = results.folder / "particles.star"
     if not file.is_file() or not len(results.particles):
         return None
@@ -143,8 +143,8 @@ def _kinds(results: Results, candidates: PointTable) -> list[_Kind]:
     for part in run["kinds"]:
         name = part["name"]
         clicks = [click for click in run["prompts"] if click["kind"] == name]
-        own, all_of_it = (np.flatnonzero(np.array(t.names or ()) == name) for t in (results.particles, candidates))
-        kinds.append(_Kind(name, part, _prompts(clicks, name), own, all_of_it))
+        own, own_candidates = (np.flatnonzero(np.array(t.names or ()) == name) for t in (results.particles, candidates))
+        kinds.append(_Kind(name, part, _prompts(clicks, name), own, own_candidates))
     return kinds
 
 
@@ -161,7 +161,7 @@ def _segmentation(
     masks: Sequence[InstanceMask],
     rotations: Rotation | None,
 ) -> Segmentation:
-    """What was found of one kind; candidates are the particles and then what was not accepted."""
+    """Build the result of one kind; its candidates are the particles, followed by the rejected candidates."""
     own = results.particles.take(kind.particles)
     rest = candidates.take(kind.candidates[len(own) :])
     own_masks = tuple(masks[i] for i in kind.particles)
@@ -189,29 +189,29 @@ def _segmentation(
 
 
 def _scores(table: PointTable) -> np.ndarray:
-    """Certain where the table has none."""
+    """Return the scores; 1 if the table has none."""
     return np.ones(len(table)) if table.scores is None else np.asarray(table.scores, dtype=float)
 
 
 def _under(point: np.ndarray, masks: Sequence[InstanceMask]) -> InstanceMask:
-    """The mask that holds a click; empty if none does."""
+    """Return the mask that contains a click; empty if none does."""
     return next((mask for mask in masks if mask.holds(point)), InstanceMask.empty())
 
 
 def _warnings(results: Results, kind: _Kind) -> tuple[str, ...]:
-    """Those of a run, or of one of its kinds, which are told with its name."""
-    told = results.run["warnings"]
+    """Return the warnings of a run, or those of one of its kinds, which start with its name."""
+    warnings = results.run["warnings"]
     if not results.run["kinds"]:
-        return tuple(told)
+        return tuple(warnings)
     start = f"{kind.name}: "
-    return tuple(text.removeprefix(start) for text in told if text.startswith(start))
+    return tuple(text.removeprefix(start) for text in warnings if text.startswith(start))
 
 
 def _read_score_map(file: Path, shape: tuple[int, int, int]) -> ScoreMap | None:
     if not file.is_file():
         return None
     values = np.array(read_volume(file), dtype=np.float32)
-    stride = round(max(shape) / max(values.shape))  # cells are voxels a stride, rounded up
+    stride = round(max(shape) / max(values.shape))  # the number of cells is the number of voxels / stride, rounded up
     return ScoreMap(np.where(values < 0, np.float32(np.nan), values), stride)
 
 
@@ -219,6 +219,6 @@ def _read_average(file: Path, voxel_size_angstrom: float | None) -> Average | No
     if not file.is_file():
         return None
     pixel = read_info(file).voxel_size_angstrom
-    # without a voxel size, nothing that is written depends on the step
+    # without a voxel size, no output depends on the step
     step = 1.0 if pixel is None or voxel_size_angstrom is None else pixel / voxel_size_angstrom
     return Average(np.array(read_volume(file), dtype=np.float32), step)

@@ -1,4 +1,4 @@
-"""Results out of a session and points into it, in the files of the command line."""
+"""Export of results from a session and import of points, with the file formats of the command line."""
 
 import re
 import tempfile
@@ -24,23 +24,23 @@ __all__ = ["import_points", "write_all", "write_tables"]
 
 
 def write_all(session: Session, tomogram: int, folder: Path, command: str = "") -> None:
-    """Write what is shown of a tomogram as ``cryosam segment`` writes what it found: masks, tables, report.
+    """Write the shown particles of a tomogram with the files of ``cryosam segment``: masks, tables, report.
 
     Parameters
     ----------
     session
-        Holds it.
+        The session.
     tomogram
-        Its number.
+        Number of the tomogram.
     folder
-        To write to; it is made.
+        Output folder, which is created.
     command
-        That started the session, for ``run.json``.
+        Command line that started the session, for ``run.json``.
 
     Raises
     ------
     InputError
-        If nothing is shown.
+        If no particle is shown.
     """
     shown, viewed = _shown(session, tomogram), session.tomograms[tomogram]
     path = str(viewed.path) if viewed.path.exists() else viewed.name
@@ -59,39 +59,39 @@ def write_all(session: Session, tomogram: int, folder: Path, command: str = "") 
 
 
 def write_tables(session: Session, tomogram: int, folder: Path) -> None:
-    """Write ``particles.csv`` and ``particles.star`` of what is shown; parameters and errors as `write_all`."""
+    """Write ``particles.csv`` and ``particles.star`` of the shown particles; parameters as in `write_all`."""
     write_particles(folder, _shown(session, tomogram).segmentation)
 
 
 def import_points(
     session: Session, tomogram: int, kind_id: int, filename: str, content: bytes, *, are_clicks: bool
 ) -> int:
-    """Points of a file of any format that is read, as clicks, or as accepted particles, of a kind; their number.
+    """Add the points of a file to a kind, as clicks or as accepted particles; return their number.
 
-    Where the file names several kinds and one has this kind's name, only its points are taken.
+    If points in the file have the name of this kind, only these are added.
 
     Parameters
     ----------
     session, tomogram, kind_id
-        Where they go.
+        Session, tomogram and kind that get the points.
     filename
-        Its ending tells the format; nothing of that name is opened.
+        Name of the file, whose extension sets the format; no file of that name is opened.
     content
-        Of the file.
+        Content of the file.
     are_clicks
         Whether the points are clicks.
 
     Raises
     ------
     PointsFileError
-        If they cannot be read, or there are none.
+        If the points cannot be read, or there are none.
     PromptError
-        If one lies outside the tomogram.
+        If a point is outside the tomogram.
     """
     viewed, kind = session.tomograms[tomogram], session.state.kind(kind_id)
     ending = PurePath(filename).suffix.lower()
     if ending not in POINT_FORMATS:
-        raise PointsFileError(f"{filename}: unknown format of points; known are {' '.join(POINT_FORMATS)}")
+        raise PointsFileError(f"{filename}: unknown points format; use {' '.join(POINT_FORMATS)}")
     with tempfile.TemporaryDirectory(prefix="cryosam-") as folder:
         file = Path(folder, f"points{ending}")
         file.write_bytes(content)
@@ -107,14 +107,14 @@ def import_points(
     names = table.names or ()
     table = table.select(kind.name) if kind.name in names else table
     if not len(table):
-        raise PointsFileError(f"{filename}: no points in it")
+        raise PointsFileError(f"{filename}: the file has no points")
     session.add_points(tomogram, kind_id, np.asarray(table.points, dtype=float), are_clicks=are_clicks)
     return len(table)
 
 
 @dataclass(frozen=True, eq=False)
 class _Shown:
-    """What is shown, and the clicks that it came from, one entry a kind."""
+    """The shown particles, and the clicks that they came from, with one entry per kind."""
 
     segmentation: Segmentation
     prompts: Sequence[PointPrompts]
@@ -125,7 +125,7 @@ def _shown(session: Session, tomogram: int) -> _Shown:
     views = [(kind, state.view(tomogram, kind.id)) for kind in state.kinds]
     views = [(kind, view) for kind, view in views if view.shown]
     if not views:
-        raise InputError("nothing is shown, so there is nothing to export: find particles, or lower the threshold")
+        raise InputError("no particle is shown, so there is nothing to export: find particles, or lower the threshold")
     names = _file_names([kind for kind, _ in views])
     parts = [_segmentation(viewed, view, name) for (_, view), name in zip(views, names, strict=True)]
     prompts = [_prompts(view, name) for (_, view), name in zip(views, names, strict=True)]
@@ -133,13 +133,13 @@ def _shown(session: Session, tomogram: int) -> _Shown:
 
 
 def _segmentation(viewed: ViewedTomogram, view: View, name: str) -> Segmentation:
-    """What is shown of one kind; what was added by hand is certain.
+    """Return the shown particles of one kind; those added by hand get the score 1.
 
-    Orientations are those of all, or left out: RELION has no sign for a particle without one.
+    Orientations are left out unless all particles have one, because RELION cannot mark a particle as unoriented.
     """
     scored = [(1.0 if c.score is None else c.score, c) for c in view.shown]
     scored.sort(key=lambda pair: -pair[0])
-    looked_at = [c for c in view.candidates if c.score is not None]
+    scored_candidates = [c for c in view.candidates if c.score is not None]
     report = RunReport(
         diameter=None if view.size is None else view.size.diameter,
         warnings=tuple(RunWarning("found", text) for text in view.warnings),
@@ -152,8 +152,10 @@ def _segmentation(viewed: ViewedTomogram, view: View, name: str) -> Segmentation
     if view.average is not None and len(oriented) == len(scored):
         rotations = Rotation.from_quat(oriented)
     elif view.average is not None:
-        told = f"no orientations were written, because {len(scored) - len(oriented)} of {len(scored)} have none"
-        report = replace(report, warnings=(*report.warnings, RunWarning("orientations_left_out", told)))
+        text = (
+            f"no orientations were written, because {len(scored) - len(oriented)} of {len(scored)} particles have none"
+        )
+        report = replace(report, warnings=(*report.warnings, RunWarning("orientations_left_out", text)))
     return Segmentation(
         shape=viewed.shape,
         points=_points([c.point for _, c in scored]),
@@ -161,9 +163,9 @@ def _segmentation(viewed: ViewedTomogram, view: View, name: str) -> Segmentation
         masks=tuple(c.mask for _, c in scored),
         rotations=rotations,
         score_map=view.score_map,
-        candidate_points=_points([c.point for c in looked_at]),
-        candidate_scores=np.array([c.score for c in looked_at], dtype=float),
-        candidate_masks=tuple(c.mask for c in looked_at),
+        candidate_points=_points([c.point for c in scored_candidates]),
+        candidate_scores=np.array([c.score for c in scored_candidates], dtype=float),
+        candidate_masks=tuple(c.mask for c in scored_candidates),
         threshold=view.threshold,
         average=view.average,
         prompt_masks=tuple(click.mask for click in view.clicks if click.is_positive),
@@ -175,7 +177,7 @@ def _segmentation(viewed: ViewedTomogram, view: View, name: str) -> Segmentation
 
 
 def _prompts(view: View, name: str) -> PointPrompts:
-    """The clicks; where there are none, what was added by hand is what the user pointed at."""
+    """Return the clicks; if none is positive, the shown particles take their place."""
     if not any(click.is_positive for click in view.clicks):
         return PointPrompts(_points([c.point for c in view.shown]), name=name)
     positive = np.array([click.is_positive for click in view.clicks])
@@ -183,7 +185,7 @@ def _prompts(view: View, name: str) -> PointPrompts:
 
 
 def _file_names(kinds: Sequence[Kind]) -> list[str]:
-    """Names of kinds as they can be in file names, still different."""
+    """Make the names of kinds valid in file names, and keep them different."""
     names: list[str] = []
     for kind in kinds:
         plain = re.sub(r"[^\w.+-]+", "-", kind.name)

@@ -1,4 +1,4 @@
-"""Masks for points that came without: those of a file, or where an earlier look saw nothing."""
+"""Masks for particles without one: points of a file, or points where segmentation found nothing before."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
@@ -15,44 +15,44 @@ from cryosam.ui.state import Candidate, Point, Size, View
 __all__ = ["fill_masks", "with_masks", "without_mask"]
 
 Look = Callable[[Point, Config, Size | None], Masked]
-"""Segments at a point, with settings, and with the kind's size where that is known."""
+"""Segments at a point, with the given settings, and with the size of the kind if known."""
 
-_LOOKED_AT = 5  # points that tell the kind's size
-_WITNESSES = 20  # points that tell the contrast
+_N_FOR_SIZE = 5  # points from which the size of the kind is measured
+_N_FOR_CONTRAST = 20  # points from which the contrast is determined
 
 
 def without_mask(view: View) -> tuple[Candidate, ...]:
-    """What is shown of a kind and has no mask."""
+    """Return the shown candidates of a kind that have no mask."""
     return tuple(candidate for candidate in view.shown if candidate.mask.n_voxels == 0)
 
 
 def fill_masks(
     tomogram: Tomogram, points: Sequence[Point], config: Config, size: Size | None, look: Look, progress: Progress
 ) -> Iterator[Masked]:
-    """The particle at each point, one after the other; all are of one kind, and so of one contrast and size.
+    """Segment the particle at each point in turn; all are of one kind, with the same contrast and size.
 
     Parameters
     ----------
     tomogram
-        In which they lie.
+        The tomogram.
     points
         z, y, x in voxels.
     config
         Settings of the search.
     size
-        Of the kind. Where it is not known, the first points tell it, each of them looked at alone.
+        Size of the kind. If unknown, it is measured on the first points, each of which is segmented without a size.
     look
         Segments at one point.
     progress
-        Called as ``progress("segmenting", done, total)``; what it raises ends the work.
+        Called as ``progress("segmenting", done, total)``; an exception that it raises ends the work.
     """
     if config.tomogram.contrast == "auto":
-        spread = np.linspace(0, len(points) - 1, min(len(points), _WITNESSES)).round().astype(int)
+        spread = np.linspace(0, len(points) - 1, min(len(points), _N_FOR_CONTRAST)).round().astype(int)
         contrast = detect_contrast(tomogram, np.array([points[i] for i in spread], dtype=float))
         config = config.override(tomogram__contrast=contrast)
     first: list[Masked] = []
     if size is None:
-        for done, point in enumerate(points[:_LOOKED_AT]):
+        for done, point in enumerate(points[:_N_FOR_SIZE]):
             progress("segmenting", done, len(points))
             first.append(look(point, config, None))
             yield first[-1]
@@ -63,7 +63,7 @@ def fill_masks(
 
 
 def with_masks(view: View, filled: Sequence[tuple[Candidate, Masked]]) -> View:
-    """A kind's view with the masks of candidates that still lie where they lay, and have none."""
+    """Return a view in which candidates that have not moved and still have no mask get the new masks."""
     for old, masked in filled:
         now = next((candidate for candidate in view.candidates if candidate.id == old.id), None)
         if now is not None and now.point == old.point and now.mask.n_voxels == 0 and masked.mask.n_voxels:
@@ -74,6 +74,6 @@ def with_masks(view: View, filled: Sequence[tuple[Candidate, Masked]]) -> View:
 
 
 def _typical(sizes: Sequence[Size]) -> Size | None:
-    """The one of median diameter; those with a known smoothing come first."""
+    """Return the size of median diameter; only sizes with a known smoothing are used, if there are any."""
     known = [size for size in sizes if size.smoothing is not None] or list(sizes)
     return sorted(known, key=lambda size: size.diameter)[len(known) // 2] if known else None

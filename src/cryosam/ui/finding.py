@@ -1,4 +1,4 @@
-"""Every particle of the kinds that were clicked, and what becomes of the user's judgements of an earlier search."""
+"""Searching for the clicked kinds, and keeping the verdicts of the user on the results of an earlier search."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -18,8 +18,8 @@ from cryosam.ui.state import Candidate, Click, Quaternion, View, best_first
 
 __all__ = ["find", "with_found"]
 
-_UNKNOWN = 16.0  # voxels, of a kind of which no mask was made
-_SAME = 0.5  # of the diameter: an earlier candidate this near is the same particle
+_UNKNOWN = 16.0  # voxels, diameter of a kind without a mask
+_SAME = 0.5  # diameters: an earlier candidate within this distance is the same particle
 
 
 def find(
@@ -35,33 +35,33 @@ def find(
     Parameters
     ----------
     tomogram
-        To search.
+        The tomogram to search.
     views
-        By kind; each has a positive click.
+        View of each kind, which has a positive click.
     config
-        Settings.
+        Settings of the search.
     progress
-        Called as ``progress(stage, done, total)``; what it raises ends the search.
+        Called as ``progress(stage, done, total)``; an exception that it raises ends the search.
     so_far
-        Called with a kind and the places that look like it, before the search has ended.
+        Called with a kind and points that resemble it, before the search has ended.
     cache
-        Keeps the tomogram's features for the next search.
+        Stores the features of the tomogram for the next search.
 
     Returns
     -------
     found
-        By kind.
+        Result of each kind.
     """
-    from cryosam import segmentation  # torch takes seconds to import
+    from cryosam import segmentation  # torch is slow to import
     from cryosam.scene import RunOptions
 
     prompts = [_prompts(view.clicks, f"kind-{kind}") for kind, view in views.items()]
     numbers = {each.name: kind for each, kind in zip(prompts, views, strict=True)}
 
-    def tell(name: str, points: Points) -> None:
+    def report(name: str, points: Points) -> None:
         so_far(numbers[name], points)
 
-    options = RunOptions(cache=cache, progress=progress, so_far=tell)
+    options = RunOptions(cache=cache, progress=progress, so_far=report)
     if len(prompts) == 1:
         return dict.fromkeys(views, segmentation.segment(tomogram, prompts[0], config, options))
     found = segmentation.segment_kinds(tomogram, prompts, config, options)
@@ -69,26 +69,26 @@ def find(
 
 
 def with_found(view: View, used: View, found: Segmentation, next_id: Callable[[], int]) -> View:
-    """A kind's view after a search.
+    """Return the view of a kind after a search.
 
-    What was judged keeps its verdict where it was found again; what was accepted is kept even where it was not.
+    Candidates that are found again keep their verdicts. Accepted candidates are kept even if they are not found again.
 
     Parameters
     ----------
     view
-        As it is now.
+        The current view.
     used
-        As it was when the search began: the clicks that it used.
+        The view at the start of the search, with the clicks that it used.
     found
-        By the search.
+        Result of the search.
     next_id
-        Gives a number that no candidate has.
+        Returns an unused number for a candidate.
     """
     new = _candidates(found, next_id)
     judged = [candidate for candidate in view.candidates if candidate.verdict is not None]
     size = size_of(found)
     for old in judged:
-        _take_over(new, old, _SAME * (_UNKNOWN if size is None else size.diameter))
+        _keep_verdict(new, old, _SAME * (_UNKNOWN if size is None else size.diameter))
     masks = dict(zip((click.id for click in used.clicks if click.is_positive), found.prompt_masks, strict=True))
     threshold = 0.5 if found.threshold is None else float(np.clip(found.threshold, 0, 1))
     return replace(
@@ -111,7 +111,7 @@ def _prompts(clicks: tuple[Click, ...], name: str) -> PointPrompts:
 
 
 def _candidates(found: Segmentation, next_id: Callable[[], int]) -> list[Candidate]:
-    """Everything that was looked at; the centres of what was accepted are the refined ones."""
+    """Return all candidates; those that were accepted have their refined centres."""
     points = np.concatenate([found.points, found.candidate_points[len(found.points) :]])
     rotations: list[Quaternion | None] = (
         [] if found.rotations is None else [_quaternion(each) for each in found.rotations]
@@ -128,16 +128,16 @@ def _quaternion(rotation: Rotation) -> Quaternion:
     return a, b, c, d
 
 
-def _take_over(new: list[Candidate], old: Candidate, distance: float) -> None:
-    """Give the verdict of an earlier candidate to the new one at its place, or keep it if it was accepted."""
+def _keep_verdict(new: list[Candidate], old: Candidate, distance: float) -> None:
+    """Copy the verdict of an earlier candidate to the new one at its position; without one, keep it if accepted."""
     free = [i for i, candidate in enumerate(new) if candidate.verdict is None]
     if free:
-        apart, nearest = cKDTree([new[i].point for i in free]).query(old.point)
-        if apart <= distance:
+        gap, nearest = cKDTree([new[i].point for i in free]).query(old.point)
+        if gap <= distance:
             i = free[int(nearest)]
             if old.is_moved:
-                new[i] = replace(new[i], point=old.point, mask=old.mask, is_moved=True)  # it lies as the new one does
+                new[i] = replace(new[i], point=old.point, mask=old.mask, is_moved=True)  # keeps the new orientation
             new[i] = replace(new[i], verdict=old.verdict)
             return
     if old.verdict == "accepted":
-        new.append(replace(old, score=None, rotation=None))  # that was to another average
+        new.append(replace(old, score=None, rotation=None))  # its score and rotation refer to another average

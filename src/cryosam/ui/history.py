@@ -1,4 +1,4 @@
-"""The state of a session and the ones before it: revisions, undo, and who is told of a change."""
+"""The current and earlier states of a session: revisions, undo, and notification of listeners."""
 
 import threading
 from collections.abc import Callable, Hashable
@@ -12,23 +12,23 @@ from cryosam.ui.storage import Saved, Store
 __all__ = ["History", "Listener"]
 
 Listener = Callable[[str, dict[str, Any]], None]
-"""Called from any thread with an event and its content: ``session`` (its revision), ``job`` (how far it is), ``so_far``
-(places that look like a kind), ``note`` (a sentence for the user), ``done`` (and why it failed) or ``farewell``.
+"""Called from any thread with an event and its content: ``session`` (the revision), ``job`` (its progress), ``so_far``
+(points that resemble a kind), ``note`` (a sentence for the user), ``done`` (with the error, if any) or ``farewell``.
 """
 
 _MOST_UNDONE = 200
 
 
 class History:
-    """States one after the other; safe from any thread.
+    """The sequence of states; thread-safe.
 
-    Each change makes a new `State`; its number, the revision, grows. A change may say which revision it was based on,
-    and is refused if what it changes was changed since.
+    Each change creates a new `State` with a higher number, the revision. A change can give the revision that it was
+    based on, and is refused if the item that it changes was changed since.
 
     Parameters
     ----------
     store
-        Keeps the newest state; it is taken up where it was left. None forgets it.
+        Stores the newest state, from which the history continues. With None, nothing is stored.
 
     Attributes
     ----------
@@ -53,34 +53,34 @@ class History:
 
     @property
     def can_undo(self) -> bool:
-        """Whether there is a change to take back."""
+        """Whether there is a change to undo."""
         return bool(self._past)
 
     @property
     def can_redo(self) -> bool:
-        """Whether there is a change that was taken back."""
+        """Whether there is a change to redo."""
         return bool(self._future)
 
     def next_id(self) -> int:
-        """A number that was not given out before."""
+        """Return a number that was not used before."""
         return next(self._next)
 
     def change(self, change: Callable[[State], State], key: Hashable, expected: int | None = None) -> None:
-        """Take the state that ``change`` makes of the present one.
+        """Replace the current state by the one that ``change`` returns for it.
 
         Parameters
         ----------
         change
-            Must not keep others waiting.
+            Returns the new state; it must be fast, because other threads wait for it.
         key
-            What is changed; None is all.
+            Identifies the item that is changed; None stands for everything.
         expected
-            The revision that the change was based on, if it is to be checked.
+            The revision that the change was based on; None to skip the check.
 
         Raises
         ------
         ConflictError
-            If what is changed was changed after that revision.
+            If the item was changed after that revision.
         """
         with self.lock:
             self.require_current(key, expected)
@@ -90,12 +90,14 @@ class History:
             self._publish(after, key)
 
     def require_current(self, key: Hashable, expected: int | None) -> None:
-        """ConflictError if what ``key`` names was changed after a revision."""
+        """Raise ConflictError if the item of ``key`` was changed after a revision."""
         if expected is not None and max(self._touched.get(key, 0), self._all_touched) > expected:
-            raise ConflictError("this was changed meanwhile, in another tab or by a search; look again, and repeat")
+            raise ConflictError(
+                "this was changed in the meantime, in another tab or by a search; check it and repeat the change"
+            )
 
     def undo(self) -> None:
-        """Take the last change back; ConflictError if there is none."""
+        """Undo the last change; ConflictError if there is none."""
         with self.lock:
             if not self._past:
                 raise ConflictError("there is nothing to undo")
@@ -103,7 +105,7 @@ class History:
             self._publish(self._past.pop(), None)
 
     def redo(self) -> None:
-        """Make the change again that was taken back last; ConflictError if there is none."""
+        """Redo the change that was undone last; ConflictError if there is none."""
         with self.lock:
             if not self._future:
                 raise ConflictError("there is nothing to redo")
@@ -111,18 +113,18 @@ class History:
             self._publish(self._future.pop(), None)
 
     def subscribe(self, listener: Listener) -> Callable[[], None]:
-        """Call ``listener`` at each change until the function that is returned is called."""
+        """Call ``listener`` at each event until the returned function is called."""
         with self.lock:
             self._listeners.append(listener)
         return lambda: self._unsubscribe(listener)
 
     def tell(self, event: str, content: dict[str, Any]) -> None:
-        """Tell all listeners."""
+        """Send an event to all listeners."""
         for listener in list(self._listeners):
             listener(event, content)
 
     def close(self) -> None:
-        """Save what is not saved yet."""
+        """Save the newest state."""
         if self._store:
             self._store.close()
 
@@ -134,7 +136,7 @@ class History:
         else:
             self._touched[key] = self.revision
         if self._store:
-            # a number may be left out, but none is given out twice
+            # a number may be skipped, but none is used twice
             self._store.save(Saved(state, self.revision, self.next_id()))
         self.tell("session", {"revision": self.revision})
 

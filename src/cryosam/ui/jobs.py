@@ -1,4 +1,4 @@
-"""One long computation at a time, in a thread of its own, with progress and an end before its end."""
+"""Long computations in a separate thread, one at a time, with progress and cancellation."""
 
 import logging
 import threading
@@ -19,18 +19,18 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class SearchJob:
-    """A computation under way.
+    """A running computation.
 
     Parameters
     ----------
     id
-        Number in the session.
+        Number of the job in the session.
     tomogram, kind
-        What it works on; kind is None where there are several.
+        Tomogram and kind of the job; kind is None if there are several.
     stage, done, total
-        How far it is; the total is None where that is not known.
+        Progress; the total is None if unknown.
     state
-        Whether it was asked to end.
+        Whether it runs, or was asked to end.
     """
 
     id: int
@@ -42,8 +42,8 @@ class SearchJob:
     state: Literal["running", "cancelling"] = "running"
 
 
-class _Cancelled(Exception):  # noqa: N818  # it is no error
-    """Raised out of a computation that was asked to end."""
+class _Cancelled(Exception):  # noqa: N818  # not an error
+    """Ends a computation that was cancelled."""
 
 
 class Worker:
@@ -52,9 +52,9 @@ class Worker:
     Parameters
     ----------
     on_progress
-        Called with the job when it starts, proceeds and is asked to end.
+        Called with the job when it starts, makes progress or is cancelled.
     on_end
-        Called with the job once it has ended, and a sentence if it failed.
+        Called when the job has ended, with the job and, if it failed, an error message.
     """
 
     def __init__(
@@ -67,42 +67,42 @@ class Worker:
 
     @property
     def job(self) -> SearchJob | None:
-        """The job under way, or None."""
+        """The running job, or None."""
         return self._job
 
     def start(self, job: SearchJob, work: Callable[[Progress], None]) -> None:
-        """Begin a job; ``work`` gets a function to report its progress to.
+        """Start a job; ``work`` is called with a function that reports progress.
 
         Raises
         ------
         ConflictError
-            If another job is under way.
+            If another job is running.
         """
         with self._lock:
             if self._job is not None:
-                raise ConflictError("other work is under way: wait for its end, or cancel it")
+                raise ConflictError("another search or segmentation is running: wait until it ends, or cancel it")
             self._job = job
             self._thread = threading.Thread(target=self._run, args=(work,), daemon=True, name="job")
         self._on_progress(job)
         self._thread.start()
 
     def cancel(self, job_id: int) -> None:
-        """Ask a job to end; it does at its next report of progress.
+        """Cancel a job; it ends at its next progress report.
 
         Raises
         ------
         UnknownItemError
-            If it is not under way.
+            If the job is not running.
         """
         with self._lock:
             if self._job is None or self._job.id != job_id:
-                raise UnknownItemError("this has ended already")
+                raise UnknownItemError("this job has already ended")
             self._job = replace(self._job, state="cancelling")
             job = self._job
         self._on_progress(job)
 
     def stop(self, patience: float) -> None:
-        """Ask the job under way to end, and wait for it, but not for longer than some seconds."""
+        """Cancel the running job, and wait for its end for at most ``patience`` seconds."""
         with self._lock:
             if self._job is not None:
                 self._job = replace(self._job, state="cancelling")
@@ -120,26 +120,26 @@ class Worker:
             error = "There was not enough memory; bin or crop the tomogram."
         except CryosamError as failure:
             error = str(failure)
-        except Exception as failure:  # the page must hear of every end
+        except Exception as failure:  # the page must be informed of every end
             _log.exception("a job failed")
-            error = f"It failed: {str(failure) or type(failure).__name__}. The server's window says more."
+            error = f"It failed: {str(failure) or type(failure).__name__}. See the terminal of the server for details."
         with self._lock:
             job, self._job = self._job, None
         if job is not None:
             self._on_end(job, error)
 
     def _reporter(self) -> Progress:
-        last, told = "", 0.0
+        last_stage, last_time = "", 0.0
 
         def report(stage: str, done: int, total: int) -> None:
-            nonlocal last, told
+            nonlocal last_stage, last_time
             with self._lock:
                 if self._job is None or self._job.state == "cancelling":
                     raise _Cancelled
                 job = self._job = replace(self._job, stage=stage, done=done, total=total)
             now = time.monotonic()
-            if stage != last or done >= total or now - told >= _INTERVAL:
-                last, told = stage, now
+            if stage != last_stage or done >= total or now - last_time >= _INTERVAL:
+                last_stage, last_time = stage, now
                 self._on_progress(job)
 
         return report

@@ -1,4 +1,4 @@
-"""Score maps on disk, one file each: they are large and never change, so each is written once."""
+"""Score maps on disk, one file each; they are large and never change, so each is written only once."""
 
 import hashlib
 import logging
@@ -17,12 +17,12 @@ _log = logging.getLogger(__name__)
 
 
 class MapFolder:
-    """Keeps score maps in a folder, named by what they hold.
+    """Stores score maps in a folder, in files named by a hash of their content.
 
     Parameters
     ----------
     folder
-        That exists; other files in it are left alone.
+        An existing folder; other files in it are not changed.
 
     Examples
     --------
@@ -39,7 +39,7 @@ class MapFolder:
         self._names: WeakKeyDictionary[ScoreMap, str] = WeakKeyDictionary()
 
     def write(self, score_map: ScoreMap) -> str:
-        """Write a map unless it is there; its name.
+        """Write a map unless it is stored already; return its name.
 
         Raises
         ------
@@ -58,18 +58,18 @@ class MapFolder:
         return name
 
     def read(self, name: str) -> ScoreMap | None:
-        """A map by its name; None, with a warning, where it cannot be read: a search makes it again."""
+        """Read a map by name; None, with a warning, if it cannot be read, because a search can compute it again."""
         try:
             with np.load(self._path(name), allow_pickle=False) as arrays:
                 score_map = ScoreMap(arrays["data"].astype(np.float32), int(arrays["stride"]))
-        except Exception as error:  # whatever is wrong with it, the session is worth more
-            _log.warning("a saved score map cannot be read (%s); find all again to export it", error)
+        except Exception as error:  # any problem: the session is still usable without the map
+            _log.warning("a saved score map cannot be read (%s); to export it, find all again", error)
             return None
         self._names[score_map] = name
         return score_map
 
     def keep_only(self, names: Collection[str]) -> None:
-        """Delete the maps that have none of these names."""
+        """Delete all maps except those with these names."""
         kept = {self._path(name) for name in names}
         for path in set(self._folder.glob("score-*.npz")) - kept:
             path.unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""What lies under one click, from the voxels around it: the rest of the tomogram costs nothing."""
+"""The mask of one click, computed from the voxels around it only, so that it is fast in large tomograms."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,14 +16,14 @@ from cryosam.ui.viewed import ViewedTomogram
 
 __all__ = ["Masked", "mask_at", "size_of", "warm_up"]
 
-_HALF = 64  # voxels around a click that are looked at
-_REHEARSED = 40  # voxels, edge of the volume of a rehearsal
-_ELONGATED = 2.5  # diameters: a mask that reaches farther is no ball, and its volume does not bound another's
+_HALF = 64  # voxels around a click that are used
+_WARM_UP_EDGE = 40  # voxels, edge of the volume that is segmented to warm up
+_ELONGATED = 2.5  # diameters: a longer mask is not round, and its volume is no bound for others
 
 
 @dataclass(frozen=True, eq=False)
 class Masked:
-    """A mask, empty if nothing was segmented, what the user should know of it, and the size that it tells, if any."""
+    """A mask, empty if nothing was segmented; a message for the user, if any; the measured size, if any."""
 
     mask: InstanceMask
     message: str | None
@@ -33,8 +33,8 @@ class Masked:
 def mask_at(viewed: ViewedTomogram, point: Point, config: Config, size: Size | None = None) -> Masked:
     """Segment the particle at a point.
 
-    Intensities are mapped as a run over the whole tomogram would map them, so that the mask is the one from which a
-    search starts, but for what the rest of the tomogram tells of it.
+    Intensities are scaled as in a run on the whole tomogram. The mask is therefore the one from which a search starts,
+    except for corrections that need the rest of the tomogram.
 
     Parameters
     ----------
@@ -45,17 +45,16 @@ def mask_at(viewed: ViewedTomogram, point: Point, config: Config, size: Size | N
     config
         Settings of the search.
     size
-        Of the kind. Where it is known, the mask is made as a search makes those of its candidates, in a fraction of the
-        time.
+        Size of the kind. If known, the mask is computed as for the candidates of a search, which is much faster.
 
     Raises
     ------
     PromptError
-        If the point lies outside.
+        If the point is outside the tomogram.
     TomogramError
         If voxels around it are not finite, or all are the same.
     """
-    from cryosam import segmentation  # torch takes seconds to import
+    from cryosam import segmentation  # torch is slow to import
 
     at = np.array([point])
     PointPrompts(at).validate(viewed.shape)
@@ -68,28 +67,28 @@ def mask_at(viewed: ViewedTomogram, point: Point, config: Config, size: Size | N
         low, high = viewed.grey.limits
         found = segmentation.segment_window(whole, box, (low, high), PointPrompts(at), settings)
     (mask,) = found.prompt_masks
-    told = " ".join(found.warnings)
+    text = " ".join(found.warnings)
     if mask.n_voxels == 0:
-        return Masked(mask, told or "no mask was found here: click the middle of a particle")
-    return Masked(mask, told or None, None if told else size_of(found))
+        return Masked(mask, text or "no mask was found here: click the middle of a particle")
+    return Masked(mask, text or None, None if text else size_of(found))
 
 
 def size_of(found: Segmentation) -> Size | None:
-    """The size of what lies under the clicks; None if nothing was segmented."""
+    """Return the size of the clicked particles; None if nothing was segmented."""
     diameter, smoothing = found.report.diameter, found.report.smoothing
-    seen = [mask for mask in found.prompt_masks if mask.n_voxels]
-    if diameter is None or not seen:
+    masks = [mask for mask in found.prompt_masks if mask.n_voxels]
+    if diameter is None or not masks:
         return None
-    is_round = all(max(mask.data.shape) <= _ELONGATED * diameter for mask in seen)
+    is_round = all(max(mask.data.shape) <= _ELONGATED * diameter for mask in masks)
     return Size(diameter, None if smoothing is None or not is_round else smoothing)
 
 
 def warm_up(config: Config) -> None:
-    """Make a mask of nothing in particular, so that the first one that matters need not import and load anything."""
+    """Segment a dummy volume, so that imports and models are loaded before the first click."""
     from cryosam import segmentation
 
-    volume = np.random.default_rng(0).normal(0, 0.1, (_REHEARSED,) * 3).astype(np.float32)
-    middle = _REHEARSED // 2
+    volume = np.random.default_rng(0).normal(0, 0.1, (_WARM_UP_EDGE,) * 3).astype(np.float32)
+    middle = _WARM_UP_EDGE // 2
     volume[middle - 4 : middle + 4, middle - 4 : middle + 4, middle - 4 : middle + 4] += 1
     with _one_thread():
         segmentation.segment_prompts(Tomogram(volume), PointPrompts(np.full((1, 3), float(middle))), config)
@@ -97,10 +96,10 @@ def warm_up(config: Config) -> None:
 
 @contextmanager
 def _one_thread() -> Iterator[None]:
-    """Compute in the calling thread alone.
+    """Compute in the calling thread only.
 
-    The many small steps of one mask gain nothing from more threads, and on a machine that others use they wait for each
-    other for most of a minute.
+    The many small steps of one mask are not faster with more threads. On a busy machine, several threads can wait for
+    each other for most of a minute.
     """
     import torch
 

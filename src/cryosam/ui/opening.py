@@ -1,4 +1,4 @@
-"""From what was named on the command line to tomograms that can be looked at."""
+"""Opening the tomograms that are given on the command line."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,24 +13,24 @@ __all__ = ["open_tomograms"]
 def open_tomograms(
     paths: Sequence[Path], voxel_size_angstrom: float | None = None
 ) -> tuple[list[ViewedTomogram], list[str]]:
-    """Open files, and all volumes in folders; what is in a folder and is no tomogram is left out.
+    """Open files, and all volumes in folders; other files in folders are skipped.
 
     Parameters
     ----------
     paths
         Files and folders.
     voxel_size_angstrom
-        Edge of a voxel; it takes the place of what the headers say.
+        Edge length of a voxel; replaces the values in the headers.
 
     Returns
     -------
     tomograms, left_out
-        In the order given, a folder's by name; and a sentence for each file that could not be used.
+        Tomograms in the given order, those of a folder by name; and an error message for each file that was skipped.
 
     Raises
     ------
     InputError
-        If a file that was named is not a tomogram, or there is none in a folder.
+        If a given file is not a tomogram, or a folder has no tomogram.
     """
     found: list[ViewedTomogram] = []
     left_out: list[str] = []
@@ -53,12 +53,12 @@ def open_tomograms(
         if len(found) == n_before:
             raise InputError(f"{path}: no tomogram in this folder; give MRC, TIFF, HDF5 or OME-Zarr files")
     unique = list({viewed.path: viewed for viewed in found}.values())
-    _tell_apart(unique)
+    _make_names_unique(unique)
     return unique, left_out
 
 
-def _tell_apart(tomograms: Sequence[ViewedTomogram]) -> None:
-    """Put folders before names that several have."""
+def _make_names_unique(tomograms: Sequence[ViewedTomogram]) -> None:
+    """Add folders to names that several tomograms have."""
     names = [viewed.name for viewed in tomograms]
     for viewed in tomograms:
         depth = 1

@@ -1,4 +1,4 @@
-"""What people do with tomograms on a page: click, find, judge, undo. No HTTP, no window; safe from any thread."""
+"""The actions of a user: click, find, judge, undo. Independent of HTTP and of any window; thread-safe."""
 
 import threading
 from collections.abc import Callable, Hashable, Sequence
@@ -28,24 +28,24 @@ from cryosam.ui.viewed import Gallery
 
 __all__ = ["Session"]
 
-_PATIENCE = 5.0  # seconds for a search to end when the session does
+_PATIENCE = 5.0  # seconds to wait for a search when the session ends
 
 
 class Session:
-    """All that is known of some tomograms, and all that can be done to it.
+    """Clicks and results in some tomograms, and the actions that change them.
 
-    A change may say by ``expected`` which revision it was based on; see `cryosam.ui.history.History`.
+    For a change, ``expected`` can give the revision that it was based on; see `cryosam.ui.history.History`.
 
     Parameters
     ----------
     tomograms
-        To look at.
+        Tomograms of the session.
     store
-        Keeps the session; without it, it is forgotten.
+        Saves the session; without it, the session is not saved.
     config
         Settings of searches and masks; the default preset if left out.
     cache
-        Keeps a tomogram's features, so that only the first search has to make them.
+        Stores the features of tomograms, so that only the first search computes them.
     """
 
     def __init__(
@@ -64,21 +64,21 @@ class Session:
 
     @property
     def state(self) -> State:
-        """As it is now; it never changes, the session takes another."""
+        """The current state; it is immutable, and a change replaces it."""
         return self._history.state
 
     @property
     def revision(self) -> int:
-        """Number of the state."""
+        """Number of the current state."""
         return self._history.revision
 
     def number(self, tomogram: int) -> int:
-        """The number of a tomogram, if there is one; else UnknownItemError."""
+        """Return ``tomogram`` if there is a tomogram of this number; otherwise raise UnknownItemError."""
         self.tomograms[tomogram]
         return tomogram
 
     def describe(self) -> dict[str, Any]:
-        """Everything but pixels, masks and candidates."""
+        """Describe everything except pixels, masks and candidates."""
         tomograms = [description.describe_tomogram(i, viewed) for i, viewed in enumerate(self.tomograms)]
         with self._history.lock:
             state, job = self.state, self._worker.job
@@ -94,29 +94,29 @@ class Session:
             }
 
     def subscribe(self, listener: Listener) -> Callable[[], None]:
-        """Call ``listener`` at each change until the function that is returned is called."""
+        """Call ``listener`` at each event until the returned function is called."""
         return self._history.subscribe(listener)
 
     def warm_up(self) -> None:
-        """Get the first tomogram ready, then what masks need, which takes seconds, before a click needs it."""
+        """Prepare the first tomogram and load what masks need, which takes seconds, before the first click."""
         self.tomograms.prepare(0)
         import_module("skimage.measure")
         with self._masking:
             warm_up(self.config)
 
     def say_farewell(self) -> None:
-        """Tell all listeners that nothing more will come, so that they do not keep the end waiting."""
+        """Tell all listeners that the session ends, so that they do not delay its end."""
         self._history.tell("farewell", {})
 
     def close(self) -> None:
-        """End what is running, and save."""
+        """Cancel the running job, and save."""
         self._worker.stop(_PATIENCE)
         self._history.close()
 
     # --------------------------------------------------------------------------------------------------------- kinds
 
     def add_kind(self, name: str, colour: str) -> int:
-        """Begin a kind of particle; its number."""
+        """Add a kind of particle; return its number."""
         kind = Kind(self._history.next_id(), name, colour)
         self._history.change(lambda state: state.with_kinds((*state.kinds, kind)), ("kind", kind.id))
         return kind.id
@@ -124,7 +124,7 @@ class Session:
     def change_kind(
         self, kind_id: int, *, name: str | None = None, colour: str | None = None, expected: int | None = None
     ) -> None:
-        """Give a kind another name or colour."""
+        """Change the name or colour of a kind."""
 
         def change(state: State) -> State:
             old = state.kind(kind_id)
@@ -138,7 +138,7 @@ class Session:
         self._history.change(change, ("kind", kind_id), expected)
 
     def remove_kind(self, kind_id: int, *, expected: int | None = None) -> None:
-        """Forget a kind with all its clicks and candidates."""
+        """Remove a kind with all its clicks and candidates."""
 
         def change(state: State) -> State:
             state.kind(kind_id)
@@ -149,22 +149,22 @@ class Session:
     # -------------------------------------------------------------------------------------------------------- clicks
 
     def add_click(self, tomogram: int, kind_id: int, point: Point, *, is_positive: bool = True) -> int:
-        """Click; the number of the click, once its mask is made."""
-        # The kind's size bounds what is not of the kind, too: nobody waits for a membrane.
+        """Add a click, compute its mask, and return the number of the click."""
+        # The size of the kind also limits the masks of negative clicks, so that a membrane does not take long.
         size = self.state.view(tomogram, kind_id).size
         masked = self._mask(tomogram, point, size)
         message = masked.message if is_positive else None
         click = Click(self._history.next_id(), point, is_positive, masked.mask, message)
 
         def change(view: View) -> View:
-            tells_size = is_positive and view.size is None
-            return replace(view, clicks=(*view.clicks, click), size=masked.size if tells_size else view.size)
+            gives_size = is_positive and view.size is None
+            return replace(view, clicks=(*view.clicks, click), size=masked.size if gives_size else view.size)
 
         self._change_view(tomogram, kind_id, change, ("click", click.id))
         return click.id
 
     def remove_click(self, tomogram: int, click_id: int, *, expected: int | None = None) -> None:
-        """Take a click back."""
+        """Remove a click."""
         for kind in self.state.kinds:
             if any(click.id == click_id for click in self.state.view(tomogram, kind.id).clicks):
 
@@ -175,19 +175,19 @@ class Session:
 
                 self._change_view(tomogram, kind.id, change, ("click", click_id), expected)
                 return
-        raise UnknownItemError("this click was removed already")
+        raise UnknownItemError("this click was already removed")
 
     # ------------------------------------------------------------------------------------------------------- finding
 
     def find(self, tomogram: int, kind_ids: Sequence[int] | None = None, diameter_angstrom: float | None = None) -> int:
-        """Begin a search for some kinds, or for all that have a click; the number of its job.
+        """Start a search for some kinds, or for all that have a positive click; return the number of the job.
 
         Raises
         ------
         PromptError
             If a kind has no positive click.
         VoxelSizeError
-            If a diameter is given and the voxel size is not known.
+            If a diameter is given and the voxel size is unknown.
         ConflictError
             If a search is running.
         """
@@ -197,20 +197,20 @@ class Session:
         if kind_ids is None:
             views = {kind_id: view for kind_id, view in views.items() if _has_particle(view)}
         if not views or not all(_has_particle(view) for view in views.values()):
-            raise PromptError("click a particle of the kind first: a search needs one to go by")
+            raise PromptError("click a particle of the kind first: a search needs an example")
         config = replace(self.config, diameter_angstrom=diameter_angstrom or self.config.diameter_angstrom)
         if config.diameter_angstrom is not None:
             viewed.tomogram.voxels(config.diameter_angstrom)
 
         job = SearchJob(self._history.next_id(), tomogram, next(iter(views)) if len(views) == 1 else None)
 
-        def tell(kind_id: int, points: Points) -> None:
+        def report(kind_id: int, points: Points) -> None:
             content = {"job": job.id, "kind": kind_id, "points": points.round(1).tolist()}
             self._history.tell("so_far", content)
 
         def work(progress: Progress) -> None:
-            found = find(viewed.tomogram, views, config, progress, tell, self._cache)
-            progress("finishing", 1, 1)  # the last chance to be cancelled
+            found = find(viewed.tomogram, views, config, progress, report, self._cache)
+            progress("finishing", 1, 1)  # the last opportunity to cancel
 
             def change(state: State) -> State:
                 for kind_id, each in found.items():
@@ -226,7 +226,7 @@ class Session:
         return job.id
 
     def add_found(self, tomogram: int, kind_id: int, prompts: PointPrompts, found: Segmentation) -> None:
-        """Take what was found elsewhere, from these clicks, as if a search of the session had found it."""
+        """Add a result and its clicks, computed elsewhere, as if a search of the session had found it."""
         masks = iter(found.prompt_masks)
         clicks = tuple(
             Click(self._history.next_id(), (z, y, x), bool(positive), next(masks) if positive else InstanceMask.empty())
@@ -237,21 +237,21 @@ class Session:
         self._change_view(tomogram, kind_id, lambda _: settled, None)
 
     def segment(self, tomogram: int, kind_id: int) -> int:
-        """Begin to make the masks of what is shown of a kind and has none; the number of the job.
+        """Start to compute masks of the shown candidates of a kind that have none; return the number of the job.
 
-        What was made before it was cancelled is kept.
+        Masks that were computed before a cancellation are kept.
 
         Raises
         ------
         InputError
-            If everything shown has a mask.
+            If all shown candidates have a mask.
         ConflictError
             If a search is running.
         """
         viewed, view = self.tomograms[tomogram], self.state.view(tomogram, kind_id)
         bare = without_mask(view)
         if not bare:
-            raise InputError("everything shown of this kind has a mask already")
+            raise InputError("all shown particles of this kind already have a mask")
         job = SearchJob(self._history.next_id(), tomogram, kind_id)
 
         def look(point: Point, config: Config, size: Size | None) -> Masked:
@@ -262,7 +262,7 @@ class Session:
             try:
                 points = [candidate.point for candidate in bare]
                 for masked in fill_masks(viewed.tomogram, points, self.config, view.size, look, progress):
-                    made.append(masked)  # noqa: PERF402  # what was made outlives an exception
+                    made.append(masked)  # noqa: PERF402  # masks made before an exception are kept
             finally:
                 self._keep_masks(tomogram, kind_id, list(zip(bare, made, strict=False)))
             n_empty = sum(masked.mask.n_voxels == 0 for masked in made)
@@ -273,20 +273,20 @@ class Session:
         return job.id
 
     def cancel(self, job_id: int) -> None:
-        """Ask a search, or the making of masks, to end."""
+        """Cancel a search or the computation of masks."""
         self._worker.cancel(job_id)
 
     # ---------------------------------------------------------------------------------------------------- candidates
 
     def set_threshold(self, tomogram: int, kind_id: int, threshold: float, *, expected: int | None = None) -> None:
-        """Show what has at least a score."""
+        """Set the lowest score of the shown candidates of a kind."""
         if not 0 <= threshold <= 1:
-            raise InputError(f"a threshold is between 0 and 1, got {threshold:g}")
+            raise InputError(f"a threshold must be between 0 and 1, got {threshold:g}")
         key = ("threshold", tomogram, kind_id)
         self._change_view(tomogram, kind_id, lambda view: replace(view, threshold=threshold), key, expected)
 
     def add_candidate(self, tomogram: int, kind_id: int, point: Point) -> int:
-        """Add a particle by hand; its number, once its mask is made."""
+        """Add a particle by hand, compute its mask, and return its number."""
         mask = self._mask(tomogram, point, self.state.view(tomogram, kind_id).size).mask
         candidate = Candidate(self._history.next_id(), point, None, mask, "accepted")
         self._change_view(tomogram, kind_id, lambda view: view.with_candidate(candidate), ("candidate", candidate.id))
@@ -295,7 +295,7 @@ class Session:
     def judge(
         self, tomogram: int, kind_id: int, candidate_id: int, verdict: Verdict | None, *, expected: int | None = None
     ) -> None:
-        """Accept or reject a candidate, or take the verdict back."""
+        """Accept or reject a candidate, or remove its verdict."""
 
         def change(view: View) -> View:
             return view.with_candidate(replace(view.candidate(candidate_id), verdict=verdict))
@@ -305,7 +305,7 @@ class Session:
     def move_candidate(
         self, tomogram: int, kind_id: int, candidate_id: int, point: Point, *, expected: int | None = None
     ) -> None:
-        """Put a candidate elsewhere, where it gets another mask; far away it is another particle and lies otherwise."""
+        """Move a candidate and compute a new mask; more than half a diameter away, it loses its orientation."""
         view = self.state.view(tomogram, kind_id)
         view.candidate(candidate_id)
         self._history.require_current(("candidate", candidate_id), expected)
@@ -320,7 +320,7 @@ class Session:
         self._change_view(tomogram, kind_id, change, ("candidate", candidate_id), expected)
 
     def add_points(self, tomogram: int, kind_id: int, points: Points, *, are_clicks: bool) -> None:
-        """Take points ``(n, 3)`` as clicks or as accepted candidates, without masks; a search gives clicks theirs."""
+        """Add points ``(n, 3)`` as clicks or as accepted candidates, without masks; a search adds those of clicks."""
         PointPrompts(points).validate(self.tomograms[tomogram].shape)
         nothing = InstanceMask.empty()
         rows: list[Point] = [(z, y, x) for z, y, x in np.asarray(points, dtype=float).tolist()]
@@ -335,11 +335,11 @@ class Session:
         self._change_view(tomogram, kind_id, change, None)
 
     def undo(self) -> None:
-        """Take the last change back."""
+        """Undo the last change."""
         self._history.undo()
 
     def redo(self) -> None:
-        """Make the change again that was taken back last."""
+        """Redo the change that was undone last."""
         self._history.redo()
 
     def _mask(self, tomogram: int, point: Point, size: Size | None, config: Config | None = None) -> Masked:

@@ -1,4 +1,4 @@
-"""Masks as a page draws them: contours in a slice, and surfaces."""
+"""Masks in the form that the page draws: contours in a slice, and surfaces."""
 
 from collections.abc import Iterator
 from functools import lru_cache
@@ -17,12 +17,12 @@ __all__ = ["Outline", "Surface", "contours", "outlines", "surface"]
 
 Path = list[list[float]]
 
-_SMOOTH, _LEVEL = 0.7, 0.4  # of a surface: blurred by this many voxels, cut at this value
-_LARGE = 64  # voxels across beyond which a surface is made of every other voxel
+_SMOOTH, _LEVEL = 0.7, 0.4  # of a surface: standard deviation of the blur in voxels, and iso-value
+_LARGE = 64  # voxels; for larger masks, the surface is computed from every other voxel
 
 
 class Outline(NamedTuple):
-    """What a candidate's or a click's mask looks like in a slice; one of the two is None."""
+    """The outline of the mask of a candidate or a click in a slice; the other one of the two is None."""
 
     kind: int
     candidate: int | None
@@ -46,7 +46,7 @@ class Surface(NamedTuple):
 
 
 def contours(mask: InstanceMask, plane: Plane, index: int) -> list[Path]:
-    """Closed paths of ``[row, column]`` around a mask's voxels in a slice; none if the slice misses it.
+    """Return closed paths of ``[row, column]`` around the voxels of a mask in a slice; none if it has none there.
 
     Examples
     --------
@@ -60,7 +60,7 @@ def contours(mask: InstanceMask, plane: Plane, index: int) -> list[Path]:
     depth = index - mask.origin[axis]
     if not 0 <= depth < mask.data.shape[axis]:
         return []
-    from skimage.measure import find_contours  # takes a while to import
+    from skimage.measure import find_contours  # slow to import
 
     first = np.array([mask.origin[a] for a in in_plane_axes(plane)]) - 1  # -1 for the padding
     rings = find_contours(np.pad(np.take(mask.data, depth, axis=axis), 1).astype(np.float32), 0.5)
@@ -69,14 +69,14 @@ def contours(mask: InstanceMask, plane: Plane, index: int) -> list[Path]:
 
 
 def outlines(state: State, tomogram: int, plane: Plane, index: int) -> list[Outline]:
-    """What a slice shows of all candidates, whatever their score, and of all clicks."""
+    """Return the outlines of all candidates, whatever their score, and of all clicks in a slice."""
     found = (Outline(*owner, contours(mask, plane, index)) for owner, mask in _masks(state, tomogram))
     return [outline for outline in found if outline.paths]
 
 
 @lru_cache(maxsize=1024)
 def surface(mask: InstanceMask) -> Surface:
-    """Triangles around a mask, a little smoothed; none if it is empty.
+    """Return triangles around a mask, slightly smoothed; none if the mask is empty.
 
     Examples
     --------
@@ -90,14 +90,14 @@ def surface(mask: InstanceMask) -> Surface:
 
     padded = ndimage.gaussian_filter(np.pad(mask.data, 2).astype(np.float32), _SMOOTH)
     step = 2 if max(mask.data.shape) > _LARGE else 1
-    level = min(_LEVEL, 0.5 * float(padded.max()))  # of a mask of few voxels little is left
+    level = min(_LEVEL, 0.5 * float(padded.max()))  # the blur reduces the values of masks with few voxels
     vertices, faces, _, _ = marching_cubes(padded, level, step_size=step)
     placed = vertices + np.array(mask.origin) - 2
     return Surface(placed.astype(np.float32), faces.astype(np.uint32))
 
 
 def _masks(state: State, tomogram: int) -> Iterator[tuple[tuple[int, int | None, int | None], InstanceMask]]:
-    """Every mask with its kind, and its candidate or its click."""
+    """Yield every mask with the numbers of its kind and of its candidate or click."""
     for kind in state.kinds:
         view = state.view(tomogram, kind.id)
         for candidate in view.candidates:

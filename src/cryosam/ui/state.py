@@ -1,4 +1,4 @@
-"""What the user said and what was found: values that never change, so that undo is to take the one before."""
+"""Clicks, verdicts and results as immutable values, so that undo only needs to restore the previous value."""
 
 import re
 from collections.abc import Mapping
@@ -32,14 +32,14 @@ class Kind:
     id
         Number in the session.
     name
-        Differs from that of every other kind.
+        Unique name of the kind.
     colour
         ``#rrggbb``.
 
     Raises
     ------
     InputError
-        If the name is empty, too long or cannot be printed, or the colour is written otherwise.
+        If the name is empty, too long or not printable, or the colour has another format.
     """
 
     id: int
@@ -49,23 +49,23 @@ class Kind:
     def __post_init__(self) -> None:
         name = " ".join(self.name.split())
         if not 0 < len(name) <= _LONGEST_NAME or not name.isprintable():
-            raise InputError(f"a kind's name has 1 to {_LONGEST_NAME} letters")
+            raise InputError(f"the name of a kind must have 1 to {_LONGEST_NAME} printable characters")
         if not re.fullmatch("#[0-9a-fA-F]{6}", self.colour):
-            raise InputError(f"a colour is written #rrggbb, got {self.colour!r}")
+            raise InputError(f"a colour must be written as #rrggbb, got {self.colour!r}")
         object.__setattr__(self, "name", name)
 
 
 @dataclass(frozen=True)
 class Size:
-    """What a first look at a particle tells, and a second one need not find out.
+    """Measurements on the first particle that are reused for other particles of the kind.
 
     Parameters
     ----------
     diameter
-        Of the kind, in voxels.
+        Diameter of the kind, in voxels.
     smoothing
-        Standard deviation in voxels of the Gaussian that suits the noise; None if it, or the shape, is such that every
-        particle must be looked at anew.
+        Standard deviation in voxels of the Gaussian that suits the noise; None if it is unknown or the particle is not
+        round, so that other particles are segmented without these measurements.
     """
 
     diameter: float
@@ -74,18 +74,18 @@ class Size:
 
 @dataclass(frozen=True, eq=False)
 class Click:
-    """A point that the user put on a particle of a kind, or on what is not of the kind.
+    """A point on a particle of a kind, or on something that is not of the kind.
 
     Parameters
     ----------
     id
         Number in the session.
     point, is_positive
-        Where, and whether it is of the kind.
+        Position, and whether it is on a particle of the kind.
     mask
-        What lies under it; empty if nothing was segmented.
+        Mask of the clicked object; empty if nothing was segmented.
     message
-        What the user should know of the mask, or None.
+        Message for the user about the mask, or None.
     """
 
     id: int
@@ -97,24 +97,24 @@ class Click:
 
 @dataclass(frozen=True, eq=False)
 class Candidate:
-    """What may be a particle of a kind.
+    """A place that may be a particle of a kind.
 
     Parameters
     ----------
     id
         Number in the session.
     point
-        Its centre.
+        Centre.
     score
-        In [0, 1]; None if it was not found but added by hand or from a file.
+        In [0, 1]; None if it was added by hand or from a file.
     mask
-        Its voxels; empty if there are none.
+        Mask; empty if there is none.
     verdict
-        What the user said of it, or None.
+        Verdict of the user, or None.
     is_moved
-        Whether its place was set by hand.
+        Whether the user changed its position.
     rotation
-        That turns the kind's average, about its centre, to lie as the particle does; None where that is not known.
+        Rotation of the average of the kind about its centre into the orientation of the particle; None if unknown.
     """
 
     id: int
@@ -126,7 +126,7 @@ class Candidate:
     rotation: Quaternion | None = None
 
     def is_shown(self, threshold: float) -> bool:
-        """Whether it counts as found: accepted by hand, or not judged and with enough score."""
+        """Whether it counts as found: accepted by the user, or without a verdict and with a sufficient score."""
         return self.verdict == "accepted" or (self.verdict is None and (self.score is None or self.score >= threshold))
 
 
@@ -137,23 +137,23 @@ class View:
     Parameters
     ----------
     clicks
-        In the order in which they were made.
+        Clicks in the order in which they were made.
     candidates
-        Best first; those added by hand come before all.
+        Candidates, best first; those added by hand come before all others.
     threshold
-        Least score of what is shown.
+        Lowest score of shown candidates.
     default_threshold
-        That the search proposed.
+        Threshold chosen by the search.
     average
-        Of the particles found, or None; with it, scores are probabilities.
+        Average of the particles found, or None; if there is one, scores are probabilities.
     score_map
-        How like the kind each cell of the tomogram is, from the last search; None if there was none.
+        Similarity of each cell of the tomogram to the kind, from the last search; None if there was none.
     searched
         Identifiers of the clicks that the last search used; None if there was none.
     warnings
-        What the search had to say.
+        Warnings of the last search.
     size
-        Of the kind; None if it is not known yet.
+        Size of the kind; None if not known yet.
     """
 
     clicks: tuple[Click, ...] = ()
@@ -173,24 +173,24 @@ class View:
 
     @property
     def shown(self) -> tuple[Candidate, ...]:
-        """What counts as found, best first."""
+        """The candidates that count as found, best first."""
         return tuple(candidate for candidate in self.candidates if candidate.is_shown(self.threshold))
 
     def candidate(self, candidate_id: int) -> Candidate:
-        """One candidate.
+        """Return one candidate.
 
         Raises
         ------
         UnknownItemError
-            If it is not there.
+            If there is none of this number.
         """
         for candidate in self.candidates:
             if candidate.id == candidate_id:
                 return candidate
-        raise UnknownItemError(f"there is no candidate {candidate_id} of this kind any more")
+        raise UnknownItemError(f"this kind has no candidate {candidate_id} any more")
 
     def with_candidate(self, changed: Candidate) -> "View":
-        """The same with one candidate changed, which keeps its rank, or added, which gets the first."""
+        """Return a view with one candidate replaced at its rank, or added as the first."""
         if any(candidate.id == changed.id for candidate in self.candidates):
             candidates = (changed if candidate.id == changed.id else candidate for candidate in self.candidates)
             return replace(self, candidates=tuple(candidates))
@@ -199,26 +199,26 @@ class View:
 
 @dataclass(frozen=True, eq=False)
 class State:
-    """All that undo can bring back.
+    """Everything that undo can restore.
 
     Parameters
     ----------
     kinds
-        Shared by all tomograms.
+        Kinds, shared by all tomograms.
     views
-        By number of tomogram and identifier of kind; what is missing is empty.
+        Views by number of the tomogram and of the kind; a missing view is empty.
     """
 
     kinds: tuple[Kind, ...] = ()
     views: Mapping[tuple[int, int], View] = field(default_factory=lambda: MappingProxyType({}))
 
     def kind(self, kind_id: int) -> Kind:
-        """One kind.
+        """Return one kind.
 
         Raises
         ------
         UnknownItemError
-            If it is not there.
+            If there is none of this number.
         """
         for kind in self.kinds:
             if kind.id == kind_id:
@@ -226,17 +226,17 @@ class State:
         raise UnknownItemError(f"there is no kind {kind_id} any more")
 
     def view(self, tomogram: int, kind_id: int) -> View:
-        """One kind in one tomogram; UnknownItemError as `kind`."""
+        """Return one kind in one tomogram; UnknownItemError as in `kind`."""
         self.kind(kind_id)
         return self.views.get((tomogram, kind_id), View())
 
     def with_view(self, tomogram: int, kind_id: int, view: View) -> "State":
-        """The same with another view; UnknownItemError as `kind`."""
+        """Return a state with another view; UnknownItemError as in `kind`."""
         self.kind(kind_id)
         return replace(self, views=MappingProxyType({**self.views, (tomogram, kind_id): view}))
 
     def with_kinds(self, kinds: tuple[Kind, ...]) -> "State":
-        """The same with other kinds; the views of those that are gone go too. InputError if two have one name."""
+        """Return a state with other kinds, without the views of removed kinds. InputError if two names are equal."""
         if len({kind.name for kind in kinds}) < len(kinds):
             raise InputError("two kinds would have the same name")
         kept = {kind.id for kind in kinds}
@@ -244,7 +244,7 @@ class State:
 
 
 def best_first(candidates: list[Candidate]) -> tuple[Candidate, ...]:
-    """In the order of `View.candidates`.
+    """Sort candidates in the order of `View.candidates`.
 
     Examples
     --------

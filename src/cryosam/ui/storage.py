@@ -36,7 +36,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, eq=False)
 class Saved:
-    """What is kept of a session: its state, and numbers that must not be given out twice."""
+    """The saved part of a session: its state, and the numbers that must not be used twice."""
 
     state: State
     revision: int
@@ -44,7 +44,7 @@ class Saved:
 
 
 def state_folder() -> Path:
-    """Where sessions are kept: ``$CRYOSAM_SESSIONS``, else in the user's folder for the state of programs."""
+    """Return the folder of saved sessions: ``$CRYOSAM_SESSIONS``, or a folder in ``$XDG_STATE_HOME``."""
     if given := os.environ.get("CRYOSAM_SESSIONS"):
         return Path(given)
     home = os.environ.get("XDG_STATE_HOME")
@@ -52,19 +52,19 @@ def state_folder() -> Path:
 
 
 class Store:
-    """The file of one session; it is written in a thread of its own, the newest state as soon as the disk is free.
+    """The file of one session; a separate thread always writes the newest state.
 
     Parameters
     ----------
     folder
-        Made if needed.
+        Folder of the session, created if missing.
     tomograms
-        The session's; a file that was made for others, or for other content, is not read.
+        Tomograms of the session; a file of other tomograms, or of other content of these, is not loaded.
 
     Raises
     ------
     ConflictError
-        If another process has it open.
+        If another process has the session open.
     """
 
     def __init__(self, folder: Path, tomograms: Sequence[ViewedTomogram]) -> None:
@@ -84,32 +84,32 @@ class Store:
     def for_tomograms(
         cls, tomograms: Sequence[ViewedTomogram], root: Path | None = None, results: Sequence[Path] = ()
     ) -> "Store":
-        """The store of these tomograms, with these results to begin with, among those of the user."""
+        """Open the store in the user's folder for these tomograms and the results that the session starts from."""
         parts = [viewed.fingerprint for viewed in tomograms]
         parts += [hashlib.sha256(_content(folder / "run.json")).hexdigest() for folder in results]
         name = hashlib.sha256("".join(parts).encode()).hexdigest()[:16]
         return cls((root or state_folder()) / name, tomograms)
 
     def load(self) -> Saved | None:
-        """What was saved, or None; a file that cannot be believed is set aside, and a warning logged."""
+        """Load the saved session, or None; an invalid file is renamed, and a warning is logged."""
         if not self.path.exists():
             return None
         try:
             return _decode(self.path.read_bytes(), self._fingerprints, self._shapes, self._maps)
-        except Exception as error:  # whatever is wrong with it, it is not to be used
+        except Exception as error:  # any problem means that the file cannot be used
             aside = self.path.with_name(f"set-aside-{time.strftime('%Y%m%d-%H%M%S')}-{_NAME}")
             self.path.replace(aside)
-            _log.warning("the saved session cannot be used (%s); it was set aside as %s", error, aside)
+            _log.warning("the saved session cannot be used (%s); it was renamed to %s", error, aside)
             return None
 
     def save(self, saved: Saved) -> None:
-        """Write a state soon; one that is still waiting is forgotten."""
+        """Schedule a state to be written; it replaces one that is still waiting."""
         with self._changed:
             self._waiting = saved
             self._changed.notify()
 
     def close(self) -> None:
-        """Write what is waiting, and end."""
+        """Write the waiting state, and end."""
         with self._changed:
             self._is_closed = True
             self._changed.notify()
@@ -143,7 +143,7 @@ def _content(file: Path) -> bytes:
 
 
 def _lock(folder: Path) -> IO[bytes] | None:
-    """Keep other processes out: each would overwrite what the other saved. None where the system has no such locks."""
+    """Lock the session, as two processes would overwrite each other's changes; None if the system has no locks."""
     try:
         import fcntl
     except ImportError:  # Windows
@@ -154,15 +154,15 @@ def _lock(folder: Path) -> IO[bytes] | None:
     except BlockingIOError:
         file.close()
         raise ConflictError(
-            f"another cryosam serve has this session open ({folder}): use its page, stop it, or give --session DIR"
+            f"another cryosam serve has this session open ({folder}); use its page, stop it, or give --session DIR"
         ) from None
-    except OSError as error:  # some network disks have no locks
+    except OSError as error:  # some network file systems have no locks
         _log.warning("%s cannot be locked (%s); serve these tomograms only once at a time", folder, error)
     return file
 
 
 def _encode(saved: Saved, fingerprints: Sequence[str], maps: Mapping[tuple[int, int], str]) -> bytes:
-    """JSON with the names of the score maps, and beside it the masks' voxels as bits and the averages."""
+    """Encode a session: JSON with the names of the score maps, the voxels of the masks as bits, and the averages."""
     masks: list[InstanceMask] = []
     arrays: dict[str, np.ndarray] = {}
 
@@ -209,11 +209,11 @@ def _plain_view(view: View, place: Callable[[InstanceMask], list[list[int]]]) ->
 def _decode(
     content: bytes, fingerprints: Sequence[str], shapes: Sequence[tuple[int, int, int]], maps: MapFolder
 ) -> Saved:
-    """Inverse of `_encode`; anything that does not fit is an error."""
+    """Inverse of `_encode`; raises an error if anything is inconsistent."""
     with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
         plain = json.loads(arrays["content"].tobytes())
         if plain["format"] != _FORMAT:
-            raise ValueError(f"it has format {plain['format']}, this program reads {_FORMAT}")
+            raise ValueError(f"it has format {plain['format']}, but this program reads {_FORMAT}")
         if plain["tomograms"] != list(fingerprints):
             raise ValueError("it belongs to other tomograms, or they have changed")
         bits, at = np.unpackbits(arrays["masks"]), 0
@@ -245,17 +245,17 @@ def _decode(
 
 
 def _view(plain: dict[str, Any], average: Average | None, taken: Callable[..., InstanceMask]) -> View:
-    # in the order in which the masks were placed
+    # in the order in which the masks were stored
     clicks = [
         Click(int(i), _point(p), bool(positive), taken(box), said) for i, p, positive, said, box in plain["clicks"]
     ]
     candidates = []
     for i, point, score, verdict, is_moved, rotation, box in plain["candidates"]:
         if verdict not in (None, "accepted", "rejected"):
-            raise ValueError(f"{verdict!r} is no verdict")
+            raise ValueError(f"{verdict!r} is not a verdict")
         known = None if score is None else float(score)
-        lies = None if rotation is None else _quaternion(rotation)
-        candidates.append(Candidate(int(i), _point(point), known, taken(box), verdict, bool(is_moved), lies))
+        orientation = None if rotation is None else _quaternion(rotation)
+        candidates.append(Candidate(int(i), _point(point), known, taken(box), verdict, bool(is_moved), orientation))
     searched = plain["searched"]
     return View(
         clicks=tuple(clicks),
@@ -276,7 +276,7 @@ def _size(diameter: float, smoothing: float | None) -> Size:
 def _quaternion(values: Sequence[float]) -> Quaternion:
     a, b, c, d = (float(v) for v in values)
     if not abs(a * a + b * b + c * c + d * d - 1) < 1e-6:
-        raise ValueError(f"{values} is no rotation")
+        raise ValueError(f"{values} is not a rotation")
     return a, b, c, d
 
 

@@ -1,4 +1,4 @@
-"""A tomogram as a page shows it: grey values of any slice at once, however large the file."""
+"""A tomogram prepared for display: fast access to the grey values of any slice, even of large files."""
 
 import hashlib
 import logging
@@ -24,22 +24,22 @@ __all__ = ["Gallery", "Grey", "ViewedTomogram"]
 
 _SHOWN = (0.5, 99.5)  # percentiles shown as black and white
 _CORE = (0.05, 99.95)  # percentiles that a run maps to 0 and 1, see `cryosam.config.TomogramConfig`
-_SECTIONS, _BLOCKS, _ROWS = 12, 4, 16  # of the sample: this many sections, blocks of rows in each, rows in each block
+_SECTIONS, _BLOCKS, _ROWS = 12, 4, 16  # of the sample: number of sections, blocks per section, rows per block
 _BUDGET = 768 * 2**20  # bytes of all copies in memory
 _DISK_BUDGET = 64 * 2**30  # bytes of all copies on disk
-_MAPPED = 32  # sections that are read before their pages are given back
-_PIECE = 65536  # bytes of a file's start, middle and end that tell it from another
+_MAPPED = 32  # sections that are read before their memory is released
+_PIECE = 65536  # bytes at the start, middle and end of a file that identify it
 
 _log = logging.getLogger(__name__)
 
 
 class Grey:
-    """How intensities become grey values, from a small sample of the voxels.
+    """The mapping of intensities to grey values, from a small sample of the voxels.
 
     Parameters
     ----------
     sample
-        Intensities; not finite ones are left out.
+        Intensities; values that are not finite are ignored.
 
     Attributes
     ----------
@@ -63,7 +63,7 @@ class Grey:
         self.histogram: list[int] = np.histogram(values, 256, (self.low, self.high))[0].tolist()
 
     def to_bytes(self, values: Num[np.ndarray, "h w"], scratch: Float32[np.ndarray, "h w"] | None = None) -> Bytes:
-        """Intensities as 0 to 255, clipped; ``scratch`` is overwritten, and saves the time to find new memory.
+        """Map intensities to 0 to 255, clipped; ``scratch`` is overwritten, which saves a memory allocation.
 
         Examples
         --------
@@ -74,27 +74,27 @@ class Grey:
         out = np.multiply(values, scale, dtype=np.float32, casting="unsafe", out=scratch)
         out += 0.5 - self.low * scale
         np.clip(out, 0, 255, out=out)
-        with np.errstate(invalid="ignore"):  # NaN is shown as any grey
+        with np.errstate(invalid="ignore"):  # NaN may become any grey value
             return out.astype(np.uint8)
 
 
 class ViewedTomogram:
-    """A tomogram to be looked at; nothing of its file is read before it is needed.
+    """A tomogram for display; its file is read only when needed.
 
-    Slices of plane z can come from the file. Those of y and x would touch all of a large one, so a copy with one byte a
-    voxel is made in a thread of its own as soon as the first slice is asked for, see `Gallery`. Each reading maps the
-    file anew, so that no page of it stays in memory.
+    Slices of plane z can be read from the file. Slices of planes y and x would read all of a large file. A copy with
+    one byte per voxel is therefore made in a separate thread when the first slice is requested, see `Gallery`. Each
+    read maps the file again, so that no part of it stays in memory.
 
     Parameters
     ----------
     path
-        Of the volume.
+        File of the volume.
     name
-        Shown to the user.
+        Name that is shown to the user.
     voxel_size_angstrom
-        Edge of a voxel; it takes the place of what the header says.
+        Edge length of a voxel; replaces the value in the header.
     tomogram
-        Its voxels where they are in memory; then no file is opened, and there need not be one.
+        The voxels, if they are in memory; in this case no file is opened, and the file need not exist.
 
     Raises
     ------
@@ -127,28 +127,28 @@ class ViewedTomogram:
         self._is_dropped = self._is_impossible = False
 
     def set_voxel_size(self, voxel_size_angstrom: float) -> None:
-        """Say how large a voxel is, in the place of what is known so far."""
+        """Replace the voxel size."""
         self.tomogram = replace(self.tomogram, voxel_size_angstrom=voxel_size_angstrom)
         self.voxel_size_angstrom = voxel_size_angstrom
 
     @cached_property
     def tomogram(self) -> Tomogram:
-        """The voxels, memory-mapped where the format allows it."""
+        """The voxels, memory-mapped if the format allows it."""
         return read_tomogram(self.path, self.voxel_size_angstrom)
 
     def read(self) -> AnyVolume:
-        """The voxels, memory-mapped anew where the format allows it: what is read leaves memory with the map."""
+        """Return the voxels, memory-mapped again if the format allows it, so that memory is released with the map."""
         data = self.tomogram.data
         return read_volume(self.path) if isinstance(data, np.memmap) else data
 
     @cached_property
     def grey(self) -> Grey:
-        """How it is shown."""
+        """The mapping of intensities to grey values."""
         return Grey(_sample(self.read()))
 
     @cached_property
     def fingerprint(self) -> str:
-        """Tells this file from another one under its name, without reading all of it."""
+        """A hash that identifies the file and its content, without reading all of it."""
         state = hashlib.sha256(f"{self.path} {self.shape} {self.info.dtype}".encode())
         files = [self.path] if self.path.is_file() else sorted(p for p in self.path.glob("*") if p.is_file())
         for file in files:
@@ -161,16 +161,16 @@ class ViewedTomogram:
         return state.hexdigest()
 
     def pixels(self, plane: Plane, index: int, *, slab: int = 1, smooth: float = 0.0) -> Bytes:
-        """Grey values of a slice, rows and columns in the order of the volume's axes.
+        """Return the grey values of a slice, with rows and columns in the order of the axes of the volume.
 
         Parameters
         ----------
         plane, index
-            Which slice.
+            Plane and index of the slice.
         slab
-            Number of slices around it that are averaged.
+            Number of slices that are averaged, centred on this one.
         smooth
-            Standard deviation in voxels of a Gaussian in the plane.
+            Standard deviation in voxels of a Gaussian filter in the plane.
 
         Raises
         ------
@@ -191,7 +191,7 @@ class ViewedTomogram:
         return np.round(image).astype(np.uint8)
 
     def start_copy(self, *, on_disk: bool) -> None:
-        """Make the copy of one byte a voxel in the background, unless it is there or being made."""
+        """Start to make the copy with one byte per voxel in the background, unless it exists or is being made."""
         with self._lock:
             self._is_dropped = False
             if self._copy is None and self._thread is None and not self._is_impossible:
@@ -206,7 +206,7 @@ class ViewedTomogram:
             thread.join()
 
     def drop_copy(self) -> None:
-        """Give the copy's room back."""
+        """Delete the copy to free its memory or disk space."""
         with self._lock:
             self._copy, self._is_dropped = None, True
 
@@ -216,7 +216,7 @@ class ViewedTomogram:
             return copy.slice(plane, index)
         if plane == "z":
             return self.grey.to_bytes(np.asarray(self.read()[index]))
-        # Until the copy is there. A slice of plane x touches all of the file, which must not be in memory at once.
+        # Until the copy is ready. A slice of plane x reads all of the file, which must not be in memory at once.
         starts = range(0, self.shape[0], _MAPPED)
         parts = [np.take(self.read()[z : z + _MAPPED], index, axis=AXIS[plane]) for z in starts]
         return self.grey.to_bytes(np.concatenate(parts))
@@ -227,7 +227,7 @@ class ViewedTomogram:
             copy = DiskCopy(self.shape) if on_disk else MemoryCopy(self.shape)
             self._fill(copy)
         except OSError as error:
-            _log.warning("no copy of %s can be made, so its slices along x are slow: %s", self.name, error)
+            _log.warning("no copy of %s can be made, so its slices of planes x and y are slow: %s", self.name, error)
             copy, self._is_impossible = None, True
         with self._lock:
             self._thread = None
@@ -246,15 +246,15 @@ class ViewedTomogram:
 
 
 class Gallery:
-    """The tomograms of a session, of which those looked at last keep a copy: in memory, or a large one on disk.
+    """The tomograms of a session; those shown last have a copy in memory, or on disk if they are large.
 
     Parameters
     ----------
     tomograms
-        In the order in which they are shown.
+        Tomograms in the order in which they are shown.
     budget, disk_budget
-        Bytes of all copies in memory, and of all on disk. What alone is larger than the first is copied to disk; what
-        is larger than the second is not copied, and its slices are read from the file.
+        Bytes of all copies in memory, and of all copies on disk. A tomogram that is larger than the first is copied to
+        disk. One that is larger than the second is not copied, and its slices are read from the file.
     """
 
     def __init__(
@@ -277,14 +277,14 @@ class Gallery:
         return self._tomograms[index]
 
     def prepare(self, index: int) -> None:
-        """Get a tomogram ready to be looked at, as far as that takes time; wait for its copy."""
+        """Prepare a tomogram for display, and wait for its copy."""
         viewed = self[index]
         self._require_copy(index)
         _ = viewed.grey
         viewed.await_copy()
 
     def pixels(self, index: int, plane: Plane, at: int, *, slab: int = 1, smooth: float = 0.0) -> Bytes:
-        """See `ViewedTomogram.pixels`; tomograms that were not looked at for longest lose their copy."""
+        """See `ViewedTomogram.pixels`; copies of the tomograms that were used least recently are deleted."""
         viewed = self[index]
         self._require_copy(index)
         return viewed.pixels(plane, at, slab=slab, smooth=smooth)
@@ -306,7 +306,7 @@ class Gallery:
 
 
 def _sample(data: AnyVolume) -> Float[np.ndarray, " n"]:
-    """All of a small volume; of a large one blocks of whole rows, spread evenly, so that little of a file is read."""
+    """Sample all of a small volume, or evenly spread blocks of rows of a large one, to read little of the file."""
     depth, height, _ = data.shape
     if data.size <= 4 * _SECTIONS * _BLOCKS * _ROWS * data.shape[2]:
         return np.asarray(data, dtype=np.float32).ravel()

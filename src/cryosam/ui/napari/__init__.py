@@ -1,1 +1,1 @@
-"""A session in napari: clicks are a points layer, what is found are points and labels upon the image."""
+"""A session in napari: clicks are a points layer; particles found are points and labels over the image."""

@@ -1,4 +1,4 @@
-"""Layers that show a session: where to click, what was found, and the masks of both."""
+"""Layers that show a session: clicks, particles found, and the masks of both."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -33,8 +33,8 @@ CLICK, PARTICLE, OTHER = "click", "particle", "other"
 """The column of a points layer that says whether a click is on a particle of the kind or on something else."""
 
 _NEGATIVE = "#ff4d4d"
-_BALL = "rescale_spherical"  # a point is a ball: it is seen in every slice that cuts it
-_WIDTH = 6.0  # voxels, of a click, and of a particle of unknown size
+_BALL = "rescale_spherical"  # a point is drawn as a ball, in every slice that cuts it
+_WIDTH = 6.0  # voxels, width of a click and of a particle of unknown size
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,11 +44,11 @@ class Drawn:
     Parameters
     ----------
     kind, candidate
-        Which it is.
+        Number of the kind, and the candidate.
     score
-        In [0, 1]; what was added by hand is certain.
+        In [0, 1]; 1 for a particle added by hand.
     instance
-        Its label in the labels layer, and in the files that are exported.
+        Label of the particle in the labels layer and in exported files.
     """
 
     kind: int
@@ -58,7 +58,7 @@ class Drawn:
 
 
 def shown_of(state: State) -> tuple[Drawn, ...]:
-    """All that is shown of the session's one tomogram, best first, as it is exported."""
+    """Return all shown particles of the tomogram of the session, best first, as they are exported."""
     rows = [
         (1.0 if candidate.score is None else candidate.score, kind.id, candidate)
         for kind in state.kinds
@@ -69,19 +69,21 @@ def shown_of(state: State) -> tuple[Drawn, ...]:
 
 
 def labels_of(shape: tuple[int, int, int], masks: Sequence[InstanceMask]) -> Labels:
-    """Masks as labels from 1; where two overlap, the first one wins."""
+    """Convert masks to labels from 1; where two overlap, the first one is kept."""
     n = len(masks)
     return Segmentation(shape, np.zeros((n, 3)), np.ones(n), tuple(masks)).labels()
 
 
 def add_clicks(viewer: ViewerModel, image: layers.Image, name: str, colour: str) -> layers.Points:
-    """A points layer to click in, upon an image; it is ready for the first click."""
+    """Add a points layer for clicks over an image, in the mode to add points."""
     layer = viewer.add_points(
         np.zeros((0, 3)),
         ndim=3,
         name=name,
         features={CLICK: np.zeros(0, dtype=object)},
-        feature_defaults={CLICK: PARTICLE},  # without it an empty layer has no colour, which napari's controls ask for
+        feature_defaults={
+            CLICK: PARTICLE
+        },  # without it, an empty layer has no colour, which the controls of napari need
         face_color=CLICK,
         face_color_cycle={PARTICLE: colour, OTHER: _NEGATIVE},
         symbol="cross",
@@ -94,14 +96,14 @@ def add_clicks(viewer: ViewerModel, image: layers.Image, name: str, colour: str)
 
 
 def mark(layer: layers.Points, *, is_positive: bool) -> None:
-    """Say what the next clicks in a layer are on; those that are there stay what they are."""
+    """Set whether the next clicks in a layer are positive; existing clicks do not change."""
     if CLICK not in layer.features:
         layer.features = layer.features.assign(**{CLICK: PARTICLE})
     layer.feature_defaults = layer.feature_defaults.assign(**{CLICK: PARTICLE if is_positive else OTHER})
 
 
 def clicks_in(layer: layers.Points, image: layers.Image) -> list[tuple[Point, bool]]:
-    """Where in an image's voxels a layer was clicked, and whether on the kind; points of other programs are."""
+    """Return the clicks of a layer in voxels of an image, and whether each is positive; unmarked points are."""
     is_positive = [True] * len(layer.data) if CLICK not in layer.features else list(layer.features[CLICK] != OTHER)
     return [
         ((z, y, x), bool(sign)) for (z, y, x), sign in zip(voxels_of(layer, image).tolist(), is_positive, strict=True)
@@ -111,9 +113,9 @@ def clicks_in(layer: layers.Points, image: layers.Image) -> list[tuple[Point, bo
 def add_found(
     viewer: ViewerModel, image: layers.Image, kind: Kind, size: Size | None, found: Sequence[Drawn]
 ) -> layers.Points:
-    """A points layer of the particles found of a kind, rings as wide as the particles are."""
+    """Add a points layer of the particles found of a kind, as rings of their diameter."""
     width = _WIDTH if size is None else size.diameter
-    _reach(viewer, width / 2 * np.abs(image.scale))
+    _widen_margins(viewer, width / 2 * np.abs(image.scale))
     return viewer.add_points(
         points_of(found),
         ndim=3,
@@ -128,12 +130,12 @@ def add_found(
 
 
 def points_of(found: Sequence[Drawn]) -> np.ndarray:
-    """Centres ``(n, 3)``, z, y, x in voxels."""
+    """Return the centres ``(n, 3)``, z, y, x in voxels."""
     return np.array([each.candidate.point for each in found], dtype=float).reshape(-1, 3)
 
 
 def features_of(found: Sequence[Drawn]) -> dict[str, Any]:
-    """Columns of the layer: the score, the label of the mask, and the number by which it is known again."""
+    """Return the columns of the layer: the score, the label of the mask, and the number of the candidate."""
     return {
         "score": np.array([each.score for each in found], dtype=float),
         "instance": np.array([each.instance for each in found], dtype=int),
@@ -141,11 +143,11 @@ def features_of(found: Sequence[Drawn]) -> dict[str, Any]:
     }
 
 
-def _reach(viewer: ViewerModel, distance: np.ndarray) -> None:
-    """Look for balls that cut a slice up to a distance from it; napari looks no farther than its margins.
+def _widen_margins(viewer: ViewerModel, distance: np.ndarray) -> None:
+    """Widen the margins of napari, so that balls are drawn in slices up to a distance from their centres.
 
-    Images would be averaged over the margins. They go on to show one slice, unless the user looks at thick ones: those
-    stay as they are.
+    Images would be averaged over the margins, so they are set to show one slice. If the user has set thick slices,
+    nothing is changed.
     """
     images = [layer for layer in viewer.layers if isinstance(layer, layers.Image)]
     if not any((*viewer.dims.margin_left, *viewer.dims.margin_right)):

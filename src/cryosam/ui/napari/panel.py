@@ -1,4 +1,4 @@
-"""The panel beside napari's canvas: buttons over a `Workbench`, whose long work runs in a thread."""
+"""The panel of napari: buttons for a `Workbench`, whose long computations run in a thread."""
 
 from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
@@ -28,30 +28,30 @@ _NEXT = {"the particle": PARTICLE, "something else": OTHER}
 
 
 class Panel(Container[Widget]):
-    """What napari shows as "Find particles".
+    """The panel that napari shows as "Find particles".
 
     Parameters
     ----------
     napari_viewer
-        Given by napari.
+        The viewer, passed by napari.
     """
 
     def __init__(self, napari_viewer: ViewerModel) -> None:
         self._viewer = napari_viewer
         self._benches: dict[layers.Image, Workbench] = {}
         self._worker: Any = None
-        self._is_told = False  # while the panel shows a state, its widgets do not change it
+        self._is_updating = False  # while the panel updates its widgets, they do not change the session
         self.image = ComboBox(choices=self._images, label="Tomogram")
         self.clicks = ComboBox(choices=self._points, label="Clicks")
         self.new_kind = PushButton(text="New kind of particle")
         self.next_click = RadioButtons(choices=list(_NEXT), label="Next click on")
-        self.voxel_size = LineEdit(label="Voxel size, Å", tooltip="As the file or the layer says; type it if unknown")
+        self.voxel_size = LineEdit(label="Voxel size, Å", tooltip="From the file or the layer; enter it if unknown")
         self.diameter = LineEdit(label="Diameter, Å", tooltip="Longest extent of the particle; may be left empty")
         self.segment = PushButton(text="Segment what I clicked")
         self.find = PushButton(text="Find all")
         self.cancel = PushButton(text="Cancel", enabled=False)
-        self.threshold = FloatSlider(min=0, max=1, step=0.01, value=0.5, label="Least score")
-        self.restore = PushButton(text="Bring back deleted particles")
+        self.threshold = FloatSlider(min=0, max=1, step=0.01, value=0.5, label="Lowest score")
+        self.restore = PushButton(text="Restore deleted particles")
         self.export = PushButton(text="Export to folder...")
         self.progress = ProgressBar(min=0, max=1, value=0, visible=False)
         self.said = Label(value="")
@@ -63,13 +63,13 @@ class Panel(Container[Widget]):
         self._show_image()
 
     def run(self, steps: Iterator[Step], success: str = "") -> None:
-        """Take steps in a thread, show how far they are, and then what came of them, or what to say in its place."""
+        """Run steps in a thread and show their progress, then the result or the error message."""
         from napari.qt.threading import create_worker  # needs Qt, which the import of this module does not
 
         def guarded() -> Generator[Step, None, str]:
             try:
                 yield from steps
-            except CryosamError as error:  # napari would show it as a fault of the program, or not at all
+            except CryosamError as error:  # napari would show it as a program error, or not at all
                 return str(error)
             return success
 
@@ -97,15 +97,15 @@ class Panel(Container[Widget]):
             event.connect(self._list_layers)
 
     def _try(self, action: Callable[[], object]) -> None:
-        """Do something at once; what the user must know is said in the panel."""
-        if self._is_told:
+        """Run an action at once, and show errors and the summary in the panel."""
+        if self._is_updating:
             return
         try:
             action()
         except CryosamError as error:
             self._say([str(error)])
         else:
-            if self.cancel.enabled:  # a worker has begun, and has the word
+            if self.cancel.enabled:  # a worker has started, and shows its own messages
                 return
             if self.image.value in self._benches:
                 self._say(self._bench().summary())
@@ -114,7 +114,7 @@ class Panel(Container[Widget]):
         return [(layer.name, layer) for layer in self._viewer.layers if isinstance(layer, layers.Image)]
 
     def _points(self, _: Any) -> list[tuple[str, layers.Points]]:
-        """All points but those that were found."""
+        """Return all points layers except those of particles found."""
         found = [layer for bench in self._benches.values() for layer in bench.found]
         everything = [layer for layer in self._viewer.layers if isinstance(layer, layers.Points)]
         return [(layer.name, layer) for layer in everything if layer not in found]
@@ -134,11 +134,11 @@ class Panel(Container[Widget]):
     def _layer(self) -> layers.Points:
         layer = self.clicks.value
         if layer is None:
-            raise InputError("begin a kind of particle first, and click the middle of one")
+            raise InputError("add a kind of particle first, and click the middle of one")
         return layer
 
     def _taken(self) -> Workbench:
-        """The workbench, with the layer that is chosen."""
+        """Return the workbench, with the selected layer as clicks."""
         bench = self._bench()
         bench.take(self._layer())
         return bench
@@ -177,7 +177,7 @@ class Panel(Container[Widget]):
             bench.close()
 
     def _show_image(self) -> None:
-        """Show what is known of the tomogram that was chosen."""
+        """Show the properties of the selected tomogram."""
         if self.image.value is not None:
             try:
                 size = self._bench().voxel_size_angstrom
@@ -188,7 +188,7 @@ class Panel(Container[Widget]):
         self._show_kind()
 
     def _show_kind(self) -> None:
-        """Show what is known of the kind that was chosen."""
+        """Show the properties of the selected kind."""
         bench, layer = self._benches.get(self.image.value), self.clicks.value
         if bench is None or layer is None:
             return
@@ -198,18 +198,18 @@ class Panel(Container[Widget]):
         self._say(bench.summary())
 
     def _show(self, widget: Any, value: Any) -> None:
-        self._is_told = True
+        self._is_updating = True
         widget.value = value
-        self._is_told = False
+        self._is_updating = False
 
     def _show_step(self, step: Step) -> None:
-        self.progress.max = step.total or 0  # a bar from 0 to 0 says that it is not known
+        self.progress.max = step.total or 0  # a bar from 0 to 0 shows that the total is unknown
         self.progress.value = step.done if step.total else 0
         self._say([f"{step.text}..."])
 
     def _show_end(self, sentence: str) -> None:
         self._bench().draw()
-        self._list_layers()  # without the layers of what was found
+        self._list_layers()  # without the layers of particles found
         self._show_kind()
         if sentence:
             self._say([sentence])
@@ -230,7 +230,7 @@ def _number(text: str, name: str) -> float | None:
     try:
         value = float(text)
     except ValueError:
-        raise InputError(f"the {name} is a number of angstrom, got {text!r}") from None
+        raise InputError(f"the {name} must be a number, in angstrom, got {text!r}") from None
     if not 0 < value < float("inf"):
-        raise InputError(f"the {name} is larger than 0 angstrom, got {text}")
+        raise InputError(f"the {name} must be larger than 0 angstrom, got {text}")
     return value

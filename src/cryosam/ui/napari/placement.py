@@ -1,4 +1,4 @@
-"""From napari's layers to a tomogram's voxels and back: scales, shifts, units."""
+"""Conversion between layers of napari and voxels of a tomogram: scales, shifts, units."""
 
 from pathlib import Path
 from typing import Any
@@ -16,27 +16,27 @@ from cryosam.ui.viewed import ViewedTomogram
 __all__ = ["placement", "viewed_of", "voxels_of"]
 
 _PLACED = ("scale", "translate", "rotate", "shear", "affine", "units", "axis_labels")
-_TOLERANCE = 0.01  # as of headers: edges of a voxel that differ by less are the same
+_TOLERANCE = 0.01  # as for headers: relative difference up to which edges of a voxel are equal
 
 
 def placement(image: layers.Image) -> dict[str, Any]:
-    """What a layer in the voxels of an image must be made with to lie upon it."""
+    """Return the arguments for a layer in voxels of an image that is displayed over it."""
     return {name: getattr(image, name) for name in _PLACED}
 
 
 def voxels_of(points: layers.Points, image: layers.Image) -> Points:
-    """A layer's points ``(n, 3)`` as z, y, x in voxels of an image, wherever the two lie.
+    """Convert the points of a layer to ``(n, 3)`` z, y, x in voxels of an image, for any transforms of the two.
 
     Raises
     ------
     PromptError
-        If the points are not in three dimensions, or one lies outside the image.
+        If the points do not have three dimensions, or one is outside the image.
     """
     if points.ndim != 3:
-        raise PromptError(f"the points layer {points.name!r} has {points.ndim} dimensions; clicks have three, z, y, x")
+        raise PromptError(f"the points layer {points.name!r} has {points.ndim} dimensions; clicks need three, z, y, x")
     factors = [_factor(a, b) for a, b in zip(points.units, image.units, strict=True)]
     rows = [image.world_to_data(np.multiply(points.data_to_world(row), factors)) for row in points.data]
-    # a click on a voxel's centre is a whole number, whatever the scale made of it
+    # rounding makes a click on a voxel centre a whole number again after scaling
     found = np.round(np.array(rows, dtype=float).reshape(-1, 3), 6)
     if len(found):
         try:
@@ -47,9 +47,9 @@ def voxels_of(points: layers.Points, image: layers.Image) -> Points:
 
 
 def viewed_of(image: layers.Image) -> ViewedTomogram:
-    """The voxels of a layer, as they are there, whatever reader they came from; of several scales, the finest.
+    """Take the voxels of a layer, from whatever reader; of several scales, the finest.
 
-    The voxel size is that of the layer's file, else that of the layer if it is in a unit of length, else unknown.
+    The voxel size is that of the file of the layer, or else that of the layer if it has a unit of length, or unknown.
 
     Raises
     ------
@@ -59,7 +59,7 @@ def viewed_of(image: layers.Image) -> ViewedTomogram:
         If its voxels are not cubes.
     """
     if image.rgb:
-        raise TomogramError(f"the layer {image.name!r} is in colour; a tomogram has one grey value a voxel")
+        raise TomogramError(f"the layer {image.name!r} is in colour; a tomogram has one grey value per voxel")
     data = _voxels(image)
     if len(data.shape) != 3:
         raise TomogramError(
@@ -69,7 +69,7 @@ def viewed_of(image: layers.Image) -> ViewedTomogram:
     path = Path(image.source.path) if image.source.path else None
     info = _info_of(path, data.shape) if path else None
     size = info.voxel_size_angstrom if info else None
-    # a base array in the place of a memory map: its file is another reader's matter
+    # a plain array instead of a memory map, because another reader opened the file
     tomogram = Tomogram(np.asarray(data), size or _size_in_layer(image), path.stem if path else image.name)
     viewed = ViewedTomogram(path or Path(image.name), image.name, tomogram=tomogram)
     viewed.info = info or viewed.info
@@ -81,12 +81,12 @@ def _voxels(image: layers.Image) -> Any:
 
 
 def _factor(unit: Any, other: Any) -> float:
-    """How many of another unit make one; where one of them is pixels, napari lays the layers over each other as is."""
+    """Return the factor between two units; 1 if one is pixels, because napari then does not scale the layers."""
     return float((1 * unit).to(other).magnitude) if unit.is_compatible_with(other) else 1.0
 
 
 def _info_of(path: Path, shape: tuple[int, ...]) -> VolumeInfo | None:
-    """What a file's header says; None if it is no file of such a volume."""
+    """Read the header of a file; None if it is not a volume of this shape."""
     try:
         info = read_info(path)
     except (InputError, InputNotFoundError):
@@ -95,11 +95,13 @@ def _info_of(path: Path, shape: tuple[int, ...]) -> VolumeInfo | None:
 
 
 def _size_in_layer(image: layers.Image) -> float | None:
-    """Voxel size by the layer's scale; None where that is in pixels."""
+    """Return the voxel size from the scale of the layer; None if it is in pixels."""
     if not all(unit.is_compatible_with("angstrom") for unit in image.units):
         return None
     edges = [abs(s) * float((1 * u).to("angstrom").magnitude) for s, u in zip(image.scale, image.units, strict=True)]
     if np.ptp(edges) > _TOLERANCE * max(edges):
-        told = " x ".join(f"{edge:g}" for edge in edges)
-        raise VoxelSizeError(f"the voxels of the layer {image.name!r} are not cubes, but {told} angstrom along z, y, x")
+        sizes = " x ".join(f"{edge:g}" for edge in edges)
+        raise VoxelSizeError(
+            f"the voxels of the layer {image.name!r} are not cubes, but {sizes} angstrom along z, y, x"
+        )
     return float(f"{np.median(edges):.6g}")

@@ -1,4 +1,4 @@
-"""Tomograms and labels of the MRC family as layers, in angstrom where the header says how large a voxel is."""
+"""Reader of tomograms and labels as layers, in angstrom if the header has the voxel size."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -10,11 +10,11 @@ __all__ = ["get_reader"]
 
 LayerData = tuple[Any, dict[str, Any], str]
 
-_LABELS = ("instances", "semantic")  # names of files of results
+_LABELS = ("instances", "semantic")  # names of result files
 
 
 def get_reader(path: str | list[str]) -> Callable[[str | list[str]], list[LayerData]] | None:
-    """A function that reads files of such names; None if there is one that it cannot read.
+    """Return a function that reads files of these names; None if it cannot read one of them.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""A session over one image layer: what the buttons do. It knows layers and no window, so it runs without one."""
+"""A session for one image layer: the actions of the buttons. It uses layers but no window, so it runs without one."""
 
 import threading
 from collections.abc import Iterator
@@ -35,11 +35,11 @@ __all__ = ["Step", "Workbench"]
 Clicks = dict[int, list[tuple[Point, bool]]]
 
 _COLOURS = ("#4cc9f0", "#ffd166", "#06d6a0", "#f78c6b", "#c77dff", "#f4f1de")
-_SAME = 1e-3  # voxels: a point that is farther from where it was drawn was moved by hand
+_SAME = 1e-3  # voxels: a point that is farther from its drawn position was moved by hand
 
 
 class Step(NamedTuple):
-    """How far something is; the total is None where that is not known."""
+    """Progress of a computation; the total is None if unknown."""
 
     text: str
     done: int = 0
@@ -47,15 +47,15 @@ class Step(NamedTuple):
 
 
 class Workbench:
-    """What can be done with one tomogram in a viewer.
+    """The actions on one tomogram in a viewer.
 
-    `segment`, `find` and `export` read the layers at once and return their work as steps, which may be taken in another
-    thread; `draw` shows what came of it. All but the steps and `cancel` belong to the thread of the viewer.
+    `segment`, `find` and `export` read the layers at once and return an iterator of steps, which may run in another
+    thread; `draw` shows the result. All methods except `cancel` must be called in the thread of the viewer.
 
     Parameters
     ----------
     viewer
-        That has the image; results are added to it.
+        The viewer of the image, to which results are added.
     image
         The tomogram.
     config
@@ -82,48 +82,48 @@ class Workbench:
 
     @property
     def voxel_size_angstrom(self) -> float | None:
-        """Edge of a voxel, or None if it is not known; lengths in angstrom need it, and files carry it."""
+        """Edge length of a voxel, or None if unknown; lengths in angstrom need it, and it is written to files."""
         return self._viewed.voxel_size_angstrom
 
     def set_voxel_size(self, voxel_size_angstrom: float) -> None:
-        """Say how large a voxel is, in the place of what the file or the layer says."""
+        """Set the voxel size, instead of that of the file or the layer."""
         if not (np.isfinite(voxel_size_angstrom) and voxel_size_angstrom > 0):
-            raise VoxelSizeError(f"a voxel size is larger than 0 angstrom, got {voxel_size_angstrom:g}")
+            raise VoxelSizeError(f"a voxel size must be larger than 0 angstrom, got {voxel_size_angstrom:g}")
         self._viewed.set_voxel_size(voxel_size_angstrom)
 
     def add_kind(self, name: str = "particle") -> layers.Points:
-        """Begin a kind of particle: a points layer to click in."""
+        """Add a kind of particle, as a points layer for its clicks."""
         layer = add_clicks(self.viewer, self.image, name, self._next_colour())
         self.take(layer)
         return layer
 
     def take(self, layer: layers.Points) -> int:
-        """Take a points layer as clicks on a kind of its name; the kind's number."""
+        """Use a points layer as clicks on a kind of the same name; return the number of the kind."""
         if layer in self.found:
-            raise InputError(f"{layer.name!r} is what was found; choose a layer with clicks, or begin a new kind")
+            raise InputError(f"{layer.name!r} has particles found; choose a layer with clicks, or add a new kind")
         if layer not in self._kinds:
             self._kinds[layer] = self.session.add_kind(layer.name, self._next_colour())
         return self._kinds[layer]
 
     @property
     def found(self) -> list[layers.Points]:
-        """The points layers of what was found."""
+        """The points layers of the particles found."""
         return list(self._found.values())
 
     def view(self, layer: layers.Points) -> View:
-        """What is known of a layer's kind: clicks, candidates, threshold, size."""
+        """Return the clicks, candidates, threshold and size of the kind of a layer."""
         kind = self._kinds.get(layer)
         return View() if kind is None else self.session.state.view(0, kind)
 
     # ---------------------------------------------------------------------------------------------------- long work
 
     def segment(self) -> Iterator[Step]:
-        """Make the masks of all clicks, and of particles that were added by hand, that have none.
+        """Compute the missing masks of clicks and of particles added by hand.
 
         Raises
         ------
         PromptError
-            If there is no click, or one lies outside the image.
+            If there is no click, or one is outside the image.
         """
         clicks = self._read()
         if not any(clicks.values()):
@@ -131,15 +131,15 @@ class Workbench:
         return self._make_masks(clicks)
 
     def find(self, diameter_angstrom: float | None = None) -> Iterator[Step]:
-        """Search for every kind that was clicked; they compete for each particle. Errors as `Session.find`."""
+        """Search for all clicked kinds, which compete for each particle. Errors as in `Session.find`."""
         return self._search(self._read(), diameter_angstrom)
 
     def export(self, folder: Path) -> Iterator[Step]:
-        """Write what is shown as ``cryosam segment`` does, into a new or empty folder."""
+        """Write the shown particles as ``cryosam segment`` does, to a new or empty folder."""
         return self._write(self._read(), folder)
 
     def cancel(self) -> None:
-        """Ask the steps under way to end."""
+        """Cancel the running steps."""
         self._is_cancelled.set()
         job = self._job
         if job is not None:
@@ -147,20 +147,20 @@ class Workbench:
                 self.session.cancel(job)
 
     def close(self) -> None:
-        """End what is running."""
+        """Cancel the running steps and close the session."""
         self._is_cancelled.set()
         self.session.close()
 
     # ---------------------------------------------------------------------------------------------------- candidates
 
     def set_threshold(self, layer: layers.Points, threshold: float) -> None:
-        """Show what has at least a score, of the kind that is clicked in a layer."""
+        """Set the lowest score of the shown particles of the kind of a layer."""
         self._read()
         self.session.set_threshold(0, self.take(layer), threshold)
         self.draw()
 
     def restore(self, layer: layers.Points) -> int:
-        """Bring back what was deleted from the particles found of a kind; how many those are."""
+        """Restore the particles of a kind that were deleted; return their number."""
         self._read()
         kind = self.take(layer)
         gone = [candidate for candidate in self.view(layer).candidates if candidate.verdict == "rejected"]
@@ -170,23 +170,25 @@ class Workbench:
         return len(gone)
 
     def summary(self) -> list[str]:
-        """What the user should know, a sentence each."""
+        """Return messages for the user, one sentence each."""
         sentences = []
         for kind in self.session.state.kinds:
             view = self.session.state.view(0, kind.id)
             if view.searched is not None:
-                n_looked_at = sum(candidate.score is not None for candidate in view.candidates)
-                sentence = f"{kind.name}: {len(view.shown)} found, of {n_looked_at} candidates"
+                n_scored = sum(candidate.score is not None for candidate in view.candidates)
+                sentence = f"{kind.name}: {len(view.shown)} found, of {n_scored} candidates"
                 doubtful = [1 - c.score for c in view.shown if c.verdict is None and c.score is not None]
-                sentences.append(sentence + ("" if view.average is None else f"; about {sum(doubtful):.1f} are false"))
+                sentences.append(
+                    sentence + ("" if view.average is None else f"; about {sum(doubtful):.1f} are expected to be false")
+                )
             if view.is_stale:
-                sentences.append(f"{kind.name}: clicks have changed since the search")
-            told = [*(click.message for click in view.clicks if click.message), *view.warnings]
-            sentences += [f"{kind.name}: {sentence}" for sentence in dict.fromkeys(told)]
+                sentences.append(f"{kind.name}: clicks have changed since the last search")
+            texts = [*(click.message for click in view.clicks if click.message), *view.warnings]
+            sentences += [f"{kind.name}: {sentence}" for sentence in dict.fromkeys(texts)]
         return sentences
 
     def draw(self) -> None:
-        """Show the session: labels of what was clicked, points and labels of what is found."""
+        """Show the session: labels of clicked objects, points and labels of particles found."""
         state, active = self.session.state, self.viewer.layers.selection.active
         shown = shown_of(state)
         for kind in state.kinds:
@@ -195,7 +197,7 @@ class Workbench:
         clicks = [click for kind in state.kinds for click in state.view(0, kind.id).clicks]
         self._draw_masks("clicked masks", [click.mask for click in clicks])
         if self._drawn and self._draw_masks("found masks", [found.candidate.mask for found in shown]):
-            self._masks["clicked masks"].visible = False  # what was clicked is found, too
+            self._masks["clicked masks"].visible = False  # the clicked particles are among those found
         self.viewer.layers.selection.active = active
 
     # ------------------------------------------------------------------------------------------------------- private
@@ -204,7 +206,7 @@ class Workbench:
         return _COLOURS[len(self._kinds) % len(_COLOURS)]
 
     def _read(self) -> Clicks:
-        """Take over what the user did to the layers: kinds renamed and removed, particles deleted and added."""
+        """Apply changes of the layers to the session: kinds renamed or removed, particles deleted or added."""
         for layer, kind in list(self._kinds.items()):
             if layer not in self.viewer.layers:
                 self.session.remove_kind(kind)
@@ -220,16 +222,16 @@ class Workbench:
         return clicks
 
     def _read_found(self, kind: int) -> bool:
-        """Reject what was deleted, accept what was added; whether there was any."""
+        """Reject deleted particles and accept added ones; return whether there was any."""
         layer, drawn = self._found[kind], self._drawn[kind]
-        if layer not in self.viewer.layers:  # removed as a whole: that says nothing of the particles
+        if layer not in self.viewer.layers:  # removing the whole layer does not reject its particles
             return False
         kept: set[int] = set()
         added = []
         for point, candidate in zip(voxels_of(layer, self.image), layer.features["candidate"], strict=True):
             if candidate in drawn and candidate not in kept and np.allclose(point, drawn[candidate], atol=_SAME):
                 kept.add(candidate)
-            else:  # a point that was moved, too: its mask is no longer right
+            else:  # also a point that was moved, because its mask is no longer correct
                 added.append(point)
         for candidate in drawn.keys() - kept:
             self.session.judge(0, kind, candidate, "rejected")
@@ -251,31 +253,33 @@ class Workbench:
             yield Step("segmenting particles added by hand", done, total)
             if self._is_cancelled.is_set():
                 return
-            self.session.move_candidate(0, kind, candidate.id, candidate.point)  # where it is: it gets its mask
+            self.session.move_candidate(
+                0, kind, candidate.id, candidate.point
+            )  # to the same position, which computes its mask
 
     def _without_masks(self, kind: int, wanted: list[tuple[Point, bool]]) -> list[tuple[Point, bool]]:
-        """Clicks that the session does not know; those that are gone from the layer are taken back."""
-        left = list(wanted)
+        """Return the clicks that are new to the session, and remove those that were deleted from the layer."""
+        new = list(wanted)
         for click in self.session.state.view(0, kind).clicks:
-            if (click.point, click.is_positive) in left:
-                left.remove((click.point, click.is_positive))
+            if (click.point, click.is_positive) in new:
+                new.remove((click.point, click.is_positive))
             else:
                 self.session.remove_click(0, click.id)
-        return left
+        return new
 
     def _search(self, clicks: Clicks, diameter_angstrom: float | None) -> Iterator[Step]:
         yield from self._make_masks(clicks)
         if self._is_cancelled.is_set():
             return
-        told: SimpleQueue[tuple[str, dict[str, Any]]] = SimpleQueue()
-        unsubscribe = self.session.subscribe(lambda event, content: told.put((event, content)))
+        events: SimpleQueue[tuple[str, dict[str, Any]]] = SimpleQueue()
+        unsubscribe = self.session.subscribe(lambda event, content: events.put((event, content)))
         try:
             job = self._job = self.session.find(0, None, diameter_angstrom)
-            event, content = told.get()
+            event, content = events.get()
             while event != "done" or content["job"] != job:
                 if event == "job":
                     yield Step(content["stage"], content["done"], content["total"])
-                event, content = told.get()
+                event, content = events.get()
         finally:
             self._job = None
             unsubscribe()
@@ -301,7 +305,7 @@ class Workbench:
         self._drawn[kind] = {each.candidate.id: each.candidate.point for each in found}
 
     def _draw_masks(self, name: str, masks: list[Any]) -> bool:
-        """Show masks in a labels layer; whether it is a new one."""
+        """Show masks in a labels layer; return whether the layer is new."""
         labels, layer = labels_of(self._viewed.shape, masks), self._masks.get(name)
         if layer is not None and layer in self.viewer.layers:
             layer.data = labels
@@ -312,5 +316,5 @@ class Workbench:
 
 
 def _is_bare(candidate: Any) -> bool:
-    """Whether it was added by hand, and its mask was not tried yet."""
+    """Whether it was added by hand and has not been segmented yet."""
     return candidate.verdict == "accepted" and candidate.mask.n_voxels == 0 and not candidate.is_moved

@@ -1,4 +1,4 @@
-"""A session over HTTP, for the page that is built from ``page/``."""
+"""HTTP interface of a session, for the page that is built from ``page/``."""
 
 from cryosam.ui.server.app import make_app
 from cryosam.ui.server.running import serve

@@ -1,4 +1,4 @@
-"""Requests to a session, one short function each; what is decided is decided in `cryosam.ui.session`."""
+"""HTTP requests to a session, one short function each; all logic is in `cryosam.ui.session`."""
 
 import tempfile
 import zipfile
@@ -26,7 +26,7 @@ __all__ = ["make_app"]
 
 STATIC = Path(__file__).parent / "static"
 
-_MOST_UPLOADED = 64 * 2**20  # bytes of a file of points
+_MOST_UPLOADED = 64 * 2**20  # bytes of a points file
 _BINARY = "application/octet-stream"
 
 Slab = Annotated[int, Query(ge=1, le=101)]
@@ -37,18 +37,18 @@ Smooth = Annotated[float, Query(ge=0, le=4)]
 def make_app(
     session: Session, *, token: str, hosts: Collection[str], command: str = "", static: Path = STATIC
 ) -> Guard:
-    """The server's application.
+    """Create the application of the server.
 
     Parameters
     ----------
     session
-        What it shows.
+        The session that is shown.
     token
-        That every request must carry.
+        Token that every request must have.
     hosts
-        Names with port under which it may be asked.
+        Host names with port that requests may use.
     command
-        That started it, for ``run.json``.
+        Command line that started the server, for ``run.json``.
     static
         Folder of the built page.
     """
@@ -174,7 +174,7 @@ def _add_judging(app: FastAPI, session: Session) -> None:
         expected = body.expected_revision
         if body.point is not None:
             session.move_candidate(t, kind, candidate, body.point, expected=expected)
-            expected = None  # the move itself was the last change
+            expected = None  # the move was the last change
         if "verdict" in body.model_fields_set:
             session.judge(t, kind, candidate, body.verdict, expected=expected)
         return _changed(session)
@@ -206,7 +206,7 @@ def _add_exchange(app: FastAPI, session: Session, command: str) -> None:
         async for chunk in request.stream():
             content += chunk
             if len(content) > _MOST_UPLOADED:
-                return _error(413, "The file is larger than 64 MB; that is no list of points.")
+                return _error(413, "The file is larger than 64 MB, which is too large for a points file.")
         are_clicks = role == "clicks"
         n_points = await run_in_threadpool(
             import_points, session, t, kind, filename, bytes(content), are_clicks=are_clicks
@@ -215,7 +215,7 @@ def _add_exchange(app: FastAPI, session: Session, command: str) -> None:
 
 
 def _add_errors(app: FastAPI) -> None:
-    """Every error is one clear sentence."""
+    """Turn every error into one sentence."""
 
     @app.exception_handler(CryosamError)
     async def refuse(_: Request, error: CryosamError) -> JSONResponse:
@@ -227,7 +227,7 @@ def _add_errors(app: FastAPI) -> None:
     async def explain(_: Request, error: RequestValidationError) -> JSONResponse:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"][1:]) or str(first["loc"][0])
-        return _error(422, f"The request is not understood: {where}: {first['msg']}.")
+        return _error(422, f"The request is invalid: {where}: {first['msg']}.")
 
 
 def _changed(session: Session, **more: int) -> dict[str, int]:
@@ -239,7 +239,7 @@ def _error(status: int, sentence: str) -> JSONResponse:
 
 
 def _zipped(folder: Path) -> Path:
-    """A zip file of a folder's files; tables and labels shrink a lot."""
+    """Create a zip file of the files in a folder; tables and labels compress well."""
     file = folder.with_suffix(".zip")
     with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
         for path in sorted(folder.iterdir()):
@@ -248,5 +248,5 @@ def _zipped(folder: Path) -> Path:
 
 
 def _no_page() -> HTMLResponse:
-    text = "<!doctype html><title>CryoSAM</title><p>The page was not built. Run <code>make page</code>, and reload."
+    text = "<!doctype html><title>CryoSAM</title><p>The page was not built. Run <code>make page</code> and reload."
     return HTMLResponse(text, status_code=503)

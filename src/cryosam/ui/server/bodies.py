@@ -1,4 +1,4 @@
-"""What the page may send: nothing that is not named here."""
+"""Bodies of requests from the page; fields that are not listed here are refused."""
 
 from typing import Annotated
 
@@ -17,7 +17,7 @@ __all__ = [
 ]
 
 Coordinate = Annotated[float, Field(allow_inf_nan=False)]
-Place = tuple[Coordinate, Coordinate, Coordinate]
+Position = tuple[Coordinate, Coordinate, Coordinate]
 
 
 class _Body(BaseModel):
@@ -29,36 +29,36 @@ class _Change(_Body):
 
 
 class NewKind(_Body):
-    """A kind to begin."""
+    """A new kind."""
 
     name: str
     colour: str
 
 
 class KindChange(_Change):
-    """Another name or colour."""
+    """A new name or colour of a kind."""
 
     name: str | None = None
     colour: str | None = None
 
 
 class NewClick(_Body):
-    """A click on a particle, or on what is none."""
+    """A click on a particle of the kind, or on something else."""
 
     kind: int
-    point: Place
+    point: Position
     positive: bool = True
 
 
 class Search(_Body):
-    """Kinds to search for; None is all that have a click."""
+    """Kinds to search for; None means all kinds with a click."""
 
     kinds: list[int] | None = None
     diameter_angstrom: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
 
 
 class ThresholdChange(_Change):
-    """Least score that is shown."""
+    """Lowest score of shown candidates."""
 
     threshold: Annotated[float, Field(ge=0, le=1)]
 
@@ -66,11 +66,11 @@ class ThresholdChange(_Change):
 class NewCandidate(_Body):
     """A particle added by hand."""
 
-    point: Place
+    point: Position
 
 
 class CandidateChange(_Change):
-    """A verdict, or another place, or both; what is not given stays."""
+    """A new verdict, a new position, or both; omitted fields stay unchanged."""
 
     verdict: Verdict | None = None
-    point: Place | None = None
+    point: Position | None = None

@@ -1,4 +1,4 @@
-"""What happens in a session, as server-sent events."""
+"""Events of a session as server-sent events."""
 
 import asyncio
 import json
@@ -9,11 +9,11 @@ from cryosam.ui.session import Session
 
 __all__ = ["stream"]
 
-_HEARTBEAT = 15.0  # seconds; a connection that is gone is noticed when something is sent
+_HEARTBEAT = 15.0  # seconds; a closed connection is detected only when something is sent
 
 
 async def stream(session: Session) -> AsyncIterator[str]:
-    """Events until the listener goes, or the session says its farewell."""
+    """Yield events until the listener disconnects or the session ends."""
     loop, queue = asyncio.get_running_loop(), asyncio.Queue[str | None]()
 
     def listen(event: str, content: dict[str, Any]) -> None:

@@ -1,8 +1,8 @@
-"""Who may ask: only the browser that was given the token, and only under the server's own name.
+"""Access control: only a browser that has the token may send requests, and only to the own name of the server.
 
-Other pages that are open in the same browser can make it ask this server, too. They do not get past the cookie, which
-the browser keeps from them (``SameSite=Strict``), nor past the checks of ``Host`` (a foreign name that was made to
-point here) and ``Origin`` (a foreign page).
+Other pages in the same browser can make it send requests to this server too. They are stopped by the cookie, which the
+browser does not send for them (``SameSite=Strict``), and by the checks of ``Host`` (for a foreign name that points to
+this server) and ``Origin`` (for a foreign page).
 """
 
 import secrets
@@ -26,22 +26,22 @@ _HEADERS = {
     "Cross-Origin-Opener-Policy": "same-origin",
 }
 _LOCKED = """<!doctype html><html lang="en"><meta charset="utf-8"><meta name="color-scheme" content="dark">
-<title>CryoSAM</title><main><h1>This page needs its whole address</h1>
-<p>Open the address that <code>cryosam serve</code> printed when it started, with everything after
+<title>CryoSAM</title><main><h1>This page needs the complete address</h1>
+<p>Open the address that <code>cryosam serve</code> printed when it started, including everything after
 <code>?token=</code>. It changes each time the command starts.</p></main></html>"""
 
 
 class Guard:
-    """Lets requests through that carry the token; every other one gets an error and nothing else.
+    """Passes on requests that have the token; every other request gets an error.
 
     Parameters
     ----------
     app
-        What is guarded.
+        The protected application.
     token
         Secret of this run.
     hosts
-        Names with port under which the server is reached, such as ``127.0.0.1:8000``.
+        Host names with port of the server, such as ``127.0.0.1:8000``.
     """
 
     def __init__(self, app: ASGIApp, *, token: str, hosts: Collection[str]) -> None:
@@ -49,10 +49,10 @@ class Guard:
         self._hosts = {host.lower() for host in hosts}
         self._origins = {f"http://{host}" for host in self._hosts}
         port = next(iter(self._hosts)).rpartition(":")[2]
-        self.cookie = f"cryosam-{port}"  # cookies do not know ports, and two servers may run
+        self.cookie = f"cryosam-{port}"  # cookies do not depend on the port, and two servers may run
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer a request, or pass it on."""
+        """Answer a request, or pass it to the application."""
         if scope["type"] == "lifespan":
             await self._app(scope, receive, send)
             return
@@ -62,13 +62,15 @@ class Guard:
         await (answer or self._app)(scope, receive, _with_headers(send, is_api=scope["path"].startswith("/api/")))
 
     def _answer(self, scope: Scope) -> Response | None:
-        """What a request gets that does not pass, or brings the token."""
+        """Return the answer to a request that is refused or brings the token; None if it may pass."""
         headers = Headers(scope=scope)
         if len(headers.getlist("host")) != 1 or headers["host"].lower() not in self._hosts:
-            return _refuse(403, "This server does not answer under that name; use the address that it printed.")
+            return _refuse(
+                403, "This server does not accept requests under that name; use the address that it printed."
+            )
         origin = headers.get("origin")
         if origin is not None and origin.lower() not in self._origins:
-            return _refuse(403, "Another site's page asked for this; it is refused.")
+            return _refuse(403, "The request came from a page of another site and was refused.")
         if scope["path"] == "/" and scope["method"] == "GET":
             given = parse_qs(scope["query_string"].decode("latin-1")).get("token", [])
             if given and self._is_token(given[0]):
@@ -101,7 +103,7 @@ def _refuse(status: int, detail: str) -> Response:
 
 
 def _with_headers(send: Send, *, is_api: bool) -> Callable[[Message], Awaitable[None]]:
-    """Add what tells the browser to run nothing but the page's own files, and to keep no data."""
+    """Add headers that tell the browser to run only files of the page, and not to store data."""
 
     async def send_with(message: Message) -> None:
         if message["type"] == "http.response.start":

@@ -1,4 +1,4 @@
-"""Pictures and surfaces as bytes."""
+"""Encoding of pictures and surfaces as bytes."""
 
 import io
 import struct
@@ -16,21 +16,21 @@ from cryosam.ui.viewed import Gallery
 __all__ = ["encode_meshes", "encode_thumbnail"]
 
 _EDGE = 96  # pixels
-_LEAST, _MARGIN = 32, 2.0  # voxels that a thumbnail shows at least, and diameters
+_LEAST, _MARGIN = 32, 2.0  # size of a thumbnail: at least this many voxels, and this many diameters
 _STRETCH = (1, 99)  # percentiles that become black and white
 
 
 def encode_thumbnail(gallery: Gallery, tomogram: int, point: Point, diameter: float | None) -> bytes:
-    """PNG of the z slice through a point, with its own contrast; beyond the tomogram its edge goes on.
+    """Encode the z slice around a point as PNG, with its own contrast; outside the tomogram, edge voxels are repeated.
 
     Parameters
     ----------
     gallery, tomogram
-        Where it lies.
+        Tomograms, and the number of the one with the point.
     point
         z, y, x in voxels.
     diameter
-        Of what is to be seen, in voxels.
+        Diameter of the particle, in voxels.
     """
     shape = gallery[tomogram].shape
     z, y, x = (min(max(round(c), 0), n - 1) for c, n in zip(point, shape, strict=True))
@@ -52,10 +52,10 @@ def _encode_mesh(mask: InstanceMask) -> bytes:
 
 
 def encode_meshes(masks: Iterable[tuple[int, InstanceMask]]) -> bytes:
-    """Surfaces of candidates as little-endian bytes.
+    """Encode surfaces of candidates as little-endian bytes.
 
-    How many as uint32; then for each its candidate's number and how many vertices and faces it has as uint32, vertices
-    z, y, x as float32, faces as uint32.
+    The number of surfaces as uint32. Then for each surface: the number of its candidate, the number of vertices and the
+    number of faces as uint32, the vertices z, y, x as float32, and the faces as uint32.
     """
     parts = [struct.pack("<I", number) + _encode_mesh(mask) for number, mask in masks]
     return struct.pack("<I", len(parts)) + b"".join(parts)

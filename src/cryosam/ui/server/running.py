@@ -1,4 +1,4 @@
-"""The server as a process: where it listens, and what it prints."""
+"""Running the server: its address, start and end."""
 
 import secrets
 import socket
@@ -16,10 +16,10 @@ __all__ = ["LOCAL", "is_local", "serve"]
 
 LOCAL = "127.0.0.1"
 
-_PORTS = range(8765, 8785)  # that are tried where none is asked for
+_PORTS = range(8765, 8785)  # tried if no port is given
 _WILDCARDS = ("0.0.0.0", "::")
 _PATIENCE = 1  # seconds for open connections when the server ends
-_WARMING = 10  # seconds for what the first click needs, when the server ends
+_WARMING = 10  # seconds to wait for the warm-up when the server ends
 
 
 def serve(
@@ -36,22 +36,23 @@ def serve(
     Parameters
     ----------
     session
-        What is shown; it is closed at the end.
+        The session that is shown; it is closed at the end.
     host
-        Address to listen at.
+        Address to listen on.
     port
-        To listen at; None takes the first free one of a few, so that an address can be kept, 0 any.
+        Port to listen on. None takes the first free one of a fixed list, so that the address often stays the same; 0
+        takes any free port.
     opens_browser
-        Whether to open the page.
+        Whether to open the page in a browser.
     command
-        That was typed, for ``run.json``.
+        Command line as typed, for ``run.json``.
     announce
-        Given the page's address once it can be opened.
+        Called with the address of the page when it can be opened.
 
     Raises
     ------
     InputError
-        If the address cannot be listened at.
+        If the server cannot listen on the address.
     """
     listener = _listen(host, port)
     warm_up = threading.Thread(target=session.warm_up, daemon=True, name="warm-up")
@@ -69,23 +70,23 @@ def serve(
         threading.Thread(target=webbrowser.open, args=(address,), daemon=True).start()
     try:
         _Server(settings, session).run(sockets=[listener])
-    except KeyboardInterrupt:  # uvicorn raises it again once it has ended; it is how a server is meant to end
+    except KeyboardInterrupt:  # uvicorn raises it again after the shutdown; it is the normal end of a server
         return
     finally:
         session.close()
         listener.close()
-        warm_up.join(_WARMING)  # an interpreter that ends beneath it would be aborted, with a message
+        warm_up.join(_WARMING)  # if the interpreter ended during the warm-up, it would abort with a message
 
 
 class _Server(uvicorn.Server):
-    """Ends streams of events before it waits for open connections."""
+    """Ends event streams before it waits for open connections."""
 
     def __init__(self, config: uvicorn.Config, session: Session) -> None:
         super().__init__(config)
         self._session = session
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Say so to every page, then end."""
+        """Inform every page, then shut down."""
         self._session.say_farewell()
         await super().shutdown(sockets)
 
@@ -109,12 +110,12 @@ def _listen(host: str, port: int | None) -> socket.socket:
             reason = error
             continue
         return listener
-    said = reason.strerror if reason is not None else "no port is free"
-    raise InputError(f"cannot listen at {host}, port {port}: {said}; choose another --port")
+    text = reason.strerror if reason is not None else "no port is free"
+    raise InputError(f"cannot listen on {host}, port {port}: {text}; choose another --port")
 
 
 def _names(host: str, port: int) -> list[str]:
-    """Under which the server is asked, with the port."""
+    """Return the host names of the server, with the port."""
     names = {LOCAL, "localhost", _bracketed(host)} - {_bracketed(wildcard) for wildcard in _WILDCARDS}
     if host in _WILDCARDS:
         names |= {socket.gethostname(), socket.getfqdn(), *_own_addresses()}
