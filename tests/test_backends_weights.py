@@ -406,9 +406,7 @@ def test_an_unknown_name_lists_the_names() -> None:
 
 @pytest.mark.parametrize("name", ["sam-vit-b", "classical"])
 def test_a_segmenter_is_no_feature_extractor(name: str) -> None:
-    with pytest.raises(
-        UnknownBackendError, match=f"'{name}' is a segmenter, not a feature extractor; .*dinov2-small"
-    ):
+    with pytest.raises(UnknownBackendError, match=f"'{name}' is a segmenter, not a feature extractor; .*dinov2-small"):
         load_features(name)
 
 
