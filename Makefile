@@ -38,9 +38,8 @@ test-arithmetic: $(VENV)/.installed-dev
 
 page: $(PAGE)
 
-$(PAGE): $(shell find page -name node_modules -prune -o -type f -print)
-	@command -v npm >/dev/null || { echo "npm not found: install Node.js 20 or newer, with npm, to build the page"; exit 1; }
-	cd page && npm ci --no-fund --no-audit --loglevel=error && npm run --silent build
+$(PAGE): $(PAGE_TOOLS) $(shell find page -name node_modules -prune -o -type f -print)
+	cd page && npm run --silent build
 	@touch "$@"
 
 page-check: $(PAGE_TOOLS)
@@ -50,7 +49,7 @@ page-check: $(PAGE_TOOLS)
 	@cd page && npm run --silent test
 
 $(PAGE_TOOLS): page/package.json page/package-lock.json
-	@command -v npm >/dev/null || { echo "npm not found: install Node.js 20 or newer, with npm, to check the page"; exit 1; }
+	@command -v npm >/dev/null || { echo "npm not found: install Node.js 20 or newer, with npm, to build and check the page"; exit 1; }
 	cd page && npm ci --no-fund --no-audit --loglevel=error
 	@touch "$@"
 

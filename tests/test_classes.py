@@ -94,9 +94,9 @@ def test_orientations_are_those_of_the_new_average(mixed) -> None:
 
 def test_what_is_ruled_out_is_not_averaged(mixed) -> None:
     search, centres, found, _ = mixed
-    likeness = np.where(np.arange(len(centres)) % 5 == 4, 0.0, 1.0)
-    classified, _ = classify(search, centres, found, np.array([2]), CONFIG, likeness)
-    assert (likeness[classified.members] > 0).all()
+    prior_score = np.where(np.arange(len(centres)) % 5 == 4, 0.0, 1.0)
+    classified, _ = classify(search, centres, found, np.array([2]), CONFIG, prior_score)
+    assert (prior_score[classified.members] > 0).all()
 
 
 @pytest.mark.parametrize(("separation", "stays"), [(7.0, True), (3.0, False)])
@@ -110,13 +110,13 @@ def test_a_kind_that_stands_well_apart_stays_where_its_class_agrees(mixed, separ
 
 
 def test_what_only_its_mask_sets_apart_is_found_by_the_correlations(mixed) -> None:
-    """Half of the kind was told from the rest by its likeness: by the average it is like the other half."""
+    """Half of the kind was told from the rest by its prior score: by the average it is like the other half."""
     search, centres, _, _ = mixed
-    likeness = np.where(IS_KIND & (np.arange(len(centres)) % 2 == 1), 0.5, 1.0)
+    prior_score = np.where(IS_KIND & (np.arange(len(centres)) % 2 == 1), 0.5, 1.0)
     found = align(search, centres, np.array([2]), CONFIG)
-    first = IS_KIND & (likeness == 1)
+    first = IS_KIND & (prior_score == 1)
     narrow = replace(found, evidence=replace(found.evidence, probabilities=first.astype(float), separation=9.0))
-    classified, reliance = classify(search, centres, narrow, np.array([2]), CONFIG, likeness)
+    classified, reliance = classify(search, centres, narrow, np.array([2]), CONFIG, prior_score)
     is_found = classified.evidence.probabilities > reliance / 2
     assert reliance == 1
     np.testing.assert_array_equal(is_found, IS_KIND)

@@ -204,3 +204,12 @@ def test_toml_has_one_section_per_stage() -> None:
 def test_a_file_can_unset_what_its_preset_sets(tmp_path: Path) -> None:
     config = PRESETS["paper"].override(matching__threshold=None, matching__max_particles=None)
     assert read_config(write(tmp_path, to_toml(config))) == config
+
+
+def test_a_diameter_in_another_unit_replaces_the_one_before() -> None:
+    in_voxels = Config().override(diameter_voxels=12.0)
+    assert in_voxels.override(diameter_angstrom=100.0).diameter_voxels is None
+    assert in_voxels.override(diameter_angstrom=100.0).diameter_angstrom == 100
+    assert in_voxels.override(diameter_angstrom=100.0).override(diameter_voxels=9.0).diameter_angstrom is None
+    with pytest.raises(ConfigError, match="not both"):
+        Config().override(diameter_angstrom=100.0, diameter_voxels=9.0)

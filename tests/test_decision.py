@@ -66,7 +66,7 @@ def test_where_no_click_is_like_the_average_a_better_one_is_told() -> None:
     told.record.note(click_probability=0.2)
     warn_of_doubts(told, candidates(POINTS, [0.9, 0.8, 0.1]), np.array([[10.0, 10, 40]]), "look")
     (warning,) = told.record.report.warnings
-    assert warning.code == "click_unlike_average"
+    assert warning.code == "no_click_like_average"
     assert "a better click may be 10,10,25" in str(warning)
 
 

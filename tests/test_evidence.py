@@ -38,7 +38,7 @@ def test_background_stands_for_what_is_not_among_the_candidates() -> None:
 
 
 @pytest.mark.parametrize("seed", range(6))
-def test_likeness_tells_kinds_apart_that_are_both_unlike_the_background(seed) -> None:
+def test_the_prior_score_separates_kinds_that_both_differ_from_the_background(seed) -> None:
     random = np.random.default_rng(seed)
     correlations = np.concatenate([random.normal(0.88, 0.02, 14), random.normal(0.8, 0.02, 6)])
     prior_score = np.concatenate([random.uniform(0.85, 1, 14), random.uniform(0.3, 0.5, 6)])
@@ -66,7 +66,7 @@ def test_what_is_unlike_any_particle_is_not_the_rest_that_the_kind_stands_apart_
 
 
 @pytest.mark.parametrize("seed", range(6))
-def test_likeness_that_tells_nothing_changes_little(seed) -> None:
+def test_a_prior_score_without_information_changes_little(seed) -> None:
     random = np.random.default_rng(seed)
     correlations = np.concatenate([random.normal(0.7, 0.04, 20), random.normal(0.3, 0.04, 60)])
     found = kind_evidence(correlations, np.arange(15), np.full(60, 0.2), random.uniform(0.2, 1, 80))
@@ -103,7 +103,7 @@ def test_where_all_that_was_looked_at_is_alike_all_is_of_the_kind(seed) -> None:
 
 
 @pytest.mark.parametrize("seed", range(6))
-def test_witnesses_tell_that_none_is_of_the_kind(seed) -> None:
+def test_known_members_tell_that_none_is_of_the_kind(seed) -> None:
     """Two kinds, neither of which is meant: without known_members the upper one is taken for it."""
     random = np.random.default_rng(seed)
     correlations = np.concatenate([random.normal(0.45, 0.02, 8), random.normal(0.3, 0.02, 12)])

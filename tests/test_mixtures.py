@@ -10,7 +10,7 @@ N_EACH = 40
 
 @pytest.fixture
 def three_classes() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Evidence of three classes, the likeness of each candidate, and its class."""
+    """Evidence of three classes, the prior score of each candidate, and its class."""
     random, truth = np.random.default_rng(2), np.repeat(np.arange(3), N_EACH)
     middles = np.array([[0.9, 0.5], [0.5, 0.9], [0.2, 0.2]])
     return middles[truth] + random.normal(0, 0.06, (len(truth), 2)), random.normal(-0.3, 0.1, len(truth)), truth
@@ -38,7 +38,7 @@ def test_classes_are_apart_by_their_spread(three_classes) -> None:
     assert apart[0, 1] == pytest.approx(expected, rel=0.15)
 
 
-def test_likeness_tells_classes_of_the_same_evidence_apart() -> None:
+def test_the_prior_score_separates_classes_of_the_same_evidence() -> None:
     random = np.random.default_rng(3)
     evidence = random.normal(0, 0.1, (2 * N_EACH, 2))
     alike = np.concatenate([random.normal(-0.2, 0.05, N_EACH), random.normal(-2.0, 0.05, N_EACH)])

@@ -50,6 +50,6 @@ def test_several_kinds_share_what_all_agree_on() -> None:
     first.warn("few", "few places")
     first.note(seconds={"features": 1.0})
     second.note(seconds={"features": 2.0, "trials": 1.0})
-    both = RunReport.combine({"a": first.report, "b": second.report})
+    both = RunReport.combine([("a", first.report), ("b", second.report)])
     assert both.provenance() == {"contrast": "dark", "seconds_features": 3.0, "seconds_trials": 1.0}
     assert [str(warning) for warning in both.warnings] == ["a: few places"]

@@ -16,8 +16,8 @@ from cryosam.matching.feature_cache import FeatureCache
 from cryosam.prompts import PointPrompts
 from cryosam.results import Segmentation
 from cryosam.scene import RunOptions
-from cryosam.segmentation import pick, segment, segment_kinds, segment_prompts
-from cryosam.tomogram import Tomogram
+from cryosam.segmentation import pick, segment, segment_kinds, segment_prompts, segment_window
+from cryosam.tomogram import Tomogram, box_around
 from scenes import BALLS, ONE_ARM_ELSEWHERE, SHAPE, SHELLS, click, phantom, scene
 from tiny_models import tiny_dinov2, tiny_sam
 
@@ -122,11 +122,11 @@ def test_a_negative_point_removes_its_like_by_features_where_there_are_few() -> 
     assert 0 < len(found.points) < len(everything.points)
 
 
-@pytest.mark.parametrize(("draw", "has_classes"), [(2, False), (3, False), (2, True)])
-def test_a_negative_point_removes_its_like_by_averages(draw: int, has_classes: bool) -> None:
+@pytest.mark.parametrize(("draw", "is_classified"), [(2, False), (3, False), (2, True)])
+def test_a_negative_point_removes_its_like_by_averages(draw: int, is_classified: bool) -> None:
     """Two kinds that differ by an arm: whether one click takes both for one kind may hang on the arithmetic."""
     tomogram, centres, _ = scene(n_kind=11, n_other=9, other=ONE_ARM_ELSEWHERE, seed=draw)
-    config = Config().override(classification__is_on=has_classes)
+    config = Config().override(classification__is_on=is_classified)
     prompts = PointPrompts(np.round(centres[[5, 13]]), np.array([True, False]))
 
     def n_of_each(found: Segmentation) -> tuple[int, int]:
@@ -152,6 +152,22 @@ def test_segment_prompts_gives_the_instance_under_each_point() -> None:
     np.testing.assert_allclose(found.points, BALLS[[1, 3]], atol=0.5)
     assert found.score_map is None
     assert found.threshold is None
+
+
+@pytest.mark.parametrize("point", [(24, 14, 50), (25, 46, 53), (10, 12, 14), (24, 28, 12)])
+def test_a_window_gives_the_mask_that_the_whole_volume_gives(point) -> None:
+    """Of odd and even points, near faces and far from them, and what is said of them."""
+    tomogram, clicks = phantom(), click(point)
+    config = Config().override(diameter_voxels=8.0, propagation__smoothing=1.0, tomogram__contrast="bright")
+    whole = segment_prompts(tomogram, clicks, config)
+    limits = np.percentile(tomogram.data, config.tomogram.percentiles)
+    box, _ = box_around(np.array(point, dtype=float), 26, tomogram.shape)
+    assert min(part.stop - part.start for part in box) < 54
+    part = segment_window(tomogram, box, (float(limits[0]), float(limits[1])), clicks, config)
+    assert part.shape == tomogram.shape
+    assert part.prompt_masks[0].iou(whole.prompt_masks[0]) > 0.98
+    np.testing.assert_allclose(part.points, whole.points, atol=0.1)
+    assert part.warnings == whole.warnings
 
 
 def test_background_says_so_and_finds_nothing() -> None:

@@ -63,19 +63,6 @@ class PointPrompts:
         """Points on objects that are not of the kind, ``(q, 3)``."""
         return self.points[~np.asarray(self.is_positive)]
 
-    def choose(self, is_kept: Bool[np.ndarray, " p"]) -> "PointPrompts":
-        """Keep some of the positive points, at least one, and all negative ones.
-
-        Examples
-        --------
-        >>> both = PointPrompts(np.array([[5.0, 6, 7], [1, 2, 3]]))
-        >>> both.choose(np.array([False, True])).positive
-        array([[1., 2., 3.]])
-        """
-        positive, negative = self.positive[is_kept], self.negative
-        is_positive = np.arange(len(positive) + len(negative)) < len(positive)
-        return PointPrompts(np.concatenate([positive, negative]), is_positive, self.name)
-
     def validate(self, shape: Sequence[int]) -> None:
         """Check that every point lies in a volume of ``shape`` voxels.
 

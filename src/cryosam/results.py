@@ -172,7 +172,7 @@ class Segmentation:
         candidate_names = [part.kind for part in kinds for _ in part.candidate_scores]
         candidate_masks = [mask for part in kinds for mask in part.candidate_masks]
         thresholds = [part.threshold for part in kinds if part.threshold is not None]
-        report = RunReport.combine({part.kind: part.report for part in kinds})
+        report = RunReport.combine([(part.kind, part.report) for part in kinds])
         report = replace(report, warnings=report.warnings + _warn_of_unknown_rotations(kinds))
         return cls(
             shape=first.shape,
@@ -212,30 +212,6 @@ class Segmentation:
             (InstanceMask.empty(),) * len(self.candidate_points),
         )
         return replace(self, masks=masks, candidate_masks=candidate_masks, kinds=parts)
-
-    def moved_by(self, offset: Float[np.ndarray, " 3"], shape: tuple[int, int, int]) -> "Segmentation":
-        """Convert a result for a cropped part of a volume to coordinates of the whole volume.
-
-        Parameters
-        ----------
-        offset
-            z, y, x of the part's first voxel in the whole volume.
-        shape
-            Shape of the whole volume, voxels z, y, x.
-        """
-
-        def moved(masks: Sequence[InstanceMask]) -> tuple[InstanceMask, ...]:
-            return tuple(mask.moved_by(offset) for mask in masks)
-
-        warnings = tuple(warning.moved_by(tuple(offset.tolist())) for warning in self.report.warnings)
-        return replace(
-            self,
-            shape=shape,
-            points=self.points + offset,
-            masks=moved(self.masks),
-            prompt_masks=moved(self.prompt_masks),
-            report=replace(self.report, warnings=warnings),
-        )
 
     def painted(self, *, kinds: bool = False) -> list[tuple[int, InstanceMask]]:
         """Label and mask of each particle in painting order: the best last, so that it gets the voxels it shares.

@@ -1,5 +1,6 @@
 """The measurements and warnings that a run collects."""
 
+import re
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -24,7 +25,7 @@ class RunWarning:
     Parameters
     ----------
     code
-        Identifies the type of warning for programs; it is stable, so that tests and the page can rely on it.
+        Identifies the type of warning for programs, in ``run.json`` too: the words of the sentence may change.
     text
         The sentence; ``{point}`` in it stands for the point.
     point
@@ -144,7 +145,7 @@ class RunReport:
         known = {each.name for each in fields(cls)} - {"seconds", "warnings", "most_typical"}
         values = {renamed.get(name, name): value for name, value in provenance.items()}
         seconds = {name.removeprefix(_SECONDS): float(v) for name, v in provenance.items() if name.startswith(_SECONDS)}
-        typical = [float(c) for c in str(provenance["most_typical"]).split(",")] if "most_typical" in provenance else []
+        typical = [float(c) for c in re.findall(r"-?\d+\.?\d*", str(provenance.get("most_typical", "")))]
         return cls(
             **{name: value for name, value in values.items() if name in known},
             most_typical=(typical[0], typical[1], typical[2]) if len(typical) == 3 else None,
@@ -153,16 +154,16 @@ class RunReport:
         )
 
     @classmethod
-    def combine(cls, reports: Mapping[str, "RunReport"]) -> "RunReport":
+    def combine(cls, reports: Sequence[tuple[str, "RunReport"]]) -> "RunReport":
         """Combine the reports of several kinds, by name: the values that all share, summed seconds, and all warnings.
 
         Examples
         --------
         >>> a, b = RunReport(contrast="dark", diameter=12.0), RunReport(contrast="dark", diameter=9.0)
-        >>> RunReport.combine({"a": a, "b": b}).provenance()
+        >>> RunReport.combine([("a", a), ("b", b)]).provenance()
         {'contrast': 'dark'}
         """
-        parts = list(reports.values())
+        parts = [part for _, part in reports]
         names = [each.name for each in fields(cls) if each.name not in ("seconds", "warnings")]
         shared = {name: getattr(parts[0], name) for name in names}
         shared = {name: v for name, v in shared.items() if all(getattr(part, name) == v for part in parts)}
@@ -170,7 +171,7 @@ class RunReport:
         return cls(
             **shared,
             seconds={stage: sum(part.seconds.get(stage, 0.0) for part in parts) for stage in stages},
-            warnings=tuple(each.of_kind(name) for name, part in reports.items() for each in part.warnings),
+            warnings=tuple(each.of_kind(name) for name, part in reports for each in part.warnings),
         )
 
 

@@ -115,16 +115,12 @@ class Scene:
             raise TomogramError(f"the search mask has shape {mask.shape}, but the tomogram has {tomogram.shape}")
         if config.diameter_angstrom is not None:
             tomogram.voxels(config.diameter_angstrom)
+        segmenter = load_segmenter(config.propagation.segmenter, device=config.device)  # before all voxels are read
         choice = config.tomogram.contrast
         contrast = detect_contrast(tomogram, clicks) if choice == "auto" else choice
-        return cls.around(tomogram, normalise(tomogram, contrast, config.tomogram.percentiles), config, options)
-
-    @classmethod
-    def around(cls, tomogram: Tomogram, voxels: Normalised, config: Config, options: RunOptions) -> "Scene":
-        """The scene of a tomogram whose intensities have been normalised."""
-        segmenter = load_segmenter(config.propagation.segmenter, device=config.device)
-        report = RunReport(contrast="dark" if voxels.is_inverted else "bright", segmenter_digest=segmenter.digest)
+        voxels = normalise(tomogram, contrast, config.tomogram.percentiles)
         workspace = Workspace(None if config.memory_gb is None else config.memory_gb * 1e9)
+        report = RunReport(contrast=contrast, segmenter_digest=segmenter.digest)
         return cls(tomogram, voxels, config, options, segmenter, workspace, Recorder(report))
 
     def for_kind(self, config: Config) -> "Scene":

@@ -51,14 +51,14 @@ def find_kind(scene: Scene, kind: KindSource) -> Found:
     candidates = propose(scene, instances, seed, kind.query(scene, seed))  # 2  places that resemble it
     _show(scene, kind, candidates)
     if _can_average(scene, kind, candidates):
-        average = average_kind(scene, candidates, kind.seeds(candidates, seed), kind.reference(scene))  # 3
+        average = average_kind(scene, candidates, kind.seeds(candidates, seed), kind.reference(scene))  # 3  an average
         compared = judge(scene, candidates, average, seed.clicks)
         _show(scene, kind, compared)
         wider = widen(scene, instances, compared, seed.diameter)
         if len(wider.points) > len(compared.points):
             candidates = wider
             average = average_kind(scene, candidates, kind.seeds(candidates, seed), kind.reference(scene))
-        candidates = decide(scene, candidates, average, kind.seeds(candidates, seed), seed.clicks)  # 4
+        candidates = decide(scene, candidates, average, kind.seeds(candidates, seed), seed.clicks)  # 4  a decision
     elif scene.config.matching.max_false_discovery is not None:
         scene.record.warn(
             "no_average",

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+from jaxtyping import Float
 
 from cryosam.arrays import Points
 from cryosam.classification.acceptance import accept, result
@@ -76,7 +77,7 @@ def segment(
     """
     kind = kind_source(prompts)
     scene = _open(tomogram, [kind], config, options)
-    scene = scene.for_kind(_settings_of(kind, scene, scene.config))
+    scene = scene.for_kind(_settings_of(kind, scene, config or Config()))
     found = find_kind(scene, kind)
     segmentation = accept(scene, found.candidates, found.prompted, kind.name)
     return _with_trust(scene, kind, segmentation, [])
@@ -232,7 +233,20 @@ def segment_window(
     window = replace(tomogram, data=np.clip(tomogram.data[box], *limits))
     inside = PointPrompts(prompts.positive - offset, name=prompts.name)
     settings = config.override(tomogram__percentiles=(0.0, 100.0))
-    return segment_prompts(window, inside, settings).moved_by(offset, tomogram.shape)
+    return _moved(segment_prompts(window, inside, settings), offset, tomogram.shape)
+
+
+def _moved(found: Segmentation, offset: Float[np.ndarray, " 3"], shape: tuple[int, int, int]) -> Segmentation:
+    """The objects under clicks in a part of a volume, in coordinates of the whole volume."""
+    warnings = tuple(warning.moved_by(tuple(offset.tolist())) for warning in found.report.warnings)
+    return replace(
+        found,
+        shape=shape,
+        points=found.points + offset,
+        masks=tuple(mask.moved_by(offset) for mask in found.masks),
+        prompt_masks=tuple(mask.moved_by(offset) for mask in found.prompt_masks),
+        report=replace(found.report, warnings=warnings),
+    )
 
 
 def _under_clicks(scene: Scene, kind: ClickedKind) -> Segmentation:
@@ -256,13 +270,15 @@ def _open(tomogram: Tomogram, kinds: Sequence[KindSource], config: Config | None
 
 
 def _settings_of(kind: KindSource, scene: Scene, config: Config) -> Config:
-    """The settings for one kind, after checking that they are compatible with the run."""
-    if _shared(config) != _shared(scene.config):
+    """The settings for one kind: its own, or those of the run, after checking that the two are compatible."""
+    own = scene.options.kind_configs.get(kind.name, config)
+    if _shared(own) != _shared(config):
         raise ConfigError(
             f"kind {kind.name!r}: the tomogram settings, the segmenter and the device apply to the whole run and "
             "cannot be set for one kind"
         )
-    return kind.fitted(replace(scene, config=config))
+    own = replace(own, tomogram=scene.config.tomogram)  # a query may have set the contrast
+    return kind.fitted(replace(scene, config=own))
 
 
 def _shared(config: Config) -> tuple[TomogramConfig, str, str]:
@@ -293,9 +309,8 @@ def _find_kinds(
     scenes: list[Scene] = []
     found: list[Found] = []
     for kind in kinds:
-        own = scene.options.kind_configs.get(kind.name, scene.config)
         last = scenes[-1] if scenes else scene
-        scenes.append(last.for_kind(_settings_of(kind, scene, own)))
+        scenes.append(last.for_kind(_settings_of(kind, scene, config or Config())))
         found.append(find_kind(scenes[-1], kind))
     if len(found) > 1:
         settled = compete([each.candidates for each in found])

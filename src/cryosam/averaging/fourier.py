@@ -15,14 +15,23 @@ from torch.nn import functional
 
 from cryosam.arrays import Scores
 
-__all__ = ["BestPoses", "FourierFrame", "in_parts", "rotate_to_reference", "shifts_within", "wedge_weighted_average"]
+__all__ = [
+    "BOXES_TOGETHER",
+    "BestPoses",
+    "FourierFrame",
+    "in_parts",
+    "rotate_to_reference",
+    "sample_at",
+    "shifts_within",
+    "wedge_weighted_average",
+]
 
 _RADIUS = 0.725  # of the mask, in diameters
 _EDGE_PX = 3.0  # pixels over which the mask falls to 0
 _BOXES_PX = (20, 64)  # least and largest edge of a box
 _FILLING = 0.2  # fraction of full sampling, added to the sampling density by which the average is divided
 _TOGETHER = 2000  # number of rotations, or of shifted particles, that are processed at a time
-_TOGETHER_BOXES = 64  # number of boxes that are processed at a time
+BOXES_TOGETHER = 64  # number of boxes that are processed at a time
 
 
 @dataclass(frozen=True, eq=False)
@@ -114,7 +123,7 @@ class FourierFrame:
         """Coefficients of an average in many rotations, interpolated at the rotated places of its padded spectrum."""
         parts, turned = spectrum.permute(3, 0, 1, 2), []
         for some in in_parts(rotations):
-            values = _sample(parts.expand(len(some), -1, -1, -1, -1), self.sources(some)[:, None, None])[:, :, 0, 0]
+            values = sample_at(parts.expand(len(some), -1, -1, -1, -1), self.sources(some)[:, None, None])[:, :, 0, 0]
             turned.append(torch.complex(values[:, 0], values[:, 1]) * self.weights)
         return torch.cat(turned)
 
@@ -166,8 +175,8 @@ def rotate_to_reference(
 ) -> tuple[Float[Tensor, "n e e e"], Float[Tensor, "n e e e"]]:
     """Rotate each box into the orientation of the average, together with the region of Fourier space that it covers."""
     turned, samples = [], []
-    for start in range(0, len(boxes), _TOGETHER_BOXES):  # the positions of all pixels take more memory than the boxes
-        some = slice(start, start + _TOGETHER_BOXES)
+    for start in range(0, len(boxes), BOXES_TOGETHER):  # the positions of all pixels take more memory than the boxes
+        some = slice(start, start + BOXES_TOGETHER)
         moved = [
             torch.roll(box, tuple(int(-s) for s in shift), dims=(0, 1, 2))
             for box, shift in zip(boxes[some], shifts[some], strict=True)
@@ -195,7 +204,7 @@ def _turn(volumes: Float[Tensor, "n e e e"], rotations: Rotation) -> Float[Tenso
     grid = torch.stack(torch.meshgrid(pixels, pixels, pixels, indexing="ij"), dim=-1).flatten(0, 2)
     matrices = torch.from_numpy(rotations.as_matrix().astype(np.float32)).to(device)
     places = (grid @ matrices + edge // 2).view(-1, edge, edge, edge, 3)  # positions before the rotation
-    return _sample(volumes[:, None], places)[:, 0]
+    return sample_at(volumes[:, None], places)[:, 0]
 
 
 def in_parts(rotations: Rotation) -> list[Rotation]:
@@ -203,7 +212,7 @@ def in_parts(rotations: Rotation) -> list[Rotation]:
     return [rotations[start : start + _TOGETHER] for start in range(0, len(rotations), _TOGETHER)]
 
 
-def _sample(volumes: Float[Tensor, "n c z y x"], places: Float[Tensor, "n a b d 3"]) -> Float[Tensor, "n c a b d"]:
+def sample_at(volumes: Float[Tensor, "n c z y x"], places: Float[Tensor, "n a b d 3"]) -> Float[Tensor, "n c a b d"]:
     """Values at places z, y, x in voxels, by linear interpolation; outside the volume, the nearest voxel's value."""
     last = torch.tensor(volumes.shape[2:], device=volumes.device, dtype=torch.float32) - 1
     grid = (2 * places / last.clamp(min=1) - 1).flip(-1)

@@ -51,7 +51,7 @@ class OrientationSearch:
     """
 
     cut: Subtomograms
-    bank: "RotationBank"
+    bank: RotationBank
     shifts: Float[np.ndarray, "m 3"]
     diameter: float
     config: AveragingConfig

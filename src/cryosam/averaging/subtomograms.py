@@ -8,7 +8,7 @@ from jaxtyping import Complex, Float
 from torch import Tensor
 
 from cryosam.arrays import Points
-from cryosam.averaging.fourier import _TOGETHER_BOXES, FourierFrame, _sample
+from cryosam.averaging.fourier import BOXES_TOGETHER, FourierFrame, sample_at
 from cryosam.results import Average
 from cryosam.tomogram import Voxels
 
@@ -35,7 +35,7 @@ class Subtomograms:
 
     voxels: Voxels
     step: float
-    frame: "FourierFrame"
+    frame: FourierFrame
     background: Float[Tensor, "m e e e"]
 
     @classmethod
@@ -79,11 +79,11 @@ class Subtomograms:
         data = torch.from_numpy(np.ascontiguousarray(average.data, dtype=np.float32)).to(device)
         places = (self.step / average.step) * grid + edge // 2
         is_inside = ((places >= 0) & (places <= edge - 1)).all(dim=-1)
-        return self.frame.masked(_sample(data[None, None], places[None])[:, 0] * is_inside)[0]
+        return self.frame.masked(sample_at(data[None, None], places[None])[:, 0] * is_inside)[0]
 
     def spectra(self, points: Points) -> Complex[Tensor, "n k"]:
         """Weighted Fourier coefficients of the boxes around points."""
-        parts = (points[start : start + _TOGETHER_BOXES] for start in range(0, len(points), _TOGETHER_BOXES))
+        parts = (points[start : start + BOXES_TOGETHER] for start in range(0, len(points), BOXES_TOGETHER))
         return torch.cat([self.frame.spectra(self.cut(part)) for part in parts])
 
 

@@ -163,7 +163,7 @@ def _warn_of_clicks(scene: Scene, candidates: Candidates, clicks: Points) -> Non
     if probability is not None and typical is not None and probability < candidates.threshold:
         better = ",".join(f"{c:.0f}" for c in typical)
         record.warn(
-            "click_unlike_average",
+            "no_click_like_average",
             "the clicked particle does not resemble the average of those found, which may be of another kind; a better "
             f"click may be {better}",
         )

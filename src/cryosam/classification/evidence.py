@@ -97,9 +97,8 @@ def kind_evidence(
     n_unlike = len(rest) if prior_score is None else int(np.count_nonzero(is_unlike))
     if (n_others := _LEAST_OTHERS - n_unlike) > 0:
         others = fisher_z(np.quantile(background, np.linspace(0.5, 0.95, n_others)))
-        usual = (
-            float(np.median(log_prior[rest])) if len(rest) else float(log_prior.min())
-        )  # prior score of the background
+        # the background resembles the kind no more than other candidates do
+        usual = float(np.median(log_prior[rest])) if len(rest) else float(log_prior.min())
         others_evidence = np.stack([others, np.full(n_others, usual)], axis=1)
         divisions.append(_divide(evidence, start, is_fitted, others_evidence))
     return max(divisions, key=lambda division: division.separation)

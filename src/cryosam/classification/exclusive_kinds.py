@@ -57,7 +57,7 @@ def compete(found: Sequence[Candidates]) -> list[Candidates]:
         scores = np.where(against > 0, odds[k] / (1 + odds[k] + against), each.scores)
         least = np.where(each.scores >= each.threshold, min(each.threshold, _EVEN_ODDS), 0)
         if each.probability is not None:
-            each = replace(each, probability=np.maximum(scores, least))
+            each = replace(each, probability=np.where(each.scores > 0, np.maximum(scores, least), 0))
         settled.append(each.without(is_lost))
     return settled
 

@@ -107,7 +107,7 @@ _SETTINGS = (
         "--diameter",
         type=float,
         metavar="ANGSTROM",
-        help="Longest extent of a particle.  [default: measured on the clicked ones]",
+        help="Of a particle; without it, of a ball with the volume of the clicked particle's mask.",
     ),
     click.option(
         "--voxel-size", type=float, metavar="ANGSTROM", help="Edge length of a voxel; replaces the value in the header."

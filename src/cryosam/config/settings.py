@@ -144,6 +144,10 @@ def merge_settings(config: Any, changes: Mapping[str, Any], path: str = "") -> A
     """
     known = {f.name: getattr(config, f.name) for f in fields(config)}
     values: dict[str, Any] = {}
+    if isinstance(config, Config):  # a diameter that is given later replaces one in the other unit
+        for unit, other in (("angstrom", "voxels"), ("voxels", "angstrom")):
+            if changes.get(f"diameter_{unit}") not in (None, NONE) and f"diameter_{other}" not in changes:
+                values[f"diameter_{other}"] = None
     for key, value in changes.items():
         if key not in known:
             raise ConfigError(f"unknown setting {path + key!r}; the settings are {', '.join(path + k for k in known)}")

@@ -1,4 +1,4 @@
-"""Step 1 of the method: a click becomes one object in 3D (DESIGN 1.1).
+"""Step 1 of the method: a click becomes one object in 3D.
 
 In: a normalised tomogram, points z, y, x in voxels, and a promptable 2D segmenter.
 Out: a `cryosam.masks.InstanceMask` for each point and, for clicks, whether it can be trusted (`instances.prompted`).

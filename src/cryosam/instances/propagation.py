@@ -1,4 +1,4 @@
-"""Cross-plane self-prompting: one point becomes one instance in 3D (DESIGN 1.1).
+"""Cross-plane self-prompting: one point becomes one instance in 3D.
 
 Three slices pass through the point, one per plane. From each of them a promptable 2D segmenter walks in both
 directions; in each slice it is prompted with its own mask of the previous slice. The six walks give three stacks of

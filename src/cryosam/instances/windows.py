@@ -21,9 +21,7 @@ _LEAST_TRIED = 64  # all windows up to this size are tried: in smaller ones a pa
 _BEYOND = 3  # number of larger windows that are tried beyond the best one
 _SURE = 0.6  # if the best expected score is below this, all windows are tried
 _SMOOTHINGS = (0.8, 1.7, 3.4, 6.8)  # standard deviations in voxels that are tried
-_COST = (
-    0.05  # subtracted from the scores of the strongest smoothing, which blurs and is for objects hardly visible else
-)
+_COST = 0.05  # subtracted from the scores of the strongest smoothing, which is for what is hardly visible otherwise
 _LAST = np.s_[len(_SMOOTHINGS) - 1 :: len(_SMOOTHINGS)]  # the trials with the strongest smoothing
 _PREFERENCE = 25.0  # weights are exp(_PREFERENCE * score)
 _HELD_BACK = 0.75  # factor on the smoothing with the best expected score: masks are best with a little less

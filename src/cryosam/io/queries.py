@@ -16,7 +16,7 @@ from cryosam.saved_query import KnownMembers, SavedQuery
 
 __all__ = ["read_queries", "write_queries"]
 
-_FORMAT = 1
+_FORMAT = 2
 _TEXT = "description"
 _PLAIN = (
     "name",

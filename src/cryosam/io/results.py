@@ -259,6 +259,7 @@ def describe_run(
         "threshold": segmentation.threshold,
         "score_map_stride": None if segmentation.score_map is None else segmentation.score_map.stride,
         "warnings": list(segmentation.warnings),
+        "warning_codes": [warning.code for warning in segmentation.report.warnings],
         "provenance": dict(segmentation.provenance),
         "trust": _describe_trust(segmentation.trust),
         "kinds": [

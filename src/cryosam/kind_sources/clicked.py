@@ -1,6 +1,6 @@
 """A kind that was clicked in this tomogram."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from jaxtyping import Bool, Int
@@ -30,9 +30,9 @@ class ClickedKind:
     """A kind that was clicked in this tomogram (a `KindSource`)."""
 
     prompts: PointPrompts
-    contrast: Contrast | None = None
-    least_to_average: int = _ENOUGH_TO_AVERAGE
-    advice: str = "click several particles, or give the diameter"
+    contrast: Contrast | None = field(default=None, init=False)
+    least_to_average: int = field(default=_ENOUGH_TO_AVERAGE, init=False)
+    advice: str = field(default="click several particles, or give the diameter", init=False)
 
     @property
     def name(self) -> str:
@@ -77,9 +77,9 @@ class ClickedKind:
 
     def query(self, scene: Scene, seed: Seed) -> KindQuery:
         """The feature of the objects under the clicks, and the volumes of their masks."""
-        field, masks = scene.features(seed.diameter), seed.used.trusted_masks
+        features, masks = scene.features(seed.diameter), seed.used.trusted_masks
         with scene.record.timed("matching"):
-            feature = build_query(field, seed.clicks, masks, scene.config.matching.query)
+            feature = build_query(features, seed.clicks, masks, scene.config.matching.query)
         volumes = tuple(float(mask.n_voxels) for mask in masks if mask.n_voxels)
         return KindQuery(self.name, feature, volumes)
 

@@ -4,7 +4,7 @@ The feature is saved without any rescaling. Dense descriptors are in units of th
 comparable between tomograms; tokens of a 2D model are compared by their direction only.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from jaxtyping import Int
@@ -38,8 +38,8 @@ class SavedKind:
     """A kind that was saved in another tomogram (a `KindSource`)."""
 
     saved: SavedQuery
-    least_to_average: int = 1
-    advice: str = "or click in this tomogram"
+    least_to_average: int = field(default=1, init=False)
+    advice: str = field(default="or click in this tomogram", init=False)
 
     @property
     def name(self) -> str:
@@ -136,14 +136,13 @@ class SavedKind:
         """Diameter in voxels, from the settings if they give one, otherwise from the query."""
         return scene.given_diameter or scene.tomogram.voxels(self.saved.diameter_angstrom)
 
-    def _require_same_features(self, scene: Scene, field: FeatureField) -> None:
+    def _require_same_features(self, scene: Scene, features: FeatureField) -> None:
         """Check that the features of a tomogram can be compared with the query's."""
         query = self.saved
-        has_same_voxels = (
-            abs(scene.tomogram.voxels(query.voxel_size_angstrom) - 1) < _SAME
-        )  # else scales, and so digests, differ
+        # with other voxels the scales, and so the digests, differ
+        has_same_voxels = abs(scene.tomogram.voxels(query.voxel_size_angstrom) - 1) < _SAME
         is_other = has_same_voxels and scene.record.report.features_digest != query.features_digest
-        if is_other or len(query.feature) != field.n_channels:
+        if is_other or len(query.feature) != features.n_channels:
             raise QueryError(f"query {query.name!r} was made with another version of {query.features}; make it again")
 
 
@@ -172,12 +171,12 @@ def save_query(scene: Scene, found: Segmentation, candidates: Candidates) -> Sav
         raise QueryError(
             f"no particle of kind {found.kind!r} was found, so there is nothing to save; click another particle"
         )
-    field, size = scene.features(report.diameter), octave(report.diameter)
+    features, size = scene.features(report.diameter), octave(report.diameter)
     average = found.average if report.whole_diameter is None else candidates.average
     average = average or _single(scene, found, report.diameter)
     return SavedQuery(
         name=found.kind,
-        feature=field.sample(found.candidate_points[: len(found.points)]).mean(axis=0),
+        feature=features.sample(found.candidate_points[: len(found.points)]).mean(axis=0),
         diameter_angstrom=report.diameter * angstrom,
         volume_angstrom3=float(np.median(volumes)) * angstrom**3,
         smoothing_angstrom=report.smoothing * angstrom,

@@ -1,4 +1,4 @@
-"""Step 2 of the method: find the places that resemble an object (DESIGN 1.2).
+"""Step 2 of the method: find the places that resemble an object.
 
 In: a normalised tomogram, and the query: the feature of the clicked particles, or that of a saved query.
 Out: `cryosam.matching.candidates.Candidates`, each with its similarity and its mask.

@@ -1,4 +1,4 @@
-"""The candidates for one kind (DESIGN 1.2)."""
+"""The candidates for one kind."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace

@@ -1,4 +1,4 @@
-"""Hierarchical feature matching: finds similar places in the whole tomogram, coarse to fine (DESIGN 1.2)."""
+"""Hierarchical feature matching: finds similar places in the whole tomogram, coarse to fine."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
