@@ -1,6 +1,6 @@
 """Compare two versions of the package: whether their results are identical, and their time and memory.
 
-    python benchmarks/same_results.py BEFORE AFTER FOLDER [--cases demo kinds together negative query microtubule]
+    python benchmarks/same_results.py BEFORE AFTER FOLDER [--cases demo corners kinds together negative query ...]
 
 BEFORE and AFTER are checkouts of this repository; FOLDER has the development data (``tomo_dev``,
 ``microtubule_13pf.tif``). Each case runs in a separate process with one thread, first with BEFORE, then with AFTER. For
@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-CASES = ("demo", "kinds", "together", "negative", "query", "microtubule")
+CASES = ("demo", "corners", "kinds", "together", "negative", "query", "microtubule")
 KINDS = ("5mrc", "4cr2", "3j9i", "1f4a", "3cf3", "2cg9")
 
 
@@ -38,6 +38,8 @@ def run_case(case: str, data: Path) -> dict[str, Any]:
         is_kind = np.array(simulated.names) == simulation.DEMO_KIND
         click = simulated.points[int(np.argmax(is_kind))]
         return arrays_of(segment(simulated.tomogram, PointPrompts(np.round(click)[None])))
+    if case == "corners":
+        return corner_cases()
     if case == "microtubule":
         found = segment_prompts(read_tomogram(data / "microtubule_13pf.tif"), PointPrompts(np.array([[18.0, 100, 31]])))
         return arrays_of(found)
@@ -55,6 +57,48 @@ def run_case(case: str, data: Path) -> dict[str, Any]:
     return arrays_of(found) | {f"again/{k}": v for k, v in arrays_of(segment(tomogram, query)).items()}
 
 
+def corner_cases() -> dict[str, Any]:
+    """What seldom happens, on balls and shells: no average, no candidate, nothing under a click, limits, trials."""
+    from cryosam import Config, PointPrompts, Tomogram, segment, segment_kinds
+
+    grid, random = np.indices((36, 60, 72)), np.random.default_rng(7)
+    balls = np.array([[10.0, 12, 14], [24, 14, 50], [12, 44, 20], [25, 46, 52], [18, 30, 34]])
+    shells = np.array([[24.0, 28, 12], [10, 30, 60]])
+    volume = random.normal(0, 0.06, grid.shape[1:])
+    for centre in balls:
+        volume += 1 / (1 + np.exp(2 * (np.linalg.norm(grid.T - centre, axis=-1).T - 4)))
+    for centre in shells:
+        volume += np.exp(-((np.linalg.norm(grid.T - centre, axis=-1).T - 6) ** 2) / 2)
+    tomogram, ball = Tomogram(volume.astype(np.float32), 10.0), PointPrompts(balls[:1], name="ball")
+    shell, nothing = PointPrompts(shells[:1], name="shell"), PointPrompts(np.array([balls[0], (5.0, 55, 40)]))
+    against = PointPrompts(balls[:2], np.array([True, False]))
+    found = {
+        "few": segment(tomogram, ball),
+        "several": segment_kinds(tomogram, [ball, shell]),
+        "against": segment(tomogram, against),
+        "one on nothing": segment(tomogram, nothing),
+        "all on nothing": segment(tomogram, PointPrompts(np.array([(5.0, 55, 40)]))),
+        "limit": segment(tomogram, ball, Config().override(matching__max_particles=2, matching__threshold=0.3)),
+        "margin": segment(tomogram, ball, Config().override(matching__edge_margin=11)),
+        "masks do not count": segment(tomogram, ball, Config().override(matching__volume_tolerance=None)),
+        "false discovery": segment(tomogram, ball, Config().override(matching__max_false_discovery=0.1)),
+        "diameter": segment(tomogram, ball, Config().override(diameter_angstrom=85.0)),
+        "empty mask": segment(tomogram, ball, **given(search_mask=np.zeros(tomogram.shape, dtype=bool))),
+        "half a mask": segment(tomogram, ball, **given(search_mask=grid[2] < 40)),
+        "trials": segment(tomogram, ball, **given(n_trials=2)),
+    }
+    return {f"{name}/{key}": value for name, one in found.items() for key, value in arrays_of(one).items()}
+
+
+def given(**options: Any) -> dict[str, Any]:
+    """Options as either version takes them."""
+    try:
+        from cryosam import RunOptions
+    except ImportError:
+        return options
+    return {"options": RunOptions(**options)}
+
+
 def arrays_of(found: Any) -> dict[str, Any]:
     """The parts of a result that a user sees, by name."""
     arrays: dict[str, Any] = {
@@ -67,6 +111,10 @@ def arrays_of(found: Any) -> dict[str, Any]:
     arrays["average"] = None if found.average is None else found.average.data
     arrays["score_map"] = None if found.score_map is None else found.score_map.data
     arrays["n_warnings"] = len(found.warnings)  # their words may change
+    told = {name: value for name, value in found.provenance.items() if not name.startswith("seconds_")}
+    arrays |= {f"provenance/{name}": value for name, value in told.items()}
+    if found.trust is not None:
+        arrays |= {f"trust/{name}": value for name, value in vars(found.trust).items()}
     for part in found.kinds:
         arrays |= {f"{part.kind}/{name}": array for name, array in arrays_of(part).items()}
     return arrays
