@@ -117,7 +117,7 @@ GOOD = 'tomograms = "t/*.mrc"\nquery = "q.npz"\nout = "o"\n'
         (GOOD + "kinds = { ribosome = 3 }", "this must be a section of settings"),
         (GOOD + "preset = 'quick'", "unknown preset 'quick'"),
         (GOOD + "export = 'relion'", "export: unknown format 'relion'"),
-        (GOOD + "export = ['relion4']", "export: RELION 4 counts in pixels"),
+        (GOOD + "export = ['relion4']", "export: RELION 4 coordinates are in pixels"),
         ("tomograms = ", "is not a TOML file"),
     ],
 )

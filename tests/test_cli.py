@@ -503,7 +503,7 @@ def unknown_segmenter(folder):
 
 
 def weights_absent(folder):
-    return [folder / "tomo.mrc", "--preset", "fast"], "cryosam models fetch .*default preset .* needs none"
+    return [folder / "tomo.mrc", "--preset", "fast"], "cryosam models fetch .*default preset .*needs no download"
 
 
 def segmenter_weights_absent(folder):

@@ -20,7 +20,7 @@ from scipy.spatial.transform import Rotation
 from cryosam.arrays import Mask, Points, Volume
 from cryosam.evaluation.simulation import COMPLEXES, make_complex, random_complex
 from cryosam.evaluation.simulation.complexes import render_blobs
-from cryosam.evaluation.simulation.imaging import list_tilts, record
+from cryosam.evaluation.simulation.imaging import Imaging, list_tilts, record
 from cryosam.evaluation.simulation.specimen import turn_density
 
 SHAPE = (96, 160, 160)
@@ -176,11 +176,13 @@ def make_tomogram(job: tuple[Path, int]) -> None:
         ndimage.gaussian_filter(scene.density, 0.3),
         (scene.instances > 0) & (scene.instances < FIRST_LONG),
         rng,
-        voxel_size_angstrom=voxel,
-        tilts=list_tilts((low, high), float(rng.choice([2.0, 3.0, 4.0]))),
-        defocus_um=float(rng.choice([0.0, rng.uniform(1.5, 6)], p=[0.15, 0.85])),
-        snr=snr,
-        smoothing=0,
+        Imaging(
+            voxel_size_angstrom=voxel,
+            tilts=list_tilts((low, high), float(rng.choice([2.0, 3.0, 4.0]))),
+            defocus_um=float(rng.choice([0.0, rng.uniform(1.5, 6)], p=[0.15, 0.85])),
+            snr=snr,
+            smoothing=0.0,
+        ),
     )
     tomogram /= tomogram.std()
     instances = scene.instances
