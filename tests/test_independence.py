@@ -12,7 +12,7 @@ from cryosam.matching.features import dense
 from cryosam.memory import Workspace
 from cryosam.scene import RunOptions
 from cryosam.segmentation import segment
-from scenes import click, scene
+from scenes import BALLS, click, phantom, scene
 
 
 @pytest.fixture(scope="module")
@@ -93,8 +93,8 @@ def test_a_cache_that_is_cold_warm_or_damaged_gives_the_same(
     assert "damaged" in caplog.text
 
 
-def test_other_voxels_or_settings_do_not_meet_in_the_cache(tomogram_and_click, tmp_path) -> None:
-    (tomogram, prompts), cache = tomogram_and_click, FeatureCache(tmp_path)
+def test_other_voxels_or_settings_do_not_meet_in_the_cache(tmp_path) -> None:
+    tomogram, prompts, cache = phantom(), click(BALLS[0]), FeatureCache(tmp_path)
     for data, settings in (
         (tomogram.data, {}),
         (-tomogram.data, {}),
