@@ -2,7 +2,7 @@
 
 In: paths to read, or volumes, points and segmentations to write.
 Out: arrays in z, y, x and voxels, or files with the units and the axis order that other programs expect.
-May import: the modules at the root of the package. No other folder may import a file-format library.
+May import: evaluation, config, and the nouns at the package's root. No other folder may import a file-format library.
 """
 
 from cryosam.io.atomic import atomic_path
