@@ -55,7 +55,7 @@ def best_of_template(tomogram: Tomogram, found: Segmentation, density: Volume, c
     if len(found.candidate_points) == 0:
         return 0.0
     diameter = ball_diameter(float(np.count_nonzero(density > _PROTEIN * density.max())))
-    normalised = normalise(tomogram, detect_contrast(tomogram, clicks), Config().tomogram.percentiles)
+    normalised = normalise(tomogram, detect_contrast(tomogram, clicks).contrast, Config().tomogram.percentiles)
     search = OrientationSearch.of(normalised, diameter, Config().averaging)
     cut = search.cut
     pixels = cut.step * (np.arange(cut.frame.edge) - cut.frame.edge // 2)

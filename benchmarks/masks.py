@@ -61,7 +61,7 @@ def kinds(folder: Path) -> Iterator[Kind]:
     instances = np.asarray(read_volume(next(folder.glob("instances.mrc*")))).astype(np.int32)
     boxes = ndimage.find_objects(instances)
     settings = Config().tomogram
-    normalised = normalise(tomogram, detect_contrast(tomogram, table.points), settings.percentiles)
+    normalised = normalise(tomogram, detect_contrast(tomogram, table.points).contrast, settings.percentiles)
     for name in dict.fromkeys(table.names or ()):
         chosen = table.select(name)
         if chosen.instances is None:

@@ -147,7 +147,12 @@ def test_a_file_that_is_not_there(tmp_path: Path) -> None:
         (Config, {"diameter_angstrom": 100.0, "diameter_voxels": 10.0}),
         (AveragingConfig, {"n_rotations": 0}),
         (AveragingConfig, {"resolution": 1.0}),
-        (AveragingConfig, {"max_tilt": 91.0}),
+        (TomogramConfig, {"tilt_range": (-91.0, 60.0)}),
+        (TomogramConfig, {"tilt_range": (60.0, -60.0)}),
+        (TomogramConfig, {"tilt_range": (60.0,)}),
+        (TomogramConfig, {"tilt_range": "all"}),
+        (TomogramConfig, {"tilt_axis": "z"}),
+        (TomogramConfig, {"tilt_axis": 181.0}),
         (Config, {"device": "tpu"}),
     ],
 )

@@ -152,7 +152,7 @@ SHELL = (distance() <= 9) & (distance() >= 7)
 @pytest.mark.parametrize("seed", range(5))
 @pytest.mark.parametrize("clicks", [points(), points(CENTRE), points(CENTRE, (19, 25, 31))])
 def test_a_solid_particle(sign: int, expected: Contrast, seed: int, clicks: Points) -> None:
-    assert detect_contrast(Tomogram((noise(seed) + sign * 1.5 * SOLID).astype(np.float32)), clicks) == expected
+    assert detect_contrast(Tomogram((noise(seed) + sign * 1.5 * SOLID).astype(np.float32)), clicks).contrast == expected
 
 
 @pytest.mark.parametrize(("sign", "expected"), [(-1, "dark"), (1, "bright")])
@@ -160,7 +160,7 @@ def test_a_solid_particle(sign: int, expected: Contrast, seed: int, clicks: Poin
 def test_a_hollow_particle_clicked_in_its_middle(sign: int, expected: Contrast, seed: int) -> None:
     """The click itself lies on ice, inside a shell of protein."""
     volume = (noise(seed) + sign * 1.5 * SHELL).astype(np.float32)
-    assert detect_contrast(Tomogram(volume), points(CENTRE)) == expected
+    assert detect_contrast(Tomogram(volume), points(CENTRE)).contrast == expected
 
 
 def test_in_noise_all_of_the_tomogram_tells_more_than_a_click() -> None:
@@ -173,26 +173,61 @@ def test_in_noise_all_of_the_tomogram_tells_more_than_a_click() -> None:
     inside = np.pad(np.ones((8, 60, 68), dtype=bool), 20)
     brightest = np.argmax(np.where(inside, ndimage.gaussian_filter(volume, 2.5), -np.inf))
     click = points(np.unravel_index(brightest, volume.shape))
-    assert detect_contrast(Tomogram(volume), click) == "dark"
-    assert detect_contrast(Tomogram(-volume), click) == "bright"
+    assert detect_contrast(Tomogram(volume), click).contrast == "dark"
+    assert detect_contrast(Tomogram(-volume), click).contrast == "bright"
 
 
 @pytest.mark.parametrize("clicks", [points(), points(CENTRE)])
 def test_a_constant_tomogram_counts_as_bright(clicks: Points) -> None:
-    assert detect_contrast(Tomogram(np.full((41, 47, 59), 3.0, dtype=np.float32)), clicks) == "bright"
+    assert detect_contrast(Tomogram(np.full((41, 47, 59), 3.0, dtype=np.float32)), clicks).contrast == "bright"
 
 
 def test_a_click_in_the_corner() -> None:
     volume = noise()
     volume[:5, :5, :5] -= 4
-    assert detect_contrast(Tomogram(volume), points((0, 0, 0))) == "dark"
-    assert detect_contrast(Tomogram(-volume), points((0, 0, 0))) == "bright"
+    assert detect_contrast(Tomogram(volume), points((0, 0, 0))).contrast == "dark"
+    assert detect_contrast(Tomogram(-volume), points((0, 0, 0))).contrast == "bright"
 
 
 @given(st.floats(0.1, 100), st.floats(-50, 50))
 def test_contrast_does_not_depend_on_gain_and_offset(gain: float, offset: float) -> None:
     volume = (noise() - 1.5 * SOLID) * gain + offset
-    assert detect_contrast(Tomogram(volume.astype(np.float32)), points(CENTRE)) == "dark"
+    assert detect_contrast(Tomogram(volume.astype(np.float32)), points(CENTRE)).contrast == "dark"
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+def test_contrast_where_ice_within_protein_stands_out_at_coarse_scales(sign: int) -> None:
+    """Thin walls, closely packed: smoothed, the lumens are what is compact."""
+    z, y, x = np.indices((64, 96, 96), sparse=True)
+    to_centre = np.sqrt(sum(((axis % 16) - 7.5) ** 2 for axis in (z, y, x)))
+    walls = np.abs(to_centre - 7) < 1
+    volume = sign * (np.random.default_rng(0).normal(size=walls.shape) - 2.0 * walls)
+    seen = detect_contrast(Tomogram(volume.astype(np.float32)), points((39.5, 39.5, 39.5)))
+    assert seen.contrast == ("dark" if sign > 0 else "bright")
+
+
+def test_contrast_of_noise_is_uncertain() -> None:
+    uncertain = [not detect_contrast(Tomogram(noise(seed)), points()).is_certain for seed in range(5)]
+    assert sum(uncertain) >= 4
+    assert detect_contrast(Tomogram((noise() + 1.5 * SOLID).astype(np.float32)), points(CENTRE)).is_certain
+
+
+@pytest.mark.parametrize("name", ["lamella", "apoferritin", "exosomes"])
+def test_contrast_of_real_data(shared_data: Path, name: str) -> None:
+    """Protein is dark in all; every twentieth position is a click, and none."""
+    mrcfile = pytest.importorskip("mrcfile")
+    data = mrcfile.read(shared_data / "real" / f"{name}.mrc").astype(np.float32)
+    (table,) = (
+        (shared_data / "real").glob(f"{name}_*.csv")
+        if name != "apoferritin"
+        else [shared_data / "real/apoferritin.csv"]
+    )
+    rows = np.genfromtxt(table, delimiter=",", names=True, dtype=None)
+    for i in range(0, len(rows), max(1, len(rows) // 3)):
+        click = points(tuple(float(rows[axis][i]) for axis in "zyx"))
+        assert detect_contrast(Tomogram(data), click).contrast == "dark"
+    assert detect_contrast(Tomogram(data), points()).contrast == "dark"
+    assert detect_contrast(Tomogram(-data), points()).contrast == "bright"
 
 
 def test_contrast_of_the_development_data(shared_data: Path) -> None:
@@ -203,4 +238,4 @@ def test_contrast_of_the_development_data(shared_data: Path) -> None:
     table = np.genfromtxt(shared_data / "tomo_dev" / "particles.csv", delimiter=",", names=True, dtype=None)
     for name in np.unique(table["name"]):
         z, y, x = (float(table[axis][table["name"] == name][0]) for axis in "zyx")
-        assert detect_contrast(tomogram, points((z, y, x))) == "dark", name
+        assert detect_contrast(tomogram, points((z, y, x))).contrast == "dark", name

@@ -6,6 +6,7 @@ from scipy.spatial.transform import Rotation
 
 from cryosam.averaging.fourier import FourierFrame
 from cryosam.averaging.rotations import RotationBank, uniform_rotations
+from cryosam.missing_wedge import MissingWedge
 
 
 def test_rotations_cover_all_orientations() -> None:
@@ -15,7 +16,7 @@ def test_rotations_cover_all_orientations() -> None:
 
 
 def test_an_average_is_turned_to_the_same_coefficients_in_either_way() -> None:
-    frame = FourierFrame.around(9.0, 3.0, 60.0, "cpu")
+    frame = FourierFrame.around(9.0, 3.0, MissingWedge(), "cpu")
     average = torch.from_numpy(np.random.default_rng(0).standard_normal((frame.edge,) * 3).astype(np.float32))
     rotations = uniform_rotations(50)
     slowly = frame.turned(frame.padded_spectrum(average), rotations)

@@ -15,13 +15,16 @@ from cryosam.errors import TomogramError
 from cryosam.memory import release
 from cryosam.tomogram import Box, Contrast, Tomogram, slice_of
 
-__all__ = ["Normalised", "detect_contrast", "normalise"]
+__all__ = ["Normalised", "SeenContrast", "detect_contrast", "normalise"]
 
 _SAMPLE_VOXELS = 4_000_000
 _BLOCK = 64  # voxels, edge of the blocks of a tomogram from which its contrast is detected
-_SMOOTHING = 2.5  # voxels, standard deviation of the Gaussian that is applied before the skewness is measured
-_LARGEST_DEVIATION = 3.0  # standard deviations at which voxels are clipped: gold markers count no more than protein
+_MOST_BLOCKS = (2, 3, 3)  # along z, y, x
+_BAND_SCALES = (1.0, 1.6, 2.56, 4.1, 6.55)  # voxels, standard deviations of Gaussians; a band lies between two of them
+_LARGEST_DEVIATION = 4.0  # standard deviations at which voxels are clipped: gold markers count no more than protein
+_MAD_TO_DEVIATION = 1.4826  # standard deviation of a normal distribution whose median absolute deviation is 1
 _LARGEST_SKEWNESS = 6.0  # standard errors at which the evidence from the whole tomogram is clipped
+_CERTAIN = 2.0  # standard errors; noise gives more in one of twenty cases
 _SCALES = (2.5, 4.0, 6.0)  # voxels, standard deviations of the Gaussians through which a click is looked at
 
 
@@ -31,14 +34,37 @@ def _sample(data: AnyVolume) -> Float[np.ndarray, "sz sy sx"]:
     return data[::step, ::step, ::step].astype(np.float32)
 
 
-def detect_contrast(tomogram: Tomogram, points: Points) -> Contrast:
+@dataclass(frozen=True, kw_only=True)
+class SeenContrast:
+    """Whether protein looks dark or bright, and how sure that is.
+
+    Parameters
+    ----------
+    contrast
+        "dark" if protein has the lower values.
+    evidence
+        In standard errors of what noise would give; negative for dark.
+    """
+
+    contrast: Contrast
+    evidence: float
+
+    @property
+    def is_certain(self) -> bool:
+        """Whether the evidence is more than what noise gives."""
+        return abs(self.evidence) >= _CERTAIN
+
+
+def detect_contrast(tomogram: Tomogram, points: Points) -> SeenContrast:
     """Tell whether protein is dark or bright.
 
-    Two observations are added up. First, protein is compact and denser than ice, so the distribution of the smoothed
-    intensities has its longer tail on the side of protein. This counts in units of the skewness that is expected by
-    chance. Second, a click lies on protein, so the density there is compared with that of the surroundings. In a noisy
-    tomogram a single click may be inconclusive while the tomogram as a whole is not. In a crowded tomogram, with hardly
-    any ice between the proteins, the clicks decide.
+    Two observations are added up. First, a specimen is made of compact parts denser than ice. The third cumulant of
+    such density, whether the parts form a ball, a shell or a membrane, is positive in any fine band of frequencies, so
+    the distribution of intensities there has its longer tail on the side of protein. At coarse scales this does not
+    hold: ice within shells and vesicles or between crowded particles is then what stands out. Each of several bands
+    counts in units of the skewness expected by chance. Second, a click lies on protein, so the density there is
+    compared with that of the surroundings. In a noisy tomogram a single click may be inconclusive while the tomogram as
+    a whole is not. In a crowded tomogram, with hardly any ice between the proteins, the clicks decide.
 
     Parameters
     ----------
@@ -47,16 +73,11 @@ def detect_contrast(tomogram: Tomogram, points: Points) -> Contrast:
     points
         ``(n, 3)`` clicks on particles, z, y, x in voxels; may be empty.
 
-    Returns
-    -------
-    contrast
-        "dark" if protein has the lower values.
-
     Examples
     --------
     >>> volume = np.random.default_rng(0).normal(size=(20, 24, 28)).astype(np.float32)
     >>> volume[8:13, 9:14, 10:15] -= 8
-    >>> detect_contrast(Tomogram(volume), np.array([[10.0, 11.0, 12.0]]))
+    >>> detect_contrast(Tomogram(volume), np.array([[10.0, 11.0, 12.0]])).contrast
     'dark'
     """
     skewness = _skewness([tomogram.data[block] for block in _blocks(tomogram.shape)])
@@ -67,32 +88,57 @@ def detect_contrast(tomogram: Tomogram, points: Points) -> Contrast:
             smooth = ndimage.gaussian_filter(crop.astype(np.float32), sigma)
             stands_out = float((smooth[centre] - np.median(smooth)) / (smooth.std() + np.finfo(np.float32).tiny))
             evidence += 2 * stands_out / len(_SCALES)
-    return "dark" if evidence < 0 else "bright"
+    return SeenContrast(contrast="dark" if evidence < 0 else "bright", evidence=evidence)
 
 
 def _blocks(shape: tuple[int, int, int]) -> list[Box]:
-    """Blocks that sample a volume: two along each axis, or one over its whole length if that is short."""
-    along = [
-        [slice(0, n)] if n <= 2 * _BLOCK else [slice(m - _BLOCK // 2, m + _BLOCK // 2) for m in (n // 4, 3 * n // 4)]
-        for n in shape
-    ]
+    """Blocks that sample a volume evenly, or one over the whole length of an axis that is short."""
+    along = []
+    for n, most in zip(shape, _MOST_BLOCKS, strict=True):
+        parts = int(np.clip(n // _BLOCK, 1, most))
+        middles = [round((i + 0.5) * n / parts) for i in range(parts)]
+        is_short = n < 2 * _BLOCK
+        along.append([slice(0, n)] if is_short else [slice(m - _BLOCK // 2, m + _BLOCK // 2) for m in middles])
     return list(product(*along))
 
 
 def _skewness(volumes: Sequence[AnyVolume]) -> float:
-    """Skewness of the smoothed intensities of all volumes together, in units of its standard error in noise.
+    """Skewness of the intensities in several bands, each in units of its standard error in noise, as one such number.
 
-    Outliers are clipped. Smoothing makes neighbouring voxels dependent: there is one independent value for each
+    Outliers are clipped in each band. Its voxels depend on their neighbours: there is one independent value for each
     ``(2 sqrt(pi) sigma)^3`` voxels.
     """
-    smooth = [ndimage.gaussian_filter(volume.astype(np.float32), _SMOOTHING).ravel() for volume in volumes]
-    values = np.concatenate([part - np.median(part) for part in smooth])
-    values = values / (values.std() + np.finfo(np.float32).tiny)
-    values = np.clip(values, -_LARGEST_DEVIATION, _LARGEST_DEVIATION)
-    values -= values.mean()
-    skewness = np.mean(values**3) / max(float(values.std()), 1e-6) ** 3  # 0 where all are equal
-    n_independent = len(values) / (2 * np.sqrt(np.pi) * _SMOOTHING) ** 3
-    return float(skewness / np.sqrt(6 / n_independent))
+    bands = list(zip(*(_bands(volume) for volume in volumes), strict=True))
+    standard = []
+    for sigma, parts in zip(_BAND_SCALES, bands, strict=False):
+        n_voxels = sum(part.size for part in parts)
+        skewness = sum(part.size * _clipped_skewness(part) for part in parts) / n_voxels
+        n_independent = n_voxels / (2 * np.sqrt(np.pi) * sigma) ** 3
+        standard.append(skewness / np.sqrt(6 / n_independent))
+    return float(sum(standard) / np.sqrt(len(standard)))
+
+
+def _bands(volume: AnyVolume) -> list[Volume]:
+    """Differences between a volume smoothed by each Gaussian and by the next wider one."""
+    smooth, sigma, bands = volume.astype(np.float32), 0.0, []
+    for wider in _BAND_SCALES:
+        following = ndimage.gaussian_filter(smooth, np.sqrt(wider**2 - sigma**2), truncate=3)
+        bands.append(smooth - following)
+        smooth, sigma = following, wider
+    return bands[1:]
+
+
+def _clipped_skewness(values: Volume) -> float:
+    """Skewness of intensities, clipped at some robust standard deviations from their median."""
+    sample = values[::2, ::2, ::2]
+    median = np.median(sample)
+    deviation = _MAD_TO_DEVIATION * np.median(np.abs(sample - median))
+    if deviation == 0:
+        deviation = values.std() + np.finfo(np.float32).tiny
+    clipped = np.clip((values - median) / deviation, -_LARGEST_DEVIATION, _LARGEST_DEVIATION)
+    clipped -= clipped.mean()
+    square = float(np.mean(clipped * clipped))
+    return float(np.mean(clipped * clipped * clipped)) / max(square, 1e-12) ** 1.5  # 0 where all are equal
 
 
 def _crop(

@@ -83,6 +83,12 @@ class RunReport:
         Number of detections that are expected to be false.
     diameter, smoothing
         Diameter of the particle, and standard deviation of the Gaussian through which the segmenter saw it, in voxels.
+    lowest_tilt, highest_tilt, tilt_axis
+        Geometry of the tilt series in degrees, as in `cryosam.missing_wedge.MissingWedge`.
+    beam
+        Axis of the volume along which the beam is.
+    wedge_source
+        Where the geometry is known from: "spectrum", "settings" or "default".
     seconds
         Time that each stage took.
     warnings
@@ -101,6 +107,11 @@ class RunReport:
     expected_false: float | None = None
     diameter: float | None = None
     smoothing: float | None = None
+    lowest_tilt: float | None = None
+    highest_tilt: float | None = None
+    tilt_axis: float | None = None
+    beam: str | None = None
+    wedge_source: str | None = None
     seconds: Mapping[str, float] = field(default_factory=dict)
     warnings: tuple[RunWarning, ...] = ()
 
@@ -126,6 +137,11 @@ class RunReport:
             "expected_false": _rounded(self.expected_false, 2),
             "diameter_voxels": self.diameter,
             "smoothing_voxels": self.smoothing,
+            "lowest_tilt_degrees": self.lowest_tilt,
+            "highest_tilt_degrees": self.highest_tilt,
+            "tilt_axis_degrees": self.tilt_axis,
+            "beam": self.beam,
+            "wedge_source": self.wedge_source,
         }
         seconds = {f"{_SECONDS}{stage}": round(value, 3) for stage, value in self.seconds.items()}
         return {name: value for name, value in values.items() if value is not None} | seconds
@@ -142,6 +158,7 @@ class RunReport:
         renamed = {"like_negatives": "n_like_negatives"} | {
             f"{name}_voxels": name for name in ("resolution", "whole_diameter", "diameter", "smoothing")
         }
+        renamed |= {f"{name}_degrees": name for name in ("lowest_tilt", "highest_tilt", "tilt_axis")}
         known = {each.name for each in fields(cls)} - {"seconds", "warnings", "most_typical"}
         values = {renamed.get(name, name): value for name, value in provenance.items()}
         seconds = {name.removeprefix(_SECONDS): float(v) for name, v in provenance.items() if name.startswith(_SECONDS)}

@@ -12,11 +12,13 @@ from cryosam.config import Config
 from cryosam.errors import TomogramError
 from cryosam.instances.instance_segmenter import InstanceSegmenter
 from cryosam.instances.smoothing import Smoothed
-from cryosam.intensities import Normalised, detect_contrast, normalise
+from cryosam.intensities import Normalised, SeenContrast, detect_contrast, normalise
 from cryosam.matching.feature_cache import FeatureCache
 from cryosam.matching.features import FeatureField
 from cryosam.matching.tomogram_features import describe, octave
 from cryosam.memory import LastKept, Workspace
+from cryosam.missing_wedge import MissingWedge, SettledWedge, settle_wedge
+from cryosam.power_spectrum import PowerSpectrum
 from cryosam.run_report import Recorder, RunReport
 from cryosam.tomogram import Tomogram, Voxels
 
@@ -73,8 +75,10 @@ class Scene:
         Allocates large arrays.
     record
         Collects measurements and warnings about the kind.
-    fields, searches
-        Caches of the feature field and the orientation search that were used last.
+    is_contrast_certain
+        Whether it is clear that protein is dark or bright; if not, there is a warning for each kind.
+    fields, searches, wedges
+        Caches of the feature field, the orientation search and the missing wedge that were used last.
     """
 
     tomogram: Tomogram
@@ -84,8 +88,10 @@ class Scene:
     segmenter: PromptSegmenter
     workspace: Workspace
     record: Recorder
+    is_contrast_certain: bool = True
     fields: LastKept[tuple[str, FeatureField]] = field(default_factory=LastKept)
     searches: LastKept[OrientationSearch] = field(default_factory=LastKept)
+    wedges: LastKept[SettledWedge] = field(default_factory=LastKept)
 
     @classmethod
     def open(
@@ -117,17 +123,28 @@ class Scene:
             tomogram.voxels(config.diameter_angstrom)
         segmenter = load_segmenter(config.propagation.segmenter, device=config.device)  # before all voxels are read
         choice = config.tomogram.contrast
-        contrast = detect_contrast(tomogram, clicks) if choice == "auto" else choice
-        voxels = normalise(tomogram, contrast, config.tomogram.percentiles)
+        seen = detect_contrast(tomogram, clicks) if choice == "auto" else SeenContrast(contrast=choice, evidence=np.inf)
+        voxels = normalise(tomogram, seen.contrast, config.tomogram.percentiles)
         workspace = Workspace(None if config.memory_gb is None else config.memory_gb * 1e9)
-        report = RunReport(contrast=contrast, segmenter_digest=segmenter.digest)
-        return cls(tomogram, voxels, config, options, segmenter, workspace, Recorder(report))
+        report = RunReport(contrast=seen.contrast, segmenter_digest=segmenter.digest)
+        return cls(tomogram, voxels, config, options, segmenter, workspace, Recorder(report), seen.is_certain)
 
     def for_kind(self, config: Config) -> "Scene":
         """The same scene for another kind: with the settings of that kind, and an empty report."""
         shared = RunReport(contrast=self.record.report.contrast, segmenter_digest=self.record.report.segmenter_digest)
+        record = Recorder(shared)
+        if not self.is_contrast_certain:
+            record.warn(
+                "contrast_uncertain",
+                f"protein looks {shared.contrast}, but that is not certain; if it is wrong, set it with --contrast",
+            )
         return replace(
-            self, config=config, record=Recorder(shared), fields=self.fields.copy(), searches=self.searches.copy()
+            self,
+            config=config,
+            record=record,
+            fields=self.fields.copy(),
+            searches=self.searches.copy(),
+            wedges=self.wedges.copy(),
         )
 
     @property
@@ -164,10 +181,27 @@ class Scene:
     def orientations(self, diameter: float) -> OrientationSearch:
         """Orientation search for particles of a diameter in voxels."""
         settings = self.config.averaging
+        device, wedge = resolve_device(self.config.device), self.missing_wedge()
         return self.searches.get(
-            (diameter, settings),
-            lambda: OrientationSearch.of(self.voxels, diameter, settings, resolve_device(self.config.device)),
+            (diameter, settings), lambda: OrientationSearch.of(self.voxels, diameter, settings, device, wedge)
         )
+
+    def missing_wedge(self) -> MissingWedge:
+        """The missing wedge of the tomogram, measured or from the settings; also recorded in the report."""
+        settings = self.config.tomogram
+        settled = self.wedges.get(settings, lambda: settle_wedge(PowerSpectrum.of(self.tomogram), settings))
+        if self.record.report.wedge_source is None:
+            low, high = settled.wedge.tilt_range
+            self.record.note(
+                lowest_tilt=low,
+                highest_tilt=high,
+                tilt_axis=settled.wedge.axis,
+                beam=settled.wedge.beam,
+                wedge_source=settled.source,
+            )
+            for code, text in settled.doubts:
+                self.record.warn(code, text)
+        return settled.wedge
 
     def instances(self, smoothing: float) -> InstanceSegmenter:
         """Segmenter of instances in the tomogram smoothed by a Gaussian; its standard deviation is in voxels."""

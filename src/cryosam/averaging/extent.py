@@ -11,8 +11,8 @@ from scipy.spatial.transform import Rotation
 from cryosam.arrays import Points
 from cryosam.averaging.fourier import FourierFrame, rotate_to_reference, wedge_weighted_average
 from cryosam.averaging.subtomograms import Subtomograms
-from cryosam.config import AveragingConfig
 from cryosam.geometry import ball_diameter
+from cryosam.missing_wedge import MissingWedge
 from cryosam.tomogram import Voxels
 
 __all__ = ["Extent", "find_extent"]
@@ -47,7 +47,7 @@ def find_extent(
     points: Points,
     rotations: Rotation,
     diameter: float,
-    config: AveragingConfig,
+    wedge: MissingWedge,
     device: str = "cpu",
 ) -> Extent | None:
     """Find the centre and size of whole particles from their average around points on them.
@@ -66,8 +66,8 @@ def find_extent(
         Rotations that bring the average into the orientation of each particle.
     diameter
         Diameter of the masks, in voxels.
-    config
-        Gives the tilt range.
+    wedge
+        Tells which frequencies the tilt series sampled.
     device
         Device for the computation.
 
@@ -85,13 +85,13 @@ def find_extent(
     >>> for arm in ([0, 0, 0], [0, 0, 8]):
     ...     volume[tuple(np.round(centres + turns.apply(arm)).astype(int).T)] += 200
     >>> tomogram = Tomogram(ndimage.gaussian_filter(volume, 2.0))
-    >>> found = find_extent(tomogram, centres, turns, 8.0, AveragingConfig())
+    >>> found = find_extent(tomogram, centres, turns, 8.0, MissingWedge())
     >>> None if found is None else found.centre.round()
     array([0., 0., 4.])
     """
     width = _WIDTH * diameter
     step = max(1.0, width / _SIZE_PX)
-    frame = FourierFrame.around(width / step, width / step, config.max_tilt, device)
+    frame = FourierFrame.around(width / step, width / step, wedge, device)
     cut = Subtomograms(tomogram, step, frame, frame.mask[None][:0])
     density, is_inside = _density(cut, points[:_MOST], rotations[:_MOST])
     least = max(_SURE, _DENSE * float(np.quantile(density[is_inside], 0.995)))

@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from cryosam.arrays import Scores
+from cryosam.missing_wedge import MissingWedge
 
 __all__ = [
     "BOXES_TOGETHER",
@@ -82,15 +83,15 @@ class FourierFrame:
     weights: Float[Tensor, " k"]
 
     @classmethod
-    def around(cls, diameter: float, detail: float, max_tilt: float, device: str) -> "FourierFrame":
+    def around(cls, diameter: float, detail: float, wedge: MissingWedge, device: str) -> "FourierFrame":
         """FourierFrame for particles of a diameter and a finest detail, both in pixels; not whitened."""
         radius = _RADIUS * diameter
         edge = int(np.clip(2 * np.ceil(radius + _EDGE_PX + 1.5), *_BOXES_PX))
         pixels = torch.arange(edge, dtype=torch.float32) - edge // 2
         z, y, x = torch.meshgrid(pixels, pixels, pixels, indexing="ij")
         mask = ((radius + _EDGE_PX - torch.sqrt(z**2 + y**2 + x**2)) / _EDGE_PX).clamp(0, 1)
-        # the same integers serve as pixel positions and as frequencies; the tilt axis is y
-        tilted = (z.abs() <= x.abs() * np.tan(np.radians(max_tilt)) + 0.5).float()
+        # the same integers serve as pixel positions and as frequencies
+        tilted = torch.from_numpy(wedge.is_sampled(z.numpy(), y.numpy(), x.numpy(), margin=0.5)).float()
         half = torch.fft.ifftshift(torch.stack([z, y, x, tilted], dim=-1), dim=(0, 1, 2))[:, :, : edge // 2 + 1]
         half = half.flatten(0, 2)
         length = half[:, :3].norm(dim=1)

@@ -18,6 +18,7 @@ from cryosam.averaging.fourier import (
 from cryosam.averaging.rotations import RotationBank, uniform_rotations
 from cryosam.averaging.subtomograms import Subtomograms
 from cryosam.config import AveragingConfig
+from cryosam.missing_wedge import MissingWedge
 from cryosam.tomogram import Voxels
 
 __all__ = ["OrientationSearch", "Parts", "PriorAverage", "held_out_folds"]
@@ -45,9 +46,11 @@ class OrientationSearch:
     diameter
         Diameter of the particles, in voxels.
     config
-        Number of rotations and tilt range.
+        Number of rotations and finest detail.
     device
         Device for the computation.
+    wedge
+        Tells which frequencies the tilt series sampled.
     """
 
     cut: Subtomograms
@@ -56,16 +59,22 @@ class OrientationSearch:
     diameter: float
     config: AveragingConfig
     device: str
+    wedge: MissingWedge
 
     @classmethod
-    def of(cls, tomogram: Voxels, diameter: float, config: AveragingConfig, device: str = "cpu") -> "OrientationSearch":
+    def of(
+        cls,
+        tomogram: Voxels,
+        diameter: float,
+        config: AveragingConfig,
+        device: str = "cpu",
+        wedge: MissingWedge = MissingWedge(),  # noqa: B008  # frozen
+    ) -> "OrientationSearch":
         """Orientation search for particles of a diameter in voxels, in a normalised tomogram (protein bright)."""
         detail = max(config.resolution, _DETAIL * diameter)
-        cut = Subtomograms.of(
-            tomogram, diameter, size_px=_SIZE_PX, detail=detail, max_tilt=config.max_tilt, device=device
-        )
+        cut = Subtomograms.of(tomogram, diameter, size_px=_SIZE_PX, detail=detail, wedge=wedge, device=device)
         bank = RotationBank(cut.frame, uniform_rotations(config.n_rotations))
-        return cls(cut, bank, shifts_within(_SHIFT_PX), diameter, config, device)
+        return cls(cut, bank, shifts_within(_SHIFT_PX), diameter, config, device, wedge)
 
     def with_rotations(self, n: int) -> "OrientationSearch":
         """The same search with n rotations."""

@@ -100,7 +100,7 @@ def _fine_boxes(search: OrientationSearch, diameter: float) -> Subtomograms:
         diameter,
         size_px=_SIZE_PX,
         detail=detail,
-        max_tilt=search.config.max_tilt,
+        wedge=search.wedge,
         device=search.device,
     )
 
@@ -145,7 +145,7 @@ def _at_one_place(points: Points, rotations: Rotation, centres: Points, diameter
 
 def _whole_extent(search: OrientationSearch, points: Points, rotations: Rotation) -> Extent | None:
     """Extent of the average if it is larger than what was seen of each particle, and its centre lies elsewhere."""
-    extent = find_extent(search.cut.voxels, points, rotations, search.diameter, search.config, search.device)
+    extent = find_extent(search.cut.voxels, points, rotations, search.diameter, search.wedge, search.device)
     if extent is None:
         return None
     is_centred = np.linalg.norm(extent.centre) <= _OFF_CENTRE * search.diameter

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from cryosam.arrays import Points
 from cryosam.averaging.fourier import BOXES_TOGETHER, FourierFrame, sample_at
+from cryosam.missing_wedge import MissingWedge
 from cryosam.results import Average
 from cryosam.tomogram import Voxels
 
@@ -40,7 +41,7 @@ class Subtomograms:
 
     @classmethod
     def of(
-        cls, tomogram: Voxels, diameter: float, *, size_px: int, detail: float, max_tilt: float, device: str
+        cls, tomogram: Voxels, diameter: float, *, size_px: int, detail: float, wedge: MissingWedge, device: str
     ) -> "Subtomograms":
         """Boxes for particles of a diameter in voxels.
 
@@ -54,13 +55,13 @@ class Subtomograms:
             Largest number of pixels per diameter; a pixel is never smaller than a voxel.
         detail
             Finest detail that is compared, in voxels.
-        max_tilt
-            Largest tilt of the tilt series in degrees, in both directions, about the y axis.
+        wedge
+            Tells which frequencies the tilt series sampled.
         device
             Device for the computation.
         """
         step = max(1.0, diameter / size_px)
-        frame = FourierFrame.around(diameter / step, detail / step, max_tilt, device)
+        frame = FourierFrame.around(diameter / step, detail / step, wedge, device)
         margin = np.minimum(frame.edge * step / 2, (np.array(tomogram.shape) - 1) / 2)
         random = np.random.default_rng(0)
         somewhere = random.uniform(margin, np.array(tomogram.shape) - 1 - margin, (_N_BACKGROUND, 3))

@@ -5,9 +5,12 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float
 
+from cryosam.config import TomogramConfig
 from cryosam.errors import VoxelSizeError
 from cryosam.intensities import detect_contrast
 from cryosam.io import read_info, read_volume
+from cryosam.missing_wedge import find_wedge, settle_wedge
+from cryosam.power_spectrum import PowerSpectrum
 from cryosam.tomogram import Tomogram
 
 __all__ = ["describe"]
@@ -42,10 +45,26 @@ def describe(path: Path) -> tuple[dict[str, str], list[str]]:
         rows["intensities"] = ", ".join(f"{p} %: {v:.4g}" for p, v in zip(_PERCENT, values, strict=True))
         rows["intensities"] += f" (of {sample.size:,} voxels)"
     if len(finite) == sample.size and np.ptp(finite) > 0:
-        rows["contrast"] = f"protein looks {detect_contrast(tomogram, np.zeros((0, 3)))}; a click gives more certainty"
+        seen = detect_contrast(tomogram, np.zeros((0, 3)))
+        certainty = "a click gives more certainty" if seen.is_certain else "uncertain: a click is needed to be sure"
+        rows["contrast"] = f"protein looks {seen.contrast}; {certainty}"
+        spectrum = PowerSpectrum.of(tomogram)
+        rows["tilts"] = _describe_tilts(spectrum)
+        advice += [text for _, text in settle_wedge(spectrum, TomogramConfig()).doubts]
+        if words := spectrum.describe(size):
+            rows["spectrum"] = words
     memory = _FIXED_BYTES + _BYTES_PER_VOXEL * tomogram.data.size
     rows["memory"] = f"about {memory / 1e9:.1f} GB for segment with the default preset; limit it with --memory"
     return rows, advice + _advise(size, sample)
+
+
+def _describe_tilts(spectrum: PowerSpectrum) -> str:
+    """Return the missing wedge that the spectrum shows, or what is assumed instead."""
+    seen = find_wedge(spectrum)
+    if seen.is_visible:
+        beam = "" if seen.wedge.beam == "z" else f", beam along {seen.wedge.beam}"
+        return f"{seen.wedge}{beam}; the missing wedge is visible, {seen.depth:.0f} dB below the rest"
+    return f"the missing wedge is not visible (filled, denoised or too small a volume); {seen.wedge} is assumed"
 
 
 def _sample(tomogram: Tomogram) -> Float[np.ndarray, " n"]:

@@ -52,6 +52,25 @@ def parse_formats(text: str) -> tuple[str, ...]:
     return tuple(name.strip() for name in text.split(",") if name.strip())
 
 
+def parse_tilt_range(text: str) -> tuple[float, float]:
+    """Parse two numbers separated by a comma."""
+    try:
+        low, high = (float(part) for part in text.split(","))
+    except ValueError:
+        raise click.BadParameter(
+            f"a tilt range is the lowest and the highest tilt, as in -60,60, without spaces, got {text!r}"
+        ) from None
+    return low, high
+
+
+def parse_tilt_axis(text: str) -> str | float:
+    """Parse the name of an axis, or an angle."""
+    try:
+        return text if text in ("auto", "x", "y") else float(text)
+    except ValueError:
+        raise click.BadParameter(f"a tilt axis is x, y or an angle in degrees, got {text!r}") from None
+
+
 PathType = click.Path(path_type=Path)
 
 OUT = click.option(
@@ -174,6 +193,18 @@ _KINDS = (
         metavar="FRACTION",
         help="Choose the threshold so that at most this fraction of the detections, such as 0.1, is expected to be "
         "false.",
+    ),
+    click.option(
+        "--tilt-range",
+        type=parse_tilt_range,
+        metavar="MIN,MAX",
+        help="Lowest and highest tilt, in degrees.  [default: measured, else -60,60]",
+    ),
+    click.option(
+        "--tilt-axis",
+        type=parse_tilt_axis,
+        metavar="ANGLE|x|y",
+        help="Direction of the tilt axis: x, y, or degrees from x towards y.  [default: measured, else y]",
     ),
     CACHE,
     NO_CACHE,

@@ -34,6 +34,8 @@ _SETTINGS = {
     "segmenter": "propagation__segmenter",
     "diameter": "diameter_angstrom",
     "contrast": "tomogram__contrast",
+    "tilt_range": "tomogram__tilt_range",
+    "tilt_axis": "tomogram__tilt_axis",
     "edge_margin": "matching__edge_margin",
     "threshold": "matching__threshold",
     "max_false_discovery": "matching__max_false_discovery",

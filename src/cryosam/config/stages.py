@@ -56,7 +56,7 @@ def require_positive(config: Any, *names: str) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class TomogramConfig:
-    """Normalisation of intensities.
+    """What is known of the tomogram: its contrast, and the tilts of which it was made.
 
     Parameters
     ----------
@@ -65,15 +65,40 @@ class TomogramConfig:
         the intensities.
     percentiles
         Percentiles of the intensities that become 0 and 1; values beyond them are clipped.
+    tilt_range
+        Lowest and highest tilt in degrees, with the sign of `cryosam.missing_wedge.MissingWedge`; "auto" measures them
+        in the power spectrum, and assumes -60 and 60 if it does not show them.
+    tilt_axis
+        Direction of the tilt axis in the x-y plane, in degrees from x towards y, or "x" (0) or "y" (90); "auto"
+        measures it, and assumes y if the spectrum does not show it.
     """
 
     contrast: Literal["auto", "dark", "bright"] = "auto"
     percentiles: tuple[float, float] = (0.05, 99.95)
+    tilt_range: Literal["auto"] | tuple[float, float] = "auto"
+    tilt_axis: Literal["auto", "x", "y"] | float = "auto"
 
     def __post_init__(self) -> None:
         require(self.contrast in ("auto", "dark", "bright"), f"contrast is auto, dark or bright, got {self.contrast}")
         low, high = self.percentiles
         require(0 <= low < high <= 100, f"percentiles must ascend within 0 and 100, got {low}, {high}")
+        require(
+            self.tilt_range == "auto" or _is_tilt_range(self.tilt_range),
+            f"tilt_range is auto, or the lowest and the highest tilt within -90 and 90 degrees, got {self.tilt_range}",
+        )
+        axis = self.tilt_axis
+        is_angle = isinstance(axis, int | float) and -180 <= axis <= 180
+        require(
+            is_angle or axis in ("auto", "x", "y"),
+            f"tilt_axis is auto, x, y or an angle within -180 and 180 degrees, got {axis}",
+        )
+
+
+def _is_tilt_range(value: object) -> bool:
+    """Whether a value is two numbers in ascending order within -90 and 90."""
+    if not (isinstance(value, tuple) and len(value) == 2 and all(isinstance(part, int | float) for part in value)):
+        return False
+    return bool(-90 <= value[0] < value[1] <= 90)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -243,8 +268,6 @@ class AveragingConfig:
         Number of rotations that are compared, evenly distributed over all orientations.
     resolution
         Finest detail that is compared, in voxels; 0.3 times the particle's diameter if that is larger.
-    max_tilt
-        Largest tilt of the tilt series in degrees, in both directions, about the y axis.
     """
 
     is_on: bool = True
@@ -252,12 +275,10 @@ class AveragingConfig:
     n_averages: int = 3
     n_rotations: int = 2000
     resolution: float = 4.0
-    max_tilt: float = 60.0
 
     def __post_init__(self) -> None:
         require_positive(self, "max_members", "n_averages", "n_rotations")
         require(self.resolution >= 2, f"resolution is at least 2 voxels, got {self.resolution}")
-        require(0 < self.max_tilt <= 90, f"max_tilt is in (0, 90] degrees, got {self.max_tilt}")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -48,7 +48,7 @@ def fill_masks(
     """
     if config.tomogram.contrast == "auto":
         spread = np.linspace(0, len(points) - 1, min(len(points), _N_FOR_CONTRAST)).round().astype(int)
-        contrast = detect_contrast(tomogram, np.array([points[i] for i in spread], dtype=float))
+        contrast = detect_contrast(tomogram, np.array([points[i] for i in spread], dtype=float)).contrast
         config = config.override(tomogram__contrast=contrast)
     first: list[Masked] = []
     if size is None:
