@@ -26,6 +26,7 @@ from cryosam.io.earlier_results import read_results
 from cryosam.io.results import OUTPUTS
 from cryosam.masks import InstanceMask
 from cryosam.matching.feature_cache import FeatureCache
+from cryosam.missing_wedge import MissingWedge
 from cryosam.results import ScoreMap, Segmentation
 from cryosam.run_report import RunReport, RunWarning
 from tiny_models import tiny_dinov2, tiny_sam, tiny_sam2
@@ -369,6 +370,10 @@ def test_options_win_over_the_file_and_the_file_over_the_preset(tomo, calls, tmp
         "120",
         "--contrast",
         "bright",
+        "--tilt-range",
+        "-51,57",
+        "--tilt-axis",
+        "x",
         "--device",
         "cpu",
     ]
@@ -379,15 +384,31 @@ def test_options_win_over_the_file_and_the_file_over_the_preset(tomo, calls, tmp
         matching__max_particles=9,
         diameter_angstrom=120.0,
         tomogram__contrast="bright",
+        tomogram__tilt_range=(-51.0, 57.0),
+        tomogram__tilt_axis="x",
         device="cpu",
     )
 
 
 def test_a_result_s_own_settings_can_be_used_again(tomo, calls, tmp_path):
-    cli("segment", tomo, "--point", "8,8,9", "--out", tmp_path / "a", "--edge-margin", "3")
+    own = ["--edge-margin", "3", "--tilt-range", "-40,60.5", "--tilt-axis", "84.5"]
+    cli("segment", tomo, "--point", "8,8,9", "--out", tmp_path / "a", *own)
     (tmp_path / "c.toml").write_text(read_results(tmp_path / "a").run["configuration_toml"])
     cli("segment", tomo, "--point", "8,8,9", "--out", tmp_path / "b", "--config", tmp_path / "c.toml")
     assert calls[1]["config"] == calls[0]["config"]
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["--tilt-range", "60"], "lowest and the highest tilt"),
+        (["--tilt-range", "60,-60"], "within -90 and 90"),
+        (["--tilt-axis", "z"], "x, y or an angle"),
+        (["--tilt-axis", "200"], "within -180 and 180"),
+    ],
+)
+def test_tilts_that_cannot_be(tomo, tmp_path, words, expected):
+    assert expected in refused("segment", tomo, "--point", "8,8,9", "--out", tmp_path / "out", *words)
 
 
 def test_the_voxel_size_of_the_line_goes_into_every_output(tomo, calls, tmp_path):
@@ -892,7 +913,20 @@ def test_info(tomo):
     assert "10 angstrom" in text
     assert "24 x 30 x 42 nm" in text
     assert "protein looks dark" in text
+    assert "not visible" in next(line for line in text.splitlines() if line.startswith("tilts"))
     assert "note:" not in text
+
+
+def test_info_tells_the_tilts(tmp_path):
+    grid = np.meshgrid(*map(np.fft.fftfreq, (60, 40, 62)), indexing="ij")
+    noise = np.fft.fftn(np.random.default_rng(0).normal(size=(60, 40, 62)))
+    wedge = MissingWedge(tilt_range=(-50.0, 60.0), beam="y")
+    path = tmp_path / "unrotated.mrc"
+    write_volume(path, np.fft.ifftn(noise * wedge.is_sampled(*grid)).real.astype(np.float32), 10.0)
+    lines = cli("info", path).stdout.splitlines()
+    (tilts,) = (line for line in lines if line.startswith("tilts"))
+    assert re.search(r"-5\d to \+6\d degrees about z, beam along y; the missing wedge is visible", tilts)
+    assert any("beam seems to be along y" in line for line in lines if line.startswith("note:"))
 
 
 @pytest.mark.parametrize(

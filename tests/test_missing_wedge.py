@@ -1,5 +1,6 @@
 """The missing wedge: which frequencies it leaves, and what a power spectrum shows of it."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -8,10 +9,12 @@ from scipy import ndimage
 
 from cryosam.arrays import Volume
 from cryosam.averaging.fourier import FourierFrame
-from cryosam.config import TomogramConfig
+from cryosam.config import Config, TomogramConfig
 from cryosam.io import read_volume
 from cryosam.missing_wedge import MissingWedge, SeenWedge, find_wedge, settle_wedge
 from cryosam.power_spectrum import PowerSpectrum
+from cryosam.run_report import RunReport
+from cryosam.scene import Scene
 from cryosam.tomogram import Tomogram
 
 SHAPE = (48, 96, 101)
@@ -159,6 +162,37 @@ def test_a_volume_that_was_not_rotated_is_noticed() -> None:
     unknown = settle_wedge(spectrum_of(noise), TomogramConfig())
     assert (unknown.wedge, unknown.source) == (MissingWedge(), "default")
     assert [code for code, _ in unknown.doubts] == ["beam_not_z"]
+
+
+# in a run
+
+
+def test_a_run_measures_it_and_records_it() -> None:
+    config = Config().override(propagation__segmenter="classical", averaging__n_rotations=20)
+    volume = imaged(MissingWedge(tilt_range=(-51.0, 57.0), axis=0.0))
+    scene = Scene.open(Tomogram(volume), np.zeros((0, 3)), config)
+    assert scene.for_kind(config).orientations(12.0).wedge.axis == 0
+    recorded = scene.for_kind(config)
+    wedge = recorded.missing_wedge()
+    report = recorded.record.report
+    assert wedge == find_wedge(spectrum_of(volume)).wedge
+    assert report.wedge_source == "spectrum"
+    assert (report.lowest_tilt, report.highest_tilt, report.tilt_axis, report.beam) == (*wedge.tilt_range, 0, "z")
+    restored = RunReport.from_provenance(report.provenance())
+    assert replace(restored, warnings=report.warnings) == report
+
+
+def test_a_run_warns_once_for_a_kind_of_what_is_doubtful() -> None:
+    config = Config().override(
+        propagation__segmenter="classical", tomogram__contrast="dark", tomogram__tilt_range=(-30.0, 30.0)
+    )
+    volume = imaged(MissingWedge()).transpose(1, 0, 2).copy()
+    scene = Scene.open(Tomogram(volume), np.zeros((0, 3)), config)
+    for kind in (scene.for_kind(config), scene.for_kind(config)):
+        for _ in range(2):
+            assert kind.missing_wedge() == MissingWedge(tilt_range=(-30.0, 30.0), beam="y")
+        assert [warning.code for warning in kind.record.report.warnings] == ["tilts_disagree", "beam_not_z"]
+        assert kind.record.report.wedge_source == "settings"
 
 
 # the spectrum in words

@@ -25,6 +25,7 @@ _STRONG = 0.04  # cycles per voxel, from where on the strongest shell is looked 
 _SPREAD = 40.0  # decibels: a shell this far below the strongest holds what the Hann window spreads, not the volume
 _CORE, _GAP = 45.0, 70.0  # degrees: a tilt series has the tilts below the first, and hardly any above the second
 _COARSE, _FINE = 5, 1  # degrees, steps of the search for the axis
+_UPRIGHT = 3.0  # degrees: a tilt axis this near to an axis of the volume, to which programs align it, is taken as that
 _LAYER_STARTS, _LAYER = np.arange(0.1, 0.40, 0.04), 0.08  # cycles per voxel: overlapping layers of the band
 _IN_PLANE = 0.6  # of a frequency's length: the least that lies in the plane normal to the tilt axis
 _BIN = 2.0  # degrees of tilt
@@ -174,6 +175,8 @@ def find_wedge(spectrum: PowerSpectrum, axis: float | None = None) -> SeenWedge:
     if axis is None:
         nearby = [direction.axis + step for step in np.arange(-_COARSE, _COARSE + 1.0, _FINE)]
         turned = max((_depth(flat, MissingWedge(axis=a, beam=direction.beam)), a) for a in nearby)[1]
+        upright = 90 * round(turned / 90)
+        turned = upright if abs(turned - upright) <= _UPRIGHT else turned
         direction = MissingWedge(axis=float((turned + 45) % 180 - 45), beam=direction.beam)
     layers = [found for start in _LAYER_STARTS if (found := _edges(flat, direction, float(start))) is not None]
     if len(layers) < _LEAST_LAYERS:

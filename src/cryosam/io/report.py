@@ -262,6 +262,8 @@ def _decisions(provenance: Mapping[str, str | float]) -> list[tuple[str, str]]:
             rows.append((f"Time: {name.removeprefix('seconds_').replace('_', ' ')}", f"{value:.1f} s"))
         elif name.endswith("_voxels"):
             rows.append((name.removesuffix("_voxels").replace("_", " ").capitalize() + " used", f"{number} voxels"))
+        elif name.endswith("_degrees"):
+            rows.append((name.removesuffix("_degrees").replace("_", " ").capitalize(), f"{number} degrees"))
         elif not name.endswith("_digest"):
             rows.append((name.replace("_", " ").capitalize(), number))
     return rows
