@@ -225,7 +225,7 @@ def test_no_crowd_draws_no_random_numbers():
 def test_a_full_or_thin_volume_is_refused():
     with pytest.raises(ConfigError, match=r"no room for all particles of bilobe in \(51, 62, 73\) voxels"):
         _scene().add_particles(make_complex("bilobe", 10.0), "bilobe", 1, 40)
-    with pytest.raises(ConfigError, match="no room for all particles of the crowd"):
+    with pytest.raises(ConfigError, match="no room for a crowd that fills"):
         _scene(shape=(31, 42, 43)).add_crowd(0.5)
     with pytest.raises(ConfigError, match="no room for all particles of barrel"):
         _scene(shape=(9, 62, 73)).add_particles(make_complex("barrel", 10.0), "barrel", 1, 1)

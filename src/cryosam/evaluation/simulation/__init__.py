@@ -77,7 +77,7 @@ class SimulationConfig:
         before smoothing; infinite means no noise. At 1, particles are clearly visible; at 0.1, small ones are lost in
         the noise.
     smoothing
-        Standard deviation in voxels of the Gaussian filter that is applied last.
+        Standard deviation in voxels of the Gaussian filter that is applied last, but for a deconvolution.
     tilt_series
         How the projections differ from each other, when each is recorded on its own and the tomogram is reconstructed
         from them by weighted back-projection. None simulates the tomogram in Fourier space, where all projections are

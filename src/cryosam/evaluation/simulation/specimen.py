@@ -125,7 +125,12 @@ class Specimen:
         missing = share * self.density.size
         while missing > 0:
             kind = kinds[int(self._rng.integers(_N_CROWDERS))]
-            _, _, _, mask = self._place(kind, "the crowd", float(self._rng.uniform(0.7, 1.1)))
+            try:
+                _, _, _, mask = self._place(kind, "the crowd", float(self._rng.uniform(0.7, 1.1)))
+            except ConfigError:
+                raise ConfigError(
+                    f"no room for a crowd that fills {share:g} of the volume; give a smaller share or fewer objects"
+                ) from None
             missing -= max(1, int(mask.sum()))
 
     def add_gold(self, n: int, diameter_angstrom: float = 100.0) -> None:

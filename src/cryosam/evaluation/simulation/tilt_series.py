@@ -56,6 +56,14 @@ class TiltSeries:
     ----------
     .. [1] W. J. Rice et al., "Routine determination of ice thickness for cryo-EM grids", J. Struct. Biol. 204, 38-44,
        2018.
+
+    Examples
+    --------
+    >>> from cryosam.evaluation.simulation import SimulationConfig, simulate
+    >>> objects = dict(counts={"ring": 2}, n_vesicles=0, n_debris=0, crowding=0.01)
+    >>> config = SimulationConfig(shape=(40, 62, 64), **objects, tilt_series=TiltSeries(misalignment=0.5))
+    >>> simulate(config).tomogram.shape
+    (40, 62, 64)
     """
 
     defocus_jitter_um: float = 0.1
@@ -186,7 +194,8 @@ def record_tilt_series(
     rng
         Source of all random numbers.
     imaging
-        As for `record`. The ratio of signal to noise is that of the tomogram before smoothing and deconvolution.
+        As for `record`, but the noise of the tilts differs. The ratio of signal to noise is that of the tomogram before
+        smoothing and deconvolution.
     series
         What distinguishes the projections from each other.
 
@@ -241,7 +250,7 @@ class _Camera:
         columns = (density - density.mean()).transpose(0, 2, 1).reshape(n_z * n_x, n_y).astype(np.float32)
         images = (self._rays.T @ columns).reshape(-1, self._size[0], n_y)
         spectra: Spectra = fft.rfft2(images, self._size, workers=-1)
-        defocus = np.full(len(spectra), self._imaging.defocus_um)
+        defocus = np.full(len(spectra), float(self._imaging.defocus_um))
         jitter = self._series.defocus_jitter_um * rng.standard_normal(len(spectra))
         if self._imaging.defocus_um > 0:  # 0 means perfect transfer, which has no error
             defocus += jitter
