@@ -976,6 +976,25 @@ def test_simulate_and_its_seed(tmp_path):
     assert read_points(tmp_path / "a" / "particles.csv").names == ("ring", "ring")
 
 
+def test_simulate_a_tilt_series(tmp_path):
+    """Each option changes the tomogram, and none the answer."""
+    words = ["--clean", "--shape", "40,44,48", "--count", "ring=2"]
+    series = [*words, "--imaging", "tilt-series"]
+    runs = {
+        "fourier": words,
+        "series": series,
+        "lopsided": [*series, "--tilt", "-40,50"],
+        "coarse": [*series, "--tilt-step", "6"],
+        "deconvolved": [*series, "--deconvolve"],
+        "crowded": [*series, "--crowd", "0.01"],
+    }
+    for name, given in runs.items():
+        cli("simulate", "--out", tmp_path / name, *given)
+    tomograms = [read_volume(tmp_path / name / "tomo.mrc") for name in runs]
+    assert len({tomogram.tobytes() for tomogram in tomograms}) == len(runs)
+    assert len({(tmp_path / name / "particles.csv").read_text() for name in runs}) == 1
+
+
 def test_simulate_with_the_user_s_own_maps(tmp_path):
     (tmp_path / "maps").mkdir()
     write_volume(tmp_path / "maps" / "1abc.mrc", BALL.astype(np.float32), 10.0)
@@ -993,6 +1012,10 @@ def test_simulate_with_the_user_s_own_maps(tmp_path):
         (["--snr", "0"], "snr"),
         (["--densities", "absent"], "absent"),
         (["--tilt", "95"], "90"),
+        (["--tilt", "-40,50,60"], "both ends, such as -51,57"),
+        (["--tilt", "steep"], "the largest tilt, such as 60"),
+        (["--crowd", "-1"], "crowding"),
+        (["--deconvolve"], "--imaging tilt-series"),
     ],
 )
 def test_simulate_refuses(tmp_path, words, expected):

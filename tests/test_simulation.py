@@ -10,6 +10,7 @@ from cryosam.errors import ConfigError, InputError
 from cryosam.evaluation.simulation import (
     DEMO_KIND,
     SimulationConfig,
+    TiltSeries,
     demo_config,
     make_complex,
     normalise_density,
@@ -51,6 +52,13 @@ def test_another_seed_gives_another_phantom(small):
 
 def test_how_it_is_recorded_does_not_move_the_answer(small):
     assert _same(small, simulate(replace(SMALL, snr=0.05, defocus_um=2, smoothing=0, tilt_range_degrees=(-40, 45))))
+    assert _same(small, simulate(replace(SMALL, tilt_series=TiltSeries(), defocus_um=3)))
+
+
+def test_a_crowd_does_not_move_the_answer(small):
+    crowded = simulate(replace(SMALL, crowding=0.01))
+    assert _same(small, crowded)
+    assert (crowded.tomogram.data != small.tomogram.data).any()
 
 
 def test_points_instances_and_labels_agree(small):
@@ -64,12 +72,14 @@ def test_points_instances_and_labels_agree(small):
         np.testing.assert_allclose(ndimage.center_of_mass(mask), point, atol=0.6)
 
 
-def test_protein_is_dark_as_recorded_or_bright_if_asked(small):
-    bright = simulate(replace(SMALL, contrast="bright"))
-    np.testing.assert_array_equal(bright.tomogram.data, -small.tomogram.data)
-    ice = small.tomogram.data[small.labels == 0].astype(float)
+@pytest.mark.parametrize("tilt_series", [None, TiltSeries()])
+def test_protein_is_dark_as_recorded_or_bright_if_asked(small, tilt_series):
+    dark = simulate(replace(SMALL, tilt_series=tilt_series)).tomogram.data
+    bright = simulate(replace(SMALL, tilt_series=tilt_series, contrast="bright")).tomogram.data
+    np.testing.assert_array_equal(bright, -dark)
+    ice = dark[small.labels == 0].astype(float)
     for instance in small.instances_of_points:
-        inside = small.tomogram.data[small.instances == instance].astype(float)
+        inside = dark[small.instances == instance].astype(float)
         assert inside.mean() < ice.mean() - 0.5 * ice.std()
 
 
@@ -150,6 +160,7 @@ def test_progress_reaches_its_end():
         ({"counts": {"ring": -1}}, "counts must not be negative"),
         ({"counts": {f"kind {i}": 1 for i in range(97)}}, "at most 96 kinds, got 97"),
         ({"n_gold": -1}, "n_gold must not be negative, got -1"),
+        ({"crowding": 1.0}, "crowding must be a share from 0 to 1, got 1"),
         ({"tilt_range_degrees": (60.0, -60.0)}, "tilts must ascend"),
         ({"tilt_range_degrees": (-90.0, 60.0)}, "between -90 and 90"),
         ({"tilt_step_degrees": 0.0}, "step between tilts must be positive and at most their range, got 0"),

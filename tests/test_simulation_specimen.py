@@ -196,8 +196,36 @@ def test_debris_is_density_without_a_label():
     assert len(scene.points) == 0
 
 
+@pytest.mark.parametrize("share", [0.005, 0.03])
+def test_a_crowd_fills_its_share_and_leaves_the_rest_alone(share):
+    scene = _scene(shape=(61, 92, 103))
+    scene.add_particles(make_complex("barrel", 10.0), "barrel", 1, 4)
+    before, alone = scene.density.copy(), scene.instances > 0
+    labels = scene.labels.copy()
+    scene.add_crowd(share)
+    added = scene.density - before
+    assert added[alone].max() < 0.05
+    np.testing.assert_array_equal(scene.labels, labels)
+    assert len(scene.points) == 4
+    lumps, _ = ndimage.label(added > 0.25)
+    np.testing.assert_allclose(np.count_nonzero(lumps) / lumps.size, share, rtol=0.1, atol=600 / lumps.size)
+    sizes = np.bincount(lumps.ravel())[1:]
+    assert np.median(sizes) < 400  # voxels; a barrel has 1000
+    assert sizes.max() > 2 * sizes.min()  # proteins of different sizes
+
+
+def test_no_crowd_draws_no_random_numbers():
+    first, second = _scene(), _scene()
+    first.add_crowd(0.0)
+    for scene in (first, second):
+        scene.add_debris(1)
+    np.testing.assert_array_equal(first.density, second.density)
+
+
 def test_a_full_or_thin_volume_is_refused():
     with pytest.raises(ConfigError, match=r"no room for all particles of bilobe in \(51, 62, 73\) voxels"):
         _scene().add_particles(make_complex("bilobe", 10.0), "bilobe", 1, 40)
+    with pytest.raises(ConfigError, match="no room for a crowd that fills"):
+        _scene(shape=(31, 42, 43)).add_crowd(0.5)
     with pytest.raises(ConfigError, match="no room for all particles of barrel"):
         _scene(shape=(9, 62, 73)).add_particles(make_complex("barrel", 10.0), "barrel", 1, 1)

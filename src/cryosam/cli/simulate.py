@@ -27,10 +27,23 @@ def _parse_shape(text: str) -> tuple[int, int, int]:
     return z, y, x
 
 
+def _parse_tilts(text: str) -> tuple[float, float]:
+    """Parse the lowest and highest tilt, or one number that stands for both."""
+    try:
+        low, *high = (float(part) for part in text.split(","))
+        (last,) = high or [low]
+    except ValueError:
+        raise click.BadParameter(
+            f"give the largest tilt, such as 60, or both ends, such as -51,57, got {text!r}"
+        ) from None
+    return (low if high else -low), last
+
+
 @click.command(
     epilog=example(
         "cryosam simulate --out phantom --count ring=30 --count barrel=20 --snr 0.05",
         "cryosam simulate --out phantom --densities maps --voxel-size 10",
+        "cryosam simulate --out phantom --imaging tilt-series --tilt -51,57 --crowd 0.02 --deconvolve",
     )
 )
 @OUT
@@ -58,31 +71,61 @@ def _parse_shape(text: str) -> tuple[int, int, int]:
     help="Signal-to-noise ratio of powers: 1 is easy, 0.1 typical, 0.03 hard.  [default: 0.1]",
 )
 @click.option(
-    "--tilt",
-    type=float,
-    metavar="DEGREES",
-    help="Largest tilt angle; the tilt series covers -DEGREES to DEGREES.  [default: 60]",
+    "--imaging",
+    type=click.Choice(["fourier", "tilt-series"]),
+    default="fourier",
+    show_default=True,
+    help="fourier: even noise outside the missing wedge. tilt-series: each projection with its own defocus, exposure, "
+    "noise and error of alignment, then weighted back-projection.",
 )
+@click.option(
+    "--tilt",
+    type=_parse_tilts,
+    metavar="DEGREES",
+    help="Largest tilt angle, for -DEGREES to DEGREES; or MIN,MAX.  [default: 60]",
+)
+@click.option("--tilt-step", type=float, metavar="DEGREES", help="Angle between two tilts.  [default: 3]")
 @click.option("--defocus", type=float, metavar="MICROMETRE", help="Underfocus.  [default: 4]")
+@click.option("--deconvolve", is_flag=True, help="Deconvolve the tomogram; only with --imaging tilt-series.")
+@click.option(
+    "--crowd",
+    type=float,
+    metavar="SHARE",
+    help="Share of the volume that small proteins fill between the particles, such as 0.02.  [default: 0]",
+)
 @click.option("--contrast", type=click.Choice(["dark", "bright"]), help="Contrast of protein.  [default: dark]")
-@click.option("--clean", is_flag=True, help="Simulate particles only, without vesicles, gold or debris.")
+@click.option("--clean", is_flag=True, help="Simulate without vesicles, gold or debris.")
 @OVERWRITE
 def simulate(
-    out: Path, densities: Path | None, counts: tuple[tuple[str, int], ...], clean: bool, overwrite: bool, **given: Any
+    out: Path,
+    densities: Path | None,
+    counts: tuple[tuple[str, int], ...],
+    imaging: str,
+    deconvolve: bool,
+    clean: bool,
+    overwrite: bool,
+    **given: Any,
 ) -> None:
     """Simulate a tomogram with known ground truth: tomo.mrc, particles.csv, labels.mrc, instances.mrc."""
     from cryosam.cli.progress import show_progress
-    from cryosam.evaluation.simulation import SimulationConfig
+    from cryosam.evaluation.simulation import Deconvolution, SimulationConfig, TiltSeries
     from cryosam.evaluation.simulation import simulate as simulate_tomogram
     from cryosam.io.folders import check_output
     from cryosam.io.phantoms import read_densities, write_simulated
 
     check_output(out, overwrite=overwrite)
-    tilt = given.pop("tilt")
-    names = {"voxel_size": "voxel_size_angstrom", "defocus": "defocus_um"}
+    names = {
+        "voxel_size": "voxel_size_angstrom",
+        "defocus": "defocus_um",
+        "tilt": "tilt_range_degrees",
+        "tilt_step": "tilt_step_degrees",
+        "crowd": "crowding",
+    }
     settings = {names.get(name, name): value for name, value in given.items() if value is not None}
-    if tilt is not None:
-        settings["tilt_range_degrees"] = (-tilt, tilt)
+    if imaging == "tilt-series":
+        settings["tilt_series"] = TiltSeries(deconvolution=Deconvolution() if deconvolve else None)
+    elif deconvolve:
+        raise click.UsageError("--deconvolve needs --imaging tilt-series")
     if clean:
         settings |= {"n_vesicles": 0, "n_gold": 0, "n_debris": 0}
     config = SimulationConfig(**settings)

@@ -16,8 +16,10 @@ from cryosam.evaluation.simulation.complexes import (
     random_complex,
     resample_density,
 )
+from cryosam.evaluation.simulation.deconvolution import Deconvolution
 from cryosam.evaluation.simulation.imaging import Imaging, list_tilts, record
 from cryosam.evaluation.simulation.specimen import FILAMENT_LABEL, GOLD_LABEL, MEMBRANE_LABEL, Specimen
+from cryosam.evaluation.simulation.tilt_series import TiltSeries, record_tilt_series
 from cryosam.tomogram import Contrast, Tomogram
 
 __all__ = [
@@ -26,8 +28,10 @@ __all__ = [
     "FILAMENT_LABEL",
     "GOLD_LABEL",
     "MEMBRANE_LABEL",
+    "Deconvolution",
     "Simulated",
     "SimulationConfig",
+    "TiltSeries",
     "demo_config",
     "make_complex",
     "normalise_density",
@@ -59,6 +63,9 @@ class SimulationConfig:
         Number of particles of each kind; the kinds are numbered from 1 in this order.
     n_vesicles, n_filaments, n_gold, n_debris
         Numbers of other objects.
+    crowding
+        Share of the volume, from 0 to 1, that small proteins and complexes fill between all other objects; they are not
+        in the answer. 0.01 is about 35 of them in a cube of 100 nm; above 0.05 there may be no room.
     tilt_range_degrees
         Lowest and highest tilt about y, with the beam along z; the other directions are the missing wedge.
     tilt_step_degrees
@@ -70,7 +77,11 @@ class SimulationConfig:
         before smoothing; infinite means no noise. At 1, particles are clearly visible; at 0.1, small ones are lost in
         the noise.
     smoothing
-        Standard deviation in voxels of the Gaussian filter that is applied last.
+        Standard deviation in voxels of the Gaussian filter that is applied last, but for a deconvolution.
+    tilt_series
+        How the projections differ from each other, when each is recorded on its own and the tomogram is reconstructed
+        from them by weighted back-projection. None simulates the tomogram in Fourier space, where all projections are
+        alike.
     contrast
         "dark": protein has the lower values, as recorded.
     dtype
@@ -87,11 +98,13 @@ class SimulationConfig:
     n_filaments: int = 0
     n_gold: int = 1
     n_debris: int = 20
+    crowding: float = 0.0
     tilt_range_degrees: tuple[float, float] = (-60.0, 60.0)
     tilt_step_degrees: float = 3.0
     defocus_um: float = 4.0
     snr: float = 0.1
     smoothing: float = 1.0
+    tilt_series: TiltSeries | None = None
     contrast: Contrast = "dark"
     dtype: Literal["int8", "float32"] = "int8"
     seed: int = 0
@@ -106,6 +119,7 @@ class SimulationConfig:
         )
         for name in ("n_vesicles", "n_filaments", "n_gold", "n_debris", "defocus_um", "smoothing", "seed"):
             _require(getattr(self, name) >= 0, f"{name} must not be negative, got {getattr(self, name)}")
+        _require(0 <= self.crowding < 1, f"crowding must be a share from 0 to 1, got {self.crowding}")
         low, high = self.tilt_range_degrees
         _require(-90 < low < high < 90, f"tilts must ascend between -90 and 90 degrees, got {low}, {high}")
         _require(
@@ -220,20 +234,21 @@ def simulate(
     tell("placing particles", len(kinds), len(kinds))
     scene.add_filaments(config.n_filaments)
     scene.add_debris(config.n_debris)
+    scene.add_crowd(config.crowding)
 
     tell("recording", 0, 1)
-    intensities = record(
-        scene.density,
-        scene.instances > 0,
-        noise_rng,
-        Imaging(
-            voxel_size_angstrom=config.voxel_size_angstrom,
-            tilts=list_tilts(config.tilt_range_degrees, config.tilt_step_degrees),
-            defocus_um=config.defocus_um,
-            snr=config.snr,
-            smoothing=config.smoothing,
-        ),
+    imaging = Imaging(
+        voxel_size_angstrom=config.voxel_size_angstrom,
+        tilts=list_tilts(config.tilt_range_degrees, config.tilt_step_degrees),
+        defocus_um=config.defocus_um,
+        snr=config.snr,
+        smoothing=config.smoothing,
     )
+    particles = scene.instances > 0
+    if config.tilt_series is None:
+        intensities = record(scene.density, particles, noise_rng, imaging)
+    else:
+        intensities = record_tilt_series(scene.density, particles, noise_rng, imaging, config.tilt_series)
     if config.contrast == "dark":
         np.negative(intensities, out=intensities)
     if config.dtype == "int8":

@@ -17,18 +17,31 @@ from scipy import fft, ndimage
 
 from cryosam.arrays import Mask, Volume
 
-__all__ = ["Imaging", "Slices", "back_project", "list_tilts", "project", "record", "transfer_function"]
+__all__ = [
+    "MARGIN",
+    "Imaging",
+    "Slices",
+    "Tilts",
+    "add_noise",
+    "back_project",
+    "list_tilts",
+    "project",
+    "record",
+    "transfer_function",
+]
 
 Slices = Complex[np.ndarray, "kx tilt ky"]
 """Fourier coefficients of a tilt series: kx as in `rfftfreq`, ky as in `fftfreq`, 0 beyond Nyquist of the camera."""
 
 Tilts = Float[np.ndarray, " tilt"]
+"""One number for each tilt; unless said otherwise, its angle in degrees."""
 
 _WAVELENGTH_ANGSTROM = 0.0197  # of electrons at 300 kV
 _CS_ANGSTROM = 2.7e7
 _AMPLITUDE_CONTRAST = 0.07
 _DAMPING_ANGSTROM = 6.0  # standard deviation of the blur by motion, dose and detector
-_MARGIN = 32  # empty voxels along y and x before the specimen repeats; wider than the CTF fringes around a particle
+MARGIN = 32
+"""Empty voxels beside the specimen before it repeats; wider than the CTF fringes around a particle."""
 
 
 def list_tilts(tilt_range_degrees: tuple[float, float], tilt_step_degrees: float) -> Tilts:
@@ -222,7 +235,7 @@ def record(
     """
     tilts, snr = imaging.tilts, imaging.snr
     n_z, n_y, n_x = density.shape
-    height, width = (fft.next_fast_len(n + _MARGIN, real=True) for n in (n_y, n_x))
+    height, width = (fft.next_fast_len(n + MARGIN, real=True) for n in (n_y, n_x))
     padded = (n_z, height, width)
 
     slices = project(np.pad(density, [(0, 0), (0, height - n_y), (0, width - n_x)]), tilts)
@@ -230,12 +243,38 @@ def record(
     damping = np.exp(-2 * (np.pi * _DAMPING_ANGSTROM * frequency) ** 2)
     slices *= (transfer_function(frequency, imaging.defocus_um) * damping).astype(np.float32)
     tomogram = _reconstruct(slices, tilts, padded, density.shape)
+    noise = None
     if not np.isinf(snr):
         noise = _reconstruct(_shot_noise(height, width, tilts, rng), tilts, padded, density.shape)
-        power = float(np.mean(tomogram[particles] ** 2)) if particles.any() else 1.0
-        tomogram *= np.sqrt(snr / power)
-        tomogram += noise / noise.std()
-    return ndimage.gaussian_filter(tomogram, imaging.smoothing)
+    return ndimage.gaussian_filter(add_noise(tomogram, noise, particles, snr), imaging.smoothing)
+
+
+def add_noise(signal: Volume, noise: Volume | None, particles: Mask, snr: float) -> Volume:
+    """Scale a noiseless tomogram and add noise of variance 1 at a signal-to-noise ratio, as `Imaging` defines it.
+
+    Parameters
+    ----------
+    signal
+        ``(z, y, x)`` the noiseless tomogram; it is changed.
+    noise
+        ``(z, y, x)`` of any variance; None leaves the signal as it is.
+    particles
+        ``(z, y, x)`` the voxels in which the signal is measured; if there are none, its power is taken as 1.
+    snr
+        Mean square of the signal there, divided by the variance of the noise.
+
+    Examples
+    --------
+    >>> signal, noise = np.full((2, 1, 2), 3.0), np.array([[[1.0, -1.0]], [[1.0, -1.0]]])
+    >>> add_noise(signal, 7 * noise, signal > 0, snr=0.25)[0]
+    array([[ 1.5, -0.5]])
+    """
+    if noise is None:
+        return signal
+    power = float(np.mean(signal[particles] ** 2)) if particles.any() else 1.0
+    signal *= np.sqrt(snr / power)
+    signal += noise / noise.std()
+    return signal
 
 
 def _reconstruct(slices: Slices, tilts: Tilts, padded: tuple[int, int, int], shape: Sequence[int]) -> Volume:

@@ -10,7 +10,7 @@ from scipy.spatial.transform import Rotation
 
 from cryosam.arrays import Mask, Points, Volume
 from cryosam.errors import ConfigError
-from cryosam.evaluation.simulation.complexes import random_complex, render_blobs
+from cryosam.evaluation.simulation.complexes import random_complex, random_protein, render_blobs
 
 __all__ = ["FILAMENT_LABEL", "GOLD_LABEL", "MEMBRANE_LABEL", "Specimen", "turn_density"]
 
@@ -20,6 +20,9 @@ _GOLD_DENSITY = 4.0
 _MEMBRANE_DENSITY = 0.75
 _MEMBRANE_REACH = 130.0  # angstrom from a membrane's middle beyond which its density is below 1e-15
 _TURNS, _PLACES = 12, 60
+_N_CROWDERS = 40  # different kinds in a crowd, of which every fourth is a complex with symmetry
+_CROWDER_DOMAINS = 6  # at most, in the others
+_CROWDER_ANGSTROM = (70.0, 110.0)  # diameter of the complexes
 
 
 @dataclass(frozen=True)
@@ -93,6 +96,42 @@ class Specimen:
         for _ in range(n):
             diameter = float(self._rng.uniform(40, 90))
             self._place(random_complex(int(self._rng.integers(2**31)), diameter, self._voxel), "debris")
+
+    def add_crowd(self, share: float) -> None:
+        """Fill the room between the other objects with small proteins of 1 to 6 domains and small complexes.
+
+        Parameters
+        ----------
+        share
+            Share of the volume, from 0 to 1, that they fill. In a cell it is 0.2 to 0.3 (R. J. Ellis,
+            "Macromolecular crowding: obvious but underappreciated", Trends Biochem. Sci. 26, 597-604, 2001). As
+            objects do not touch here, there may be no room for more than 0.05.
+
+        Raises
+        ------
+        ConfigError
+            If the volume is too full for them.
+        """
+        if share == 0:
+            return
+        kinds = []
+        for i in range(_N_CROWDERS):
+            seed = int(self._rng.integers(2**31))
+            if i % 4 == 0:
+                kinds.append(random_complex(seed, float(self._rng.uniform(*_CROWDER_ANGSTROM)), self._voxel))
+            else:
+                n_domains = int(self._rng.integers(1, _CROWDER_DOMAINS + 1))
+                kinds.append(random_protein(seed, n_domains, self._voxel))
+        missing = share * self.density.size
+        while missing > 0:
+            kind = kinds[int(self._rng.integers(_N_CROWDERS))]
+            try:
+                _, _, _, mask = self._place(kind, "the crowd", float(self._rng.uniform(0.7, 1.1)))
+            except ConfigError:
+                raise ConfigError(
+                    f"no room for a crowd that fills {share:g} of the volume; give a smaller share or fewer objects"
+                ) from None
+            missing -= max(1, int(mask.sum()))
 
     def add_gold(self, n: int, diameter_angstrom: float = 100.0) -> None:
         """Add gold beads."""
