@@ -7,6 +7,7 @@ import numpy as np
 
 from cryosam.arrays import Mask, Points, Progress, SoFar
 from cryosam.averaging.orientations import OrientationSearch
+from cryosam.averaging.surrogate import phase_randomised
 from cryosam.backends import PromptSegmenter, load_segmenter, resolve_device
 from cryosam.config import Config
 from cryosam.errors import TomogramError
@@ -15,6 +16,7 @@ from cryosam.instances.smoothing import Smoothed
 from cryosam.intensities import Normalised, SeenContrast, detect_contrast, normalise
 from cryosam.matching.feature_cache import FeatureCache
 from cryosam.matching.features import FeatureField
+from cryosam.matching.radial_correlation import RadialCorrelation
 from cryosam.matching.tomogram_features import describe, octave
 from cryosam.memory import LastKept, Workspace
 from cryosam.missing_wedge import MissingWedge, SettledWedge, settle_wedge
@@ -22,7 +24,7 @@ from cryosam.power_spectrum import PowerSpectrum
 from cryosam.run_report import Recorder, RunReport
 from cryosam.tomogram import Tomogram, Voxels
 
-__all__ = ["RunOptions", "Scene"]
+__all__ = ["RunOptions", "Scene", "Surrogate"]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -56,6 +58,23 @@ class RunOptions:
 
 
 @dataclass(frozen=True, eq=False)
+class Surrogate:
+    """A volume with the spectrum of the tomogram and no structure, prepared for the same search.
+
+    Parameters
+    ----------
+    radial, orientations
+        Compare places in it with profiles and averages.
+    n_voxels
+        Number of its voxels.
+    """
+
+    radial: RadialCorrelation
+    orientations: OrientationSearch
+    n_voxels: int
+
+
+@dataclass(frozen=True, eq=False)
 class Scene:
     """A tomogram as the search for one kind sees it; most of it is shared by all kinds of a run.
 
@@ -77,8 +96,9 @@ class Scene:
         Collects measurements and warnings about the kind.
     is_contrast_certain
         Whether it is clear that protein is dark or bright; if not, there is a warning for each kind.
-    fields, searches, wedges
-        Caches of the feature field, the orientation search and the missing wedge that were used last.
+    fields, searches, wedges, radials, surrogates
+        Caches of what was used last: the feature field, the orientation search, the missing wedge, the radial
+        correlation and the surrogate.
     """
 
     tomogram: Tomogram
@@ -92,6 +112,8 @@ class Scene:
     fields: LastKept[tuple[str, FeatureField]] = field(default_factory=LastKept)
     searches: LastKept[OrientationSearch] = field(default_factory=LastKept)
     wedges: LastKept[SettledWedge] = field(default_factory=LastKept)
+    radials: LastKept[RadialCorrelation] = field(default_factory=LastKept)
+    surrogates: LastKept[Surrogate] = field(default_factory=LastKept)
 
     @classmethod
     def open(
@@ -145,6 +167,8 @@ class Scene:
             fields=self.fields.copy(),
             searches=self.searches.copy(),
             wedges=self.wedges.copy(),
+            radials=self.radials.copy(),
+            surrogates=self.surrogates.copy(),
         )
 
     @property
@@ -185,6 +209,31 @@ class Scene:
         return self.searches.get(
             (diameter, settings), lambda: OrientationSearch.of(self.voxels, diameter, settings, device, wedge)
         )
+
+    def radial(self, diameter: float) -> RadialCorrelation:
+        """Radial correlation for particles of a diameter in voxels."""
+        wedge, device = self.missing_wedge(), resolve_device(self.config.device)
+        return self.radials.get(
+            (diameter, wedge), lambda: RadialCorrelation.of(self.voxels, diameter, wedge, str(device))
+        )
+
+    def surrogate(self, diameter: float) -> Surrogate:
+        """Surrogate of the tomogram, prepared to be searched for particles of a diameter in voxels."""
+
+        def compute() -> Surrogate:
+            volume, search = phase_randomised(self.voxels), self.orientations(diameter)
+            radial = RadialCorrelation.of(volume, diameter, search.wedge, search.device)
+            return Surrogate(radial, search.within(volume), volume.data.size)
+
+        return self.surrogates.get((diameter, self.config.averaging), compute)
+
+    @property
+    def searched_voxels(self) -> float:
+        """Number of voxels in which particles may be."""
+        if self.search_mask is not None:
+            return float(np.count_nonzero(self.search_mask))
+        margin = self.config.matching.edge_margin
+        return float(np.prod([max(n - 2 * margin, 0) for n in self.tomogram.shape]))
 
     def missing_wedge(self) -> MissingWedge:
         """The missing wedge of the tomogram, measured or from the settings; also recorded in the report."""

@@ -4,15 +4,27 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from cryosam.classification.decision import average_kind, decide, judge, warn_of_doubts, with_threshold
+from cryosam.classification.decision import (
+    DOUBTFUL,
+    average_kind,
+    decide,
+    judge,
+    warn_of_doubts,
+    with_threshold,
+)
 from cryosam.classification.negatives import rule_out
+from cryosam.instances.instance_segmenter import InstanceSegmenter
 from cryosam.instances.prompted import Prompted
-from cryosam.kind_sources import KindSource
+from cryosam.kind_sources import KindSource, Seed
 from cryosam.matching.candidates import Candidates
+from cryosam.only_kind import find_only_kind
 from cryosam.proposals import propose, widen
 from cryosam.scene import Scene
 
 __all__ = ["Found", "find_kind"]
+
+# warnings that no longer hold once the clicked particle was found to resemble others
+_ANSWERED = ("nothing_there", "not_searched", "nothing_similar")
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,16 +71,41 @@ def find_kind(scene: Scene, kind: KindSource) -> Found:
             candidates = wider
             average = average_kind(scene, candidates, kind.seeds(candidates, seed), kind.reference(scene))
         candidates = decide(scene, candidates, average, kind.seeds(candidates, seed), seed.clicks)  # 4  a decision
-    elif scene.config.matching.max_false_discovery is not None:
+    only = _only_kind(scene, kind, seed, instances, candidates)
+    candidates = candidates if only is None else only
+    if candidates.average is None and scene.config.matching.max_false_discovery is not None:
         scene.record.warn(
             "no_average",
             "the share of false detections cannot be estimated, because that needs an average of at least ten "
             "candidates",
         )
     candidates = rule_out(scene, candidates, seed.clicks, seed.used, kind.negatives)
-    if candidates.average is not None:
+    if candidates.average is not None and only is None:
         warn_of_doubts(scene, candidates, seed.clicks, kind.advice)
     return Found(seed.prompted, with_threshold(scene, candidates))
+
+
+def _only_kind(
+    scene: Scene, kind: KindSource, seed: Seed, instances: InstanceSegmenter, candidates: Candidates
+) -> Candidates | None:
+    """All places that are more than chance, if the kind is nearly all there is."""
+    settings, separation = scene.config, scene.record.report.separation
+    is_undivided = candidates.average is not None and (separation or 0.0) < DOUBTFUL
+    is_unseen = len(candidates.points) == 0
+    uses_volumes = settings.matching.volume_tolerance is not None
+    if not (settings.averaging.is_on and uses_volumes and (is_undivided or is_unseen)):
+        return None
+    found = find_only_kind(scene, kind, seed, instances, candidates)
+    if found is not None:
+        warnings = tuple(each for each in scene.record.report.warnings if each.code not in _ANSWERED)
+        scene.record.note(separation=None, warnings=warnings)
+        scene.record.warn(
+            "only_kind",
+            "the candidates do not divide into the kind and something else, so everything that matches its average by "
+            "more than chance was taken: check that nothing else is among the detections",
+        )
+        _show(scene, kind, found)
+    return found
 
 
 def _can_average(scene: Scene, kind: KindSource, candidates: Candidates) -> bool:

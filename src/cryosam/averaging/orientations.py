@@ -80,6 +80,10 @@ class OrientationSearch:
         """The same search with n rotations."""
         return replace(self, bank=RotationBank(self.cut.frame, uniform_rotations(n)))
 
+    def within(self, volume: Voxels) -> "OrientationSearch":
+        """The same search, with the same weights, in another volume."""
+        return replace(self, cut=replace(self.cut, voxels=volume))
+
     @cached_property
     def phases(self) -> Complex[Tensor, "m k"]:
         """Phase factors of the shifts."""

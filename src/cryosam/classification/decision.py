@@ -12,10 +12,10 @@ from cryosam.classification.thresholds import limit_false_discovery
 from cryosam.matching.candidates import Candidates
 from cryosam.scene import Scene
 
-__all__ = ["average_kind", "decide", "judge", "warn_of_doubts", "with_threshold"]
+__all__ = ["DOUBTFUL", "average_kind", "decide", "judge", "warn_of_doubts", "with_threshold"]
 
 _EVEN_ODDS = 0.5
-_DOUBTFUL = 3.8  # standard deviations between the kind and everything else, below which there is a warning
+DOUBTFUL = 3.8  # standard deviations between the kind and everything else, below which there is a warning
 
 
 def average_kind(
@@ -132,7 +132,7 @@ def warn_of_doubts(scene: Scene, candidates: Candidates, clicks: Points, advice:
     """
     _warn_of_clicks(scene, candidates, clicks)
     record, share = scene.record, scene.config.matching.max_false_discovery
-    if (record.report.separation or 0.0) < _DOUBTFUL:
+    if (record.report.separation or 0.0) < DOUBTFUL:
         record.warn(
             "hardly_apart",
             "particles of this kind are poorly separated from everything else, so probabilities and counts are "
