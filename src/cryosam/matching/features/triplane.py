@@ -99,7 +99,8 @@ class PlaneTokens:
             if len(chosen) < _SPARSE * len(out):
                 out[chosen] = widen(tokens[part][chosen], wide[: len(chosen)]) @ query
             else:
-                np.matmul(widen(tokens[part], wide[: len(out)]), query, out=out)
+                with np.errstate(invalid="ignore"):  # tokens that are not wanted may hold anything
+                    np.matmul(widen(tokens[part], wide[: len(out)]), query, out=out)
             release(self.tokens)
 
     def linear(self, coordinates: Sequence[Positions]) -> Stencils:
