@@ -177,8 +177,8 @@ def _compare(
         boxes = search.cut.cut(points[:n_members])
         parts = rotate_to_reference(search.cut.frame, boxes, rotations[:n_members], np.zeros((n_members, 3)))
         template = wedge_weighted_average(search.cut.frame, *parts)
-    if parts is not None:
-        n_members = min(n_members, int(np.count_nonzero(order < n_members)))
+    n_members = int(np.count_nonzero(order < n_members))  # two of them may have moved to one place
+    if parts is not None and n_members > 1:
         kept = order[:n_members]
         spectra = search.cut.spectra(points[:n_members])
         held_out = search.compare_held_out(tuple(part[kept] for part in parts), spectra, random)  # type: ignore[arg-type]

@@ -4,14 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from cryosam.classification.decision import (
-    DOUBTFUL,
-    average_kind,
-    decide,
-    judge,
-    warn_of_doubts,
-    with_threshold,
-)
+from cryosam.classification.decision import DOUBTFUL, average_kind, decide, judge, warn_of_doubts, with_threshold
 from cryosam.classification.negatives import rule_out
 from cryosam.instances.instance_segmenter import InstanceSegmenter
 from cryosam.instances.prompted import Prompted
@@ -98,7 +91,14 @@ def _only_kind(
     found = find_only_kind(scene, kind, seed, instances, candidates)
     if found is not None:
         warnings = tuple(each for each in scene.record.report.warnings if each.code not in _ANSWERED)
-        scene.record.note(separation=None, warnings=warnings)
+        z, y, x = found.points[0].tolist()
+        clicked = found.clicked(seed.clicks)
+        scene.record.note(
+            separation=None,
+            warnings=warnings,
+            most_typical=(z, y, x),
+            click_probability=float(found.scores[clicked[clicked >= 0]].max()),
+        )
         scene.record.warn(
             "only_kind",
             "the candidates do not divide into the kind and something else, so everything that matches its average by "
