@@ -22,7 +22,7 @@ def mixed() -> tuple[OrientationSearch, np.ndarray, Alignment, Rotation]:
     """Two kinds, and an average that was led astray: it took both for one."""
     tomogram, centres, turns = scene(N_KIND, N_OTHER)
     search = search_for(tomogram)
-    found = align(search, centres, np.array([3]), CONFIG)
+    found = align(search, centres, np.array([3]))
     everything = replace(found.evidence, probabilities=np.ones(len(centres)), separation=2.0)
     return search, centres, replace(found, evidence=everything, members=np.arange(len(centres))), turns
 
@@ -33,7 +33,7 @@ def test_kinds_that_the_average_gathered_come_apart_in_each_draw(noise: float, s
     tomogram, centres, _ = scene(N_KIND, N_OTHER, noise=noise, seed=seed)
     points = centres + np.random.default_rng(seed).uniform(-1.2, 1.2, centres.shape)
     search = search_for(tomogram)
-    found = align(search, points, np.array([clicked]), CONFIG)
+    found = align(search, points, np.array([clicked]))
     classified, reliance = classify(search, points, found, np.array([clicked]), CONFIG, np.ones(len(points)))
     is_found = classified.evidence.probabilities > reliance / 2
     assert np.count_nonzero(is_found != (IS_KIND[clicked] == IS_KIND)) <= 1
@@ -49,7 +49,7 @@ def test_kinds_that_cannot_be_told_apart_are_not_cut(other: np.ndarray, noise: f
     tomogram, centres, _ = scene(N_KIND, N_OTHER, noise=noise, other=other, seed=seed)
     points = centres + np.random.default_rng(seed).uniform(-1.2, 1.2, centres.shape)
     search = search_for(tomogram)
-    found = align(search, points, np.array([2]), CONFIG)
+    found = align(search, points, np.array([2]))
     classified, reliance = classify(search, points, found, np.array([2]), CONFIG, np.ones(len(points)))
     is_found = classified.evidence.probabilities > reliance / 2
     n_kind, n_other = np.count_nonzero(is_found & IS_KIND), np.count_nonzero(is_found & ~IS_KIND)
@@ -113,7 +113,7 @@ def test_what_only_its_mask_sets_apart_is_found_by_the_correlations(mixed) -> No
     """Half of the kind was told from the rest by its prior score: by the average it is like the other half."""
     search, centres, _, _ = mixed
     prior_score = np.where(IS_KIND & (np.arange(len(centres)) % 2 == 1), 0.5, 1.0)
-    found = align(search, centres, np.array([2]), CONFIG)
+    found = align(search, centres, np.array([2]))
     first = IS_KIND & (prior_score == 1)
     narrow = replace(found, evidence=replace(found.evidence, probabilities=first.astype(float), separation=9.0))
     classified, reliance = classify(search, centres, narrow, np.array([2]), CONFIG, prior_score)
@@ -126,6 +126,6 @@ def test_what_only_its_mask_sets_apart_is_found_by_the_correlations(mixed) -> No
 def test_one_kind_is_not_cut_in_two(noise: float, seed: int) -> None:
     tomogram, centres, _ = scene(18, 0, noise=noise, seed=seed)
     search = search_for(tomogram)
-    found = align(search, centres, np.array([3]), CONFIG)
+    found = align(search, centres, np.array([3]))
     classified, reliance = classify(search, centres, found, np.array([3]), CONFIG, np.ones(len(centres)))
     assert np.count_nonzero(classified.evidence.probabilities > reliance / 2) >= 16

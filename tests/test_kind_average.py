@@ -1,11 +1,14 @@
 """Averages of particles that lie in any way: orientations, centres and correlations that are known."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
 from cryosam.classification.kind_average import Alignment, Known, align
 from cryosam.config import AveragingConfig
+from cryosam.matching.descriptors import Resemblance
 from cryosam.saved_query import KnownMembers
 from cryosam.tomogram import Tomogram
 from scenes import BLOBS, scene, search_for
@@ -15,7 +18,7 @@ from scenes import BLOBS, scene, search_for
 def found() -> tuple[Alignment, np.ndarray, Rotation]:
     tomogram, centres, turns = scene()
     off = np.random.default_rng(3).uniform(-1.2, 1.2, centres.shape)
-    return align(search_for(tomogram), centres + off, np.array([0]), AveragingConfig()), centres, turns
+    return align(search_for(tomogram), centres + off, np.array([0])), centres, turns
 
 
 def test_the_kind_is_told_from_another(found) -> None:
@@ -31,9 +34,7 @@ def test_the_kind_is_told_from_another(found) -> None:
 def test_what_is_not_of_the_kind_is_not_averaged() -> None:
     tomogram, centres, _ = scene()
     is_possible = np.arange(18) % 2 == 0
-    found = align(
-        search_for(tomogram), centres, np.array([0, 2]), AveragingConfig(), prior_score=is_possible.astype(float)
-    )
+    found = align(search_for(tomogram), centres, np.array([0, 2]), prior_score=is_possible.astype(float))
     assert is_possible[found.members].all()
 
 
@@ -41,10 +42,22 @@ def test_members_are_compared_with_an_average_that_they_are_no_part_of() -> None
     """Noise that is averaged resembles itself: without held-out averages the members would stand out."""
     noise = Tomogram(np.random.default_rng(0).standard_normal((50, 90, 90)).astype(np.float32))
     points = np.array([(25.0, y, x) for y in range(12, 90, 12) for x in range(12, 90, 12)])
-    found = align(search_for(noise, 10.0), points, np.array([0]), AveragingConfig(n_averages=1))
+    search = replace(search_for(noise, 10.0), config=AveragingConfig(n_averages=1))
+    found = align(search, points, np.array([0]))
     others = np.setdiff1d(np.arange(len(points)), found.members)
     spread = found.correlations[others].std()
     assert found.correlations[found.members].mean() < found.correlations[others].mean() + 1.5 * spread
+
+
+def test_vectors_choose_the_first_members_where_correlations_mislead() -> None:
+    """What correlates with the click is of another kind, as gold and membranes are; only the vectors tell."""
+    tomogram, centres, _ = scene(noise=0.3)
+    search = replace(search_for(tomogram), config=AveragingConfig(n_averages=1))
+    is_kind = np.arange(18) >= 12  # six of the other kind, clicked on one of the first
+    vectors = np.eye(2)[(is_kind | (np.arange(18) == 0)).astype(int)]
+    without = align(search, centres, np.array([0]))
+    led = align(search, centres, np.array([0]), resemblance=Resemblance(vectors, 10.0, -6.0))
+    assert is_kind[led.members].sum() > is_kind[without.members].sum()
 
 
 def test_centres_are_moved_onto_the_average(found) -> None:
@@ -69,10 +82,10 @@ def test_what_lies_at_a_face_is_compared_too() -> None:
     tomogram, centres, _ = scene()
     search, points = search_for(Tomogram(tomogram.data[:, :, 14:].copy())), centres - (0, 0, 14)
     assert np.count_nonzero(points[:12, 2] < 7) == 3
-    found = align(search, points, np.array([1]), AveragingConfig())
+    found = align(search, points, np.array([1]))
     assert found.correlations[:12].min() > found.correlations[12:].max()
     assert (found.evidence.probabilities > 0.5).tolist() == [True] * 12 + [False] * 6
-    with_corner = align(search, np.vstack([points, np.zeros((1, 3))]), np.array([1]), AveragingConfig())
+    with_corner = align(search, np.vstack([points, np.zeros((1, 3))]), np.array([1]))
     assert with_corner.correlations[-1] < 0.5 < with_corner.correlations[:-1].min()
 
 
@@ -82,9 +95,7 @@ def test_a_known_average_takes_the_place_of_a_start_and_tells_how_all_lie(found)
     is_kind = np.arange(18) < 12
     known_members = KnownMembers(known_from.correlations, np.where(is_kind, 0.9, 0.5), is_kind)
     known, prior_score = Known(known_from.average, 12.0, known_members), np.where(np.arange(14) < 5, 0.9, 0.5)
-    there = align(
-        search_for(tomogram), centres, np.zeros(0, dtype=int), AveragingConfig(), prior_score=prior_score, known=known
-    )
+    there = align(search_for(tomogram), centres, np.zeros(0, dtype=int), prior_score=prior_score, known=known)
     assert (there.evidence.probabilities > 0.5).tolist() == [True] * 5 + [False] * 9
     # the average is that of both, so that it lies in the particles as the known one does in its own
     _, _, turns_from = scene()

@@ -18,7 +18,7 @@ def found() -> tuple[Refinement, np.ndarray, Rotation]:
     tomogram, centres, turns = scene()
     points = centres[:N] + OFF
     search = search_for(tomogram)
-    coarse = align(search, points, np.array([0]), AveragingConfig())
+    coarse = align(search, points, np.array([0]))
     return refine(search, points, coarse.average), centres[:N], turns[:N]
 
 
@@ -67,7 +67,7 @@ def test_a_place_within_a_particle_is_kept_where_nothing_reaches_beyond_it() -> 
     """Only the whole of a part moves the centres, not what is smaller than the part."""
     tomogram, centres, turns = scene()
     points = centres[:N] + turns[:N].apply([0.0, 0, 7])
-    coarse = align(search_for(tomogram, 24.0), points, np.array([0]), AveragingConfig())
+    coarse = align(search_for(tomogram, 24.0), points, np.array([0]))
     refined = refine(search_for(tomogram, 24.0), points, coarse.average)
     assert refined.extent is None
     assert np.linalg.norm(refined.points - points, axis=1).max() < 3
@@ -77,7 +77,7 @@ def test_noise_resolves_less_than_particles(found) -> None:
     refined, _, _ = found
     tomogram, centres, _ = scene(noise=1.5)
     search = search_for(tomogram)
-    coarse = align(search, centres, np.array([0]), AveragingConfig())
+    coarse = align(search, centres, np.array([0]))
     noisy = refine(search, centres[:N], coarse.average)
     assert 2 <= refined.resolution < noisy.resolution
 
@@ -87,7 +87,7 @@ def test_a_few_particles_lie_as_they_fit_the_coarse_average(n: int) -> None:
     """Within twice the step of the rotations compared, up to one common rotation; their centres stay."""
     tomogram, centres, turns = scene()
     search = search_for(tomogram)
-    coarse = align(search, centres, np.array([0]), AveragingConfig())
+    coarse = align(search, centres, np.array([0]))
     few = refine(search, centres[:n], coarse.average)
     many = refine(search, centres[:N], coarse.average)
     assert few.resolution is None

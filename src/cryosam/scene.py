@@ -14,6 +14,7 @@ from cryosam.errors import TomogramError
 from cryosam.instances.instance_segmenter import InstanceSegmenter
 from cryosam.instances.smoothing import Smoothed
 from cryosam.intensities import Normalised, SeenContrast, detect_contrast, normalise
+from cryosam.matching.descriptors import Descriptors
 from cryosam.matching.feature_cache import FeatureCache
 from cryosam.matching.features import FeatureField
 from cryosam.matching.radial_correlation import RadialCorrelation
@@ -96,9 +97,9 @@ class Scene:
         Collects measurements and warnings about the kind.
     is_contrast_certain
         Whether it is clear that protein is dark or bright; if not, there is a warning for each kind.
-    fields, searches, wedges, radials, surrogates
+    fields, searches, wedges, radials, surrogates, described
         Caches of what was used last: the feature field, the orientation search, the missing wedge, the radial
-        correlation and the surrogate.
+        correlation, the surrogate and the descriptors.
     """
 
     tomogram: Tomogram
@@ -114,6 +115,7 @@ class Scene:
     wedges: LastKept[SettledWedge] = field(default_factory=LastKept)
     radials: LastKept[RadialCorrelation] = field(default_factory=LastKept)
     surrogates: LastKept[Surrogate] = field(default_factory=LastKept)
+    described: LastKept[Descriptors] = field(default_factory=LastKept)
 
     @classmethod
     def open(
@@ -169,6 +171,7 @@ class Scene:
             wedges=self.wedges.copy(),
             radials=self.radials.copy(),
             surrogates=self.surrogates.copy(),
+            described=self.described.copy(),
         )
 
     @property
@@ -216,6 +219,11 @@ class Scene:
         return self.radials.get(
             (diameter, wedge), lambda: RadialCorrelation.of(self.voxels, diameter, wedge, str(device))
         )
+
+    def descriptors(self, diameter: float) -> Descriptors:
+        """Descriptors of places by learned vectors, for particles of a diameter in voxels."""
+        device = str(resolve_device(self.config.device))
+        return self.described.get(diameter, lambda: Descriptors.of(self.voxels, diameter, device))
 
     def surrogate(self, diameter: float) -> Surrogate:
         """Surrogate of the tomogram, prepared to be searched for particles of a diameter in voxels."""

@@ -13,7 +13,7 @@ from cryosam.missing_wedge import MissingWedge
 from cryosam.results import Average
 from cryosam.tomogram import Voxels
 
-__all__ = ["Subtomograms"]
+__all__ = ["Subtomograms", "cut_boxes"]
 
 _N_BACKGROUND = 200  # random boxes from which the spectrum of the background is estimated
 
@@ -65,12 +65,14 @@ class Subtomograms:
         margin = np.minimum(frame.edge * step / 2, (np.array(tomogram.shape) - 1) / 2)
         random = np.random.default_rng(0)
         somewhere = random.uniform(margin, np.array(tomogram.shape) - 1 - margin, (_N_BACKGROUND, 3))
-        background = frame.masked(_boxes(tomogram, somewhere, frame.edge, step, device))
+        background = frame.masked(cut_boxes(tomogram, somewhere, frame.edge, step, device))
         return cls(tomogram, step, frame.whitened(background), background)
 
     def cut(self, points: Points) -> Float[Tensor, "n e e e"]:
         """Masked boxes around points ``(n, 3)`` in voxels."""
-        return self.frame.masked(_boxes(self.voxels, points, self.frame.edge, self.step, str(self.frame.mask.device)))
+        return self.frame.masked(
+            cut_boxes(self.voxels, points, self.frame.edge, self.step, str(self.frame.mask.device))
+        )
 
     def resample(self, average: Average) -> Float[Tensor, "e e e"]:
         """Resample an average to the box and pixel size of this frame."""
@@ -88,7 +90,7 @@ class Subtomograms:
         return torch.cat([self.frame.spectra(self.cut(part)) for part in parts])
 
 
-def _boxes(voxels: Voxels, points: Points, edge: int, step: float, device: str) -> Float[Tensor, "n e e e"]:
+def cut_boxes(voxels: Voxels, points: Points, edge: int, step: float, device: str) -> Float[Tensor, "n e e e"]:
     """Boxes around points, with a pixel every ``step`` voxels; outside the volume, the nearest voxel's value.
 
     Only the region of each box is read, so the volume need not fit into the memory of the machine or the device.

@@ -34,13 +34,17 @@ def average_kind(
     reference
         What is known of the kind from another tomogram.
     """
+    resemblance = None
+    if len(seeds) and scene.config.averaging.uses_descriptors:
+        with scene.record.timed("describing"):
+            resemblance = scene.descriptors(candidates.diameter).resemblance(candidates.points)
     with scene.record.timed("aligning"):
         return align(
             scene.orientations(candidates.diameter),
             candidates.points,
             seeds,
-            scene.config.averaging,
             prior_score=candidates.possible_prior,
+            resemblance=resemblance,
             known=reference,
             progress=scene.options.progress,
         )

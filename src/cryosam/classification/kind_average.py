@@ -12,7 +12,7 @@ from cryosam.averaging.correlation import fisher_z, standardised
 from cryosam.averaging.fourier import wedge_weighted_average
 from cryosam.averaging.orientations import OrientationSearch, PriorAverage
 from cryosam.classification.evidence import KindEvidence, kind_evidence
-from cryosam.config import AveragingConfig
+from cryosam.matching.descriptors import Resemblance
 from cryosam.results import Average
 from cryosam.saved_query import KnownMembers
 
@@ -81,30 +81,31 @@ def align(
     search: OrientationSearch,
     points: Points,
     seeds: Int[np.ndarray, " k"],
-    config: AveragingConfig,
     *,
     prior_score: Scores | None = None,
+    resemblance: Resemblance | None = None,
     known: Known | None = None,
     progress: Progress | None = None,
 ) -> Alignment:
     """Average the particles that resemble the seeds most, and compare all particles with the average.
 
-    The first average is made from the few particles that resemble the seeds most. Each later one is made from those
+    The first average is made from the few particles that resemble the seeds most: in their correlation with them, their
+    prior score and their learned vectors. Each later one is made from those
     that are probably of the kind, given their correlation with the previous average and their prior score; it has at
     most twice as many members as the previous one.
 
     Parameters
     ----------
     search
-        Compares particles of the kind's diameter.
+        Compares particles of the kind's diameter; its settings give the numbers of averages and members.
     points
         ``(n, 3)`` centres z, y, x in voxels.
     seeds
         Indices of particles that are of the kind; at least one if nothing is known from another tomogram.
-    config
-        Numbers of averages and members.
     prior_score
         ``(n,)`` in [0, 1], prior score of each particle; 0 rules it out. None if there are none.
+    resemblance
+        Learned vectors of the particles, which help to choose the members of the first average; None if there are none.
     known
         What is known from another tomogram. All averages then have the orientation of the average from there.
     progress
@@ -120,11 +121,11 @@ def align(
     ...     volume[z - 2 : z + 3, y - 2 : y + 3, x - 5 : x + 6] += 1
     >>> points = np.vstack([centres, [[20.0, 45, 45]]])
     >>> search = OrientationSearch.of(Tomogram(volume), 8.0, AveragingConfig())
-    >>> found = align(search, points, np.array([0]), AveragingConfig())
+    >>> found = align(search, points, np.array([0]))
     >>> bool(found.correlations[:3].min() > found.correlations[3])
     True
     """
-    cut, frame = search.cut, search.cut.frame
+    cut, frame, config = search.cut, search.cut.frame, search.config
     spectra = cut.spectra(points)
     random = np.random.default_rng(0)
     somewhere = frame.spectra(cut.background[:_N_BY_CHANCE])
@@ -138,6 +139,8 @@ def align(
     mean_z = np.mean([fisher_z(each.correlations) for each in comparisons], axis=0)
     log_prior = standardised(np.log(np.maximum(prior_score, 1e-3)), undecided)
     ranking = standardised(mean_z, undecided) + np.clip(log_prior, -_LARGEST_DEVIATION, _LARGEST_DEVIATION)
+    if resemblance is not None:
+        ranking += standardised(resemblance.log_odds(resemblance.nearest(seeds, possible)), undecided)
     ranking[seeds] = np.inf
     n_members, least = _FIRST_MEMBERS, _LEAST_MEMBERS
     if known is not None and prior is not None:  # particles that do not resemble the known average must not be averaged

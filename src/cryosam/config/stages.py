@@ -268,6 +268,8 @@ class AveragingConfig:
         Number of rotations that are compared, evenly distributed over all orientations.
     resolution
         Finest detail that is compared, in voxels; 0.3 times the particle's diameter if that is larger.
+    uses_descriptors
+        Whether learned descriptors help to choose the members of the first average.
     """
 
     is_on: bool = True
@@ -275,6 +277,7 @@ class AveragingConfig:
     n_averages: int = 3
     n_rotations: int = 2000
     resolution: float = 4.0
+    uses_descriptors: bool = True
 
     def __post_init__(self) -> None:
         require_positive(self, "max_members", "n_averages", "n_rotations")

@@ -17,6 +17,7 @@ from torch.nn import functional
 from cryosam.arrays import Points, Scores, Volume
 from cryosam.averaging.fourier import sample_at
 from cryosam.geometry import voxel_to_level
+from cryosam.matching.coarse import block_means
 from cryosam.matching.peaks import find_peaks
 from cryosam.missing_wedge import MissingWedge
 from cryosam.tomogram import Voxels
@@ -85,7 +86,7 @@ class RadialCorrelation:
             Device for the computation.
         """
         stride = max(1, int(diameter / _CELLS))
-        cells = _coarse(tomogram, stride).to(device)
+        cells = torch.from_numpy(block_means(tomogram, stride)).to(device)
         cells = (cells - cells.mean()) / cells.std().clamp(min=1e-12)
         radius = _RADIUS * diameter / stride
         edge = 2 * int(np.ceil(radius + _SOFT)) + 1
@@ -169,16 +170,6 @@ class RadialCorrelation:
         white = torch.fft.irfftn(torch.fft.rfftn(padded) * self.filter, s=padded.shape)
         inner = white[first : first + edge, first : first + edge, first : first + edge] * self.ball
         return inner - (inner.sum() / self.ball.sum()) * self.ball
-
-
-def _coarse(tomogram: Voxels, stride: int) -> Float[Tensor, "z y x"]:
-    """Mean density of each cell, read slab by slab."""
-    z, y, x = (max(1, n // stride) for n in tomogram.shape)
-    slabs = []
-    for index in range(z):
-        slab = tomogram.crop((slice(index * stride, (index + 1) * stride), slice(0, y * stride), slice(0, x * stride)))
-        slabs.append(slab.reshape(len(slab), y, stride, x, stride).mean(axis=(0, 2, 4)))
-    return torch.from_numpy(np.stack(slabs).astype(np.float32))
 
 
 def _offsets(edge: int, device: str) -> Float[Tensor, "e e e 3"]:

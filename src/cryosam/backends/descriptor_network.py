@@ -1,0 +1,100 @@
+"""The network that describes a box of a tomogram by a vector, nearly the same however the particle is turned.
+
+It was trained on simulated tilt series of random complexes, so that particles of one kind get similar vectors, and
+other particles, membranes, gold and noise different ones (metric learning); `training/README.md` is its model card.
+"""
+
+from collections.abc import Mapping
+from importlib import resources
+
+import torch
+from jaxtyping import Float
+from safetensors.torch import load
+from torch import Tensor, nn
+from torch.nn import functional
+
+from cryosam.errors import WeightsError
+
+__all__ = ["BOX_PX", "PX_PER_DIAMETER", "VECTOR_LENGTH", "DescriptorNetwork", "load_descriptor_network"]
+
+BOX_PX = 20  # edge of the boxes that the network sees
+PX_PER_DIAMETER = 13.0  # pixels of a box per diameter of the particle
+VECTOR_LENGTH = 64  # numbers in a vector
+_WEIGHTS = "descriptor.safetensors"
+_WIDTH, _HIDDEN = 16, 128  # channels of the first layer, and units before the vector
+_MIDDLE_PX = 1.3  # standard deviation of the weights by which the last cells, four pixels wide, are averaged
+
+
+class DescriptorNetwork(nn.Module):
+    """Maps boxes to vectors of length 1.
+
+    Attributes
+    ----------
+    odds
+        ``(2,)`` the logarithm of a factor, and an offset: the factor times a similarity plus the offset is the
+        logarithm of the odds that two boxes are of one kind, in the tomograms of the training.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        w = _WIDTH
+        self.stem = _unit(2, w)
+        self.d1, self.b1 = _unit(w, 2 * w, stride=2), _Residual(2 * w)
+        self.d2, self.b2 = _unit(2 * w, 6 * w, stride=2), _Residual(6 * w)
+        self.head = nn.Sequential(nn.Linear(12 * w, _HIDDEN), nn.ReLU(), nn.Linear(_HIDDEN, VECTOR_LENGTH))
+        self.odds = nn.Parameter(torch.tensor([2.3, -6.0]))
+        along = torch.arange(BOX_PX // 4) - (BOX_PX // 4 - 1) / 2
+        distance = along[:, None, None] ** 2 + along[:, None] ** 2 + along**2
+        near = torch.exp(-distance / (2 * _MIDDLE_PX**2))
+        self.register_buffer("near", near / near.sum())
+
+    def forward(self, boxes: Float[Tensor, "n 2 e e e"]) -> Float[Tensor, "n k"]:
+        """Vectors of length 1 of boxes, whose channels are the whitened and the plain density."""
+        cells = self.b2(self.d2(self.b1(self.d1(self.stem(boxes))))).float()
+        mean, most = (cells * self.near).sum(dim=(2, 3, 4)), cells.amax(dim=(2, 3, 4))
+        return functional.normalize(self.head(torch.cat([mean, most], dim=1)), dim=1)
+
+
+class _Residual(nn.Module):
+    """Two convolutions, added to their input."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.a = nn.Conv3d(channels, channels, 3, padding=1, bias=False)
+        self.na = nn.BatchNorm3d(channels)
+        self.b = nn.Conv3d(channels, channels, 3, padding=1, bias=False)
+        self.nb = nn.BatchNorm3d(channels)
+
+    def forward(self, cells: Float[Tensor, "n c e e e"]) -> Float[Tensor, "n c e e e"]:
+        """The cells and what two convolutions add to them."""
+        return functional.relu(cells + self.nb(self.b(functional.relu(self.na(self.a(cells))))))
+
+
+def _unit(inputs: int, outputs: int, stride: int = 1) -> nn.Sequential:
+    """Convolution, normalisation, rectification."""
+    convolution = nn.Conv3d(inputs, outputs, 3, stride=stride, padding=1, bias=False)
+    return nn.Sequential(convolution, nn.BatchNorm3d(outputs), nn.ReLU())
+
+
+def load_descriptor_network(weights: bytes | None = None) -> DescriptorNetwork:
+    """The network with its weights, ready to describe boxes.
+
+    Parameters
+    ----------
+    weights
+        Content of a safetensors file; None takes the file of the package.
+
+    Raises
+    ------
+    WeightsError
+        If the weights are damaged, or not those of this network.
+    """
+    if weights is None:
+        weights = resources.files("cryosam.backends").joinpath(_WEIGHTS).read_bytes()
+    network = DescriptorNetwork()
+    try:
+        values: Mapping[str, Tensor] = load(weights)
+        network.load_state_dict({name: each.float() for name, each in values.items()})
+    except Exception as error:
+        raise WeightsError(f"the weights of the descriptor are damaged ({error}); reinstall cryosam") from error
+    return network.eval().requires_grad_(False)
