@@ -90,9 +90,9 @@ def align(
     """Average the particles that resemble the seeds most, and compare all particles with the average.
 
     The first average is made from the few particles that resemble the seeds most: in their correlation with them, their
-    prior score and their learned vectors. Each later one is made from those
-    that are probably of the kind, given their correlation with the previous average and their prior score; it has at
-    most twice as many members as the previous one.
+    prior score and their learned vectors. Each later one is made from those that are probably of the kind, given their
+    correlation with the previous average and their prior score; it has at most twice as many members as the previous
+    one.
 
     Parameters
     ----------
@@ -113,6 +113,7 @@ def align(
 
     Examples
     --------
+    >>> from cryosam.config import AveragingConfig
     >>> from cryosam.tomogram import Tomogram
     >>> rng = np.random.default_rng(0)
     >>> volume = rng.normal(0, 0.02, (40, 60, 60)).astype(np.float32)

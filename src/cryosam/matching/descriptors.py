@@ -4,7 +4,7 @@ A box around the place, in proportion to the diameter of the particles, goes thr
 similar vectors hold particles of one kind, however these are turned.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
@@ -56,10 +56,6 @@ class Resemblance:
     vectors: Vectors
     factor: float
     offset: float
-
-    def take(self, rows: Int[np.ndarray, " k"]) -> "Resemblance":
-        """The vectors of some places."""
-        return replace(self, vectors=self.vectors[rows])
 
     def log_odds(self, members: Int[np.ndarray, " k"]) -> Float[np.ndarray, " n"]:
         """Logarithm of the odds that each place is of the kind of some members.
