@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from cryosam.backends.descriptor_network import DescriptorNetwork, load_descriptor_network
 from cryosam.backends.embedded import load_network
 from cryosam.backends.prompt_unet import N_BESIDE
 
@@ -125,3 +126,28 @@ def test_a_perfect_answer_costs_least_and_scores_1(simulate: ModuleType) -> None
     assert losses.true_iou(logits, target)[0].tolist() == pytest.approx([1, 10 / 20, 0])
     alone = losses.mask_cost(logits, target, torch.zeros_like(others))[0]
     assert cost[1] > 1.2 * alone[1]
+
+
+def test_a_descriptor_is_trained_on_simulated_boxes(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Boxes of the clicked kind and of something else, a few steps, and weights that the package can load."""
+    if not TRAINING.is_dir():
+        pytest.skip("the training code is not in the wheel")
+    monkeypatch.syspath_prepend(str(TRAINING))
+    import simulate_descriptor
+    import train_descriptor
+
+    monkeypatch.setattr(simulate_descriptor, "SHAPE", (48, 100, 100))
+    for seed in range(3):
+        simulate_descriptor.make_boxes((tmp_path, seed))
+    paths = sorted(tmp_path.glob("*.npz"))
+    monkeypatch.setattr(train_descriptor, "_CLICKS", min(2, len(paths)))
+    boxes, labels = train_descriptor.read_group(paths[0])
+    assert boxes.shape == (len(labels), 2, 24, 24, 24)
+    assert 4 <= (labels == 0).sum() < len(labels)
+    out = tmp_path / "descriptor.safetensors"
+    options = ["--pool", tmp_path, "--validation", tmp_path, "--out", out, "--minutes", 0.05, "--least-snr", 0]
+    monkeypatch.setattr("sys.argv", ["train_descriptor.py", *map(str, options)])
+    train_descriptor.main()
+    trained, fresh = load_descriptor_network(out.read_bytes()), DescriptorNetwork()
+    assert not torch.equal(trained.stem[1].running_mean, fresh.stem[1].running_mean)
+    assert out.stat().st_size < 2_000_000

@@ -137,7 +137,7 @@ def train(arguments: argparse.Namespace) -> DescriptorNetwork:
         loss.backward()  # type: ignore[union-attr]
         torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
         optimiser.step()
-        step, total = step + 1, total + float(loss)
+        step, total = step + 1, total + float(loss.detach())  # type: ignore[union-attr]
         if step % 500 == 0:
             precision, share = validate(network, held_out)
             print(
