@@ -79,6 +79,23 @@ def test_the_nearest_are_found_step_by_step() -> None:
     assert len(members) > 8
 
 
+def test_all_seeds_count_and_nothing_impossible_does() -> None:
+    """Ten seeds and one other place, of which one may not be: all seeds, and no more than there are."""
+    angles = np.linspace(0, 0.1, 12)
+    vectors = np.stack([np.cos(angles), np.sin(angles)], axis=1)
+    members = Resemblance(vectors, 40.0, -30.0).nearest(np.arange(10), np.arange(12) != 11)
+    assert sorted(members) == list(range(11))
+
+
+def test_an_empty_margin_does_not_matter(places) -> None:
+    """Two thirds of the volume are empty, as in a rotated one."""
+    resemblance, tomogram, centres = places
+    padded = np.pad(tomogram.data, ((0, 0), (0, 2 * tomogram.shape[1]), (0, 0)))
+    again = Descriptors.of(Tomogram(padded), DIAMETER).resemblance(centres)
+    similar = (again.vectors * resemblance.vectors).sum(axis=1)
+    assert similar.min() > 0.9
+
+
 def test_a_member_is_compared_with_the_others() -> None:
     vectors = np.array([[1.0, 0], [0, 1], [0, 1]])
     log_odds = Resemblance(vectors, 1.0, 0.0).log_odds(np.array([0, 1]))

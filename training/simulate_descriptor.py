@@ -89,10 +89,10 @@ def ball_diameter(density: Volume) -> float:
 def draw_tomogram(rng: np.random.Generator, seed: int) -> tuple[Simulated, dict[str, float], SimulationConfig] | None:
     """A tomogram, the diameters of its kinds in voxels, and how it was made; None if there was no room."""
     n_kinds = int(rng.choice([1, 3, 5, 6, 7], p=[0.1, 0.15, 0.25, 0.25, 0.25]))
-    largest = float(np.exp(rng.uniform(np.log(110), np.log(320))))
-    voxel = largest / float(np.exp(rng.uniform(np.log(8), np.log(22))))
-    sizes = largest * np.exp(rng.uniform(-0.45, 0.35, n_kinds))
-    sizes[0] = largest
+    typical = float(np.exp(rng.uniform(np.log(110), np.log(320))))
+    voxel = typical / float(np.exp(rng.uniform(np.log(8), np.log(22))))
+    sizes = typical * np.exp(rng.uniform(-0.45, 0.35, n_kinds))
+    sizes[0] = typical
     maps = {f"kind{i}": draw_density(rng, float(size), voxel) for i, size in enumerate(sizes)}
     diameters = {name: ball_diameter(density) for name, density in maps.items()}
     share = rng.uniform(0.01, 0.06) * np.prod(SHAPE) / n_kinds

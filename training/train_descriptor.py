@@ -168,10 +168,11 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
     network = train(arguments)
-    precision, share = validate(network, sorted(arguments.validation.glob("*.npz")))
-    print(f"average precision {precision:.3f} (by chance {share:.3f})")
     weights = {name: values.detach().half().contiguous() for name, values in network.state_dict().items()}
     save_file(weights | {"odds": network.odds.detach().float()}, arguments.out)
+    written = load_descriptor_network(arguments.out.read_bytes())
+    precision, share = validate(written, sorted(arguments.validation.glob("*.npz")))
+    print(f"average precision {precision:.3f} (by chance {share:.3f})")
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """The network that describes a box of a tomogram by a vector, nearly the same however the particle is turned.
 
 It was trained on simulated tilt series of random complexes, so that particles of one kind get similar vectors, and
-other particles, membranes, gold and noise different ones (metric learning); `training/README.md` is its model card.
+other particles, membranes, gold and noise different ones (metric learning); `training/descriptor.md` is its model card.
 """
 
 from collections.abc import Mapping

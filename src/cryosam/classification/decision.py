@@ -36,7 +36,7 @@ def average_kind(
     """
     resemblance = None
     if len(seeds) and scene.config.averaging.uses_descriptors:
-        with scene.record.timed("describing"):
+        with scene.record.timed("descriptors"):
             resemblance = scene.descriptors(candidates.diameter).resemblance(candidates.points)
     with scene.record.timed("aligning"):
         return align(

@@ -22,4 +22,4 @@ def block_means(voxels: Voxels, stride: int) -> Float[np.ndarray, "z y x"]:
     for index in range(z):
         slab = voxels.crop((slice(index * stride, (index + 1) * stride), slice(0, y * stride), slice(0, x * stride)))
         slabs.append(slab.reshape(len(slab), y, stride, x, stride).mean(axis=(0, 2, 4)))
-    return np.stack(slabs).astype(np.float32)
+    return np.stack(slabs).astype(np.float32, copy=False)

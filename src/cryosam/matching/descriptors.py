@@ -84,7 +84,7 @@ class Resemblance:
     def nearest(self, seeds: Int[np.ndarray, " k"], possible: Bool[np.ndarray, " n"]) -> Int[np.ndarray, " m"]:
         """Places that resemble some seeds most, best first: a few, then those that resemble these, and so on.
 
-        The number grows only while the odds are even or better.
+        The number grows only while the odds are even or better. All seeds are among them.
 
         Parameters
         ----------
@@ -97,16 +97,16 @@ class Resemblance:
         --------
         >>> angles = np.array([0.0, 0.1, 0.2, 1.5])
         >>> vectors = np.stack([np.cos(angles), np.sin(angles)], axis=1)
-        >>> Resemblance(vectors, 10.0, -6.0).nearest(np.array([1]), np.arange(4) != 0)[:2]
-        array([1, 2])
+        >>> Resemblance(vectors, 10.0, -6.0).nearest(np.array([1]), np.arange(4) != 0)
+        array([1, 2, 3])
         """
-        members = seeds
+        members, n_seeds = seeds, len(seeds)
+        n_possible = int(np.count_nonzero(possible | np.isin(np.arange(len(possible)), seeds)))
         for most in _MEMBERS:
             log_odds = np.where(possible, self.log_odds(members), -np.inf)
             log_odds[seeds] = np.inf
-            members = np.argsort(-log_odds, kind="stable")[
-                : int(np.clip(np.count_nonzero(log_odds > 0), _MEMBERS[0], most))
-            ]
+            n = int(np.clip(np.count_nonzero(log_odds > 0), max(_MEMBERS[0], n_seeds), max(most, n_seeds)))
+            members = np.argsort(-log_odds, kind="stable")[: min(n, n_possible)]
         return members
 
 
@@ -117,7 +117,7 @@ class DescribedBoxes:
     Parameters
     ----------
     cells
-        The tomogram, or means of blocks of its voxels where the pixels of a box are larger than voxels.
+        The tomogram, or means of blocks of its voxels where the pixels of a box are at least 1.7 voxels.
     stride
         Voxels per cell.
     step
@@ -148,6 +148,8 @@ class DescribedBoxes:
         margin = np.minimum(_OUTER_PX * step / stride / 2, (shape - 1) / 2)
         somewhere = random.uniform(margin, shape - 1 - margin, (_N_RANDOM, 3))
         boxes = _centred(cut_boxes(cells, somewhere, _OUTER_PX, step / stride, device))
+        is_filled = boxes.std(dim=(1, 2, 3)) > 0  # the margins of a rotated or masked volume are empty
+        boxes = boxes[is_filled] if is_filled.any() else boxes
         whitening = _whitening(boxes)
         white = _inner(_filtered(boxes, whitening), _OUTER_PX - 8)
         of_white, of_boxes = (float(each.std(dim=(1, 2, 3)).median()) + 1e-12 for each in (white, boxes))
