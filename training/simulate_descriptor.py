@@ -16,10 +16,8 @@ from multiprocessing import Pool
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Float
 from scipy import ndimage
 from scipy.spatial import cKDTree
-from scipy.spatial.transform import Rotation
 
 from cryosam.arrays import Points, Volume
 from cryosam.errors import ConfigError
@@ -31,7 +29,8 @@ from cryosam.evaluation.simulation import (
     random_complex,
     simulate,
 )
-from cryosam.evaluation.simulation.complexes import render_blobs
+from cryosam.evaluation.simulation.complexes import copies_by_symmetry, protein_of_blobs
+from cryosam.geometry import ball_diameter
 from cryosam.matching.descriptors import DescribedBoxes
 from cryosam.matching.radial_correlation import RadialCorrelation
 from cryosam.missing_wedge import MissingWedge
@@ -40,7 +39,8 @@ from cryosam.tomogram import Tomogram
 SHAPE = (72, 208, 208)
 EDGE_PX = 24  # of the boxes: four pixels more than the network sees, so that they can be shifted
 CLICKED, NOTHING = 0, -1  # labels: of the clicked kind, of no kind; other kinds are 1, 2, ...
-_BLOB_ANGSTROM = 13.0
+_RIM_ANGSTROM = 19.0  # of a particle around the middles of its outermost blobs
+_PROTEIN = 0.3  # voxels above this share of a density are protein
 _MOST, _MOST_OTHERS, _MOST_NOTHING = 40, 36, 28  # boxes of the clicked kind, of others, and of nothing, for each click
 _ON, _OFF = 0.3, 0.75  # diameters: a peak nearer than the first to a particle is on it; one between them is left out
 
@@ -53,19 +53,17 @@ def draw_density(rng: np.random.Generator, diameter_angstrom: float, voxel_size_
     if choice < 0.72:
         subunits = rng.normal(size=(int(rng.integers(1, 3)), 3))
         subunits *= rng.uniform(0.8, 1, (len(subunits), 1)) / np.linalg.norm(subunits, axis=1, keepdims=True)
-        blobs = _copies(subunits, str(rng.choice(["O", "I", "T", "D5", "D7", "C8"])))
+        blobs = copies_by_symmetry(subunits, str(rng.choice(["O", "I", "T", "D5", "D7", "C8"])))
     elif choice < 0.85:
         steps = rng.normal(size=(int(rng.integers(4, 12)), 3)) + 1.2 * rng.normal(size=3)
         blobs = np.cumsum(steps / np.linalg.norm(steps, axis=1, keepdims=True), axis=0)
         if rng.random() < 0.5:
-            blobs = _copies(blobs + 2 * rng.normal(size=3), str(rng.choice(["C2", "C3", "D2"])))
+            blobs = copies_by_symmetry(blobs + 2 * rng.normal(size=3), str(rng.choice(["C2", "C3", "D2"])))
     else:
         blobs = np.concatenate([_lobe(rng) for _ in range(int(rng.integers(2, 4)))])
     blobs = blobs - blobs.mean(axis=0)
-    blobs *= max(diameter_angstrom / 2 - 19, 7) / np.linalg.norm(blobs, axis=1).max() / voxel_size_angstrom
-    sigma = float(np.hypot(_BLOB_ANGSTROM / voxel_size_angstrom, 12**-0.5))  # a voxel averages over its width
-    half = int(np.ceil(np.linalg.norm(blobs, axis=1).max() + 4 * sigma))
-    return 1 - np.exp(-1.5 * render_blobs((2 * half + 1,) * 3, blobs + half, sigma))
+    blobs *= max(diameter_angstrom / 2 - _RIM_ANGSTROM, _RIM_ANGSTROM / 3) / np.linalg.norm(blobs, axis=1).max()
+    return protein_of_blobs(blobs, voxel_size_angstrom)
 
 
 def _lobe(rng: np.random.Generator) -> Points:
@@ -73,17 +71,6 @@ def _lobe(rng: np.random.Generator) -> Points:
     directions = rng.normal(size=(int(rng.integers(6, 35)), 3))
     directions *= np.cbrt(rng.random((len(directions), 1))) / np.linalg.norm(directions, axis=1, keepdims=True)
     return 0.7 * rng.normal(size=3) + directions * rng.uniform(0.2, 0.9, 3)
-
-
-def _copies(subunit: Points, group: str) -> Float[np.ndarray, "m 3"]:
-    """Copies of blobs by the operations of a point group."""
-    turns = Rotation.create_group(group, axis="Z")  # type: ignore[arg-type]
-    return np.concatenate([turn.apply(subunit) for turn in turns])
-
-
-def ball_diameter(density: Volume) -> float:
-    """Diameter, in voxels, of a ball with the volume of a map, hollows included."""
-    return float(2 * np.cbrt(3 / (4 * np.pi) * ndimage.binary_fill_holes(density > 0.3).sum()))
 
 
 def draw_tomogram(rng: np.random.Generator, seed: int) -> tuple[Simulated, dict[str, float], SimulationConfig] | None:
@@ -94,7 +81,10 @@ def draw_tomogram(rng: np.random.Generator, seed: int) -> tuple[Simulated, dict[
     sizes = typical * np.exp(rng.uniform(-0.45, 0.35, n_kinds))
     sizes[0] = typical
     maps = {f"kind{i}": draw_density(rng, float(size), voxel) for i, size in enumerate(sizes)}
-    diameters = {name: ball_diameter(density) for name, density in maps.items()}
+    diameters = {
+        name: ball_diameter(float(ndimage.binary_fill_holes(density > _PROTEIN).sum()))
+        for name, density in maps.items()
+    }
     share = rng.uniform(0.01, 0.06) * np.prod(SHAPE) / n_kinds
     most = 40 if n_kinds > 1 else 120
     counts = {

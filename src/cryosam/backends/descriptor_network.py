@@ -4,16 +4,12 @@ It was trained on simulated tilt series of random complexes, so that particles o
 other particles, membranes, gold and noise different ones (metric learning); `training/descriptor.md` is its model card.
 """
 
-from collections.abc import Mapping
-from importlib import resources
-
 import torch
 from jaxtyping import Float
-from safetensors.torch import load
 from torch import Tensor, nn
 from torch.nn import functional
 
-from cryosam.errors import WeightsError
+from cryosam.backends.shipped import load_shipped
 
 __all__ = ["BOX_PX", "PX_PER_DIAMETER", "VECTOR_LENGTH", "DescriptorNetwork", "load_descriptor_network"]
 
@@ -89,12 +85,6 @@ def load_descriptor_network(weights: bytes | None = None) -> DescriptorNetwork:
     WeightsError
         If the weights are damaged, or not those of this network.
     """
-    if weights is None:
-        weights = resources.files("cryosam.backends").joinpath(_WEIGHTS).read_bytes()
     network = DescriptorNetwork()
-    try:
-        values: Mapping[str, Tensor] = load(weights)
-        network.load_state_dict({name: each.float() for name, each in values.items()})
-    except Exception as error:
-        raise WeightsError(f"the weights of the descriptor are damaged ({error}); reinstall cryosam") from error
-    return network.eval().requires_grad_(False)
+    load_shipped(network, _WEIGHTS, "descriptor", weights)
+    return network.requires_grad_(False)

@@ -3,13 +3,11 @@
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import cached_property
-from importlib import resources
 from typing import Any
 
 import numpy as np
 import torch
 from jaxtyping import Float
-from safetensors.torch import load
 from torch import Tensor
 
 from cryosam.arrays import Images
@@ -18,7 +16,7 @@ from cryosam.backends.framing import into_frame, out_of_frame
 from cryosam.backends.precision import autocast
 from cryosam.backends.prompt_unet import N_BESIDE, N_CANDIDATES, STRIDE, PromptUNet, fold_statistics
 from cryosam.backends.protocols import MaskCandidates, SlicePrompts
-from cryosam.errors import WeightsError
+from cryosam.backends.shipped import load_shipped
 from cryosam.geometry import ModelFrame
 
 __all__ = ["INPUT_PX", "EmbeddedSegmenter", "load_network", "offsets_beside", "standardise"]
@@ -194,14 +192,9 @@ def load_network(weights: bytes | None = None) -> PromptUNet:
     WeightsError
         If the weights are damaged, or not those of this network.
     """
-    if weights is None:
-        weights = resources.files("cryosam.backends").joinpath(_WEIGHTS).read_bytes()
     network = PromptUNet()
-    try:
-        network.load_state_dict({name: values.float() for name, values in load(weights).items()})
-    except Exception as error:
-        raise WeightsError(f"the weights of the embedded segmenter are damaged ({error}); reinstall cryosam") from error
-    return network.eval()
+    load_shipped(network, _WEIGHTS, "embedded segmenter", weights)
+    return network
 
 
 def _frame_of(height: int, width: int) -> ModelFrame:

@@ -33,6 +33,7 @@ Vectors = Float[np.ndarray, "n k"]
 _MEMBERS = (8, 16, 32)  # most places from whose mean vector the next ones are found, one after the other
 _SIZES = (1.0, 1.25)  # of the boxes, relative to those of the training: masks tend to end within a particle
 _OUTER_PX = 32  # edge of the box that is whitened; its inner part is described
+_INNER_PX = 24  # edge of the part that the filter does not blur with the other end of the box
 _N_RANDOM = 150  # random boxes in which the spectrum and the contrast of the tomogram are measured
 _TOGETHER = 64  # boxes that go through the network at once
 _LARGEST = 6.0  # standard deviations at which voxels are clipped: gold counts no more than that
@@ -140,9 +141,13 @@ class DescribedBoxes:
     @classmethod
     def of(cls, tomogram: Voxels, diameter: float, device: str = "cpu") -> "DescribedBoxes":
         """Boxes around particles of a diameter in voxels, in a normalised tomogram (protein bright)."""
+        stride = _stride(diameter)
+        return cls.in_cells(_cells(tomogram, stride), stride, diameter, device)
+
+    @classmethod
+    def in_cells(cls, cells: Voxels, stride: int, diameter: float, device: str) -> "DescribedBoxes":
+        """The same in cells of ``stride`` voxels; the diameter is in voxels of the tomogram."""
         step = diameter / PX_PER_DIAMETER
-        stride = max(1, int(step + 1 - _NEXT_STRIDE))
-        cells = tomogram if stride == 1 else Tomogram(block_means(tomogram, stride))
         random = np.random.default_rng(0)
         shape = np.array(cells.shape)
         margin = np.minimum(_OUTER_PX * step / stride / 2, (shape - 1) / 2)
@@ -151,7 +156,7 @@ class DescribedBoxes:
         is_filled = boxes.std(dim=(1, 2, 3)) > 0  # the margins of a rotated or masked volume are empty
         boxes = boxes[is_filled] if is_filled.any() else boxes
         whitening = _whitening(boxes)
-        white = _inner(_filtered(boxes, whitening), _OUTER_PX - 8)
+        white = _inner(_filtered(boxes, whitening), _INNER_PX)
         of_white, of_boxes = (float(each.std(dim=(1, 2, 3)).median()) + 1e-12 for each in (white, boxes))
         return cls(cells, stride, step / stride, whitening, (of_white, of_boxes), _network(device))
 
@@ -196,13 +201,31 @@ class Descriptors:
         >>> descriptors.resemblance(np.array([[15.0, 20, 20], [14, 12, 25]])).vectors.shape
         (2, 128)
         """
-        return cls(tuple(DescribedBoxes.of(tomogram, size * diameter, device) for size in _SIZES))
+        diameters = [size * diameter for size in _SIZES]
+        strides = [_stride(each) for each in diameters]
+        cells = {stride: _cells(tomogram, stride) for stride in set(strides)}
+        return cls(
+            tuple(
+                DescribedBoxes.in_cells(cells[stride], stride, each, device)
+                for stride, each in zip(strides, diameters, strict=True)
+            )
+        )
 
     def resemblance(self, points: Points) -> Resemblance:
         """The vectors of places ``(n, 3)`` in voxels, and what their similarity means."""
         factor, offset = self.boxes[0].network.odds.tolist()
         vectors = np.concatenate([each.vectors(points) for each in self.boxes], axis=1) / np.sqrt(len(self.boxes))
         return Resemblance(vectors.astype(np.float32), float(np.exp(factor)), offset)
+
+
+def _stride(diameter: float) -> int:
+    """Voxels per cell for particles of a diameter in voxels."""
+    return max(1, int(diameter / PX_PER_DIAMETER + 1 - _NEXT_STRIDE))
+
+
+def _cells(tomogram: Voxels, stride: int) -> Voxels:
+    """The tomogram in cells of some voxels."""
+    return tomogram if stride == 1 else Tomogram(block_means(tomogram, stride))
 
 
 @lru_cache(maxsize=2)

@@ -13,8 +13,10 @@ from cryosam.errors import ConfigError, InputError, VoxelSizeError
 
 __all__ = [
     "COMPLEXES",
+    "copies_by_symmetry",
     "make_complex",
     "normalise_density",
+    "protein_of_blobs",
     "random_complex",
     "random_protein",
     "render_blobs",
@@ -69,8 +71,22 @@ def _operations(group: str) -> Rotation:
     return Rotation.create_group(group, axis="Z")  # type: ignore[arg-type]
 
 
-def _copies(subunit: Points, group: str) -> Float[np.ndarray, "m 3"]:
-    """Copies of the subunit by every operation of a point group whose main axis is z."""
+def copies_by_symmetry(subunit: Points, group: str) -> Float[np.ndarray, "m 3"]:
+    """Copies of a subunit by every operation of a point group whose main axis is z.
+
+    Parameters
+    ----------
+    subunit
+        ``(n, 3)`` blobs z, y, x around the origin, in any unit.
+    group
+        Schoenflies symbol, such as "C3", "D7" or "I".
+
+    Examples
+    --------
+    >>> copies_by_symmetry(np.array([[1.0, 2.0, 0.0]]), "C2").round(6) + 0.0
+    array([[ 1.,  2.,  0.],
+           [ 1., -2.,  0.]])
+    """
     turns = _operations(group)
     z_last = np.asarray(subunit, dtype=float)[:, ::-1]
     return np.concatenate([turn.apply(z_last)[:, ::-1] for turn in turns])
@@ -86,22 +102,22 @@ def _bilobe() -> Points:
 
 def _tetramer() -> Points:
     """Four elongated subunits, D2."""
-    return _copies(_cluster(3, (26, 32, 14), (26, 22, 32), 9), "D2")
+    return copies_by_symmetry(_cluster(3, (26, 32, 14), (26, 22, 32), 9), "D2")
 
 
 def _barrel() -> Points:
     """Four stacked rings of seven, D7, hollow."""
-    return _copies(np.array([[19.0, 40, 0], [55, 40, 4]]), "D7")
+    return copies_by_symmetry(np.array([[19.0, 40, 0], [55, 40, 4]]), "D7")
 
 
 def _ring() -> Points:
     """Flat ring of six lobed subunits, C6."""
-    return _copies(np.array([[-14.0, 38, 0], [8, 44, 10], [26, 36, 18]]), "C6")
+    return copies_by_symmetry(np.array([[-14.0, 38, 0], [8, 44, 10], [26, 36, 18]]), "C6")
 
 
 def _shell() -> Points:
     """Hollow sphere of sixty subunits, icosahedral."""
-    return _copies(np.array([[70.0, 34, 13]]), "I")
+    return copies_by_symmetry(np.array([[70.0, 34, 13]]), "I")
 
 
 def _rod() -> Points:
@@ -114,13 +130,13 @@ def _rod() -> Points:
 def _tripod() -> Points:
     """Hub on three long legs, C3."""
     leg = np.array([[30.0, 14, 0], [44, 6, 4], [12, 32, 4], [-8, 48, 8], [-28, 62, 12], [-48, 72, 14]])
-    return _copies(leg, "C3")
+    return copies_by_symmetry(leg, "C3")
 
 
 def _clamp() -> Points:
     """Two arms that meet at one end, C2."""
     arm = np.array([[48.0, 8, 6], [26, 22, 8], [2, 32, 4], [-22, 34, -4], [-42, 24, -10]])
-    return _copies(arm, "C2")
+    return copies_by_symmetry(arm, "C2")
 
 
 _BLOBS: dict[str, Callable[[], Points]] = {
@@ -138,7 +154,7 @@ COMPLEXES = MappingProxyType({name: " ".join((make.__doc__ or "").split()) for n
 """The built-in kinds and what they look like."""
 
 
-def _protein(centres_angstrom: Points, voxel_size_angstrom: float) -> Volume:
+def protein_of_blobs(centres_angstrom: Points, voxel_size_angstrom: float) -> Volume:
     """Density of blobs around the origin, about 1 inside, in a cube with an odd edge that contains all of it."""
     if not voxel_size_angstrom > 0:
         raise VoxelSizeError(f"the voxel size must be positive, got {voxel_size_angstrom}")
@@ -180,7 +196,7 @@ def make_complex(name: str, voxel_size_angstrom: float) -> Volume:
     """
     if name not in _BLOBS:
         raise ConfigError(f"no built-in complex is called {name!r}; there are {', '.join(_BLOBS)}")
-    return _protein(_BLOBS[name](), voxel_size_angstrom)
+    return protein_of_blobs(_BLOBS[name](), voxel_size_angstrom)
 
 
 def random_complex(seed: int, diameter_angstrom: float, voxel_size_angstrom: float) -> Volume:
@@ -206,10 +222,10 @@ def random_complex(seed: int, diameter_angstrom: float, voxel_size_angstrom: flo
     n_blobs = max(2, round(40 / n_operations))
     z, y, x = rng.uniform(0.3, 1.0, size=3)
     centre = rng.normal(size=3) * 0.7
-    blobs = _copies(_cluster(seed + 1, (centre[0], centre[1], centre[2]), (z, y, x), n_blobs), group)
+    blobs = copies_by_symmetry(_cluster(seed + 1, (centre[0], centre[1], centre[2]), (z, y, x), n_blobs), group)
     blobs -= blobs.mean(axis=0)
     reach = max(diameter_angstrom / 2 - 1.5 * _BLOB_ANGSTROM, _BLOB_ANGSTROM / 2)
-    return _protein(blobs * reach / np.linalg.norm(blobs, axis=1).max(), voxel_size_angstrom)
+    return protein_of_blobs(blobs * reach / np.linalg.norm(blobs, axis=1).max(), voxel_size_angstrom)
 
 
 def random_protein(seed: int, n_domains: int, voxel_size_angstrom: float) -> Volume:
@@ -234,7 +250,7 @@ def random_protein(seed: int, n_domains: int, voxel_size_angstrom: float) -> Vol
     reach = 2 * _BLOB_ANGSTROM * np.cbrt(n_domains - 1)
     flattening = rng.uniform(0.6, 1.4, size=3)
     blobs = _cluster(seed, (0, 0, 0), (flattening[0], flattening[1], flattening[2]), n_domains) * reach
-    return _protein(blobs - blobs.mean(axis=0), voxel_size_angstrom)
+    return protein_of_blobs(blobs - blobs.mean(axis=0), voxel_size_angstrom)
 
 
 def resample_density(
