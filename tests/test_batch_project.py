@@ -54,6 +54,18 @@ def test_names_and_files_follow_patterns(folder) -> None:
     assert project.out == Path("/o")
 
 
+def test_a_name_on_the_command_line_replaces_the_pattern(folder) -> None:
+    (folder / "project.toml").write_text('tomograms = "runs/**/rec.mrc"\nname = "{file}"\nquery = "q.npz"\nout = "o"')
+    project = read_project(folder / "project.toml", name="{folder}")
+    assert [job.name for job in project.jobs] == ["TS_01", "TS_02"]
+
+
+def test_a_name_may_have_brackets(folder) -> None:
+    (folder / "t/a[1].mrc").touch()
+    project = read(folder, 'tomograms = "t/a[1].mrc"\nquery = "q.npz"\nout = "o"')
+    assert [job.name for job in project.jobs] == ["a[1]"]
+
+
 def test_results_of_the_batch_are_not_searched(folder) -> None:
     (folder / "results" / "a").mkdir(parents=True)
     (folder / "results" / "a" / "instances.mrc").touch()

@@ -21,7 +21,7 @@ from cryosam.backends.loading import write_model
 from cryosam.cli import main
 from cryosam.cli import progress as progress_module
 from cryosam.config import Config
-from cryosam.io import folders, read_points, read_volume, results, write_volume
+from cryosam.io import PointTable, folders, read_points, read_volume, results, write_points, write_volume
 from cryosam.io.earlier_results import read_results
 from cryosam.io.results import OUTPUTS
 from cryosam.masks import InstanceMask
@@ -275,6 +275,18 @@ def test_what_cannot_be_exported_is_said_before_the_search(tomo, calls, tmp_path
     assert "RELION 3.1 and 4" in (tmp_path / "out" / "report.html").read_text()
 
 
+def test_a_tomogram_has_the_name_that_other_programs_know(tomo, calls, tmp_path):
+    rows = "".join(f"{x} {y} {z} TS_0{k}.tomostar\n" for k, (z, y, x) in enumerate(CENTRES))
+    header = "data_\nloop_\n_rlnCoordinateX\n_rlnCoordinateY\n_rlnCoordinateZ\n_rlnMicrographName\n"
+    (tmp_path / "p.star").write_text(header + rows)
+    given = ["segment", tomo, "--points", tmp_path / "p.star", "--export", "warp", "--out", tmp_path / "out"]
+    assert "0 of them match 'tomo'; name one with --name" in refused(*given)
+    cli(*given, "--name", "TS_01")
+    np.testing.assert_array_equal(calls[0]["prompts"].positive, CENTRES[1:2])
+    assert "TS_01.tomostar" in (tmp_path / "out" / "particles-warp.star").read_text()
+    assert read_results(tmp_path / "out").run["input"]["name"] == "TS_01"
+
+
 # --- convert ----------------------------------------------------------------------------------------------------------
 
 
@@ -330,6 +342,14 @@ def test_convert_makes_what_relion_5_goes_on_from(tomo, calls, tmp_path):
     np.testing.assert_allclose(table.points, CENTRES)
     assert "exists already" in refused(*words)
     cli(*words, "--overwrite")
+
+
+def test_convert_keeps_the_name_in_the_points(tomo, tmp_path):
+    write_points(tmp_path / "p.star", PointTable(np.ones((1, 3))), relion=4, tomogram_name="TS_01")
+    given = [tmp_path / "p.star", tmp_path / "q.star", "--voxel-size", "10", "--star", "warp", "--overwrite"]
+    for words, name in (((), "TS_01"), (("--tomogram", tomo), "tomo"), (("--name", "TS_9"), "TS_9")):
+        cli("convert", *given, *words)
+        assert f"{name}.tomostar" in (tmp_path / "q.star").read_text()
 
 
 def test_convert_asks_for_what_it_needs(tomo, tmp_path):

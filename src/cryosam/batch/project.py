@@ -76,7 +76,7 @@ class Project:
     tilt_series_pixel_size_angstrom: float | None = None
 
 
-def read_project(path: Path, *, out: Path | None = None, command: str = "") -> Project:
+def read_project(path: Path, *, out: Path | None = None, name: str | None = None, command: str = "") -> Project:
     r"""Read and check a project file; paths in it are relative to its folder.
 
     Parameters
@@ -85,6 +85,8 @@ def read_project(path: Path, *, out: Path | None = None, command: str = "") -> P
         A TOML file; ``docs/batch.md`` lists its keys.
     out
         Folder of the results; replaces the one in the file.
+    name
+        Pattern of the tomograms' names; replaces the one in the file.
     command
         The command line, to be recorded in the results.
 
@@ -121,7 +123,7 @@ def read_project(path: Path, *, out: Path | None = None, command: str = "") -> P
     jobs = []
     for entry in _find(path, _listed(content.get("tomograms", [])), base, out):
         values = _fields(entry["path"])
-        values["name"] = entry.get("name") or _fill(path, content.get("name", "{file}"), values)
+        values["name"] = entry.get("name") or _fill(path, name or content.get("name", "{file}"), values)
         points, mask = (entry.get(key, content.get(key)) for key in ("points", "search_mask"))
         if not queries and points is None:
             raise ConfigError(
@@ -246,7 +248,9 @@ def _find(path: Path, entries: Sequence[Any], base: Path, out: Path) -> Iterator
         _check(path, given, _TOMOGRAM_KEYS)
         pattern = given["path"]
         anchored = str(Path(glob.escape(str(base)), pattern))  # an absolute pattern stays as it is
-        found = sorted(Path(name) for name in glob.glob(anchored, recursive=True))  # noqa: PTH207
+        found = [base / pattern]  # a name may have brackets, which are a pattern's too
+        if not found[0].exists():
+            found = sorted(Path(name) for name in glob.glob(anchored, recursive=True))  # noqa: PTH207
         found = [file for file in found if is_volume_name(file) and out not in file.absolute().parents]
         if not found:
             raise InputNotFoundError(f"{path}: no tomogram matches {pattern!r} (in {base})")

@@ -16,7 +16,7 @@ from cryosam.io.earlier_results import read_result_points, read_results
 from cryosam.io.em import write_em
 from cryosam.io.exports import check_exports
 from cryosam.io.point_files import POINT_FORMATS
-from cryosam.io.tomogram_names import file_name
+from cryosam.io.tomogram_names import file_name, tomogram_stem
 
 if TYPE_CHECKING:
     from cryosam.io.star_output import StarProgram
@@ -91,7 +91,8 @@ def _read(source: Path, tomogram: Path | None, voxel_size: float | None, name: s
         return replace(part, name=name or part.name, voxel_size_angstrom=size)
     shape = None if info is None else info.shape
     table = read_points(source, shape=shape, voxel_size_angstrom=voxel_size, tomogram_name=name)
-    return TomogramPoints(table=table, name=name or source.stem, shape=shape, voxel_size_angstrom=voxel_size)
+    own_name = source.stem if table.tomogram_name is None else tomogram_stem(table.tomogram_name)
+    return TomogramPoints(table=table, name=name or own_name, shape=shape, voxel_size_angstrom=voxel_size)
 
 
 def _is_result(source: Path) -> bool:

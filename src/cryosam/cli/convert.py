@@ -34,7 +34,8 @@ __all__ = ["convert"]
 @click.option(
     "--name",
     metavar="NAME",
-    help="Name of the tomogram, for files with several tomograms.  [default: from the file name]",
+    help="Name of the tomogram, in a file of several tomograms and in OUT.  [default: that of --tomogram, of the "
+    "points or of their file]",
 )
 @click.option(
     "--star",

@@ -132,6 +132,11 @@ _SETTINGS = (
         "--voxel-size", type=float, metavar="ANGSTROM", help="Edge length of a voxel; replaces the value in the header."
     ),
     click.option(
+        "--name",
+        metavar="NAME",
+        help="Name of the tomogram in files of points, as other programs know it.  [default: from the file name]",
+    ),
+    click.option(
         "--contrast",
         type=click.Choice(["auto", "dark", "bright"]),
         help="Whether protein is dark or bright in the file.  [default: auto]",

@@ -56,7 +56,7 @@ def run(steps: Literal["segment", "pick", "segment_prompts"], options: dict[str,
     _require_prompts(options, has_queries=bool(queries))
     check_output(options["out"], overwrite=options["overwrite"])
     path: Path = options["tomogram"]
-    tomogram = read_tomogram(path, options["voxel_size"])
+    tomogram = _read_tomogram(options)
     info = read_info(path)
     n_voxels = tomogram.data.size
     check_output(options["out"], overwrite=options["overwrite"], n_bytes=4 * n_voxels)  # labels, mask, score map
@@ -112,7 +112,7 @@ def make_query(options: dict[str, Any]) -> None:
     if out.exists() and not options["overwrite"]:
         raise OutputExistsError(f"{out} exists already; choose another name, or add --overwrite")
     check_output(out.absolute().parent, overwrite=True)
-    tomogram = read_tomogram(options["tomogram"], options["voxel_size"])
+    tomogram = _read_tomogram(options)
     kinds = _read_prompts(options, tomogram)
     mask = read_search_mask(options["search_mask"], tomogram.shape)
     _require_models(config, "query")
@@ -190,6 +190,12 @@ def _require_prompts(options: dict[str, Any], *, has_queries: bool) -> None:
 def _has_points(options: dict[str, Any]) -> bool:
     """Whether the options give a click in this tomogram."""
     return bool(options["points"]) or options["points_file"] is not None
+
+
+def _read_tomogram(options: dict[str, Any]) -> Tomogram:
+    """Read the tomogram; --name replaces the name of its file."""
+    tomogram = read_tomogram(options["tomogram"], options["voxel_size"])
+    return replace(tomogram, name=options["name"] or tomogram.name)
 
 
 def _read_prompts(options: dict[str, Any], tomogram: Tomogram) -> list[PointPrompts]:

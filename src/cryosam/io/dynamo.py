@@ -70,7 +70,8 @@ def read_dynamo(
     array([[10., 20., 30.]])
     """
     rows = _read_rows(path)
-    rows = rows[rows_of_tomogram(path, rows[:, _TOMOGRAM].astype(int), tomogram_name)]
+    is_here, name = rows_of_tomogram(path, rows[:, _TOMOGRAM].astype(int), tomogram_name)
+    rows = rows[is_here]
     sizes = rows[:, _APIX]
     if voxel_size_angstrom is not None and (sizes > 0).any():
         other = sizes[(sizes > 0) & (np.abs(sizes / voxel_size_angstrom - 1) > SAME_SIZE)]
@@ -84,6 +85,7 @@ def read_dynamo(
         _unless_zero(rows[:, _CC]),
         tuple(f"{c:g}" for c in rows[:, _CLASS]) if rows[:, _CLASS].any() else None,
         rotations=_to_rotations(rows[:, _ANGLES]) if rows[:, _ANGLES].any() else None,
+        tomogram_name=name,
     )
 
 

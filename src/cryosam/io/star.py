@@ -28,7 +28,7 @@ The functions are in ``src/jaz/tomography`` of github.com/3dem/relion; Warp's fo
 """
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -40,6 +40,7 @@ from cryosam.arrays import Points, Scores
 from cryosam.errors import PointsFileError, VoxelSizeError
 from cryosam.io.points import PointTable
 from cryosam.io.relion import SAME_SIZE, angles_to_rotations, centred_to_voxels, one_if_same
+from cryosam.io.relion_sets import read_reconstructions
 from cryosam.io.star_blocks import read_star_blocks
 from cryosam.io.tomogram_names import choose_tomogram
 
@@ -61,7 +62,7 @@ _COORDINATE_PIXEL_SIZES = [
     "rlnPixelSize",
 ]
 _WARP_PIXEL_SIZES = ["rlnDetectorPixelSize", "rlnPixelSize", "rlnImagePixelSize"]
-_PARTICLES_FILE = "rlnTomoParticlesFile"
+_PARTICLES_FILE, _TOMOGRAMS_FILE = "rlnTomoParticlesFile", "rlnTomoTomogramsFile"
 _SAME_MAGNIFICATION = 1e4  # at this magnification the number is the pixel size of the image in angstrom
 _SCORE, _CLASS = "rlnAutopickFigureOfMerit", "rlnClassNumber"
 
@@ -89,9 +90,9 @@ def read_star(
         differs from the voxel size by more than 1 %, and the ratio is logged. Without a voxel size, they are divided by
         ``rlnTomoTomogramBinning`` if the file has it, and otherwise used unchanged.
     tomogram_name
-        The tomogram whose points are read: as in ``rlnTomoName`` (or ``rlnMicrographName``), or that name without
-        folder and extension. If the file has only one tomogram, its points are read under any name, and a different
-        name is logged.
+        The tomogram whose points are read, see `cryosam.io.tomogram_names.same_tilt_series`: its name in
+        ``rlnTomoName`` or ``rlnMicrographName``, its file, or a file that the set's ``tomograms.star`` names. If the
+        file has only one tomogram, its points are read under any name, and a different name is logged.
 
     Raises
     ------
@@ -110,11 +111,14 @@ def read_star(
     ...     read_star(Path(folder, "picks.star")).points
     array([[10., 20., 30.]])
     """
-    blocks = read_star_blocks(path)
-    if any(_PARTICLES_FILE in block for block in blocks.values()):
-        path = _named_file(path, next(str(b[_PARTICLES_FILE].iloc[0]) for b in blocks.values() if _PARTICLES_FILE in b))
+    blocks, files = read_star_blocks(path), {}
+    named = {column: block[column].iloc[0] for block in blocks.values() if len(block) for column in block}
+    if _PARTICLES_FILE in named:
+        tomograms = _find_file(path, named.get(_TOMOGRAMS_FILE, ""))
+        files = {} if tomograms is None else read_reconstructions(tomograms)
+        path = _named_file(path, named[_PARTICLES_FILE])
         blocks = read_star_blocks(path)
-    rows = _of_tomogram(path, _particles(path, blocks), tomogram_name)
+    rows, name = _of_tomogram(path, _particles(path, blocks), tomogram_name, files)
     if set(_CENTRED) <= set(rows):  # checked first, as in RELION 5
         points = _from_centred(path, rows, shape, voxel_size_angstrom)
     else:
@@ -124,6 +128,7 @@ def read_star(
         _numbers(path, rows, [_SCORE])[:, 0] if _SCORE in rows else None,
         tuple(str(c) for c in rows[_CLASS]) if _CLASS in rows else None,
         rotations=_rotations(path, rows),
+        tomogram_name=name,
     )
 
 
@@ -140,13 +145,18 @@ def _rotations(path: Path, rows: pd.DataFrame) -> Rotation | None:
 
 
 def _named_file(path: Path, name: str) -> Path:
-    """Find a file that ``path`` refers to, relative to here or to a parent folder, such as the RELION project."""
-    found = next((p for p in (Path(name), *(folder / name for folder in path.parents)) if p.is_file()), None)
+    """Return the path of a file that ``path`` refers to."""
+    found = _find_file(path, name)
     if found is None:
         raise PointsFileError(
             f"{path}: it refers to {name}, which does not exist; run this from the RELION project folder"
         )
     return found
+
+
+def _find_file(path: Path, name: str) -> Path | None:
+    """Find a file that ``path`` refers to, relative to here or to a parent folder, such as the RELION project."""
+    return next((p for p in (Path(name), *(folder / name for folder in path.parents)) if p.is_file()), None)
 
 
 def _particles(path: Path, blocks: dict[str, pd.DataFrame]) -> pd.DataFrame:
@@ -161,13 +171,15 @@ def _particles(path: Path, blocks: dict[str, pd.DataFrame]) -> pd.DataFrame:
     )
 
 
-def _of_tomogram(path: Path, rows: pd.DataFrame, tomogram_name: str | None) -> pd.DataFrame:
-    """Return the rows of one tomogram; all rows if the file has no tomogram names."""
+def _of_tomogram(
+    path: Path, rows: pd.DataFrame, tomogram_name: str | None, files: Mapping[str, Sequence[str]]
+) -> tuple[pd.DataFrame, str | None]:
+    """Return the rows of one tomogram, and its name; all rows if the file has no tomogram names."""
     column = next((c for c in _TOMOGRAMS if c in rows), None)
     if column is None or rows.empty:
-        return rows
-    names = rows[column].map(str)
-    return rows[names == choose_tomogram(path, sorted(names.unique()), tomogram_name)]
+        return rows, None
+    chosen = choose_tomogram(path, sorted(rows[column].unique()), tomogram_name, files=files)
+    return rows[rows[column] == chosen], chosen
 
 
 def _frame(path: Path, shape: Sequence[int] | None, voxel_size_angstrom: float | None) -> tuple[Sequence[int], float]:
