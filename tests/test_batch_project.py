@@ -1,5 +1,6 @@
 """Project files: which tomograms are meant, and what is refused."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -58,6 +59,14 @@ def test_a_name_on_the_command_line_replaces_the_pattern(folder) -> None:
     (folder / "project.toml").write_text('tomograms = "runs/**/rec.mrc"\nname = "{file}"\nquery = "q.npz"\nout = "o"')
     project = read_project(folder / "project.toml", name="{folder}")
     assert [job.name for job in project.jobs] == ["TS_01", "TS_02"]
+
+
+def test_lists_of_clicks_have_an_order(folder) -> None:
+    project = read(folder, 'tomograms = "t/a.mrc"\npoints = "{name}.txt"\naxes = "xyz"\nout = "o"')
+    (job,) = project.jobs
+    assert job.axes == "xyz"
+    (folder / "a.txt").write_text("1 2 3\n")
+    assert job.digest() != replace(job, axes="zyx").digest()
 
 
 def test_a_name_may_have_brackets(folder) -> None:

@@ -352,6 +352,16 @@ def test_convert_keeps_the_name_in_the_points(tomo, tmp_path):
         assert f"{name}.tomostar" in (tmp_path / "q.star").read_text()
 
 
+def test_a_list_without_column_names_needs_its_order(tomo, calls, tmp_path):
+    (tmp_path / "p.txt").write_text("9 8 8\n12 20 14\n")
+    for words in (("convert", tmp_path / "p.txt", tmp_path / "p.csv"), ("pick", tomo, "--points", tmp_path / "p.txt")):
+        words = (*words, "--out", tmp_path / "out") if words[0] == "pick" else words
+        assert "--axes xyz" in refused(*words)
+        cli(*words, "--axes", "xyz")
+    np.testing.assert_array_equal(read_points(tmp_path / "p.csv").points, CENTRES[:2])
+    np.testing.assert_array_equal(calls[0]["prompts"].positive, CENTRES[:2])
+
+
 def test_convert_asks_for_what_it_needs(tomo, tmp_path):
     (tmp_path / "p.csv").write_text("z,y,x\n8,8,9\n")
     assert "needs the shape of tomogram p; give it (--tomogram)" in refused(
@@ -370,7 +380,8 @@ def test_convert_asks_for_what_it_needs(tomo, tmp_path):
     )
     assert "exists already" in refused("convert", tmp_path / "p.csv", tmp_path / "p.csv")
     assert "unknown points format" in refused("convert", tomo, tmp_path / "p.tbl")
-    assert "unknown points format" in refused("convert", tmp_path / "p.csv", tmp_path / "p.txt")  # no project
+    assert "unknown points format" in refused("convert", tmp_path / "p.csv", tmp_path / "p.doc")  # no project
+    assert "lists are read, not written" in refused("convert", tmp_path / "p.csv", tmp_path / "p.txt")
     (tmp_path / "p.doc").write_text("a letter")
     assert "p.doc exists already" in refused("convert", tmp_path / "p.csv", tmp_path / "p.tbl")
     assert (tmp_path / "p.doc").read_text() == "a letter"

@@ -304,6 +304,9 @@ def test_literal_files_name_the_place(tmp_path: Path) -> None:
         "big.em": motive_list(row, machine=5),
         "a.tbl": table_line(c24=17.5, c25=12, c26=10, c4=0.5),
         "a.ndjson": '{"type": "point", "location": {"x": 17, "y": 11, "z": 9}}',
+        "marked.ndjson": '\ufeff{"type": "point", "location": {"x": 17, "y": 11, "z": 9}}',
+        "marked.tbl": "\ufeff" + table_line(c24=18, c25=12, c26=10),
+        "marked.json": "\ufeff" + json.dumps(picks),
         "a.json": json.dumps(picks),
         "warp.star": "data_\nloop_\n_rlnCoordinateX\n_rlnCoordinateY\n_rlnCoordinateZ\n_rlnMicrographName\n"
         "_rlnMagnification\n_rlnDetectorPixelSize\n34 22 18 TS_01.tomostar 20000 10\n",

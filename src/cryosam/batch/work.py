@@ -116,16 +116,18 @@ def describe_points(job: Job) -> str:
         return "a saved query, no points"
     info = read_info(job.path)
     size = info.voxel_size_angstrom if job.voxel_size_angstrom is None else job.voxel_size_angstrom
-    table = _read_points(job.points, job.name, info.shape, size)
+    table = _read_points(job, job.points, info.shape, size)
     n = f"{len(table)} point{'' if len(table) == 1 else 's'}"
     if table.tomogram_name is None:
         return f"{n} in {job.points}, which names no tomogram"
     return f"{n} of {table.tomogram_name} in {job.points}"
 
 
-def _read_points(path: Path, name: str, shape: tuple[int, int, int], voxel_size_angstrom: float | None) -> PointTable:
-    """Read the points of one tomogram; there must be some."""
-    table = read_points(path, shape=shape, voxel_size_angstrom=voxel_size_angstrom, tomogram_name=name)
+def _read_points(job: Job, path: Path, shape: tuple[int, int, int], voxel_size_angstrom: float | None) -> PointTable:
+    """Read the points of the job's tomogram; there must be some."""
+    table = read_points(
+        path, shape=shape, voxel_size_angstrom=voxel_size_angstrom, tomogram_name=job.name, axes=job.axes
+    )
     if not len(table):
         raise PointsFileError(
             f"{path}: this file has no points; add at least one, or remove the tomogram from the project"
@@ -137,7 +139,7 @@ def _read_kinds(job: Job, tomogram: Tomogram) -> tuple[list[PointPrompts | Saved
     """The kinds to search for, and whether the results name the kind even if there is only one."""
     if job.points is None:
         return [query for path in job.queries for query in read_queries(path)], False
-    table = _read_points(job.points, job.name, tomogram.shape, tomogram.voxel_size_angstrom)
+    table = _read_points(job, job.points, tomogram.shape, tomogram.voxel_size_angstrom)
     names = table.names or (_NO_NAME,) * len(table)
     kinds = [PointPrompts(table.points[np.array(names) == name], name=name) for name in dict.fromkeys(names)]
     return list(kinds), table.names is not None

@@ -31,6 +31,7 @@ def convert_points(
     tomogram: Path | None = None,
     voxel_size: float | None = None,
     name: str | None = None,
+    axes: str | None = None,
     star: "StarProgram" = "relion5",
     tilt_series_pixel_size: float | None = None,
     relion_tomograms: Path | None = None,
@@ -50,7 +51,7 @@ def convert_points(
     if there is not None and not overwrite:
         raise OutputExistsError(f"{there} exists already; choose another name, or add --overwrite")
     with _naming_options():
-        parts = [_read(source, tomogram, voxel_size, name) for source in sources]
+        parts = [_read(source, tomogram, voxel_size, name, axes) for source in sources]
         if relion_tomograms is not None:
             _write_relion(out, parts, relion_tomograms, overwrite=overwrite)
         elif not is_points_name(out):
@@ -75,7 +76,9 @@ def _naming_options() -> Iterator[None]:
         raise
 
 
-def _read(source: Path, tomogram: Path | None, voxel_size: float | None, name: str | None) -> TomogramPoints:
+def _read(
+    source: Path, tomogram: Path | None, voxel_size: float | None, name: str | None, axes: str | None
+) -> TomogramPoints:
     """Read the points of a result or a file; tomogram name, shape and voxel size come from the options where given."""
     info = None if tomogram is None else read_info(tomogram)
     if info is not None:
@@ -90,7 +93,7 @@ def _read(source: Path, tomogram: Path | None, voxel_size: float | None, name: s
         size = part.voxel_size_angstrom if voxel_size is None else voxel_size
         return replace(part, name=name or part.name, voxel_size_angstrom=size)
     shape = None if info is None else info.shape
-    table = read_points(source, shape=shape, voxel_size_angstrom=voxel_size, tomogram_name=name)
+    table = read_points(source, shape=shape, voxel_size_angstrom=voxel_size, tomogram_name=name, axes=axes)
     own_name = source.stem if table.tomogram_name is None else tomogram_stem(table.tomogram_name)
     return TomogramPoints(table=table, name=name or own_name, shape=shape, voxel_size_angstrom=voxel_size)
 

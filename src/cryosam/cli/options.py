@@ -11,6 +11,7 @@ from cryosam.matching.feature_cache import FeatureCache
 from cryosam.memory import parse_bytes
 
 __all__ = [
+    "AXES",
     "CACHE",
     "MEMORY",
     "NO_CACHE",
@@ -101,6 +102,12 @@ TILT_SERIES_PIXEL_SIZE = click.option(
     help="Pixel size of the unbinned tilt series; RELION 4 stores coordinates in these pixels.",
 )
 
+AXES = click.option(
+    "--axes",
+    type=click.Choice(["xyz", "xzy", "yxz", "yzx", "zxy", "zyx"]),
+    help="Order of the numbers in a .txt or .csv list of points without column names, in voxels counted from 0.",
+)
+
 _PROMPTS = (
     click.argument("tomogram", type=PathType),
     click.option(
@@ -116,8 +123,9 @@ _PROMPTS = (
         "points_file",
         type=PathType,
         metavar="FILE",
-        help="Clicks from a file: .csv .star .ndjson .json .mod .tbl .em, or a copick project.",
+        help="Clicks from a file: .csv .txt .star .ndjson .json .mod .tbl .em, or a copick project.",
     ),
+    AXES,
 )
 _SETTINGS = (
     click.option("--preset", metavar="NAME", help=f"Base settings: {', '.join(PRESETS)}.  [default: embedded]"),

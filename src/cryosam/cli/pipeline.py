@@ -210,6 +210,7 @@ def _read_prompts(options: dict[str, Any], tomogram: Tomogram) -> list[PointProm
             shape=tomogram.shape,
             voxel_size_angstrom=tomogram.voxel_size_angstrom,
             tomogram_name=tomogram.name,
+            axes=options["axes"],
         )
         if len(set(table.names or ())) > 1 or options.get("kinds"):
             if table.names is None:

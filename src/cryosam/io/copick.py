@@ -374,7 +374,7 @@ def _is_configuration(path: Path) -> bool:
 
 def _read_json(path: Path) -> dict[str, Any]:
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(path.read_text(encoding="utf-8-sig"))
     except ValueError as error:  # not text, or not JSON
         raise PointsFileError(f"{path}: not JSON, or cut off ({error})") from error
     if not isinstance(content, dict):

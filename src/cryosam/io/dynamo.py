@@ -151,7 +151,7 @@ def _read_rows(path: Path) -> Float[np.ndarray, "n c"]:
     """Read all rows; unused columns may contain anything, such as complex numbers, and are read as 0."""
     rows = []
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
     except UnicodeDecodeError as error:
         raise PointsFileError(f"{path}: not a Dynamo table; it is not a text file") from error
     for number, line in enumerate(lines, 1):

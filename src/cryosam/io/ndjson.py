@@ -153,7 +153,7 @@ def rotations_from_matrices(path: Path, matrices: Float[np.ndarray, "n 3 3"]) ->
 def _read_lines(path: Path) -> list[tuple[int, dict[str, Any]]]:
     rows = []
     try:
-        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+        for number, line in enumerate(path.read_text(encoding="utf-8-sig").splitlines(), 1):
             if line.strip():
                 row = json.loads(line)
                 if not isinstance(row, dict):

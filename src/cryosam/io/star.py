@@ -18,6 +18,9 @@ Warp and M, ``rlnCoordinateX/Y/Z`` of tomograms with the extension ``.tomostar``
     that ``ts_export_particles`` writes for RELION also contain the pixel size of the tilt series, but their coordinates
     are not in this unit. Template matching in Warp writes no pixel size and, for ``--normalized_coords``, fractions of
     the tomogram size: without a pixel size, coordinates that are all between 0 and 1 are read as fractions.
+M, ``wrpCoordinateX1/Y1/Z1`` of a species: angstrom
+    Position 0 is the centre of the first pixel of the tomogram. ``wrpAngleRot1/Tilt1/Psi1`` are RELION's angles, and
+    ``wrpSourceName`` is the tilt series. A species may have several poses during the exposure; the first is used.
 Refined shifts
     The particle is at coordinate - A origin. The origin is ``rlnOriginX/Y/ZAngst`` in angstrom, and A is the rotation
     by ``rlnTomoSubtomogramRot/Tilt/Psi`` if these columns exist (``ParticleSet::getPosition``). The complete rotation
@@ -54,7 +57,11 @@ _ORIGINS = ["rlnOriginZAngst", "rlnOriginYAngst", "rlnOriginXAngst"]
 _OLD_ORIGINS = ["rlnOriginZ", "rlnOriginY", "rlnOriginX"]
 _ANGLES = ["rlnAngleRot", "rlnAngleTilt", "rlnAnglePsi"]
 _SUBTOMOGRAM_ANGLES = ["rlnTomoSubtomogramRot", "rlnTomoSubtomogramTilt", "rlnTomoSubtomogramPsi"]
-_TOMOGRAMS = ["rlnTomoName", "rlnMicrographName"]
+_SPECIES = ["wrpCoordinateZ1", "wrpCoordinateY1", "wrpCoordinateX1"]
+_SPECIES_ANGLES = ["wrpAngleRot1", "wrpAngleTilt1", "wrpAnglePsi1"]
+_SPECIES_SECOND = "wrpCoordinateX2"
+_TOMOGRAMS = ["rlnTomoName", "rlnMicrographName", "wrpSourceName"]
+_ARE_STACKS = "rlnTomoSubTomosAre2DStacks"
 _COORDINATE_PIXEL_SIZES = [
     "rlnTomoTiltSeriesPixelSize",
     "rlnMicrographPixelSize",
@@ -112,16 +119,21 @@ def read_star(
     array([[10., 20., 30.]])
     """
     blocks, files = read_star_blocks(path), {}
-    named = {column: block[column].iloc[0] for block in blocks.values() if len(block) for column in block}
+    named = _first_values(blocks)
     if _PARTICLES_FILE in named:
         tomograms = _find_file(path, named.get(_TOMOGRAMS_FILE, ""))
         files = {} if tomograms is None else read_reconstructions(tomograms)
         path = _named_file(path, named[_PARTICLES_FILE])
         blocks = read_star_blocks(path)
+        named = _first_values(blocks)
     rows, name = _of_tomogram(path, _particles(path, blocks), tomogram_name, files)
     if set(_CENTRED) <= set(rows):  # checked first, as in RELION 5
         points = _from_centred(path, rows, shape, voxel_size_angstrom)
+    elif set(_SPECIES) <= set(rows):
+        points = _from_species(path, rows, voxel_size_angstrom)
     else:
+        if named.get(_ARE_STACKS, "0") != "0":
+            _check_unit(path, rows, blocks.get("optics", pd.DataFrame()))
         points = _from_pixels(path, rows, blocks.get("optics", pd.DataFrame()), shape, voxel_size_angstrom)
     return PointTable(
         points,
@@ -132,11 +144,16 @@ def read_star(
     )
 
 
+def _first_values(blocks: Mapping[str, pd.DataFrame]) -> dict[str, str]:
+    """Return the value of each label, or its first one."""
+    return {str(column): str(block[column].iloc[0]) for block in blocks.values() if len(block) for column in block}
+
+
 def _rotations(path: Path, rows: pd.DataFrame) -> Rotation | None:
     """Return the orientations; None if there are no angles."""
     rotations = [
         angles_to_rotations(_numbers(path, rows, columns))
-        for columns in (_SUBTOMOGRAM_ANGLES, _ANGLES)
+        for columns in (_SUBTOMOGRAM_ANGLES, _ANGLES, _SPECIES_ANGLES)
         if set(columns) <= set(rows)
     ]
     if not rotations or not len(rows):
@@ -162,12 +179,12 @@ def _find_file(path: Path, name: str) -> Path | None:
 def _particles(path: Path, blocks: dict[str, pd.DataFrame]) -> pd.DataFrame:
     """Return the table with coordinates."""
     for name in sorted(blocks, key=lambda name: name != "particles"):
-        if any(set(columns) <= set(blocks[name]) for columns in (_CENTRED, _PIXELS)):
+        if any(set(columns) <= set(blocks[name]) for columns in (_CENTRED, _PIXELS, _SPECIES)):
             return blocks[name]
     found = ", ".join(dict.fromkeys(str(column) for block in blocks.values() for column in block))
     raise PointsFileError(
-        f"{path}: no 3D coordinates: rlnCoordinateX, Y, Z or rlnCenteredCoordinateXAngst, YAngst, ZAngst are needed, "
-        f"but the columns are {found or 'none'}"
+        f"{path}: no 3D coordinates: rlnCoordinateX, Y, Z or rlnCenteredCoordinateXAngst, YAngst, ZAngst or "
+        f"wrpCoordinateX1, Y1, Z1 are needed, but the columns are {found or 'none'}"
     )
 
 
@@ -199,6 +216,27 @@ def _from_centred(
     """Convert the columns of RELION 5 to voxels."""
     frame = _frame(path, shape, voxel_size_angstrom)
     return centred_to_voxels(_numbers(path, rows, _CENTRED) - _origins_angstrom(path, rows), *frame)
+
+
+def _from_species(path: Path, rows: pd.DataFrame, voxel_size_angstrom: float | None) -> Points:
+    """Convert the columns of a species of M to voxels."""
+    if voxel_size_angstrom is None:
+        raise VoxelSizeError(f"{path}: coordinates of M are in angstrom, and the voxel size is unknown; give it")
+    if _SPECIES_SECOND in rows:
+        _log.warning("%s: the particles have several poses during the exposure; the first is used", path)
+    return _numbers(path, rows, _SPECIES) / voxel_size_angstrom
+
+
+def _check_unit(path: Path, rows: pd.DataFrame, optics: pd.DataFrame) -> None:
+    """Refuse 2D stacks with two pixel sizes: RELION counts pixels of the tilt series, Warp those of the stacks."""
+    series, images = (_per_row(path, rows, optics, c) for c in ("rlnTomoTiltSeriesPixelSize", "rlnImagePixelSize"))
+    if _is_warp(rows) or series is None or images is None or (one_if_same(series / images) == 1).all():
+        return
+    raise PointsFileError(
+        f"{path}: the unit of rlnCoordinateX/Y/Z is ambiguous: Warp writes pixels of {images[0]:g} angstrom for 2D "
+        f"stacks, RELION of {series[0]:g}; give the names of the tomograms their ending .tomostar if it is Warp's, or "
+        "delete rlnImagePixelSize if it is RELION's"
+    )
 
 
 def _from_pixels(

@@ -251,7 +251,7 @@ def _read_tomogram_numbers(path: Path) -> dict[int, str]:
         return {}
     names = {}
     try:
-        for line in path.read_text(encoding="utf-8").splitlines():
+        for line in path.read_text(encoding="utf-8-sig").splitlines():
             if line.strip():
                 number, name = line.split(maxsplit=1)
                 names[int(number)] = name.strip()
