@@ -69,6 +69,15 @@ def test_lists_of_clicks_have_an_order(folder) -> None:
     assert job.digest() != replace(job, axes="zyx").digest()
 
 
+def test_two_tomograms_of_one_tilt_series_are_refused_before_they_are_written_for_warp(folder) -> None:
+    for size in ("5.00", "10.00"):
+        (folder / f"t/TS_01_{size}Apx.mrc").touch()
+    text = 'tomograms = "t/TS*.mrc"\nquery = "q.npz"\nout = "o"\n'
+    assert len(read(folder, text).jobs) == 2
+    with pytest.raises(ConfigError, match="two tomograms have the same name"):
+        read(folder, f'{text}export = "warp"')
+
+
 def test_a_name_may_have_brackets(folder) -> None:
     (folder / "t/a[1].mrc").touch()
     project = read(folder, 'tomograms = "t/a[1].mrc"\nquery = "q.npz"\nout = "o"')

@@ -4,7 +4,7 @@ import glob
 import os
 import string
 import tomllib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from cryosam.errors import ConfigError, InputError, InputNotFoundError
 from cryosam.io import is_volume_name
 from cryosam.io.locations import tomogram_name
 from cryosam.io.queries import read_queries
-from cryosam.io.tomogram_names import star_name
+from cryosam.io.tomogram_names import star_name, warp_name
 
 __all__ = ["Project", "read_project"]
 
@@ -147,7 +147,8 @@ def read_project(path: Path, *, out: Path | None = None, name: str | None = None
         )
     if not jobs:
         raise ConfigError(f'{path}: it names no tomograms; add tomograms = "PATTERN", or a list of patterns')
-    _require_names(path, jobs)
+    export = _read_export(path, content)
+    _require_names(path, jobs, warp_name if "warp" in export else star_name)
     jobs.sort(key=lambda job: job.name)
     return Project(
         jobs=tuple(jobs),
@@ -155,7 +156,7 @@ def read_project(path: Path, *, out: Path | None = None, name: str | None = None
         kinds=kinds,
         retries=content.get("retries", _RETRIES),
         n_threads=content.get("threads", 1),
-        export=_read_export(path, content),
+        export=export,
         tilt_series_pixel_size_angstrom=content.get("tilt_series_pixel_size"),
     )
 
@@ -282,7 +283,7 @@ def _fields(file: Path) -> dict[str, str]:
     }
 
 
-def _require_names(path: Path, jobs: Sequence[Job]) -> None:
+def _require_names(path: Path, jobs: Sequence[Job], written: Callable[[str], str]) -> None:
     """Refuse names that cannot be folders, and two tomograms with the same folder or the same name in a STAR file."""
     seen: dict[str, Job] = {}
     for job in jobs:
@@ -290,7 +291,7 @@ def _require_names(path: Path, jobs: Sequence[Job]) -> None:
             raise ConfigError(
                 f"{path}: the name of {job.path} would be {job.name!r}, which cannot be a folder; give it another name"
             )
-        other = seen.setdefault(star_name(job.name).casefold(), job)
+        other = seen.setdefault(written(job.name).casefold(), job)
         if other is not job:
             raise ConfigError(
                 f"{path}: two tomograms have the same name, {job.name}: {other.path} and {job.path}; "

@@ -57,7 +57,8 @@ def read_dynamo(
     Raises
     ------
     PointsFileError
-        If a line has fewer than 26 numbers, the tomogram is ambiguous, or the voxels have another size.
+        If a line has fewer than 26 numbers, or not as many as the others, the tomogram is ambiguous, or the voxels have
+        another size.
 
     Examples
     --------
@@ -149,7 +150,7 @@ def _unless_zero(values: Float[np.ndarray, " n"]) -> Float[np.ndarray, " n"] | N
 
 def _read_rows(path: Path) -> Float[np.ndarray, "n c"]:
     """Read all rows; unused columns may contain anything, such as complex numbers, and are read as 0."""
-    rows = []
+    rows, n_columns = [], 0
     try:
         lines = path.read_text(encoding="utf-8-sig").splitlines()
     except UnicodeDecodeError as error:
@@ -161,6 +162,11 @@ def _read_rows(path: Path) -> Float[np.ndarray, "n c"]:
         if len(cells) < _N_NEEDED:
             raise PointsFileError(
                 f"{path}, line {number}: {len(cells)} columns, but a Dynamo table has {_N_NEEDED} or more"
+            )
+        n_columns = n_columns or len(cells)
+        if len(cells) != n_columns:
+            raise PointsFileError(
+                f"{path}, line {number}: {len(cells)} columns, but the lines above have {n_columns}; it may be cut off"
             )
         row = np.zeros(_N_COLUMNS)
         for column in [*_USED, *([_APIX] if len(cells) > _APIX else [])]:
