@@ -37,6 +37,7 @@ def part(name: str, x: float = 3) -> TomogramPoints:
         ("TS_01", "TS_01_Vol.mrc"),
         ("TS_01", "TS_01_rec.mrc"),
         ("TS_01", "TS_01_full_rec.mrc"),
+        ("TS_01", "TS_01_full.rec"),
         ("TS_01.mrc.mdoc", "TS_01.mrc"),
         (r"D:\tomograms\TS_01.mrc", "TS_01.rec"),
         ("TS.01", "TS.01.mrc"),
@@ -161,3 +162,12 @@ def test_a_table_of_one_tomogram_without_a_name_is_used_and_logged(
         assert not caplog.records
         assert len(read_points(path, tomogram_name="TS_01")) == 2
     assert "all points are of tomogram number 7, which has no name; they are used for tomogram TS_01" in caplog.text
+
+
+def test_numbers_of_one_name_are_one_tomogram_and_names_of_one_number_are_refused(tmp_path: Path) -> None:
+    path = dynamo(tmp_path / "picks.tbl", 4, 5, 7)
+    (tmp_path / "picks.doc").write_text("4 a/TS_01.rec\n5 a/TS_01.rec\n7 TS_02.rec\n")
+    assert read_points(path, tomogram_name="TS_01").points[:, 2].tolist() == [9, 19]
+    (tmp_path / "picks.doc").write_text("4 TS_01\n4 TS_03\n5 TS_02\n7 TS_02\n")
+    with pytest.raises(PointsFileError, match=r"picks\.doc: tomogram 4 has two names, TS_01 and TS_03"):
+        read_points(path, tomogram_name="TS_01")

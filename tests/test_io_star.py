@@ -129,6 +129,16 @@ def test_names_of_digits_stay_text(tmp_path: Path) -> None:
     np.testing.assert_array_equal(read_points(path, tomogram_name="12").points, [[65, 106, 26]])
 
 
+def test_an_optics_group_that_is_twice_is_refused_unless_both_say_the_same(tmp_path: Path) -> None:
+    """The pixel size of either may be meant: 160 pixels are 40 voxels of 10 angstrom, or 80."""
+    particles = loop("tomo 1 160 120 80 1", labels=(*LABELS[:5], "rlnOpticsGroup"))
+    optics = [loop("1 2.5", f"1 {size}", labels=OPTICS[:2], name="optics") for size in ("5.0", "2.5")]
+    with pytest.raises(PointsFileError, match="block data_optics: optics group 1 is there twice"):
+        read_points(put(tmp_path, f"{optics[0]}\n{particles}"), voxel_size_angstrom=10.0)
+    table = read_points(put(tmp_path, f"{optics[1]}\n{particles}"), voxel_size_angstrom=10.0)
+    np.testing.assert_array_equal(table.points, [[20, 30, 40]])
+
+
 # --- M, and Warp's 2D stacks ------------------------------------------------------------------------------------------
 
 SPECIES = tuple(

@@ -134,6 +134,8 @@ def _read_tomograms(path: Path) -> list[_KnownTomogram]:
         pixels, sizes = block[_SIZES].to_numpy(dtype=float), block[_PIXEL_SIZE].to_numpy(dtype=float)
     except ValueError as error:
         raise PointsFileError(f"{path}: the size of a tomogram is not a number ({error})") from error
+    if not (np.isfinite(pixels).all() and np.isfinite(sizes).all() and (pixels > 0).all() and (sizes > 0).all()):
+        raise PointsFileError(f"{path}: the size of a tomogram is not a positive number")
     return [
         _KnownTomogram(str(name), extent) for name, extent in zip(block[_NAME], pixels * sizes[:, None], strict=True)
     ]

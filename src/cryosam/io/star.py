@@ -61,6 +61,7 @@ _SPECIES = ["wrpCoordinateZ1", "wrpCoordinateY1", "wrpCoordinateX1"]
 _SPECIES_ANGLES = ["wrpAngleRot1", "wrpAngleTilt1", "wrpAnglePsi1"]
 _SPECIES_SECOND = "wrpCoordinateX2"
 _TOMOGRAMS = ["rlnTomoName", "rlnMicrographName", "wrpSourceName"]
+_GROUP = "rlnOpticsGroup"
 _ARE_STACKS = "rlnTomoSubTomosAre2DStacks"
 _COORDINATE_PIXEL_SIZES = [
     "rlnTomoTiltSeriesPixelSize",
@@ -132,9 +133,10 @@ def read_star(
     elif set(_SPECIES) <= set(rows):
         points = _from_species(path, rows, voxel_size_angstrom)
     else:
+        optics = _optics(path, blocks)
         if named.get(_ARE_STACKS, "0") != "0":
-            _check_unit(path, rows, blocks.get("optics", pd.DataFrame()))
-        points = _from_pixels(path, rows, blocks.get("optics", pd.DataFrame()), shape, voxel_size_angstrom)
+            _check_unit(path, rows, optics)
+        points = _from_pixels(path, rows, optics, shape, voxel_size_angstrom)
     return PointTable(
         points,
         _numbers(path, rows, [_SCORE])[:, 0] if _SCORE in rows else None,
@@ -186,6 +188,15 @@ def _particles(path: Path, blocks: dict[str, pd.DataFrame]) -> pd.DataFrame:
         f"{path}: no 3D coordinates: rlnCoordinateX, Y, Z or rlnCenteredCoordinateXAngst, YAngst, ZAngst or "
         f"wrpCoordinateX1, Y1, Z1 are needed, but the columns are {found or 'none'}"
     )
+
+
+def _optics(path: Path, blocks: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
+    """Return the table of optics groups, of which each has one row; it is empty if there is none."""
+    optics = blocks.get("optics", pd.DataFrame()).drop_duplicates()
+    if _GROUP in optics and optics[_GROUP].duplicated().any():
+        group = optics[_GROUP][optics[_GROUP].duplicated()].iloc[0]
+        raise PointsFileError(f"{path}, block data_optics: optics group {group} is there twice; delete one of its rows")
+    return optics
 
 
 def _of_tomogram(

@@ -28,7 +28,7 @@ _SHOWN = 8  # names listed in a message
 _ENDINGS = re.compile(r"(\.(mrcs?|rec|ali|map|st|mdoc|tomostar|star|tiff?|zarr|ome|gz|h5|hdf5?))+$", re.IGNORECASE)
 _WARP = re.compile(r"_[0-9]+(\.[0-9]+)?Apx$", re.IGNORECASE)  # the pixel size of a reconstruction
 _BEFORE = re.compile(r"^rec_(?=.)")  # RELION 5
-_AFTER = re.compile(r"(?<=.)(_[0-9]+(\.[0-9]+)?Apx|_Vol|_full_rec|_rec)$", re.IGNORECASE)  # Warp, AreTomo, IMOD
+_AFTER = re.compile(r"(?<=.)(_[0-9]+(\.[0-9]+)?Apx|_Vol|_full_rec|_full|_rec)$", re.IGNORECASE)  # Warp, AreTomo, IMOD
 _DYNAMO_INDEX = "indices_column20.doc"
 
 
@@ -89,7 +89,7 @@ def same_tilt_series(known: Mapping[str, Iterable[str]], tomogram_name: str) -> 
 
     Names are compared as they stand; if none is the same, without folders and extensions; and if none is the same then,
     without what programs add to the names of reconstructions: ``rec_`` of RELION, ``_10.00Apx`` of Warp, ``_Vol`` of
-    AreTomo, ``_rec`` and ``_full_rec`` of IMOD. Names are text: 0012 and 12 differ.
+    AreTomo, ``_rec``, ``_full`` and ``_full_rec`` of IMOD. Names are text: 0012 and 12 differ.
 
     Parameters
     ----------
@@ -209,10 +209,10 @@ def rows_of_tomogram(
             )
         return np.ones(len(numbers), dtype=bool), None
     names = {int(number): str(number) for number in present} | named
-    here = {names[int(number)]: int(number) for number in present}
+    here = list(dict.fromkeys(names[int(number)] for number in present))
     advice = f", or list names in {path.with_suffix('.doc').name}, one number and name per line"
-    chosen = choose_tomogram(path, list(here), tomogram_name, advice)
-    return numbers == here[chosen], chosen
+    chosen = choose_tomogram(path, here, tomogram_name, advice)
+    return np.isin(numbers, [number for number, name in names.items() if name == chosen]), chosen
 
 
 def write_tomogram_numbers(path: Path, names: Sequence[str]) -> None:
@@ -249,12 +249,13 @@ def _read_tomogram_numbers(path: Path) -> dict[int, str]:
     """Read the names of numbered tomograms; empty if there is no such file."""
     if not path.is_file():
         return {}
-    names = {}
     try:
-        for line in path.read_text(encoding="utf-8-sig").splitlines():
-            if line.strip():
-                number, name = line.split(maxsplit=1)
-                names[int(number)] = name.strip()
+        lines = [line.split(maxsplit=1) for line in path.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
+        pairs = [(int(number), name.strip()) for number, name in lines]
     except ValueError as error:  # not text, or not a number
         raise PointsFileError(f"{path}: every line must have a number and the name of a tomogram ({error})") from error
+    names: dict[int, str] = {}
+    for number, name in pairs:
+        if names.setdefault(number, name) != name:
+            raise PointsFileError(f"{path}: tomogram {number} has two names, {names[number]} and {name}; delete one")
     return names
