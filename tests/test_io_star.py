@@ -51,6 +51,7 @@ def test_a_file_cut_off_anywhere_in_its_last_row_is_refused(tmp_path: Path, tail
         (columns, "26.125000 105.500000 65.250000"),
         ((*columns, "rlnMicrographName"), "26.125000 105.500000 65.250000 TS_01.tomostar"),
         ((*columns, "rlnMicrographName"), "26.125000 105.500000 65.250000 a/TS_01.mrc"),
+        ((*columns, "rlnTomoVisibleFrames"), "26.125000 105.500000 65.250000 [1,1,0]"),
     ]:
         above = last.replace("26.125", "12.125")
         whole = loop(above, last, labels=labels)

@@ -164,7 +164,8 @@ def _without_doubles(where: str, labels: Sequence[str], columns: Sequence[Sequen
 def _check_end(where: str, table: pd.DataFrame) -> None:
     """Refuse a file without a line break at its end whose last value is shorter than those above it."""
     *above, last = table.iloc[:, -1] if table.size else [""]
-    if above and _n_after_point(last) < min(map(_n_after_point, above)):
+    is_short = bool(above) and _n_after_point(last) < min(map(_n_after_point, above))
+    if is_short or last.count("[") > last.count("]"):
         raise PointsFileError(
             f"{where}, row {len(table)}: {table.columns[-1]} is {last!r} and the file ends there without a line break, "
             "so it seems to be cut off; copy it again, or end the line if it is whole"
