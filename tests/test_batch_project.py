@@ -67,6 +67,8 @@ def test_lists_of_clicks_have_an_order(folder) -> None:
     assert job.axes == "xyz"
     (folder / "a.txt").write_text("1 2 3\n")
     assert job.digest() != replace(job, axes="zyx").digest()
+    with pytest.raises(ConfigError, match="axes must name x, y and z once, such as xyz, got 'xy'"):
+        read(folder, 'tomograms = "t/a.mrc"\npoints = "{name}.txt"\naxes = "xy"\nout = "o"')
 
 
 def test_two_tomograms_of_one_tilt_series_are_refused_before_they_are_written_for_warp(folder) -> None:

@@ -177,6 +177,8 @@ def _check(path: Path, content: Mapping[str, Any], keys: Mapping[str, type | tup
             raise ConfigError(f"{path}: unknown key {key!r}; there are {', '.join(keys)}")
         if not isinstance(value, keys[key]) or isinstance(value, bool):
             raise ConfigError(f"{path}: {key} has a value of the wrong type: {value!r}")
+    if sorted(content.get("axes", "xyz")) != ["x", "y", "z"]:
+        raise ConfigError(f"{path}: axes must name x, y and z once, such as xyz, got {content['axes']!r}")
     size, retries, threads = content.get("voxel_size"), content.get("retries"), content.get("threads")
     if size is not None and not 0 < size < float("inf"):
         raise ConfigError(f"{path}: voxel_size must be positive, got {size}")
