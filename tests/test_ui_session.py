@@ -28,6 +28,7 @@ from cryosam.masks import InstanceMask
 from cryosam.matching.feature_cache import FeatureCache
 from cryosam.prompts import PointPrompts
 from cryosam.results import Segmentation
+from cryosam.run_report import RunWarning
 from cryosam.tomogram import Tomogram
 from cryosam.ui.copies import DiskCopy
 from cryosam.ui.exchange import import_points, write_all, write_tables
@@ -254,6 +255,45 @@ def test_a_second_click_is_as_large_as_the_first(session: Session, quick: Simple
     session.remove_click(0, click)
     session.add_click(0, kind, BLOBS[1])
     assert quick.calls[-1][1].diameter_voxels is None
+
+
+def test_a_search_that_saw_nothing_leaves_no_size(session: Session, quick: SimpleNamespace) -> None:
+    quick.warnings = (RunWarning("nothing_there", "nothing stands out at point {point}", (2.0, 2.0, 45.0)),)
+    kind = session.add_kind("ribosome", BLUE)
+    session.add_click(0, kind, (2.0, 2.0, 45.0))
+    session.find(0, [kind])
+    wait(session)
+    assert session.state.view(0, kind).size is None
+    session.add_click(0, kind, BLOBS[1])
+    assert quick.calls[-1][1].diameter_voxels is None
+
+
+def test_the_size_of_a_search_goes_with_its_click(session: Session, quick: SimpleNamespace) -> None:
+    kind = searched(session)
+    session.remove_click(0, session.state.view(0, kind).clicks[0].id)
+    session.add_click(0, kind, BLOBS[1])
+    assert quick.calls[-1][1].diameter_voxels is None
+    assert session.state.view(0, kind).size == Size(4.5, 1.25)
+
+
+def test_warnings_go_with_the_clicks_that_they_are_about(session: Session, quick: SimpleNamespace) -> None:
+    kind = searched(session)
+
+    def shown() -> list[str]:
+        return session.describe()["views"]["0"]["kinds"][str(kind)]["warnings"]
+
+    session.add_click(0, kind, BLOBS[1])
+    assert shown() == ["look twice"]
+    session.remove_click(0, session.state.view(0, kind).clicks[0].id)
+    assert shown() == []
+    session.undo()
+    assert shown() == ["look twice"]
+
+
+def test_warnings_on_the_page_name_no_option(session: Session, quick: SimpleNamespace) -> None:
+    quick.warnings = (RunWarning("contrast_uncertain", "protein looks dark; set it with --contrast"),)
+    kind = searched(session)
+    assert "--" not in " ".join(session.state.view(0, kind).warnings)
 
 
 def test_the_size_of_what_is_long_bounds_nothing(session: Session, quick: SimpleNamespace) -> None:

@@ -75,7 +75,8 @@ def _describe_view(view: View) -> Plain:
         "is_probability": view.average is not None,
         "stale": view.is_stale,
         "n_candidates": len(view.candidates),
-        "warnings": list(view.warnings),
+        "is_searched": view.searched is not None,
+        "warnings": list(view.current_warnings),
         "diameter_voxels": None if view.size is None else view.size.diameter,
     }
 

@@ -13,6 +13,7 @@ from cryosam.results import Segmentation
 from cryosam.tomogram import Tomogram, box_around
 from cryosam.ui.state import Point, Size
 from cryosam.ui.viewed import ViewedTomogram
+from cryosam.ui.wording import on_page
 
 __all__ = ["Masked", "mask_at", "size_of", "warm_up"]
 
@@ -67,17 +68,18 @@ def mask_at(viewed: ViewedTomogram, point: Point, config: Config, size: Size | N
         low, high = viewed.grey.limits
         found = segmentation.segment_window(whole, box, (low, high), PointPrompts(at), settings)
     (mask,) = found.prompt_masks
-    text = " ".join(found.warnings)
+    text = " ".join(on_page(warning) for warning in found.report.warnings)
     if mask.n_voxels == 0:
         return Masked(mask, text or "no mask was found here: click the middle of a particle")
     return Masked(mask, text or None, None if text else size_of(found))
 
 
 def size_of(found: Segmentation) -> Size | None:
-    """Return the size of the clicked particles; None if nothing was segmented."""
+    """Return the size of the clicked particles; None if nothing was segmented, or nothing was visible at any click."""
     diameter, smoothing = found.report.diameter, found.report.smoothing
     masks = [mask for mask in found.prompt_masks if mask.n_voxels]
-    if diameter is None or not masks:
+    n_unseen = sum(warning.code == "nothing_there" for warning in found.report.warnings)
+    if diameter is None or not masks or n_unseen >= len(found.prompt_masks):
         return None
     is_round = all(max(mask.data.shape) <= _ELONGATED * diameter for mask in masks)
     return Size(diameter, None if smoothing is None or not is_round else smoothing)

@@ -167,13 +167,8 @@ class Session:
         """Remove a click."""
         for kind in self.state.kinds:
             if any(click.id == click_id for click in self.state.view(tomogram, kind.id).clicks):
-
-                def change(view: View) -> View:
-                    left = replace(view, clicks=tuple(click for click in view.clicks if click.id != click_id))
-                    is_unknown = view.searched is None and not _has_particle(left)
-                    return replace(left, size=None) if is_unknown else left
-
-                self._change_view(tomogram, kind.id, change, ("click", click_id), expected)
+                key = ("click", click_id)
+                self._change_view(tomogram, kind.id, lambda view: view.without_click(click_id), key, expected)
                 return
         raise UnknownItemError("this click was already removed")
 

@@ -183,7 +183,7 @@ class Workbench:
                 )
             if view.is_stale:
                 sentences.append(f"{kind.name}: clicks have changed since the last search")
-            texts = [*(click.message for click in view.clicks if click.message), *view.warnings]
+            texts = [*(click.message for click in view.clicks if click.message), *view.current_warnings]
             sentences += [f"{kind.name}: {sentence}" for sentence in dict.fromkeys(texts)]
         return sentences
 
