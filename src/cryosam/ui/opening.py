@@ -5,9 +5,10 @@ from pathlib import Path
 
 from cryosam.errors import InputError, InputNotFoundError
 from cryosam.io import is_volume_name
+from cryosam.io.earlier_results import find_results, read_results
 from cryosam.ui.viewed import ViewedTomogram
 
-__all__ = ["open_tomograms"]
+__all__ = ["open_searched", "open_tomograms"]
 
 
 def open_tomograms(
@@ -52,9 +53,45 @@ def open_tomograms(
                 left_out.append(str(error))
         if len(found) == n_before:
             raise InputError(f"{path}: no tomogram in this folder; give MRC, TIFF, HDF5 or OME-Zarr files")
+    return _unique(found), left_out
+
+
+def open_searched(
+    folders: Sequence[Path], voxel_size_angstrom: float | None = None
+) -> tuple[list[ViewedTomogram], list[str]]:
+    """Open the tomograms that were searched in earlier runs, from where they were then; parameters and result as above.
+
+    Parameters
+    ----------
+    folders
+        Result folders, or folders of a batch.
+    voxel_size_angstrom
+        Edge length of a voxel; replaces the values that the runs used.
+
+    Raises
+    ------
+    InputError
+        If a folder is not a result, or none of the tomograms can be opened.
+    """
+    found: list[ViewedTomogram] = []
+    left_out: list[str] = []
+    for folder in (each for given in folders for each in find_results(given)):
+        searched = read_results(folder).run["input"]
+        try:
+            path, size = Path(searched["path"]), voxel_size_angstrom or searched["voxel_size_angstrom"]
+            found.append(ViewedTomogram(path, voxel_size_angstrom=size))
+        except (InputError, InputNotFoundError) as error:
+            left_out.append(str(error))
+    if not found:
+        raise InputError(f"{left_out[0]}; if the searched tomograms were moved, give them too")
+    return _unique(found), left_out
+
+
+def _unique(found: Sequence[ViewedTomogram]) -> list[ViewedTomogram]:
+    """Each file once, with a name that no other has."""
     unique = list({viewed.path: viewed for viewed in found}.values())
     _make_names_unique(unique)
-    return unique, left_out
+    return unique
 
 
 def _make_names_unique(tomograms: Sequence[ViewedTomogram]) -> None:

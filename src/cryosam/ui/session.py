@@ -220,14 +220,9 @@ class Session:
         self._worker.start(job, work)
         return job.id
 
-    def add_found(self, tomogram: int, kind_id: int, prompts: PointPrompts, found: Segmentation) -> None:
-        """Add a result and its clicks, computed elsewhere, as if a search of the session had found it."""
-        masks = iter(found.prompt_masks)
-        clicks = tuple(
-            Click(self._history.next_id(), (z, y, x), bool(positive), next(masks) if positive else InstanceMask.empty())
-            for (z, y, x), positive in zip(prompts.points.tolist(), np.asarray(prompts.is_positive), strict=True)
-        )
-        used = View(clicks=clicks)
+    def add_found(self, tomogram: int, kind_id: int, prompts: PointPrompts | None, found: Segmentation) -> None:
+        """Add a result and its clicks, if any, computed elsewhere, as if a search of the session had found it."""
+        used = View() if prompts is None else View(clicks=self._clicks(prompts, found.prompt_masks))
         settled = with_found(used, used, found, self._history.next_id)
         self._change_view(tomogram, kind_id, lambda _: settled, None)
 
@@ -336,6 +331,13 @@ class Session:
     def redo(self) -> None:
         """Redo the change that was undone last."""
         self._history.redo()
+
+    def _clicks(self, prompts: PointPrompts, masks_of_positive: Sequence[InstanceMask]) -> tuple[Click, ...]:
+        masks = iter(masks_of_positive)
+        return tuple(
+            Click(self._history.next_id(), (z, y, x), bool(positive), next(masks) if positive else InstanceMask.empty())
+            for (z, y, x), positive in zip(prompts.points.tolist(), np.asarray(prompts.is_positive), strict=True)
+        )
 
     def _mask(self, tomogram: int, point: Point, size: Size | None, config: Config | None = None) -> Masked:
         with self._masking:
