@@ -238,7 +238,7 @@ def test_a_click_looks_only_at_what_is_around_it(tmp_path: Path, quick: SimpleNa
     assert config.tomogram.percentiles == (0, 100)
     message = session.state.view(0, session.state.kinds[0].id).clicks[0].message
     assert message is not None
-    assert message.endswith("at point 5,6,200")
+    assert "at point 5,6,200" in message
 
 
 def test_a_second_click_is_as_large_as_the_first(session: Session, quick: SimpleNamespace) -> None:
@@ -522,7 +522,8 @@ def test_the_real_core_answers_where_the_click_is(tmp_path: Path) -> None:
     on_blob, on_nothing = session.state.view(0, kind).clicks
     assert on_blob.message is None
     assert np.linalg.norm(on_blob.mask.centroid - blob) < 1
-    assert on_nothing.message == "nothing stands out from the background at point 15,20,100"
+    assert on_nothing.message is not None
+    assert on_nothing.message.startswith("nothing stands out from the background at point 15,20,100, so a search may")
 
 
 def test_the_real_core_leaves_out_what_a_negative_click_is_on_and_tells_how_far_it_is(session: Session) -> None:

@@ -36,6 +36,8 @@ export interface KindView {
   readonly threshold: number;
   readonly default_threshold: number;
   readonly is_probability: boolean;
+  /** Whether there was a search, also if it found nothing. */
+  readonly is_searched: boolean;
   readonly stale: boolean;
   readonly n_candidates: number;
   readonly warnings: readonly string[];

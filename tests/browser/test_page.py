@@ -78,15 +78,9 @@ def click_voxel(page, point, **how) -> None:
     """Click a voxel in plane z, at the zoom at which the page opens."""
     z, y, x = (round(c) for c in point)
     page.get_by_label("Slice of plane z").fill(str(z))
-    boxes = {plane: page.locator(f"[data-plane={plane}]").bounding_box() for plane in "zyx"}
-    depth, height, width = SHAPE
-    extents = {"z": (width, height), "y": (width, depth), "x": (depth, height)}
-    zoom = 0.96 * min(
-        boxes[plane][side] / extent
-        for plane, both in extents.items()
-        for side, extent in zip(("width", "height"), both, strict=True)
-    )
-    box = boxes["z"]
+    _, height, width = SHAPE
+    box = page.locator("[data-plane=z]").bounding_box()
+    zoom = 0.96 * min(box["width"] / width, box["height"] / height)
     page.mouse.click(
         box["x"] + box["width"] / 2 + (x - (width - 1) / 2) * zoom,
         box["y"] + box["height"] / 2 + (y - (height - 1) / 2) * zoom,
@@ -158,6 +152,54 @@ def test_scrolling_changes_the_slice(page) -> None:
     sync_api.expect(number).not_to_have_text(before)
 
 
+def test_the_position_is_that_under_a_resting_pointer(page) -> None:
+    """After scrolling, zooming and going elsewhere, it is what a click would take."""
+    box, field = page.locator("[data-plane=z]").bounding_box(), page.get_by_test_id("position")
+    at = box["x"] + 0.4 * box["width"], box["y"] + 0.6 * box["height"]
+    page.mouse.move(*at)
+
+    def read() -> list[int]:
+        return [int(c) for c in field.input_value().split(",")]
+
+    first = read()
+    page.mouse.wheel(0, 120)
+    sync_api.expect(field).to_have_value(f"{first[0] + 1}, {first[1]}, {first[2]}")
+    for key in ("+", "+", "g"):
+        page.keyboard.press(key)
+    sync_api.expect(field).not_to_have_value(f"{first[0] + 1}, {first[1]}, {first[2]}")
+    zoomed = read()
+    page.mouse.click(*at)
+    sync_api.expect(page.get_by_test_id("click")).to_have_count(1)
+    assert view(page)["clicks"][0]["point"] == zoomed
+
+
+@pytest.mark.parametrize("width", [1000, 1280, 1440, 1920])
+def test_nothing_is_cut_off(page, width) -> None:
+    """With the longest texts of the display settings; what the tomogram is stays in sight."""
+    page.set_viewport_size({"width": width, "height": 720})
+    page.get_by_label("Slab, slices averaged").fill("10")
+    page.get_by_label("Denoise, sigma in voxels").fill("2.5")
+    sync_api.expect(page.get_by_text("160 voxels, 10 Å")).to_be_visible()
+    cut = page.evaluate(
+        """() => [...document.querySelectorAll(".toolbar *, .display-bar *, .panel *")]
+        .filter((each) => !each.children.length && each.textContent && each.clientWidth > 1)
+        .filter((each) => each.scrollWidth > each.clientWidth || each.getBoundingClientRect().right > innerWidth)
+        .map((each) => each.textContent)"""
+    )
+    assert cut == []
+
+
+def test_a_file_without_points_is_refused_in_sight(page, tmp_path) -> None:
+    (tmp_path / "picks.csv").write_text("nothing\n")
+    other = page.context.new_page()  # as the console tells of the refused request
+    other.goto(page.url)
+    other.get_by_role("button", name="Import").click()
+    dialog = other.get_by_role("dialog")
+    dialog.get_by_label("CSV").set_input_files(tmp_path / "picks.csv")
+    dialog.get_by_role("button", name="Import").click()
+    sync_api.expect(dialog.get_by_role("alert")).to_contain_text("no column z")
+
+
 def test_a_position_that_is_typed_in_is_gone_to(page) -> None:
     field = page.get_by_test_id("position")
     field.fill("12, 90, 33")
@@ -211,9 +253,9 @@ def test_what_was_done_is_there_after_a_reload_and_can_be_changed(found, rings) 
         ([32.0, y, x] for y in range(20, 140, 10) for x in range(20, 140, 10)),
         key=lambda point: np.linalg.norm(read_points(rings[0] / "particles.csv").points - point, axis=1).min(),
     )
-    page.keyboard.down("Alt")
+    page.keyboard.down("Control")
     click_voxel(page, background)
-    page.keyboard.up("Alt")
+    page.keyboard.up("Control")
     sync_api.expect(page.get_by_test_id("click")).to_have_count(2)
     assert [click["positive"] for click in view(page)["clicks"]] == [True, False]
     n_candidates = view(page)["n_candidates"]
@@ -287,7 +329,7 @@ def test_imported_points_are_segmented(page, rings, tmp_path) -> None:
     page.get_by_role("button", name="Import").click()
     page.get_by_label("CSV").set_input_files(tmp_path / "picks.csv")
     page.get_by_role("dialog").get_by_role("button", name="Import").click()
-    sync_api.expect(page.get_by_text("by hand", exact=True).first).to_be_visible()
+    sync_api.expect(page.get_by_text("added", exact=True).first).to_be_visible()
     sync_api.expect(page.get_by_role("progressbar")).to_be_visible()
     sync_api.expect(page.get_by_role("progressbar")).to_be_hidden(timeout=PATIENCE)
     imported = candidates(page)

@@ -1,7 +1,7 @@
 import { useSignal } from "@preact/signals";
 import * as actions from "../actions";
 import { Icon } from "../icons";
-import { job, kind, kindView, kindViews, session, soFar, tomogram } from "../state";
+import { job, kind, kindView, kindViews, notify, session, soFar, tomogram } from "../state";
 
 /** Kinds with at least one positive click in the shown tomogram. */
 function clickedKinds(): number[] {
@@ -15,8 +15,9 @@ function clickedKinds(): number[] {
 export function startFind(diameterAngstrom: number | null = null): void {
   const kinds = clickedKinds();
   const id = kind.value?.id;
-  if (id === undefined || !kinds.includes(id)) return;
-  void actions.findAll(kinds.length > 1 ? null : [id], diameterAngstrom);
+  if (job.value) notify("A search is running: wait until it ends, or cancel it.", true);
+  else if (id === undefined || !kinds.includes(id)) notify("Click a particle first: a search needs an example.", true);
+  else void actions.findAll(kinds.length > 1 ? null : [id], diameterAngstrom);
 }
 
 export function Find() {
@@ -25,7 +26,8 @@ export function Find() {
   const id = kind.value?.id;
   const view = kindView.value;
   const canFind = id !== undefined && kinds.includes(id);
-  const isRepeated = (view?.n_candidates ?? 0) > 0;
+  const isRepeated = !!view?.is_searched;
+  const isDoubtful = canFind && !!view?.clicks.filter((c) => c.positive).every((c) => c.message);
   if (job.value) return <Progress />;
   const value = parseFloat(diameter.value);
   return (
@@ -33,7 +35,7 @@ export function Find() {
       <div class="find-row">
         <button
           type="button"
-          class={isRepeated && !view?.stale ? "button" : "button primary"}
+          class={(isRepeated && !view?.stale) || isDoubtful ? "button" : "button primary"}
           disabled={!canFind}
           onClick={() => startFind(value > 0 ? value : null)}
           title={canFind ? "Search the whole tomogram (F)" : "Click a particle first"}

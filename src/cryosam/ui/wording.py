@@ -19,4 +19,6 @@ def on_page(warning: RunWarning) -> str:
     >>> on_page(RunWarning("contrast_uncertain", "protein looks dark; if it is wrong, set it with --contrast"))
     'it is not certain whether protein is dark or bright in this tomogram: check the masks'
     """
+    if warning.code == "nothing_there":
+        return f"{warning}, so a search may find nothing: click the middle of a particle"
     return _ON_PAGE.get(warning.code, str(warning))
