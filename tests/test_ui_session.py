@@ -449,9 +449,38 @@ def test_a_search_is_cancelled(session: Session, quick: SimpleNamespace) -> None
     time.sleep(0.05)
     assert session.state.view(0, kind).candidates == ()
     assert ("done", {"job": job, "error": None}) in told
-    assert any(event == "job" and content["state"] == "cancelling" for event, content in told)
     with pytest.raises(UnknownItemError, match="ended"):
         session.cancel(job)
+
+
+def test_a_cancelled_search_ends_at_once_though_the_core_does_not(
+    session: Session, quick: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The next one waits for it, and nothing of it is shown."""
+    has_begun, may_end, told = threading.Event(), threading.Event(), []
+    core, given_back = segmentation.segment, []
+
+    def stuck(*args: Any) -> Segmentation:
+        has_begun.set()
+        assert may_end.wait(60)
+        return core(*args)
+
+    monkeypatch.setattr("cryosam.ui.jobs.give_back", lambda: given_back.append(1))
+    monkeypatch.setattr(segmentation, "segment", stuck)
+    kind = session.add_kind("ribosome", BLUE)
+    session.add_click(0, kind, BLOBS[0])
+    first = session.find(0, [kind])
+    session.subscribe(lambda event, content: told.append((event, content.get("job"))))
+    assert has_begun.wait(60)
+    session.cancel(first)
+    assert session.describe()["job"] is None
+    second = session.find(0, [kind])
+    may_end.set()
+    wait(session)
+    assert len(session.state.view(0, kind).candidates) == 3
+    assert ("so_far", second) in told
+    assert ("so_far", first) not in told
+    assert len(given_back) == 2
 
 
 def test_a_search_that_is_cancelled_at_its_very_end_changes_nothing(session: Session, quick: SimpleNamespace) -> None:
@@ -538,7 +567,7 @@ def test_the_real_core_leaves_out_what_a_negative_click_is_on_and_tells_how_far_
     nearest = np.linalg.norm(shown[:, None] - np.array(BLOBS), axis=2).min(axis=0)
     assert nearest[0] < 2 < 5 < nearest[2]
     assert {content["job"] for event, content in told if event == "so_far"} == {job}
-    assert any(event == "job" and content["stage"] == "segmenting" for event, content in told)
+    assert any(event == "job" and content["step"] == "segmenting them" for event, content in told)
 
 
 def test_the_real_core_is_cancelled_on_its_way(session: Session) -> None:
@@ -547,7 +576,7 @@ def test_the_real_core_is_cancelled_on_its_way(session: Session) -> None:
 
     def note(event: str, content: dict[str, Any]) -> None:
         told.append((event, content))
-        if event == "job" and content.get("total"):
+        if event == "job" and content["share"]:
             has_begun.set()
 
     session.subscribe(note)
@@ -974,7 +1003,10 @@ def test_masks_that_were_made_outlive_a_cancel(
     assert second.wait(60)
     session.cancel(job)
     quick.gate.set()
-    wait(session)
+    deadline = time.monotonic() + 60
+    while session.state.view(0, kind).candidates[0].mask.n_voxels == 0:
+        assert time.monotonic() < deadline, "no mask is kept"
+        time.sleep(0.01)
     assert [candidate.mask.n_voxels for candidate in session.state.view(0, kind).candidates] == [27, 27, 0]
 
 

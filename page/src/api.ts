@@ -48,10 +48,13 @@ export interface Job {
   readonly id: number;
   readonly tomogram: number;
   readonly kind: number | null;
-  readonly stage: string;
-  readonly done: number;
-  readonly total: number | null;
-  readonly state: "running" | "cancelling";
+  /** Name of the current step, its number from 1, and the number of all steps. */
+  readonly step: string;
+  readonly number: number;
+  readonly n_steps: number;
+  /** Share of the whole that is done, 0 to 1. */
+  readonly share: number;
+  readonly seconds_left: number | null;
 }
 
 export interface Session {

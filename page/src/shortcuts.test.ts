@@ -73,7 +73,8 @@ describe("keys", () => {
     await (await import("./sync")).refresh();
     press("f");
     expect(told()).toEqual(["Click a particle first: a search needs an example."]);
-    state.job.value = { id: 1, tomogram: 0, kind: 1, stage: "matching", done: 0, total: 1, state: "running" };
+    const steps = { step: "averaging", number: 2, n_steps: 3, share: 0.5, seconds_left: null };
+    state.job.value = { id: 1, tomogram: 0, kind: 1, ...steps };
     press("f");
     expect(told()[1]).toContain("A search is running");
     expect(server.changes).toEqual([]);

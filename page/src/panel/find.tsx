@@ -80,26 +80,36 @@ export function Find() {
 }
 
 function Progress() {
-  const { done, total, stage, state, tomogram: where } = job.value!;
+  const { step, number, n_steps, share, seconds_left, tomogram: where } = job.value!;
   const n = Object.values(soFar.value).reduce((sum, points) => sum + points.length, 0);
-  const share = total ? Math.min(done / total, 1) : null;
   const name = session.value?.tomograms.find((t) => t.id === where)?.name;
-  const text = state === "cancelling" ? "Cancelling" : stage.charAt(0).toUpperCase() + stage.slice(1);
+  const facts = [
+    where !== tomogram.value?.id ? `in ${name}` : n_steps > 1 ? `step ${number} of ${n_steps}` : "",
+    seconds_left === null ? "" : `about ${sayTime(seconds_left)} left`,
+  ];
   return (
     <section class="find" aria-label="Progress">
       <div class="find-row">
         <div class="progress-text">
-          <strong role="status">{text}</strong>
+          <strong role="status">{step.charAt(0).toUpperCase() + step.slice(1)}</strong>
           <span class="muted">
-            {where !== tomogram.value?.id ? `in ${name}` : share === null ? "" : `${done} of ${total}`}
+            {facts.filter(Boolean).join(", ")}
             {n > 0 && <span data-testid="so-far">{`, ${n} so far`}</span>}
           </span>
         </div>
-        <button type="button" class="button" disabled={state === "cancelling"} onClick={() => void actions.cancel()}>
+        <button type="button" class="button" onClick={() => void actions.cancel()}>
           Cancel
         </button>
       </div>
-      {share === null ? <progress aria-label="Progress" /> : <progress aria-label="Progress" value={share} max={1} />}
+      {share > 0 ? (
+        <progress aria-label="Progress" value={share} max={1} />
+      ) : (
+        <progress class="unknown" aria-label="Progress" />
+      )}
     </section>
   );
+}
+
+function sayTime(seconds: number): string {
+  return seconds < 100 ? `${Math.ceil(seconds)} s` : `${Math.ceil(seconds / 60)} min`;
 }

@@ -60,10 +60,11 @@ def describe_job(job: SearchJob) -> Plain:
         "id": job.id,
         "tomogram": job.tomogram,
         "kind": job.kind,
-        "stage": job.stage,
-        "done": job.done,
-        "total": job.total,
-        "state": job.state,
+        "step": job.progressed.step,
+        "number": job.progressed.number,
+        "n_steps": job.progressed.n_steps,
+        "share": job.progressed.share,
+        "seconds_left": job.progressed.seconds_left,
     }
 
 

@@ -16,6 +16,7 @@ from cryosam.masks import InstanceMask
 from cryosam.matching.feature_cache import FeatureCache
 from cryosam.prompts import PointPrompts
 from cryosam.results import Segmentation
+from cryosam.steps import MASKS, SEARCH, Steps
 from cryosam.ui import description
 from cryosam.ui.filling import fill_masks, with_masks, without_mask
 from cryosam.ui.finding import find, with_found
@@ -197,15 +198,17 @@ class Session:
         if config.diameter_angstrom is not None:
             viewed.tomogram.voxels(config.diameter_angstrom)
 
-        job = SearchJob(self._history.next_id(), tomogram, next(iter(views)) if len(views) == 1 else None)
+        steps = Steps(SEARCH, len(views))
+        job = SearchJob(self._history.next_id(), tomogram, next(iter(views)) if len(views) == 1 else None, steps.now)
 
         def report(kind_id: int, points: Points) -> None:
+            self._worker.require(job.id)
             content = {"job": job.id, "kind": kind_id, "points": points.round(1).tolist()}
             self._history.tell("so_far", content)
 
         def work(progress: Progress) -> None:
             found = find(viewed.tomogram, views, config, progress, report, self._cache)
-            progress("finishing", 1, 1)  # the last opportunity to cancel
+            self._worker.require(job.id)
 
             def change(state: State) -> State:
                 for kind_id, each in found.items():
@@ -217,7 +220,7 @@ class Session:
 
             self._history.change(change, None)
 
-        self._worker.start(job, work)
+        self._worker.start(job, steps, work)
         return job.id
 
     def add_found(self, tomogram: int, kind_id: int, prompts: PointPrompts | None, found: Segmentation) -> None:
@@ -242,7 +245,8 @@ class Session:
         bare = without_mask(view)
         if not bare:
             raise InputError("all shown particles of this kind already have a mask")
-        job = SearchJob(self._history.next_id(), tomogram, kind_id)
+        steps = Steps(MASKS)
+        job = SearchJob(self._history.next_id(), tomogram, kind_id, steps.now)
 
         def look(point: Point, config: Config, size: Size | None) -> Masked:
             return self._mask(tomogram, point, size, config)
@@ -259,7 +263,7 @@ class Session:
             if n_empty:
                 self._history.tell("note", {"text": f"Nothing was segmented at {n_empty} of {len(made)} points."})
 
-        self._worker.start(job, work)
+        self._worker.start(job, steps, work)
         return job.id
 
     def cancel(self, job_id: int) -> None:
