@@ -288,6 +288,18 @@ def test_diameter_in_angstrom() -> None:
         segment(unknown, click(BALLS[0]), config)
 
 
+@pytest.mark.parametrize(("angstrom", "advice"), [(8.5, "is it in nanometres"), (24.0, "check the number")])
+def test_a_diameter_that_is_far_too_small_is_refused(angstrom, advice) -> None:
+    with pytest.raises(PromptError, match=rf"{angstrom:g} A is .* but what was clicked is about \d\d A: {advice}"):
+        segment(phantom(), click(BALLS[0]), Config(diameter_angstrom=angstrom))
+
+
+def test_a_diameter_that_is_far_too_large_is_doubted() -> None:
+    found = segment(phantom(), click(BALLS[0]), Config(diameter_angstrom=280.0))
+    (said,) = [str(warning) for warning in found.report.warnings if warning.code == "diameter_far_off"]
+    assert said.startswith("the diameter of 280 A is 28 voxels, but what was clicked is about 8")
+
+
 def test_refusals() -> None:
     with pytest.raises(PromptError, match="outside"):
         segment(phantom(), click((5, 5, 99)))

@@ -840,6 +840,24 @@ def test_what_cannot_be_believed_is_set_aside(
     last.close()
 
 
+def test_a_session_keeps_its_token_to_itself(file: Path, tmp_path: Path) -> None:
+    tomograms, folder = [ViewedTomogram(file)], tmp_path / "state"
+
+    def token() -> str:
+        store = Store(folder, tomograms)
+        token = store.token
+        store.close()
+        return token
+
+    first = token()
+    assert len(first) == 32
+    assert (folder / "token").stat().st_mode & 0o777 == 0o600
+    assert token() == first
+    (folder / "token").chmod(0o644)
+    assert token() != first
+    assert (folder / "token").stat().st_mode & 0o777 == 0o600
+
+
 def test_a_session_is_open_once(file: Path, tmp_path: Path) -> None:
     tomograms = [ViewedTomogram(file)]
     store = Store(tmp_path / "state", tomograms)

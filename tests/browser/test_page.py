@@ -6,6 +6,7 @@ import subprocess
 import sys
 import zipfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -41,17 +42,24 @@ def rings(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, np.ndarray]:
     return folder, simulated.points[np.array(simulated.names) == "ring"]
 
 
-@pytest.fixture
-def address(rings, tmp_path: Path) -> Iterator[str]:
-    """Of a server of the tomogram, which nobody used yet."""
-    words = [sys.executable, "-m", "cryosam", "serve", str(rings[0] / "tomo.mrc"), "--no-browser", "--port", "0"]
+@contextmanager
+def serving(tomogram: Path, session: Path, port: str = "0") -> Iterator[str]:
+    """A server of a tomogram; its address."""
+    words = [sys.executable, "-m", "cryosam", "serve", str(tomogram), "--no-browser", "--port", port]
     environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"}
     with subprocess.Popen(
-        [*words, "--session", str(tmp_path / "session")], stdout=subprocess.PIPE, text=True, env=environment
+        [*words, "--session", str(session)], stdout=subprocess.PIPE, text=True, env=environment
     ) as server:
         assert server.stdout is not None
         yield server.stdout.readline().split()[-1]
         server.terminate()
+
+
+@pytest.fixture
+def address(rings, tmp_path: Path) -> Iterator[str]:
+    """Of a server of the tomogram, which nobody used yet."""
+    with serving(rings[0] / "tomo.mrc", tmp_path / "session") as address:
+        yield address
 
 
 @pytest.fixture
@@ -287,6 +295,22 @@ def test_undo_takes_back_the_last_change_though_the_one_before_is_slow(found) ->
     page.get_by_role("button", name="Undo").click()
     sync_api.expect(page.get_by_test_id("shown-count")).to_have_text(str(kept), timeout=10_000)
     assert view(page)["threshold"] == view(page)["default_threshold"]
+
+
+def test_an_open_page_finds_a_server_that_was_restarted(page, rings, tmp_path) -> None:
+    """The fixture's page provides a browser."""
+    other = page.context.browser.new_context().new_page()
+    tomogram, session = rings[0] / "tomo.mrc", tmp_path / "another"
+    with serving(tomogram, session) as first:
+        other.goto(first)
+        sync_api.expect(other.get_by_test_id("slice-z")).to_contain_text(f"/ {SHAPE[0] - 1}")
+        port = first.partition("//")[2].partition(":")[2].partition("/")[0]
+    sync_api.expect(other.get_by_text("The server does not answer.")).to_be_visible()
+    with serving(tomogram, session, port) as second:
+        assert second == first
+        sync_api.expect(other.get_by_text("The server does not answer.")).to_be_hidden()
+        other.get_by_role("button", name="Add kind").click()
+        sync_api.expect(other.get_by_label("Name of the kind")).to_be_visible()
 
 
 def test_tabs_follow_each_other(page, rings) -> None:

@@ -119,6 +119,7 @@ def serve(
 
     serve_session(
         session,
+        token=store.token,
         host=host,
         port=port,
         opens_browser=not no_browser,
