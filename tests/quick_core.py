@@ -52,7 +52,7 @@ def found_by(prompts: PointPrompts, shape: tuple[int, int, int], scores: tuple[f
         candidate_scores=np.array(scores),
         candidate_masks=masks,
         threshold=0.5,
-        average=Average(np.zeros((4, 4, 4), dtype=np.float32), 1.0),
+        average=Average(np.zeros((4, 4, 4), dtype=np.float32), 1.0, np.array([1.0, 0.75, 0.5])),
         prompt_masks=tuple(cube(point, 5) for point in prompts.positive),
         report=RunReport(diameter=8.0, warnings=(RunWarning("doubt", "look twice"),)),
         kind=prompts.name,

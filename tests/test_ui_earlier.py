@@ -48,7 +48,7 @@ def found(kind: str = "particle") -> Segmentation:
         candidate_scores=np.array([0.9, 0.7, 0.2]),
         candidate_masks=tuple(cube(point) for point in POINTS),
         threshold=0.5,
-        average=Average(np.ones((4, 4, 4), dtype=np.float32), 1.5),
+        average=Average(np.ones((4, 4, 4), dtype=np.float32), 1.5, np.array([1.0, 0.9, 0.25])),
         prompt_masks=(cube(POINTS[0]),),
         report=RunReport(diameter=6.0, smoothing=1.25, warnings=(RunWarning("doubt", "look twice"),)),
         voxel_size_angstrom=10.0,
@@ -90,6 +90,9 @@ def test_a_result_comes_back_as_it_was(tmp_path: Path) -> None:
     assert (view.threshold, view.is_stale, view.warnings) == (0.5, False, ("look twice",))
     assert view.size is not None
     assert view.size.diameter == 6.0
+    assert view.average is not None
+    assert view.average.fsc is not None
+    assert view.average.fsc.tolist() == [1.0, 0.9, 0.25]
     write_all(session, 0, tmp_path / "again")
     for name in ("particles.csv", "particles.star"):
         assert (tmp_path / "again" / name).read_text() == (folder / name).read_text()

@@ -773,6 +773,11 @@ def test_a_session_is_there_again(file: Path, tmp_path: Path, quick: SimpleNames
     assert after["revision"] > before["revision"]
     assert after["views"] == before["views"]
     assert after["kinds"] == before["kinds"]
+    assert after["views"]["0"]["kinds"][str(kind)]["average"] == {
+        "box_voxels": 4,
+        "fsc": [1.0, 0.75, 0.5],
+        "resolution_voxels": 4,
+    }
     for old, new in zip(candidates, again.state.view(0, kind).candidates, strict=True):
         assert replace(new, mask=old.mask).__dict__ == old.__dict__
         assert new.mask.iou(old.mask) == 1

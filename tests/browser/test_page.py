@@ -43,9 +43,9 @@ def rings(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, np.ndarray]:
 
 
 @contextmanager
-def serving(tomogram: Path, session: Path, port: str = "0") -> Iterator[str]:
+def serving(tomogram: Path, session: Path, port: str = "0", *more: str) -> Iterator[str]:
     """A server of a tomogram; its address."""
-    words = [sys.executable, "-m", "cryosam", "serve", str(tomogram), "--no-browser", "--port", port]
+    words = [sys.executable, "-m", "cryosam", "serve", str(tomogram), "--no-browser", "--port", port, *more]
     environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"}
     with subprocess.Popen(
         [*words, "--session", str(session)], stdout=subprocess.PIPE, text=True, env=environment
@@ -366,10 +366,28 @@ def test_imported_points_are_segmented(page, rings, tmp_path) -> None:
         assert {"instances.mrc", "particles.star", "report.html"} <= set(archive.namelist())
 
 
+def test_the_average_is_shown(page, rings, tmp_path) -> None:
+    """Of enough particles, which a search of the command line may have found."""
+    simulated = simulate(SimulationConfig(shape=SHAPE, counts={"ring": 14}, seed=3))
+    folder = write_simulated(tmp_path / "data", simulated)
+    words = ["segment", str(folder / "tomo.mrc"), "--point", "{:.0f},{:.0f},{:.0f}".format(*simulated.points[0])]
+    subprocess.run([sys.executable, "-m", "cryosam", *words, "--out", str(tmp_path / "out")], check=True)
+    other = page.context.browser.new_context(viewport={"width": 1280, "height": 720}).new_page()
+    with serving(folder / "tomo.mrc", tmp_path / "another", "0", "--results", str(tmp_path / "out")) as address:
+        other.goto(address)
+        other.get_by_role("heading", name="Average").click()
+        picture = other.get_by_alt_text("slices z, y and x through its middle")
+        sync_api.expect(picture).to_be_visible()
+        sync_api.expect(other.get_by_role("img", name="Fourier shell correlation")).to_be_visible()
+        sync_api.expect(other.get_by_text("halves agree up to")).to_contain_text("Å")
+        assert picture.evaluate("picture => picture.decode().then(() => picture.naturalWidth)") == 288
+
+
 @pytest.mark.skipif(not AXE.is_file(), reason="axe-core is not installed: make page")
 def test_no_serious_barrier(found) -> None:
-    """What axe-core finds, of the page with its list and of the help sheet."""
+    """What axe-core finds, of the page with its list and the average, and of the help sheet."""
     page = found
+    page.set_viewport_size({"width": 1920, "height": 1080})
     page.evaluate(AXE.read_text(encoding="utf-8"))
     for key in ("", "?"):
         if key:

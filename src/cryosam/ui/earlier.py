@@ -209,7 +209,9 @@ def _segmentation(
         candidate_scores=np.concatenate([_scores(own), _scores(rest)]),
         candidate_masks=own_masks + (InstanceMask.empty(),) * len(rest),
         threshold=kind.description["threshold"],
-        average=_read_average(results.folder / f"average{suffix}.mrc", viewed.voxel_size_angstrom),
+        average=_read_average(
+            results.folder / f"average{suffix}.mrc", viewed.voxel_size_angstrom, kind.description.get("average_fsc")
+        ),
         prompt_masks=tuple(
             _under(point, own_masks) for point in ([] if kind.prompts is None else kind.prompts.positive)
         ),
@@ -248,10 +250,10 @@ def _read_score_map(file: Path, shape: tuple[int, int, int]) -> ScoreMap | None:
     return ScoreMap(np.where(values < 0, np.float32(np.nan), values), stride)
 
 
-def _read_average(file: Path, voxel_size_angstrom: float | None) -> Average | None:
+def _read_average(file: Path, voxel_size_angstrom: float | None, fsc: Sequence[float] | None) -> Average | None:
     if not file.is_file():
         return None
     pixel = read_info(file).voxel_size_angstrom
     # without a voxel size, no output depends on the step
     step = 1.0 if pixel is None or voxel_size_angstrom is None else pixel / voxel_size_angstrom
-    return Average(np.array(read_volume(file), dtype=np.float32), step)
+    return Average(np.array(read_volume(file), dtype=np.float32), step, None if fsc is None else np.array(fsc))

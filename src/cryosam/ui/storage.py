@@ -191,6 +191,7 @@ def _encode(saved: Saved, fingerprints: Sequence[str], maps: Mapping[tuple[int, 
         plain = _plain_view(view, place) | {"score_map": maps.get((tomogram, kind))}
         if view.average is not None:
             plain["average_step"] = view.average.step
+            plain["average_fsc"] = None if view.average.fsc is None else view.average.fsc.tolist()
             arrays[f"average-{tomogram}-{kind}"] = view.average.data
         views.append({"tomogram": tomogram, "kind": kind, **plain})
     content = {
@@ -249,7 +250,12 @@ def _decode(
             shape = shapes[tomogram]
             average = None
             if "average_step" in each:
-                average = Average(arrays[f"average-{tomogram}-{kind}"], float(each["average_step"]))
+                fsc = each.get("average_fsc")
+                average = Average(
+                    arrays[f"average-{tomogram}-{kind}"],
+                    float(each["average_step"]),
+                    None if fsc is None else np.array(fsc, dtype=float),
+                )
             view = _view(each, average, lambda box, shape=shape: taken(box, shape))
             if each["score_map"] is not None:
                 view = replace(view, score_map=maps.read(str(each["score_map"])))
