@@ -786,6 +786,33 @@ def test_presets_of_2d_models_run_with_models_in_folders(tomo, tmp_path, preset)
     assert len(read_points(tmp_path / "out" / "particles.csv").points) == run["n_particles"] <= 5
 
 
+# --- help -------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("command", ["segment", "pick", "mask", "query"])
+def test_help_lists_options_in_groups(command):
+    sections = re.split(r"\n(?=\S.*:\n)", cli(command, "--help").stdout)
+    titles = [section.partition(":\n")[0] for section in sections]
+    assert [title for title in titles if title in ("What to find", "Size and tomogram", "Results")] == [
+        "What to find",
+        "Size and tomogram",
+        "Results",
+    ]
+    (others,) = [section for section in sections if section.startswith("Other options")]
+    assert others.splitlines()[1].startswith("  -h, --help")
+    assert not re.findall(r"^  --", others, re.MULTILINE)
+    named = [option for section in sections for option in re.findall(r"^  (--[\w-]+)", section, re.MULTILINE)]
+    assert len(named) == len(set(named)) == len(main.commands[command].params) - 1  # the tomogram
+
+
+@pytest.mark.parametrize(("option", "meant"), [("--gpu", "--device cuda"), ("--diametr", "--diameter")])
+def test_a_wrong_option_is_told_the_right_one(option, meant):
+    result = CliRunner().invoke(main, ["segment", "tomo.mrc", option])
+    assert result.exit_code == 2
+    assert meant in result.stderr
+    assert "--out" not in result.stderr
+
+
 # --- progress ---------------------------------------------------------------------------------------------------------
 
 
@@ -866,6 +893,18 @@ def test_evaluate_tables_of_points(answer, tmp_path):
     assert scores(*picks, "--name", "a", "--distance", "2.9")["detections"]["a"]["n_matched"] == 1
     assert scores(*picks)["detections"]["b"]["n_matched"] == 0
     assert scores(*picks)["instances"] == {}
+
+
+def test_evaluate_names_the_kind_that_picks_without_names_hit(tmp_path):
+    """And leaves out the kinds that they do not hit."""
+    (tmp_path / "picks.csv").write_text("z,y,x\n8,8,9\n14,20,12\n")
+    rows = "\n".join(f"kind{i},{9 * i + 8},8,9" for i in range(5))
+    (tmp_path / "truth.csv").write_text(f"name,z,y,x\n{rows}\n")
+    said = cli("evaluate", tmp_path / "picks.csv", tmp_path / "truth.csv")
+    assert "for one kind: --name kind0" in said.stderr
+    assert "kind0" in said.stdout
+    assert "kind1" not in said.stdout
+    assert len(scores(tmp_path / "picks.csv", tmp_path / "truth.csv")["detections"]) == 5
 
 
 def test_evaluate_takes_the_star_file_of_a_result(tomo, calls, answer, tmp_path):

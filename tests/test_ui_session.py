@@ -197,8 +197,19 @@ def test_a_folder_gives_its_tomograms_and_says_what_is_none(tmp_path: Path) -> N
     (tmp_path / "notes.txt").write_text("nothing")
     found, left_out = open_tomograms([tmp_path, tmp_path / "a.mrc"])
     assert [viewed.name for viewed in found] == ["a.mrc", "b.mrc"]
-    assert len(left_out) == 1
+    assert len(left_out) == 2
     assert "broken.mrc" in left_out[0]
+    assert left_out[1] == f"{tmp_path}: not tomograms by their names: notes.txt"
+
+
+def test_of_many_other_files_some_are_named(tmp_path: Path) -> None:
+    write_volume(tmp_path / "a.mrc", make_volume(), 10.0)
+    (tmp_path / "raw").mkdir()
+    (tmp_path / ".hidden").touch()
+    for i in range(12):
+        (tmp_path / f"{i:02}.txt").touch()
+    _, (message,) = open_tomograms([tmp_path])
+    assert message.endswith("08.txt, 09.txt and 3 more")
 
 
 def test_same_names_get_their_folders(tmp_path: Path) -> None:

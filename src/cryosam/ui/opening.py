@@ -10,11 +10,13 @@ from cryosam.ui.viewed import ViewedTomogram
 
 __all__ = ["open_searched", "open_tomograms"]
 
+_NAMED = 10  # files that are named in a message
+
 
 def open_tomograms(
     paths: Sequence[Path], voxel_size_angstrom: float | None = None
 ) -> tuple[list[ViewedTomogram], list[str]]:
-    """Open files, and all volumes in folders; other files in folders are skipped.
+    """Open files, and all volumes in folders; what else is in folders is left out.
 
     Parameters
     ----------
@@ -26,7 +28,7 @@ def open_tomograms(
     Returns
     -------
     tomograms, left_out
-        Tomograms in the given order, those of a folder by name; and an error message for each file that was skipped.
+        Tomograms in the given order, those of a folder by name; and messages that name everything that was left out.
 
     Raises
     ------
@@ -43,16 +45,9 @@ def open_tomograms(
             continue
         if not path.is_dir():
             raise InputError(f"{path}: not a tomogram; give an MRC, TIFF, HDF5 or OME-Zarr file, or a folder of them")
-        n_before = len(found)
-        for each in sorted(path.iterdir()):
-            if each.name.startswith(".") or not is_volume_name(each):
-                continue
-            try:
-                found.append(ViewedTomogram(each, voxel_size_angstrom=voxel_size_angstrom))
-            except InputError as error:
-                left_out.append(str(error))
-        if len(found) == n_before:
-            raise InputError(f"{path}: no tomogram in this folder; give MRC, TIFF, HDF5 or OME-Zarr files")
+        opened, messages = _open_folder(path, voxel_size_angstrom)
+        found += opened
+        left_out += messages
     return _unique(found), left_out
 
 
@@ -85,6 +80,29 @@ def open_searched(
     if not found:
         raise InputError(f"{left_out[0]}; if the searched tomograms were moved, give them too")
     return _unique(found), left_out
+
+
+def _open_folder(folder: Path, voxel_size_angstrom: float | None) -> tuple[list[ViewedTomogram], list[str]]:
+    found: list[ViewedTomogram] = []
+    left_out: list[str] = []
+    others: list[str] = []
+    for each in sorted(folder.iterdir()):
+        if each.name.startswith("."):
+            continue
+        if not is_volume_name(each):
+            others.append(f"{each.name}/" if each.is_dir() else each.name)
+            continue
+        try:
+            found.append(ViewedTomogram(each, voxel_size_angstrom=voxel_size_angstrom))
+        except InputError as error:
+            left_out.append(str(error))
+    if not found:
+        raise InputError(f"{folder}: no tomogram in this folder; give MRC, TIFF, HDF5 or OME-Zarr files")
+    if others:
+        more = len(others) - _NAMED
+        names = ", ".join(others[:_NAMED]) + (f" and {more} more" if more > 0 else "")
+        left_out.append(f"{folder}: not tomograms by their names: {names}")
+    return found, left_out
 
 
 def _unique(found: Sequence[ViewedTomogram]) -> list[ViewedTomogram]:
