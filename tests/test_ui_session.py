@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from scipy import ndimage
 
 from cryosam import segmentation
 from cryosam.arrays import Plane
@@ -132,7 +133,7 @@ def test_copies_stay_within_their_budget(tmp_path: Path) -> None:
 def test_what_the_first_click_needs_is_there_before_it(session: Session, quick: SimpleNamespace) -> None:
     session.warm_up()
     assert session.tomograms[0]._copy is not None
-    assert [shape for shape, _ in quick.calls] == [(40, 40, 40)]
+    assert [shape for shape, _ in quick.calls] == [(129, 129, 129)]
     assert session.state.kinds == ()
 
 
@@ -250,6 +251,20 @@ def test_a_click_looks_only_at_what_is_around_it(tmp_path: Path, quick: SimpleNa
     message = session.state.view(0, session.state.kinds[0].id).clicks[0].message
     assert message is not None
     assert "at point 5,6,200" in message
+
+
+def test_a_click_is_seen_with_the_contrast_of_the_whole_tomogram(tmp_path: Path, quick: SimpleNamespace) -> None:
+    """Around this click, bright ice is all that stands out; a search would know better."""
+    volume = np.zeros((40, 40, 300), dtype=np.float32)
+    volume[:, :, :220] -= ndimage.gaussian_filter(
+        (np.random.default_rng(0).random((40, 40, 220)) > 0.999).astype(np.float32), 2
+    )
+    volume[18:22, 18:22, 280:284] += volume.std()
+    volume += np.random.default_rng(1).normal(0, volume.std() / 20, volume.shape).astype(np.float32)
+    write_volume(tmp_path / "long.mrc", volume, 10.0)
+    session = Session(Gallery([ViewedTomogram(tmp_path / "long.mrc")]))
+    session.add_click(0, session.add_kind("a", BLUE), (5.0, 6.0, 290.0))
+    assert quick.calls[0][1].tomogram.contrast == "dark"
 
 
 def test_a_second_click_is_as_large_as_the_first(session: Session, quick: SimpleNamespace) -> None:

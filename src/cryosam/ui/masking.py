@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from cryosam.config import Config
+from cryosam.intensities import with_clicks
 from cryosam.masks import InstanceMask
 from cryosam.prompts import PointPrompts
 from cryosam.results import Segmentation
@@ -18,7 +19,6 @@ from cryosam.ui.wording import on_page
 __all__ = ["Masked", "mask_at", "size_of", "warm_up"]
 
 _HALF = 64  # voxels around a click that are used
-_WARM_UP_EDGE = 40  # voxels, edge of the volume that is segmented to warm up
 _ELONGATED = 2.5  # diameters: a longer mask is not round, and its volume is no bound for others
 
 
@@ -34,8 +34,8 @@ class Masked:
 def mask_at(viewed: ViewedTomogram, point: Point, config: Config, size: Size | None = None) -> Masked:
     """Segment the particle at a point.
 
-    Intensities are scaled as in a run on the whole tomogram. The mask is therefore the one from which a search starts,
-    except for corrections that need the rest of the tomogram.
+    Intensities are scaled, and the contrast is told, as in a run on the whole tomogram. The mask is therefore the one
+    from which a search starts, except for corrections that need the rest of the tomogram.
 
     Parameters
     ----------
@@ -65,6 +65,8 @@ def mask_at(viewed: ViewedTomogram, point: Point, config: Config, size: Size | N
         settings = settings.override(diameter_voxels=size.diameter, propagation__smoothing=size.smoothing)
     with _one_thread():
         whole = replace(viewed.tomogram, data=viewed.read())
+        if config.tomogram.contrast == "auto":
+            settings = settings.override(tomogram__contrast=with_clicks(viewed.contrast, whole, at).contrast)
         low, high = viewed.grey.limits
         found = segmentation.segment_window(whole, box, (low, high), PointPrompts(at), settings)
     (mask,) = found.prompt_masks
@@ -86,14 +88,13 @@ def size_of(found: Segmentation) -> Size | None:
 
 
 def warm_up(config: Config) -> None:
-    """Segment a dummy volume, so that imports and models are loaded before the first click."""
+    """Segment a dummy of the size that a click needs, so that everything is loaded and planned before the first one."""
     from cryosam import segmentation
 
-    volume = np.random.default_rng(0).normal(0, 0.1, (_WARM_UP_EDGE,) * 3).astype(np.float32)
-    middle = _WARM_UP_EDGE // 2
-    volume[middle - 4 : middle + 4, middle - 4 : middle + 4, middle - 4 : middle + 4] += 1
+    volume = np.random.default_rng(0).normal(0, 0.1, (2 * _HALF + 1,) * 3).astype(np.float32)
+    volume[_HALF - 5 : _HALF + 5, _HALF - 5 : _HALF + 5, _HALF - 5 : _HALF + 5] += 1
     with _one_thread():
-        segmentation.segment_prompts(Tomogram(volume), PointPrompts(np.full((1, 3), float(middle))), config)
+        segmentation.segment_prompts(Tomogram(volume), PointPrompts(np.full((1, 3), float(_HALF))), config)
 
 
 @contextmanager

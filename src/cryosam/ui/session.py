@@ -101,6 +101,7 @@ class Session:
     def warm_up(self) -> None:
         """Prepare the first tomogram and load what masks need, which takes seconds, before the first click."""
         self.tomograms.prepare(0)
+        _ = self.tomograms[0].contrast
         import_module("skimage.measure")
         with self._masking:
             warm_up(self.config)
