@@ -121,4 +121,13 @@ describe("notices", () => {
     vi.advanceTimersByTime(5000);
     expect(state.notices.value).toEqual([]);
   });
+
+  it("of a long computation that failed stay until they are dismissed", () => {
+    vi.useFakeTimers();
+    state.notify("failed", true, null);
+    vi.advanceTimersByTime(60_000);
+    expect(state.notices.value.map((n) => n.text)).toEqual(["failed"]);
+    state.dismiss(state.notices.value[0]!.id);
+    expect(state.notices.value).toEqual([]);
+  });
 });

@@ -238,10 +238,11 @@ export function followLooks(): void {
 
 let nextNotice = 1;
 
-export function notify(text: string, isError = false): void {
+/** Shows a message; errors stay longer, and those of a long computation until they are dismissed. */
+export function notify(text: string, isError = false, seconds: number | null = isError ? 9 : 4): void {
   const id = nextNotice++;
   notices.value = [...notices.value.filter((n) => n.text !== text), { id, text, isError }].slice(-3);
-  setTimeout(() => dismiss(id), isError ? 9000 : 4000);
+  if (seconds !== null) setTimeout(() => dismiss(id), 1000 * seconds);
 }
 
 export function dismiss(id: number): void {

@@ -358,6 +358,7 @@ def test_imported_points_are_segmented(page, rings, tmp_path) -> None:
     sync_api.expect(page.get_by_role("progressbar")).to_be_hidden(timeout=PATIENCE)
     imported = candidates(page)
     assert len(imported) == len(rings[1])
+    sync_api.expect(page.get_by_role("button", name="Find all", exact=True)).to_be_visible()  # there was no search
     assert sum(candidate["n_voxels"] > 30 for candidate in imported) >= len(imported) - 1
     with page.expect_download() as download:
         page.get_by_role("button", name="Export in another format").click()
