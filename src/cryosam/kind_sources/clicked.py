@@ -31,9 +31,18 @@ _INVISIBLE = 2.2  # standard deviations of contrast, which 5 to 10 % of backgrou
 
 @dataclass(frozen=True, eq=False)
 class ClickedKind:
-    """A kind that was clicked in this tomogram (a `KindSource`)."""
+    """A kind that was clicked in this tomogram (a `KindSource`).
+
+    Parameters
+    ----------
+    prompts
+        The clicks.
+    is_trial
+        Whether the clicks are not the user's, so that a given diameter is not compared with what is under them.
+    """
 
     prompts: PointPrompts
+    is_trial: bool = False
     contrast: Contrast | None = field(default=None, init=False)
     least_to_average: int = field(default=_ENOUGH_TO_AVERAGE, init=False)
     advice: str = field(default="click several particles, or give the diameter", init=False)
@@ -75,7 +84,8 @@ class ClickedKind:
         clicks = self.prompts.positive
         prompted, instances = look(scene, clicks, is_search=True)
         is_seen = are_visible(scene, clicks, prompted)
-        _compare_diameter(scene, clicks, is_there=bool(is_seen.any()))
+        if not self.is_trial:
+            _compare_diameter(scene, clicks, is_there=bool(is_seen.any()))
         if is_seen.all() or not is_seen.any():
             return Seed(prompted, clicks, np.ones(len(clicks), dtype=bool), bool(is_seen.all())), instances
         used, instances = look(scene, clicks[is_seen], is_search=True)
