@@ -52,7 +52,7 @@ def found_by(prompts: PointPrompts, shape: tuple[int, int, int], scores: tuple[f
         candidate_scores=np.array(scores),
         candidate_masks=masks,
         threshold=0.5,
-        average=Average(np.zeros((4, 4, 4), dtype=np.float32), 1.0),
+        average=Average(np.zeros((4, 4, 4), dtype=np.float32), 1.0, np.array([1.0, 0.75, 0.5])),
         prompt_masks=tuple(cube(point, 5) for point in prompts.positive),
         report=RunReport(diameter=8.0, warnings=(RunWarning("doubt", "look twice"),)),
         kind=prompts.name,
@@ -61,7 +61,7 @@ def found_by(prompts: PointPrompts, shape: tuple[int, int, int], scores: tuple[f
 
 def answer_at_once(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
     """The core, replaced by answers at once; `gate` holds a search until it is set."""
-    control = SimpleNamespace(gate=threading.Event(), scores=(0.9, 0.7, 0.2), calls=[], shape=(3, 3, 3))
+    control = SimpleNamespace(gate=threading.Event(), scores=(0.9, 0.7, 0.2), calls=[], shape=(3, 3, 3), warnings=())
     control.gate.set()
 
     def segment_prompts(tomogram: Tomogram, prompts: PointPrompts, config: Config, **_: Any) -> Segmentation:
@@ -90,7 +90,8 @@ def answer_at_once(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
             options.progress("segmenting", done, 200)
             if control.gate.wait(0.02):
                 break
-        return found_by(prompts, tomogram.shape, control.scores)
+        found = found_by(prompts, tomogram.shape, control.scores)
+        return replace(found, report=replace(found.report, warnings=found.report.warnings + control.warnings))
 
     def segment_kinds(tomogram: Tomogram, kinds: Any, config: Config, options: RunOptions) -> Segmentation:
         return Segmentation.combine([segment(tomogram, each, config, options) for each in kinds])

@@ -19,7 +19,7 @@ import cryosam
 from cryosam import segmentation
 from cryosam.backends.loading import write_model
 from cryosam.cli import main
-from cryosam.cli import progress as progress_module
+from cryosam.cli.progress import show_progress
 from cryosam.config import Config
 from cryosam.io import PointTable, folders, read_points, read_volume, results, write_points, write_volume
 from cryosam.io.earlier_results import read_results
@@ -29,6 +29,7 @@ from cryosam.matching.feature_cache import FeatureCache
 from cryosam.missing_wedge import MissingWedge
 from cryosam.results import ScoreMap, Segmentation
 from cryosam.run_report import RunReport, RunWarning
+from cryosam.steps import MASKS, SEARCH, Steps
 from tiny_models import tiny_dinov2, tiny_sam, tiny_sam2
 
 SHAPE = (24, 30, 42)
@@ -816,38 +817,67 @@ def test_presets_of_2d_models_run_with_models_in_folders(tomo, tmp_path, preset)
     assert len(read_points(tmp_path / "out" / "particles.csv").points) == run["n_particles"] <= 5
 
 
+# --- help -------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("command", ["segment", "pick", "mask", "query"])
+def test_help_lists_options_in_groups(command):
+    sections = re.split(r"\n(?=\S.*:\n)", cli(command, "--help").stdout)
+    titles = [section.partition(":\n")[0] for section in sections]
+    assert [title for title in titles if title in ("What to find", "Size and tomogram", "Results")] == [
+        "What to find",
+        "Size and tomogram",
+        "Results",
+    ]
+    (others,) = [section for section in sections if section.startswith("Other options")]
+    assert re.findall(r"^  (?:-h, )?(--[\w-]+)", others, re.MULTILINE) == ["--help"]
+    named = [
+        option
+        for section in sections
+        for option in re.findall(r"^  (--[\w-]+)", section, re.MULTILINE)
+        if section is not others
+    ]
+    assert len(named) == len(set(named)) == len(main.commands[command].params) - 1  # the tomogram
+
+
+@pytest.mark.parametrize(("option", "meant"), [("--gpu", "--device cuda"), ("--diametr", "--diameter")])
+def test_a_wrong_option_is_told_the_right_one(option, meant):
+    result = CliRunner().invoke(main, ["segment", "tomo.mrc", option])
+    assert result.exit_code == 2
+    assert meant in result.stderr
+    assert "--out" not in result.stderr
+
+
 # --- progress ---------------------------------------------------------------------------------------------------------
 
 
 def test_a_log_gets_a_line_only_for_what_takes_long(monkeypatch, capsys):
     now = [0.0]
-    monkeypatch.setattr(progress_module.time, "monotonic", lambda: now[0])
-    with progress_module.show_progress() as progress:
-        for stage, seconds in (("quick", 1.0), ("slow", 64.0), ("slow", 16.0)):
-            for done in range(129):
-                progress(stage, done, 128)
-                now[0] += seconds / 128
-    lines = capsys.readouterr().err.splitlines()
-    assert lines == [
-        "cryosam: slow 3 %, about 62 s left",
-        "cryosam: slow 34 %, about 42 s left",
-        "cryosam: slow 65 %, about 22 s left",
-        "cryosam: slow 96 %, about 2 s left",
-        "cryosam: slow 12 %, about 14 s left",
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    with show_progress(Steps(MASKS)) as progress:
+        for done in range(129):
+            progress("segmenting", done, 128)
+            now[0] += 0.5
+    assert capsys.readouterr().err.splitlines() == [
+        "cryosam: segmenting, 3 %, about 62 s left",
+        "cryosam: segmenting, 34 %, about 42 s left",
+        "cryosam: segmenting, 66 %, about 22 s left",
+        "cryosam: segmenting, 97 %, about 2 s left",
     ]
 
 
-def test_a_terminal_gets_bars_on_stderr(monkeypatch, capsys):
+def test_a_terminal_gets_one_bar_on_stderr(monkeypatch, capsys):
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
     monkeypatch.setenv("TERM", "xterm")
-    with progress_module.show_progress() as progress:
-        progress("describing", 1, 4)
-        progress("segmenting", 3, 4)
+    with show_progress(Steps(SEARCH)) as progress:
+        progress("describing", 4, 4)
+        progress("matching", 1, 1)
+        progress("segmenting", 33, 66)
         progress("segmenting", 1, 9)
     output = capsys.readouterr()
     assert output.out == ""
-    assert "describing" in output.err
-    assert "25%" in output.err
+    assert "4/7 segmenting them" in output.err
+    assert "35%" in output.err
 
 
 # --- the other commands -----------------------------------------------------------------------------------------------
@@ -898,6 +928,18 @@ def test_evaluate_tables_of_points(answer, tmp_path):
     assert scores(*picks, "--name", "a", "--distance", "2.9")["detections"]["a"]["n_matched"] == 1
     assert scores(*picks)["detections"]["b"]["n_matched"] == 0
     assert scores(*picks)["instances"] == {}
+
+
+def test_evaluate_names_the_kind_that_picks_without_names_hit(tmp_path):
+    """And leaves out the kinds that they do not hit."""
+    (tmp_path / "picks.csv").write_text("z,y,x\n8,8,9\n14,20,12\n")
+    rows = "\n".join(f"kind{i},{9 * i + 8},8,9" for i in range(5))
+    (tmp_path / "truth.csv").write_text(f"name,z,y,x\n{rows}\n")
+    said = cli("evaluate", tmp_path / "picks.csv", tmp_path / "truth.csv")
+    assert "for one kind: --name kind0" in said.stderr
+    assert "kind0" in said.stdout
+    assert "kind1" not in said.stdout
+    assert len(scores(tmp_path / "picks.csv", tmp_path / "truth.csv")["detections"]) == 5
 
 
 def test_evaluate_takes_the_star_file_of_a_result(tomo, calls, answer, tmp_path):

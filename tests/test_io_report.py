@@ -1,17 +1,19 @@
 import base64
 import io
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from cryosam.io.average_figure import draw_average
 from cryosam.io.pictures import SliceView, colour, gray_range
 from cryosam.io.report import render_report
 from cryosam.masks import InstanceMask
 from cryosam.prompts import PointPrompts
-from cryosam.results import Segmentation, Trust
+from cryosam.results import Average, Segmentation, Trust
 from cryosam.run_report import RunReport, RunWarning
 from cryosam.tomogram import Tomogram
 
@@ -231,3 +233,22 @@ def test_trust_is_told_with_the_better_click_and_what_was_missed():
     assert "another particle found" in text
     plain, _ = render(2)
     assert "depends on the click" not in plain
+
+
+def test_the_average_is_shown_with_its_fourier_shell_correlation():
+    """A bright bar along x, which the slice across it shows as a dot."""
+    data = np.zeros((9, 9, 9), dtype=np.float32)
+    data[4, 4] = 1
+    fsc = np.array([1.0, 0.9, 0.4, 0.1, 0.0])
+    nothing = Segmentation(SHAPE, np.zeros((0, 3)), np.zeros(0), (), average=Average(data, 2.0, fsc), kind="rod")
+    figure = draw_average(replace(nothing, voxel_size_angstrom=10.0))
+    z, y, x = (decode(picture) for picture in figure.pictures)
+    assert [image.max(axis=1).argmax() for image in (z, y)] == [4, 4]
+    assert np.argwhere(x > 0).tolist() == [[4, 4]]
+    assert figure.resolution == "180 Å"
+    assert figure.curve.startswith("0 4 25 13.6 50 61.6")
+    page = render_report(nothing, Tomogram(np.zeros(SHAPE, dtype=np.float32)), PROMPTS, {})
+    assert "falls below 0.5 at <b>18 voxels</b>" in page
+    unknown = replace(nothing, average=Average(data, 2.0))
+    assert "Too few particles" in render_report(unknown, Tomogram(np.zeros(SHAPE, dtype=np.float32)), PROMPTS, {})
+    assert draw_average(replace(nothing, average=None)) is None

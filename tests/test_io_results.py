@@ -372,3 +372,12 @@ def test_classes_in_every_file_are_the_numbers_of_the_kinds(tmp_path):
         table = read_points(folder / name, shape=SHAPE, voxel_size_angstrom=8.0)
         assert table.names == tuple({"first": "1", "second": "2"}[kind] for kind in combined.names)
     assert read_result_points(folder).kinds == ("first", "second")
+
+
+def test_the_maps_of_each_kind_outlive_an_overwrite(tmp_path):
+    """The names of the earlier run are those of the new one."""
+    both = Segmentation.combine([replace(found(), kind="first"), replace(found(), kind="second")])
+    for overwrite in (False, True):
+        folder = write(tmp_path / "out", both, overwrite=overwrite)
+    for name in ("average-first.mrc", "score-first.mrc", "average-second.mrc", "score-second.mrc"):
+        assert (folder / name).is_file()

@@ -1,15 +1,17 @@
 """Budgets, and arrays that are kept in files when there is none left."""
 
 import gc
+import mmap
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from cryosam import memory
 from cryosam.errors import ConfigError, OutputError
-from cryosam.memory import Workspace, ahead, memory_limit, parse_bytes, release
+from cryosam.memory import Workspace, ahead, give_back, memory_limit, parse_bytes, release
 
 BESIDE = memory._FIXED  # bytes of a limit that arrays do not get
 MB = 2**20
@@ -94,3 +96,16 @@ def test_a_full_disk_is_said_at_once(tmp_path) -> None:
         Workspace(1.0, tmp_path).empty((1 << 58,), np.uint8)
     with pytest.raises(OutputError, match="No such file"):
         Workspace(1.0, tmp_path / "none").empty((MB,), np.uint8)
+
+
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="the resident memory is read from /proc")
+def test_memory_that_is_free_is_given_back() -> None:
+    def resident() -> int:
+        return int(Path("/proc/self/statm").read_text().split()[1]) * mmap.PAGESIZE
+
+    blocks = [np.ones(12_000, dtype=np.uint8) for _ in range(20_000)]
+    full, last = resident(), blocks[-1]  # which keeps the C library from giving the others back by itself
+    del blocks
+    give_back()
+    assert full - resident() > 100e6
+    assert last.all()

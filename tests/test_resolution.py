@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from cryosam.averaging.resolution import find_resolution, fourier_shell_correlation
+from cryosam.averaging.resolution import fourier_shell_correlation
+from cryosam.results import Average
 
 
 def white(edge: int, seed: int) -> torch.Tensor:
@@ -25,6 +26,11 @@ def wave(edge: int, cycles: tuple[int, int, int], phase: float) -> torch.Tensor:
     z, y, x = np.indices((edge,) * 3)
     turns = (cycles[0] * z + cycles[1] * y + cycles[2] * x) / edge
     return torch.from_numpy(np.cos(2 * np.pi * turns + phase))
+
+
+def period(correlation: torch.Tensor, edge: int, threshold: float = 0.5) -> float | None:
+    """In pixels."""
+    return Average(np.zeros((edge,) * 3, dtype=np.float32), 1.0, correlation.numpy()).resolution(threshold)
 
 
 @pytest.mark.parametrize("edge", [7, 8])
@@ -71,7 +77,7 @@ def test_independent_noise_does_not_correlate(seed: int) -> None:
     n_coefficients = np.bincount(shells(edge).long().flatten().numpy())
     inner = slice(2, edge // 2)
     assert (np.abs(found[inner]) < 4 / np.sqrt(n_coefficients[inner] / 2)).all()
-    assert find_resolution(torch.from_numpy(found), edge) == edge
+    assert period(torch.from_numpy(found), edge) == edge
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -83,7 +89,7 @@ def test_the_period_of_a_low_pass_filter_is_found_in_noise(last: int, seed: int)
     halves = [shared + 0.3 * white(edge, 10 * (seed + 1) + k) for k in range(2)]
     found = fourier_shell_correlation(*halves)
     assert found[1 : last + 1].min() > 0.8
-    assert find_resolution(found, edge) == find_resolution(found, edge, 0.3) == edge / last
+    assert period(found, edge) == period(found, edge, 0.3) == edge / last
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -94,12 +100,12 @@ def test_a_lower_threshold_resolves_more(seed: int) -> None:
     shared = filtered(white(edge, seed), gain)
     found = fourier_shell_correlation(*(shared + white(edge, 10 * (seed + 1) + k) for k in range(2)))
     assert found[7].item() == pytest.approx(1 / 3, abs=0.16)
-    assert find_resolution(found, edge) == edge / 6
-    assert find_resolution(found, edge, threshold=1 / 7) == edge / 7
+    assert period(found, edge) == edge / 6
+    assert period(found, edge, threshold=1 / 7) == edge / 7
 
 
 @pytest.mark.parametrize(
-    ("correlation", "threshold", "period"),
+    ("correlation", "threshold", "expected"),
     [
         ([1, 0.9, 0.8, 0.4, 0.2, 0.0], 0.5, 12 / 2),
         ([1, 0.9, 0.8, 0.4, 0.2, 0.0], 0.3, 12 / 3),
@@ -109,5 +115,5 @@ def test_a_lower_threshold_resolves_more(seed: int) -> None:
         ([1, 0.1, 0.8, 0.8, 0.8, 0.8], 0.5, 12),  # nothing agrees: the box itself
     ],
 )
-def test_the_first_shell_below_the_threshold_ends_the_resolution(correlation, threshold, period) -> None:
-    assert find_resolution(torch.tensor(correlation, dtype=torch.float32), 12, threshold) == pytest.approx(period)
+def test_the_first_shell_below_the_threshold_ends_the_resolution(correlation, threshold, expected) -> None:
+    assert period(torch.tensor(correlation, dtype=torch.float32), 12, threshold) == pytest.approx(expected)

@@ -1,5 +1,7 @@
 """The whole method on phantoms with a known answer."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from scipy.spatial import cKDTree
@@ -11,6 +13,7 @@ from cryosam.config import Config
 from cryosam.errors import PromptError, TomogramError, VoxelSizeError
 from cryosam.evaluation.scores import match_points, score_detections
 from cryosam.io import read_tomogram
+from cryosam.kind_sources import ClickedKind
 from cryosam.matching import tomogram_features
 from cryosam.matching.feature_cache import FeatureCache
 from cryosam.prompts import PointPrompts
@@ -286,6 +289,28 @@ def test_diameter_in_angstrom() -> None:
     unknown = Tomogram(phantom().data, None)
     with pytest.raises(VoxelSizeError, match="--voxel-size"):
         segment(unknown, click(BALLS[0]), config)
+
+
+@pytest.mark.parametrize(("angstrom", "advice"), [(8.5, "is it in nanometres"), (24.0, "check the number")])
+def test_a_diameter_that_is_far_too_small_is_refused(angstrom, advice) -> None:
+    with pytest.raises(PromptError, match=rf"{angstrom:g} A is .* but what was clicked is about \d\d A: {advice}"):
+        segment(phantom(), click(BALLS[0]), Config(diameter_angstrom=angstrom))
+
+
+def test_a_trial_click_does_not_end_a_run() -> None:
+    """What lies under it may be larger than the kind."""
+    opened = scene_module.Scene.open(phantom(), BALLS[:1], Config(diameter_angstrom=8.5))
+    kind = ClickedKind(click(BALLS[0]))
+    with pytest.raises(PromptError, match="nanometres"):
+        kind.seed(opened)
+    seed, _ = replace(kind, is_trial=True).seed(opened)
+    assert len(seed.clicks) == 1
+
+
+def test_a_diameter_that_is_far_too_large_is_doubted() -> None:
+    found = segment(phantom(), click(BALLS[0]), Config(diameter_angstrom=280.0))
+    (said,) = [str(warning) for warning in found.report.warnings if warning.code == "diameter_far_off"]
+    assert said.startswith("the diameter of 280 A is 28 voxels, but what was clicked is about 8")
 
 
 def test_refusals() -> None:

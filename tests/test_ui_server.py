@@ -29,7 +29,7 @@ from cryosam.cli import main
 from cryosam.errors import InputError
 from cryosam.io import write_volume
 from cryosam.masks import InstanceMask
-from cryosam.results import Segmentation
+from cryosam.results import Average, Segmentation
 from cryosam.run_report import RunReport
 from cryosam.ui.server import make_app
 from cryosam.ui.server.running import _listen, _names, is_local
@@ -81,6 +81,7 @@ def session(file: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Session]:
             candidate_masks=masks,
             threshold=0.5,
             prompt_masks=(cube(0),),
+            average=Average(np.arange(125, dtype=np.float32).reshape(5, 5, 5), 1.5),
             report=RunReport(diameter=6.0),
         )
 
@@ -284,6 +285,7 @@ def test_a_slice_is_bytes_in_rows(client: TestClient, session: Session, plane: P
         ("/api/tomograms/0/thumbnail/1?z=1&y=2&x=3", 404),
         ("/api/tomograms/0/thumbnail/1?z=nan&y=2&x=3", 422),
         ("/api/tomograms/0/meshes/1", 404),
+        ("/api/tomograms/0/average/1", 404),
         ("/api/tomograms/0/export?format=exe", 422),
         ("/api/tomograms/0/export", 422),
         ("/api/nothing", 404),
@@ -369,6 +371,14 @@ def test_grey_values_are_asked_for_by_themselves(client: TestClient, session: Se
     assert 2 < grey["high"] < intensities.max()
     assert len(grey["histogram"]) == 256
     assert client.get("/api/tomograms/1/grey").status_code == 404
+
+
+def test_the_average_is_a_picture_of_three_slices(client: TestClient, kind: int) -> None:
+    picture = Image.open(io.BytesIO(client.get(f"/api/tomograms/0/average/{kind}").content))
+    assert (picture.format, picture.size) == ("PNG", (288, 96))
+    z, y, x = np.split(np.asarray(picture).astype(int), 3, axis=1)
+    for slice_, (down, across) in ((z, (5, 1)), (y, (25, 1)), (x, (5, 25))):  # steps from voxel to voxel
+        assert (np.ptp(slice_[:, 48]) > np.ptp(slice_[48])) == (down > across)
 
 
 def test_thumbnails_and_meshes(client: TestClient, kind: int) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from scipy import ndimage
 
 from cryosam import segmentation
 from cryosam.arrays import Plane
@@ -28,6 +29,7 @@ from cryosam.masks import InstanceMask
 from cryosam.matching.feature_cache import FeatureCache
 from cryosam.prompts import PointPrompts
 from cryosam.results import Segmentation
+from cryosam.run_report import RunWarning
 from cryosam.tomogram import Tomogram
 from cryosam.ui.copies import DiskCopy
 from cryosam.ui.exchange import import_points, write_all, write_tables
@@ -131,7 +133,7 @@ def test_copies_stay_within_their_budget(tmp_path: Path) -> None:
 def test_what_the_first_click_needs_is_there_before_it(session: Session, quick: SimpleNamespace) -> None:
     session.warm_up()
     assert session.tomograms[0]._copy is not None
-    assert [shape for shape, _ in quick.calls] == [(40, 40, 40)]
+    assert [shape for shape, _ in quick.calls] == [(129, 129, 129)]
     assert session.state.kinds == ()
 
 
@@ -196,8 +198,19 @@ def test_a_folder_gives_its_tomograms_and_says_what_is_none(tmp_path: Path) -> N
     (tmp_path / "notes.txt").write_text("nothing")
     found, left_out = open_tomograms([tmp_path, tmp_path / "a.mrc"])
     assert [viewed.name for viewed in found] == ["a.mrc", "b.mrc"]
-    assert len(left_out) == 1
+    assert len(left_out) == 2
     assert "broken.mrc" in left_out[0]
+    assert left_out[1] == f"{tmp_path}: not tomograms by their names: notes.txt"
+
+
+def test_of_many_other_files_some_are_named(tmp_path: Path) -> None:
+    write_volume(tmp_path / "a.mrc", make_volume(), 10.0)
+    (tmp_path / "raw").mkdir()
+    (tmp_path / ".hidden").touch()
+    for i in range(12):
+        (tmp_path / f"{i:02}.txt").touch()
+    _, (message,) = open_tomograms([tmp_path])
+    assert message.endswith("08.txt, 09.txt and 3 more")
 
 
 def test_same_names_get_their_folders(tmp_path: Path) -> None:
@@ -237,7 +250,21 @@ def test_a_click_looks_only_at_what_is_around_it(tmp_path: Path, quick: SimpleNa
     assert config.tomogram.percentiles == (0, 100)
     message = session.state.view(0, session.state.kinds[0].id).clicks[0].message
     assert message is not None
-    assert message.endswith("at point 5,6,200")
+    assert "at point 5,6,200" in message
+
+
+def test_a_click_is_seen_with_the_contrast_of_the_whole_tomogram(tmp_path: Path, quick: SimpleNamespace) -> None:
+    """Around this click, bright ice is all that stands out; a search would know better."""
+    volume = np.zeros((40, 40, 300), dtype=np.float32)
+    volume[:, :, :220] -= ndimage.gaussian_filter(
+        (np.random.default_rng(0).random((40, 40, 220)) > 0.999).astype(np.float32), 2
+    )
+    volume[18:22, 18:22, 280:284] += volume.std()
+    volume += np.random.default_rng(1).normal(0, volume.std() / 20, volume.shape).astype(np.float32)
+    write_volume(tmp_path / "long.mrc", volume, 10.0)
+    session = Session(Gallery([ViewedTomogram(tmp_path / "long.mrc")]))
+    session.add_click(0, session.add_kind("a", BLUE), (5.0, 6.0, 290.0))
+    assert quick.calls[0][1].tomogram.contrast == "dark"
 
 
 def test_a_second_click_is_as_large_as_the_first(session: Session, quick: SimpleNamespace) -> None:
@@ -254,6 +281,45 @@ def test_a_second_click_is_as_large_as_the_first(session: Session, quick: Simple
     session.remove_click(0, click)
     session.add_click(0, kind, BLOBS[1])
     assert quick.calls[-1][1].diameter_voxels is None
+
+
+def test_a_search_that_saw_nothing_leaves_no_size(session: Session, quick: SimpleNamespace) -> None:
+    quick.warnings = (RunWarning("nothing_there", "nothing stands out at point {point}", (2.0, 2.0, 45.0)),)
+    kind = session.add_kind("ribosome", BLUE)
+    session.add_click(0, kind, (2.0, 2.0, 45.0))
+    session.find(0, [kind])
+    wait(session)
+    assert session.state.view(0, kind).size is None
+    session.add_click(0, kind, BLOBS[1])
+    assert quick.calls[-1][1].diameter_voxels is None
+
+
+def test_the_size_of_a_search_goes_with_its_click(session: Session, quick: SimpleNamespace) -> None:
+    kind = searched(session)
+    session.remove_click(0, session.state.view(0, kind).clicks[0].id)
+    session.add_click(0, kind, BLOBS[1])
+    assert quick.calls[-1][1].diameter_voxels is None
+    assert session.state.view(0, kind).size == Size(4.5, 1.25)
+
+
+def test_warnings_go_with_the_clicks_that_they_are_about(session: Session, quick: SimpleNamespace) -> None:
+    kind = searched(session)
+
+    def shown() -> list[str]:
+        return session.describe()["views"]["0"]["kinds"][str(kind)]["warnings"]
+
+    session.add_click(0, kind, BLOBS[1])
+    assert shown() == ["look twice"]
+    session.remove_click(0, session.state.view(0, kind).clicks[0].id)
+    assert shown() == []
+    session.undo()
+    assert shown() == ["look twice"]
+
+
+def test_warnings_on_the_page_name_no_option(session: Session, quick: SimpleNamespace) -> None:
+    quick.warnings = (RunWarning("contrast_uncertain", "protein looks dark; set it with --contrast"),)
+    kind = searched(session)
+    assert "--" not in " ".join(session.state.view(0, kind).warnings)
 
 
 def test_the_size_of_what_is_long_bounds_nothing(session: Session, quick: SimpleNamespace) -> None:
@@ -409,9 +475,38 @@ def test_a_search_is_cancelled(session: Session, quick: SimpleNamespace) -> None
     time.sleep(0.05)
     assert session.state.view(0, kind).candidates == ()
     assert ("done", {"job": job, "error": None}) in told
-    assert any(event == "job" and content["state"] == "cancelling" for event, content in told)
     with pytest.raises(UnknownItemError, match="ended"):
         session.cancel(job)
+
+
+def test_a_cancelled_search_ends_at_once_though_the_core_does_not(
+    session: Session, quick: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The next one waits for it, and nothing of it is shown."""
+    has_begun, may_end, told = threading.Event(), threading.Event(), []
+    core, given_back = segmentation.segment, []
+
+    def stuck(*args: Any) -> Segmentation:
+        has_begun.set()
+        assert may_end.wait(60)
+        return core(*args)
+
+    monkeypatch.setattr("cryosam.ui.jobs.give_back", lambda: given_back.append(1))
+    monkeypatch.setattr(segmentation, "segment", stuck)
+    kind = session.add_kind("ribosome", BLUE)
+    session.add_click(0, kind, BLOBS[0])
+    first = session.find(0, [kind])
+    session.subscribe(lambda event, content: told.append((event, content.get("job"))))
+    assert has_begun.wait(60)
+    session.cancel(first)
+    assert session.describe()["job"] is None
+    second = session.find(0, [kind])
+    may_end.set()
+    wait(session)
+    assert len(session.state.view(0, kind).candidates) == 3
+    assert ("so_far", second) in told
+    assert ("so_far", first) not in told
+    assert len(given_back) == 2
 
 
 def test_a_search_that_is_cancelled_at_its_very_end_changes_nothing(session: Session, quick: SimpleNamespace) -> None:
@@ -482,7 +577,8 @@ def test_the_real_core_answers_where_the_click_is(tmp_path: Path) -> None:
     on_blob, on_nothing = session.state.view(0, kind).clicks
     assert on_blob.message is None
     assert np.linalg.norm(on_blob.mask.centroid - blob) < 1
-    assert on_nothing.message == "nothing stands out from the background at point 15,20,100"
+    assert on_nothing.message is not None
+    assert on_nothing.message.startswith("nothing stands out from the background at point 15,20,100, so a search may")
 
 
 def test_the_real_core_leaves_out_what_a_negative_click_is_on_and_tells_how_far_it_is(session: Session) -> None:
@@ -497,7 +593,7 @@ def test_the_real_core_leaves_out_what_a_negative_click_is_on_and_tells_how_far_
     nearest = np.linalg.norm(shown[:, None] - np.array(BLOBS), axis=2).min(axis=0)
     assert nearest[0] < 2 < 5 < nearest[2]
     assert {content["job"] for event, content in told if event == "so_far"} == {job}
-    assert any(event == "job" and content["stage"] == "segmenting" for event, content in told)
+    assert any(event == "job" and content["step"] == "segmenting them" for event, content in told)
 
 
 def test_the_real_core_is_cancelled_on_its_way(session: Session) -> None:
@@ -506,7 +602,7 @@ def test_the_real_core_is_cancelled_on_its_way(session: Session) -> None:
 
     def note(event: str, content: dict[str, Any]) -> None:
         told.append((event, content))
-        if event == "job" and content.get("total"):
+        if event == "job" and content["share"]:
             has_begun.set()
 
     session.subscribe(note)
@@ -703,6 +799,11 @@ def test_a_session_is_there_again(file: Path, tmp_path: Path, quick: SimpleNames
     assert after["revision"] > before["revision"]
     assert after["views"] == before["views"]
     assert after["kinds"] == before["kinds"]
+    assert after["views"]["0"]["kinds"][str(kind)]["average"] == {
+        "box_voxels": 4,
+        "fsc": [1.0, 0.75, 0.5],
+        "resolution_voxels": 4,
+    }
     for old, new in zip(candidates, again.state.view(0, kind).candidates, strict=True):
         assert replace(new, mask=old.mask).__dict__ == old.__dict__
         assert new.mask.iou(old.mask) == 1
@@ -768,6 +869,24 @@ def test_what_cannot_be_believed_is_set_aside(
     last = Session(Gallery(tomograms), Store(folder, tomograms))
     assert [kind.name for kind in last.state.kinds] == ["a"]
     last.close()
+
+
+def test_a_session_keeps_its_token_to_itself(file: Path, tmp_path: Path) -> None:
+    tomograms, folder = [ViewedTomogram(file)], tmp_path / "state"
+
+    def token() -> str:
+        store = Store(folder, tomograms)
+        token = store.token
+        store.close()
+        return token
+
+    first = token()
+    assert len(first) == 32
+    assert (folder / "token").stat().st_mode & 0o777 == 0o600
+    assert token() == first
+    (folder / "token").chmod(0o644)
+    assert token() != first
+    assert (folder / "token").stat().st_mode & 0o777 == 0o600
 
 
 def test_a_session_is_open_once(file: Path, tmp_path: Path) -> None:
@@ -933,7 +1052,10 @@ def test_masks_that_were_made_outlive_a_cancel(
     assert second.wait(60)
     session.cancel(job)
     quick.gate.set()
-    wait(session)
+    deadline = time.monotonic() + 60
+    while session.state.view(0, kind).candidates[0].mask.n_voxels == 0:
+        assert time.monotonic() < deadline, "no mask is kept"
+        time.sleep(0.01)
     assert [candidate.mask.n_voxels for candidate in session.state.view(0, kind).candidates] == [27, 27, 0]
 
 

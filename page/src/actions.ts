@@ -153,7 +153,7 @@ export async function segmentCandidates(kindId: number): Promise<void> {
 export async function cancel(): Promise<void> {
   const running = state.job.value;
   if (!running) return;
-  state.job.value = { ...running, state: "cancelling" };
+  state.job.value = null;
   await change(() => api.cancelJob(running.id));
 }
 

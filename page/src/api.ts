@@ -30,12 +30,24 @@ export interface Click {
   readonly message: string | null;
 }
 
+/** The average of a kind; lengths are in voxels. */
+export interface Average {
+  readonly box_voxels: number;
+  /** Fourier shell correlation of two halves; shell s has s cycles per box. */
+  readonly fsc: readonly number[] | null;
+  /** Period at which the correlation falls below a half. */
+  readonly resolution_voxels: number | null;
+}
+
 /** One kind in one tomogram. */
 export interface KindView {
   readonly clicks: readonly Click[];
   readonly threshold: number;
   readonly default_threshold: number;
   readonly is_probability: boolean;
+  readonly average: Average | null;
+  /** Whether there was a search, also if it found nothing. */
+  readonly is_searched: boolean;
   readonly stale: boolean;
   readonly n_candidates: number;
   readonly warnings: readonly string[];
@@ -46,10 +58,13 @@ export interface Job {
   readonly id: number;
   readonly tomogram: number;
   readonly kind: number | null;
-  readonly stage: string;
-  readonly done: number;
-  readonly total: number | null;
-  readonly state: "running" | "cancelling";
+  /** Name of the current step, its number from 1, and the number of all steps. */
+  readonly step: string;
+  readonly number: number;
+  readonly n_steps: number;
+  /** Share of the whole that is done, 0 to 1. */
+  readonly share: number;
+  readonly seconds_left: number | null;
 }
 
 export interface Session {
@@ -242,6 +257,10 @@ export const changeCandidate = (
 
 export const undo = () => send("POST", "/api/undo");
 export const redo = () => send("POST", "/api/redo");
+
+/** Slices z, y and x through the middle of the average, side by side; `version` changes when the average may have. */
+export const averageAddress = (tomogram: number, kind: number, version: number) =>
+  `/api/tomograms/${tomogram}/average/${kind}?version=${version}`;
 
 export const exportAddress = (tomogram: number, format: "zip" | "csv" | "star") =>
   `/api/tomograms/${tomogram}/export?format=${format}`;

@@ -5,6 +5,7 @@ import type { ComponentChildren } from "preact";
 import { useEffect, useRef } from "preact/hooks";
 import * as actions from "./actions";
 import { Icon } from "./icons";
+import { Notices } from "./notices";
 import { POINTER, SHORTCUTS } from "./shortcuts";
 import { dialog, job, kind, session } from "./state";
 
@@ -39,6 +40,7 @@ function Dialog({ title, children, wide }: { title: string; children: ComponentC
           </button>
         </div>
         {children}
+        <Notices />
       </div>
     </dialog>
   );

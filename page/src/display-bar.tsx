@@ -5,7 +5,7 @@ import { Contrast } from "./contrast";
 import type { Point } from "./geometry";
 import { isInside } from "./geometry";
 import { Icon } from "./icons";
-import { hover } from "./slice-view";
+import { hover } from "./pointer";
 import { arrange, goTo, grey, layout, look, looks, notify, setContrast, tomogram } from "./state";
 
 export function DisplayBar() {

@@ -145,6 +145,8 @@ export class FakeServer {
       threshold: thresholds[id] ?? 0.5,
       default_threshold: 0.5,
       is_probability: true,
+      average: null,
+      is_searched: (candidates[id]?.length ?? 0) > 0,
       stale: false,
       n_candidates: candidates[id]?.length ?? 0,
       warnings: [],

@@ -5,6 +5,7 @@ import {
   clampPoint,
   fitZoom,
   isInside,
+  keepInside,
   PLANES,
   roundLength,
   roundPoint,
@@ -92,18 +93,37 @@ describe("clamp", () => {
 });
 
 describe("fitZoom", () => {
-  it("is that of the tightest side of any view", () => {
-    // z: 370/37, 230/23; y: 370/37, 55/11 (the tightest); x: 220/11, 230/23
-    expect(fitZoom(SHAPE, { z: [370, 230], y: [370, 55], x: [220, 230] })).toBeCloseTo(0.96 * 5, 12);
+  it("is that of the tightest side of the view", () => {
+    expect(fitZoom(SHAPE, "z", [370, 2300])).toBeCloseTo(0.96 * 10, 12);
+    expect(fitZoom(SHAPE, "y", [370, 55])).toBeCloseTo(0.96 * 5, 12);
   });
 
   it("measures plane x across z", () => {
-    expect(fitZoom(SHAPE, { x: [22, 2300] })).toBeCloseTo(0.96 * 2, 12);
+    expect(fitZoom(SHAPE, "x", [22, 2300])).toBeCloseTo(0.96 * 2, 12);
   });
 
-  it("is 1 where no view has a size yet", () => {
-    expect(fitZoom(SHAPE, {})).toBe(1);
-    expect(fitZoom(SHAPE, { z: [0, 0] })).toBe(1);
+  it("is 1 where the view has no size yet", () => {
+    expect(fitZoom(SHAPE, "z", undefined)).toBe(1);
+    expect(fitZoom(SHAPE, "z", [0, 0])).toBe(1);
+  });
+});
+
+describe("keepInside", () => {
+  const sizes = { z: [40, 20], x: [8, 20] } as const;
+
+  it("leaves what is far from every face", () => {
+    expect(keepInside([5, 11, 18], SHAPE, 2, sizes)).toEqual([5, 11, 18]);
+  });
+
+  it("moves a view back that would show more than it must of what is outside", () => {
+    // at 2 pixels per voxel, 10 voxels are visible on each side along x, 5 along y and 2 along z
+    expect(keepInside([0, 0, 0], SHAPE, 2, sizes)).toEqual([1.5, 4.5, 9.5]);
+    expect(keepInside([10, 22, 36], SHAPE, 2, sizes)).toEqual([8.5, 17.5, 26.5]);
+  });
+
+  it("is the middle where everything fits, and where the zoom is not chosen", () => {
+    expect(keepInside([0, 0, 36], SHAPE, 0.5, sizes)).toEqual([5, 11, 18]);
+    expect(keepInside([0, 0, 36], SHAPE, 0, sizes)).toEqual([5, 11, 18]);
   });
 });
 

@@ -72,16 +72,30 @@ export function clamp(value: number, low: number, high: number): number {
   return Math.min(Math.max(value, low), Math.max(low, high));
 }
 
-/** Largest zoom at which each view shows its whole plane, with a small margin. */
-export function fitZoom(shape: Point, sizes: Partial<Record<Plane, readonly [width: number, height: number]>>): number {
-  let zoom = Infinity;
+type Size = readonly [width: number, height: number];
+
+/** Largest zoom at which a view shows its whole plane, with a small margin; 1 if the view has no size yet. */
+export function fitZoom(shape: Point, plane: Plane, size: Size | undefined): number {
+  const { across, down } = SHOWN[plane];
+  const [width, height] = size ?? [0, 0];
+  return Math.min((0.96 * width) / shape[across], (0.96 * height) / shape[down]) || 1;
+}
+
+/** The centre nearest to a point at which no view of a given zoom shows more than it must of what is outside. */
+export function keepInside(centre: Point, shape: Point, zoom: number, sizes: Partial<Record<Plane, Size>>): Point {
+  const reach: [number, number, number] = [Infinity, Infinity, Infinity];
   for (const plane of PLANES) {
-    const size = sizes[plane];
-    if (!size) continue;
     const { across, down } = SHOWN[plane];
-    zoom = Math.min(zoom, (0.96 * size[0]) / shape[across], (0.96 * size[1]) / shape[down]);
+    const [width, height] = sizes[plane] ?? [Infinity, Infinity];
+    reach[across] = Math.min(reach[across], width / 2 / zoom);
+    reach[down] = Math.min(reach[down], height / 2 / zoom);
   }
-  return Number.isFinite(zoom) && zoom > 0 ? zoom : 1;
+  const kept = (axis: Axis) => {
+    const middle = (shape[axis] - 1) / 2;
+    const most = Math.max(shape[axis] / 2 - reach[axis], 0);
+    return clamp(centre[axis], middle - most, middle + most);
+  };
+  return [kept(0), kept(1), kept(2)];
 }
 
 /** Length of a scale bar: the largest of 1, 2 or 5 times a power of ten that is at most `longest`. */

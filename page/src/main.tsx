@@ -5,7 +5,7 @@ import { Connection, Notices } from "./notices";
 import { Panel } from "./panel/panel";
 import { followKeys } from "./shortcuts";
 import { followCursor } from "./slices";
-import { followLooks, session, tomogram } from "./state";
+import { connection, dialog, followLooks, session, tomogram } from "./state";
 import "./style.css";
 import { followServer } from "./sync";
 import { Toolbar } from "./toolbar";
@@ -18,12 +18,12 @@ function App() {
     <div class="app">
       <Toolbar />
       <Connection />
-      {session.value && (
+      {session.value && connection.value !== "denied" && (
         <div class="body">
           <main class="main">
             <Workspace />
             <DisplayBar />
-            <Notices />
+            {!dialog.value && <Notices />}
           </main>
           <Panel />
         </div>

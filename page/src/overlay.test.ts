@@ -140,6 +140,12 @@ describe("marks", () => {
     expect(named(calls, "arc")).toHaveLength(1);
   });
 
+  it("draw a ring upon a dark line, so that it is seen on any background", () => {
+    const { pen, calls } = makePen("z");
+    drawRing(pen, [5, 7, 30], "#4cc9f0", 5);
+    expect(named(calls, "stroke").map(([, colour]) => colour)).toEqual(["rgba(8, 10, 14, 0.55)", "#4cc9f0"]);
+  });
+
   it("give a particle without a mask a ring, and the selected one a handle", () => {
     const candidate = { id: 1, point: [5, 11, 18], n_voxels: 40 } as unknown as Candidate;
     const radii = (isSelected: boolean, n_voxels: number) => {

@@ -128,9 +128,13 @@ export function drawRing(pen: Pen, point: Point, colour: string, reach: number):
   context.save();
   context.beginPath();
   context.arc(x, y, radius, 0, 2 * Math.PI);
+  // As for outlines: a dark line below keeps the colour visible.
+  context.strokeStyle = "rgba(8, 10, 14, 0.55)";
+  context.lineWidth = 4 * unit;
+  context.stroke();
   context.strokeStyle = colour;
-  context.lineWidth = 1.4 * unit;
-  context.setLineDash([4 * unit, 3 * unit]);
+  context.lineWidth = 2.4 * unit;
+  context.setLineDash([5 * unit, 3 * unit]);
   context.stroke();
   context.restore();
 }

@@ -39,7 +39,7 @@ export interface Scene {
 /** The frame of a view, in screen pixels. */
 export function frameOf(plane: Plane): Frame {
   const [width, height] = state.viewSizes.value[plane] ?? [0, 0];
-  return { plane, centre: state.looks.value.centre, zoom: state.zoom.value, width, height };
+  return { plane, centre: state.looks.value.centre, zoom: state.zoomOf(plane), width, height };
 }
 
 /** `moved` is the position to which the selected candidate is being dragged. */

@@ -58,6 +58,28 @@ describe("keys", () => {
     expect(state.layout.value.enlarged).toBeNull();
   });
 
+  it("enlarge the 3D view when the pointer was there last, and still scroll the plane before", () => {
+    state.attend("y");
+    state.attend("volume");
+    press("e");
+    expect(state.layout.value.enlarged).toBe("volume");
+    press(".");
+    expect(state.looks.value.cursor).toEqual([5, 12, 18]);
+  });
+
+  it("say why nothing can be found yet", async () => {
+    const told = () => state.notices.value.map((n) => n.text);
+    server.content.clicks = {};
+    await (await import("./sync")).refresh();
+    press("f");
+    expect(told()).toEqual(["Click a particle first: a search needs an example."]);
+    const steps = { step: "averaging", number: 2, n_steps: 3, share: 0.5, seconds_left: null };
+    state.job.value = { id: 1, tomogram: 0, kind: 1, ...steps };
+    press("f");
+    expect(told()[1]).toContain("A search is running");
+    expect(server.changes).toEqual([]);
+  });
+
   it("fit the tomogram about its middle", () => {
     state.look({ zoom: 9, centre: [1, 2, 3] });
     press("0");

@@ -106,7 +106,7 @@ export const SHORTCUTS: Readonly<Record<string, readonly Shortcut[]>> = {
 export const POINTER: readonly (readonly [string, string])[] = [
   ["Click", "Use the selected tool; on an outline: select the particle"],
   ["Shift click", "Mark a particle of the kind"],
-  ["Alt click", "Mark something that is not of the kind"],
+  ["Ctrl click", "Mark something that is not of the kind (or Cmd, or Alt)"],
   ["Right click", "Move the crosshair"],
   ["Drag", "Pan; on the handle of the selected particle: move it"],
   ["Scroll", "Change the slice (10 with Shift)"],
@@ -120,7 +120,7 @@ function fit(): void {
 }
 
 function enlarge(): void {
-  arrange({ enlarged: layout.value.enlarged ? null : state.activePlane.value });
+  arrange({ enlarged: layout.value.enlarged ? null : state.activePane.value });
 }
 
 function leave(): void {

@@ -1,6 +1,6 @@
 /** One of the three linked slices: drawing, and handling of pointer, wheel and keys. */
 
-import { effect, signal, useSignal } from "@preact/signals";
+import { effect, useSignal } from "@preact/signals";
 import { useLayoutEffect, useRef } from "preact/hooks";
 import * as actions from "./actions";
 import type { Candidate } from "./api";
@@ -8,14 +8,12 @@ import { EnlargeButton } from "./enlarge";
 import type { Frame, Plane, Point } from "./geometry";
 import { AXIS_NAMES, clamp, SHOWN, toScreen, toVoxels, withAxis } from "./geometry";
 import { holds } from "./overlay";
+import { pointer } from "./pointer";
 import type { Scene } from "./scene";
 import { frameOf, Painter, readScene } from "./scene";
 import { slices } from "./slices";
 import * as state from "./state";
 import { look, looks, tomogram } from "./state";
-
-/** The voxel under the pointer and its grey value of 0..255, for the status line. */
-export const hover = signal<{ point: Point; grey: number | null } | null>(null);
 
 const SLACK = 4; // points; a press that moves less is a click
 const GRIP = 9; // points; radius in which the handle of the selected particle is grabbed
@@ -93,15 +91,15 @@ export function SliceView({ plane }: { plane: Plane }) {
   function down(event: PointerEvent): void {
     if (event.button === 2) return;
     const [x, y] = at(event);
-    const isGrip = event.button === 0 && !event.shiftKey && !event.altKey && onGrip(frameOf(plane), x, y);
+    const isGrip = event.button === 0 && !event.shiftKey && !isNegative(event) && onGrip(frameOf(plane), x, y);
     press.current = { x, y, what: isGrip ? "move" : "click", centre: looks.value.centre, canClick: event.button === 0 };
     host.current!.setPointerCapture(event.pointerId);
   }
 
   function move(event: PointerEvent): void {
     const [x, y] = at(event);
-    state.activePlane.value = plane;
-    hover.value = readHover(plane, pointAt(event), scene.current);
+    state.attend(plane);
+    pointer.value = { plane, x, y };
     const pressed = press.current;
     if (!pressed) return;
     if (pressed.what === "move") {
@@ -112,7 +110,7 @@ export function SliceView({ plane }: { plane: Plane }) {
       pressed.what = "pan";
     if (pressed.what !== "pan") return;
     const { across, down: downAxis } = SHOWN[plane];
-    const zoom = state.zoom.value;
+    const zoom = state.zoomOf(plane);
     const centre = withAxis(pressed.centre, across, pressed.centre[across] - (x - pressed.x) / zoom);
     look({ centre: withAxis(centre, downAxis, pressed.centre[downAxis] - (y - pressed.y) / zoom) });
   }
@@ -137,12 +135,12 @@ export function SliceView({ plane }: { plane: Plane }) {
     }
   }
 
-  function click(point: Point, keys: { shiftKey: boolean; altKey: boolean }): void {
+  function click(point: Point, keys: Keys): void {
     const candidate = state.candidateOf(state.selected.value);
     if (state.placing.value === "add") return void actions.addCandidate(point);
     if (state.placing.value === "move" && candidate)
       return void actions.moveCandidate(state.selected.value!.kind, candidate, point);
-    if (keys.altKey) return void actions.addClick(point, false);
+    if (isNegative(keys)) return void actions.addClick(point, false);
     if (keys.shiftKey) return void actions.addClick(point, true);
     const hit = candidateUnder(plane, point, scene.current, canvas.current!.getContext("2d")!);
     if (hit) {
@@ -197,12 +195,13 @@ export function SliceView({ plane }: { plane: Plane }) {
           press.current = null;
           moved.value = null;
         }}
-        onPointerLeave={() => (hover.value = null)}
+        onPointerLeave={() => (pointer.value = null)}
         onContextMenu={(event) => {
           event.preventDefault();
+          press.current = null; // on a Mac, Ctrl and click is the right button
           look({ cursor: rounded(pointAt(event)) });
         }}
-        onFocus={() => (state.activePlane.value = plane)}
+        onFocus={() => state.attend(plane)}
         onKeyDown={keyDown}
       >
         <canvas ref={canvas} />
@@ -230,6 +229,13 @@ export function SliceView({ plane }: { plane: Plane }) {
       </header>
     </section>
   );
+}
+
+type Keys = Pick<MouseEvent, "shiftKey" | "altKey" | "ctrlKey" | "metaKey">;
+
+/** Whether a click is on something that is not of the kind. Many Linux desktops keep Alt and click for themselves. */
+function isNegative({ altKey, ctrlKey, metaKey }: Keys): boolean {
+  return altKey || ctrlKey || metaKey;
 }
 
 /** Screen pixels per point of text, at the base text size of 16 points. */
@@ -272,14 +278,6 @@ function onGrip(frame: Frame, x: number, y: number): boolean {
   if (Math.abs(candidate.point[normal] - looks.value.cursor[normal]) > reach) return false;
   const [gx, gy] = toScreen(frame, candidate.point);
   return Math.hypot(x - gx, y - gy) <= GRIP * unit();
-}
-
-function readHover(plane: Plane, point: Point, scene: Scene | null): { point: Point; grey: number | null } | null {
-  const { down, across, turned } = SHOWN[plane];
-  const [row, col] = [Math.round(point[turned ? across : down]), Math.round(point[turned ? down : across])];
-  const slice = scene?.slice;
-  if (!slice || row < 0 || col < 0 || row >= slice.rows || col >= slice.cols) return null;
-  return { point: rounded(point), grey: slice.pixels[row * slice.cols + col] ?? null };
 }
 
 /** The particle whose drawn outline contains a point; the smallest one, as an outline may be inside another. */

@@ -44,6 +44,15 @@ const sliceKey = (id: number, slab: number, smooth: number, plane: Plane, index:
 const outlineKey = (id: number, plane: Plane, index: number) => `${id}/${plane}/${index}`;
 export const thumbnailKey = (id: number, kind: number, point: Point) => `${id}/${kind}/${point.join(",")}`;
 
+/** The requested slice, if it is loaded. */
+export function sliceAt(plane: Plane, index: number): Slice | undefined {
+  const t = tomogram.value;
+  if (!t) return undefined;
+  void slices.arrivals.value;
+  const { slab, smooth } = looks.value;
+  return slices.get(sliceKey(t.id, slab, smooth, plane, index));
+}
+
 /** The requested slice, or while scrolling the nearest one that is loaded. */
 export function sliceNear(plane: Plane, index: number): { index: number; slice: Slice } | null {
   const t = tomogram.value;

@@ -74,6 +74,8 @@ describe("looking", () => {
 
   it("goes to a voxel, and centres on the point itself", async () => {
     await show(FakeServer.searched());
+    state.look({ zoom: 9 });
+    state.viewSizes.value = { z: [60, 60], y: [60, 20], x: [20, 60] };
     state.goTo([3.4, 7.6, 30.5]);
     expect(state.looks.value.cursor).toEqual([3, 8, 31]);
     expect(state.looks.value.centre).toEqual([3.4, 7.6, 30.5]);
@@ -82,9 +84,9 @@ describe("looking", () => {
   it("fits the tomogram unless a zoom was chosen", async () => {
     await show(FakeServer.searched());
     state.viewSizes.value = { z: [370, 2300] };
-    expect(state.zoom.value).toBeCloseTo(9.6, 12);
+    expect(state.zoomOf("z")).toBeCloseTo(9.6, 12);
     state.look({ zoom: 3 });
-    expect(state.zoom.value).toBe(3);
+    expect([state.zoomOf("z"), state.zoomOf("x")]).toEqual([3, 3]);
   });
 
   it("is taken up where this browser left the tomogram", async () => {
@@ -117,6 +119,15 @@ describe("notices", () => {
     vi.advanceTimersByTime(4000);
     expect(state.notices.value.map((n) => n.text)).toEqual(["d"]);
     vi.advanceTimersByTime(5000);
+    expect(state.notices.value).toEqual([]);
+  });
+
+  it("of a long computation that failed stay until they are dismissed", () => {
+    vi.useFakeTimers();
+    state.notify("failed", true, null);
+    vi.advanceTimersByTime(60_000);
+    expect(state.notices.value.map((n) => n.text)).toEqual(["failed"]);
+    state.dismiss(state.notices.value[0]!.id);
     expect(state.notices.value).toEqual([]);
   });
 });

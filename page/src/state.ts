@@ -3,7 +3,7 @@
 import { batch, computed, effect, signal } from "@preact/signals";
 import type { Candidate, Grey, Job, Kind, KindView, Session, Tomogram } from "./api";
 import type { Plane, Point } from "./geometry";
-import { clampPoint, fitZoom } from "./geometry";
+import { clampPoint, fitZoom, keepInside } from "./geometry";
 import { recall, remember } from "./storage";
 
 // ------------------------------------------------------------------------------------------------ from the server
@@ -90,7 +90,8 @@ export const slidingThreshold = signal<Readonly<Record<number, number>>>({});
 export const pendingClicks = signal<
   readonly { readonly kind: number; readonly point: Point; readonly positive: boolean }[]
 >([]);
-/** The view that the keyboard scrolls: the last one under the pointer or focused. */
+/** The pane that was last under the pointer or focused, and the last plane, which the keyboard scrolls. */
+export const activePane = signal<Plane | "volume">("z");
 export const activePlane = signal<Plane>("z");
 export const viewSizes = signal<Partial<Record<Plane, readonly [number, number]>>>({});
 export const dialog = signal<"help" | "import" | null>(null);
@@ -110,10 +111,12 @@ export const kindViews = computed<Readonly<Record<string, KindView>>>(
   () => session.value?.views[String(tomogram.value?.id)]?.kinds ?? {},
 );
 export const kindView = computed<KindView | null>(() => kindViews.value[String(kind.value?.id)] ?? null);
-export const zoom = computed(() => {
+
+/** Screen pixels per voxel in a view: the chosen zoom, which all views have, or else each shows its whole plane. */
+export function zoomOf(plane: Plane): number {
   const shape = tomogram.value?.shape;
-  return looks.value.zoom ?? (shape ? fitZoom(shape, viewSizes.value) : 1);
-});
+  return looks.value.zoom ?? (shape ? fitZoom(shape, plane, viewSizes.value[plane]) : 1);
+}
 
 export function thresholdOf(kindId: number): number {
   return slidingThreshold.value[kindId] ?? kindViews.value[String(kindId)]?.threshold ?? 0;
@@ -179,9 +182,18 @@ export function arrange(change: Partial<Layout>): void {
   layout.value = { ...layout.value, ...change };
 }
 
-/** Moves the crosshair to a point and centres all views on it. */
+/** Moves the crosshair to a point, and the views to it, as far as they stay within the tomogram. */
 export function goTo(point: Point): void {
-  look({ cursor: [Math.round(point[0]), Math.round(point[1]), Math.round(point[2])], centre: point });
+  const shape = tomogram.value?.shape;
+  const zoom = looks.value.zoom ?? 0; // without one, all is visible
+  const centre = shape ? keepInside(point, shape, zoom, viewSizes.value) : point;
+  look({ cursor: [Math.round(point[0]), Math.round(point[1]), Math.round(point[2])], centre });
+}
+
+/** Notes which pane the user is in. */
+export function attend(pane: Plane | "volume"): void {
+  activePane.value = pane;
+  if (pane !== "volume") activePlane.value = pane;
 }
 
 function initialLooks(t: Tomogram): Looks {
@@ -226,10 +238,11 @@ export function followLooks(): void {
 
 let nextNotice = 1;
 
-export function notify(text: string, isError = false): void {
+/** Shows a message; errors stay longer, and those of a long computation until they are dismissed. */
+export function notify(text: string, isError = false, seconds: number | null = isError ? 9 : 4): void {
   const id = nextNotice++;
   notices.value = [...notices.value.filter((n) => n.text !== text), { id, text, isError }].slice(-3);
-  setTimeout(() => dismiss(id), isError ? 9000 : 4000);
+  if (seconds !== null) setTimeout(() => dismiss(id), 1000 * seconds);
 }
 
 export function dismiss(id: number): void {

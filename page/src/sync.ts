@@ -131,7 +131,7 @@ export function followServer(): void {
     });
     events.addEventListener("done", (event) => {
       const { error } = JSON.parse((event as MessageEvent<string>).data) as { error: string | null };
-      if (error) notify(error, true);
+      if (error) notify(error, true, null);
       void refresh();
     });
     // EventSource reconnects by itself but does not report why it failed; reading the session does.

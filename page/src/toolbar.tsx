@@ -29,7 +29,7 @@ export function Toolbar() {
     <header class="toolbar">
       <h1 class="brand">
         <span class="brand-mark" aria-hidden="true" />
-        CryoSAM
+        <span class="word">CryoSAM</span>
       </h1>
       <TomogramChooser />
       <span class="grow" />
@@ -64,7 +64,7 @@ export function Toolbar() {
         onClick={() => (dialog.value = "import")}
         title="Read points from a file"
       >
-        <Icon name="open" /> Import
+        <Icon name="open" /> <span class="word">Import</span>
       </button>
       <ExportMenu />
       <button
@@ -123,7 +123,7 @@ const TOOLS: readonly { tool: Tool; name: string; icon: IconName; title: string 
     tool: "negative",
     name: "Not a particle",
     icon: "minus",
-    title: "Click on something that is not of the kind (2; or hold Alt with any tool)",
+    title: "Click on something that is not of the kind (2; or hold Ctrl or Alt with any tool)",
   },
   {
     tool: "browse",
@@ -148,7 +148,7 @@ function Tools() {
             }}
           />
           <Icon name={icon} />
-          {name}
+          <span class="word">{name}</span>
         </label>
       ))}
     </div>

@@ -78,6 +78,8 @@ export function VolumePane() {
         // biome-ignore lint/a11y/noNoninteractiveTabindex: an application handles keys, and must be focusable
         tabIndex={0}
         aria-label="Particles in 3D. Arrow keys turn, plus and minus zoom."
+        onPointerMove={() => state.attend("volume")}
+        onFocus={() => state.attend("volume")}
         onPointerDown={(event) => (pressed.current = [event.clientX, event.clientY])}
         onPointerUp={select}
         onKeyDown={key}

@@ -15,7 +15,7 @@ from cryosam.errors import TomogramError
 from cryosam.memory import release
 from cryosam.tomogram import Box, Contrast, Tomogram, slice_of
 
-__all__ = ["Normalised", "SeenContrast", "detect_contrast", "normalise"]
+__all__ = ["Normalised", "SeenContrast", "detect_contrast", "normalise", "with_clicks"]
 
 _SAMPLE_VOXELS = 4_000_000
 _BLOCK = 64  # voxels, edge of the blocks of a tomogram from which its contrast is detected
@@ -82,12 +82,38 @@ def detect_contrast(tomogram: Tomogram, points: Points) -> SeenContrast:
     """
     skewness = _skewness([tomogram.data[block] for block in _blocks(tomogram.shape)])
     evidence = float(np.clip(skewness, -_LARGEST_SKEWNESS, _LARGEST_SKEWNESS))
+    return with_clicks(_seen(evidence), tomogram, points)
+
+
+def with_clicks(seen: SeenContrast, tomogram: Tomogram, points: Points) -> SeenContrast:
+    """Add what is seen at clicks to what is known about the contrast of the whole tomogram.
+
+    Parameters
+    ----------
+    seen
+        Answer of `detect_contrast` without points.
+    tomogram, points
+        As in `detect_contrast`; only voxels around the points are read.
+
+    Examples
+    --------
+    >>> volume = np.random.default_rng(0).normal(size=(20, 24, 28)).astype(np.float32)
+    >>> volume[8:13, 9:14, 10:15] += 8
+    >>> click = np.array([[10.0, 11.0, 12.0]])
+    >>> with_clicks(SeenContrast(contrast="dark", evidence=-1.0), Tomogram(volume), click).contrast
+    'bright'
+    """
+    evidence = seen.evidence
     for point in points:
         crop, centre = _crop(tomogram.data, point, 32)
         for sigma in _SCALES:
             smooth = ndimage.gaussian_filter(crop.astype(np.float32), sigma)
             stands_out = float((smooth[centre] - np.median(smooth)) / (smooth.std() + np.finfo(np.float32).tiny))
             evidence += 2 * stands_out / len(_SCALES)
+    return _seen(evidence)
+
+
+def _seen(evidence: float) -> SeenContrast:
     return SeenContrast(contrast="dark" if evidence < 0 else "bright", evidence=evidence)
 
 

@@ -1,5 +1,7 @@
 """The memory limit of a run, large arrays that are kept in files beyond that limit, and reading ahead."""
 
+import ctypes
+import gc
 import mmap
 import os
 import re
@@ -15,7 +17,7 @@ import numpy as np
 
 from cryosam.errors import ConfigError, OutputError
 
-__all__ = ["LastKept", "Workspace", "ahead", "memory_limit", "parse_bytes", "release"]
+__all__ = ["LastKept", "Workspace", "ahead", "give_back", "memory_limit", "parse_bytes", "release"]
 
 _Item = TypeVar("_Item")
 
@@ -187,6 +189,19 @@ def ahead(items: Iterator[_Item]) -> Iterator[_Item]:
         while (item := following.result()) is not end:
             following = other_thread.submit(next, items, end)
             yield item  # type: ignore[misc]  # it is not the end
+
+
+def give_back() -> None:
+    """Return the memory that is no longer used to the system; the C library keeps most of what was freed.
+
+    Examples
+    --------
+    >>> give_back()
+    """
+    gc.collect()
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # glibc only
+    if trim is not None:
+        trim(0)
 
 
 def release(array: np.ndarray) -> None:

@@ -42,10 +42,29 @@ class Average:
         ``(edge, edge, edge)`` pixels, protein bright; the particles' common centre is pixel edge // 2.
     step
         Voxels per pixel.
+    fsc
+        Fourier shell correlation of the averages of two halves of the particles; shell s has about s cycles per box.
+        None if it was not measured.
     """
 
     data: Volume
     step: float
+    fsc: Float[np.ndarray, " shells"] | None = None
+
+    def resolution(self, threshold: float = 0.5) -> float | None:
+        """Finest period, in voxels, up to which the Fourier shell correlation does not fall below a threshold.
+
+        Examples
+        --------
+        >>> Average(np.zeros((8, 8, 8), dtype=np.float32), 1.5, np.array([1.0, 1.0, 0.9, 0.3, 0.6])).resolution()
+        6.0
+        """
+        if self.fsc is None:
+            return None
+        edge = len(self.data)
+        below = np.flatnonzero(self.fsc[1 : edge // 2] < threshold)
+        last = int(below[0]) if len(below) else edge // 2 - 1  # the last shell, from 1 on, that agrees
+        return edge / max(last, 1) * self.step
 
 
 @dataclass(frozen=True, eq=False)

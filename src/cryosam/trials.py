@@ -60,7 +60,7 @@ def assess(scene: Scene, prompts: PointPrompts, found: Segmentation, rivals: Flo
         with scene.record.timed("trials"):
             points = np.concatenate([clicks, prompts.negative])
             again = PointPrompts(points, np.arange(len(points)) < len(clicks), prompts.name)
-            candidates = find_kind(quiet.for_kind(scene.config), ClickedKind(again)).candidates
+            candidates = find_kind(quiet.for_kind(scene.config), ClickedKind(again, is_trial=True)).candidates
         accepted = candidates.points[candidates.is_accepted]
         accepted = accepted[: scene.config.matching.max_particles]
         answers.append(accepted[cKDTree(rivals).query(accepted)[0] > diameter / 2])

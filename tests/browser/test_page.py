@@ -6,6 +6,7 @@ import subprocess
 import sys
 import zipfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -41,17 +42,24 @@ def rings(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, np.ndarray]:
     return folder, simulated.points[np.array(simulated.names) == "ring"]
 
 
-@pytest.fixture
-def address(rings, tmp_path: Path) -> Iterator[str]:
-    """Of a server of the tomogram, which nobody used yet."""
-    words = [sys.executable, "-m", "cryosam", "serve", str(rings[0] / "tomo.mrc"), "--no-browser", "--port", "0"]
+@contextmanager
+def serving(tomogram: Path, session: Path, port: str = "0", *more: str) -> Iterator[str]:
+    """A server of a tomogram; its address."""
+    words = [sys.executable, "-m", "cryosam", "serve", str(tomogram), "--no-browser", "--port", port, *more]
     environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"}
     with subprocess.Popen(
-        [*words, "--session", str(tmp_path / "session")], stdout=subprocess.PIPE, text=True, env=environment
+        [*words, "--session", str(session)], stdout=subprocess.PIPE, text=True, env=environment
     ) as server:
         assert server.stdout is not None
         yield server.stdout.readline().split()[-1]
         server.terminate()
+
+
+@pytest.fixture
+def address(rings, tmp_path: Path) -> Iterator[str]:
+    """Of a server of the tomogram, which nobody used yet."""
+    with serving(rings[0] / "tomo.mrc", tmp_path / "session") as address:
+        yield address
 
 
 @pytest.fixture
@@ -78,15 +86,9 @@ def click_voxel(page, point, **how) -> None:
     """Click a voxel in plane z, at the zoom at which the page opens."""
     z, y, x = (round(c) for c in point)
     page.get_by_label("Slice of plane z").fill(str(z))
-    boxes = {plane: page.locator(f"[data-plane={plane}]").bounding_box() for plane in "zyx"}
-    depth, height, width = SHAPE
-    extents = {"z": (width, height), "y": (width, depth), "x": (depth, height)}
-    zoom = 0.96 * min(
-        boxes[plane][side] / extent
-        for plane, both in extents.items()
-        for side, extent in zip(("width", "height"), both, strict=True)
-    )
-    box = boxes["z"]
+    _, height, width = SHAPE
+    box = page.locator("[data-plane=z]").bounding_box()
+    zoom = 0.96 * min(box["width"] / width, box["height"] / height)
     page.mouse.click(
         box["x"] + box["width"] / 2 + (x - (width - 1) / 2) * zoom,
         box["y"] + box["height"] / 2 + (y - (height - 1) / 2) * zoom,
@@ -158,6 +160,54 @@ def test_scrolling_changes_the_slice(page) -> None:
     sync_api.expect(number).not_to_have_text(before)
 
 
+def test_the_position_is_that_under_a_resting_pointer(page) -> None:
+    """After scrolling, zooming and going elsewhere, it is what a click would take."""
+    box, field = page.locator("[data-plane=z]").bounding_box(), page.get_by_test_id("position")
+    at = box["x"] + 0.4 * box["width"], box["y"] + 0.6 * box["height"]
+    page.mouse.move(*at)
+
+    def read() -> list[int]:
+        return [int(c) for c in field.input_value().split(",")]
+
+    first = read()
+    page.mouse.wheel(0, 120)
+    sync_api.expect(field).to_have_value(f"{first[0] + 1}, {first[1]}, {first[2]}")
+    for key in ("+", "+", "g"):
+        page.keyboard.press(key)
+    sync_api.expect(field).not_to_have_value(f"{first[0] + 1}, {first[1]}, {first[2]}")
+    zoomed = read()
+    page.mouse.click(*at)
+    sync_api.expect(page.get_by_test_id("click")).to_have_count(1)
+    assert view(page)["clicks"][0]["point"] == zoomed
+
+
+@pytest.mark.parametrize("width", [1000, 1280, 1440, 1920])
+def test_nothing_is_cut_off(page, width) -> None:
+    """With the longest texts of the display settings; what the tomogram is stays in sight."""
+    page.set_viewport_size({"width": width, "height": 720})
+    page.get_by_label("Slab, slices averaged").fill("10")
+    page.get_by_label("Denoise, sigma in voxels").fill("2.5")
+    sync_api.expect(page.get_by_text("160 voxels, 10 Å")).to_be_visible()
+    cut = page.evaluate(
+        """() => [...document.querySelectorAll(".toolbar *, .display-bar *, .panel *")]
+        .filter((each) => !each.children.length && each.textContent && each.clientWidth > 1)
+        .filter((each) => each.scrollWidth > each.clientWidth || each.getBoundingClientRect().right > innerWidth)
+        .map((each) => each.textContent)"""
+    )
+    assert cut == []
+
+
+def test_a_file_without_points_is_refused_in_sight(page, tmp_path) -> None:
+    (tmp_path / "picks.csv").write_text("nothing\n")
+    other = page.context.new_page()  # as the console tells of the refused request
+    other.goto(page.url)
+    other.get_by_role("button", name="Import").click()
+    dialog = other.get_by_role("dialog")
+    dialog.get_by_label("CSV").set_input_files(tmp_path / "picks.csv")
+    dialog.get_by_role("button", name="Import").click()
+    sync_api.expect(dialog.get_by_role("alert")).to_contain_text("no column z")
+
+
 def test_a_position_that_is_typed_in_is_gone_to(page) -> None:
     field = page.get_by_test_id("position")
     field.fill("12, 90, 33")
@@ -211,9 +261,9 @@ def test_what_was_done_is_there_after_a_reload_and_can_be_changed(found, rings) 
         ([32.0, y, x] for y in range(20, 140, 10) for x in range(20, 140, 10)),
         key=lambda point: np.linalg.norm(read_points(rings[0] / "particles.csv").points - point, axis=1).min(),
     )
-    page.keyboard.down("Alt")
+    page.keyboard.down("Control")
     click_voxel(page, background)
-    page.keyboard.up("Alt")
+    page.keyboard.up("Control")
     sync_api.expect(page.get_by_test_id("click")).to_have_count(2)
     assert [click["positive"] for click in view(page)["clicks"]] == [True, False]
     n_candidates = view(page)["n_candidates"]
@@ -245,6 +295,22 @@ def test_undo_takes_back_the_last_change_though_the_one_before_is_slow(found) ->
     page.get_by_role("button", name="Undo").click()
     sync_api.expect(page.get_by_test_id("shown-count")).to_have_text(str(kept), timeout=10_000)
     assert view(page)["threshold"] == view(page)["default_threshold"]
+
+
+def test_an_open_page_finds_a_server_that_was_restarted(page, rings, tmp_path) -> None:
+    """The fixture's page provides a browser."""
+    other = page.context.browser.new_context().new_page()
+    tomogram, session = rings[0] / "tomo.mrc", tmp_path / "another"
+    with serving(tomogram, session) as first:
+        other.goto(first)
+        sync_api.expect(other.get_by_test_id("slice-z")).to_contain_text(f"/ {SHAPE[0] - 1}")
+        port = first.partition("//")[2].partition(":")[2].partition("/")[0]
+    sync_api.expect(other.get_by_text("The server does not answer.")).to_be_visible()
+    with serving(tomogram, session, port) as second:
+        assert second == first
+        sync_api.expect(other.get_by_text("The server does not answer.")).to_be_hidden()
+        other.get_by_role("button", name="Add kind").click()
+        sync_api.expect(other.get_by_label("Name of the kind")).to_be_visible()
 
 
 def test_tabs_follow_each_other(page, rings) -> None:
@@ -287,11 +353,12 @@ def test_imported_points_are_segmented(page, rings, tmp_path) -> None:
     page.get_by_role("button", name="Import").click()
     page.get_by_label("CSV").set_input_files(tmp_path / "picks.csv")
     page.get_by_role("dialog").get_by_role("button", name="Import").click()
-    sync_api.expect(page.get_by_text("by hand", exact=True).first).to_be_visible()
+    sync_api.expect(page.get_by_text("added", exact=True).first).to_be_visible()
     sync_api.expect(page.get_by_role("progressbar")).to_be_visible()
     sync_api.expect(page.get_by_role("progressbar")).to_be_hidden(timeout=PATIENCE)
     imported = candidates(page)
     assert len(imported) == len(rings[1])
+    sync_api.expect(page.get_by_role("button", name="Find all", exact=True)).to_be_visible()  # there was no search
     assert sum(candidate["n_voxels"] > 30 for candidate in imported) >= len(imported) - 1
     with page.expect_download() as download:
         page.get_by_role("button", name="Export in another format").click()
@@ -300,10 +367,28 @@ def test_imported_points_are_segmented(page, rings, tmp_path) -> None:
         assert {"instances.mrc", "particles.star", "report.html"} <= set(archive.namelist())
 
 
+def test_the_average_is_shown(page, rings, tmp_path) -> None:
+    """Of enough particles, which a search of the command line may have found."""
+    simulated = simulate(SimulationConfig(shape=SHAPE, counts={"ring": 14}, seed=3))
+    folder = write_simulated(tmp_path / "data", simulated)
+    words = ["segment", str(folder / "tomo.mrc"), "--point", "{:.0f},{:.0f},{:.0f}".format(*simulated.points[0])]
+    subprocess.run([sys.executable, "-m", "cryosam", *words, "--out", str(tmp_path / "out")], check=True)
+    other = page.context.browser.new_context(viewport={"width": 1280, "height": 720}).new_page()
+    with serving(folder / "tomo.mrc", tmp_path / "another", "0", "--results", str(tmp_path / "out")) as address:
+        other.goto(address)
+        other.get_by_role("heading", name="Average").click()
+        picture = other.get_by_alt_text("slices z, y and x through its middle")
+        sync_api.expect(picture).to_be_visible()
+        sync_api.expect(other.get_by_role("img", name="Fourier shell correlation")).to_be_visible()
+        sync_api.expect(other.get_by_text("halves agree up to")).to_contain_text("Å")
+        assert picture.evaluate("picture => picture.decode().then(() => picture.naturalWidth)") == 288
+
+
 @pytest.mark.skipif(not AXE.is_file(), reason="axe-core is not installed: make page")
 def test_no_serious_barrier(found) -> None:
-    """What axe-core finds, of the page with its list and of the help sheet."""
+    """What axe-core finds, of the page with its list and the average, and of the help sheet."""
     page = found
+    page.set_viewport_size({"width": 1920, "height": 1080})
     page.evaluate(AXE.read_text(encoding="utf-8"))
     for key in ("", "?"):
         if key:

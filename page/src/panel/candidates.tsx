@@ -227,7 +227,7 @@ function Row({ kindId, candidate, at, count }: { kindId: number; candidate: Cand
         <span class="row-text">
           <span class="visually-hidden">Candidate {at + 1}</span>
           <span class="row-score">
-            <strong>{score === null ? "by hand" : score.toFixed(2)}</strong>
+            <strong>{score === null ? "added" : score.toFixed(2)}</strong>
             {score !== null && (
               <span class="bar" aria-hidden="true">
                 <span style={{ width: `${100 * score}%`, background: kind.value?.colour ?? "" }} />

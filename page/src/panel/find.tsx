@@ -1,7 +1,7 @@
 import { useSignal } from "@preact/signals";
 import * as actions from "../actions";
 import { Icon } from "../icons";
-import { job, kind, kindView, kindViews, session, soFar, tomogram } from "../state";
+import { job, kind, kindView, kindViews, notify, session, soFar, tomogram } from "../state";
 
 /** Kinds with at least one positive click in the shown tomogram. */
 function clickedKinds(): number[] {
@@ -15,8 +15,9 @@ function clickedKinds(): number[] {
 export function startFind(diameterAngstrom: number | null = null): void {
   const kinds = clickedKinds();
   const id = kind.value?.id;
-  if (id === undefined || !kinds.includes(id)) return;
-  void actions.findAll(kinds.length > 1 ? null : [id], diameterAngstrom);
+  if (job.value) notify("A search is running: wait until it ends, or cancel it.", true);
+  else if (id === undefined || !kinds.includes(id)) notify("Click a particle first: a search needs an example.", true);
+  else void actions.findAll(kinds.length > 1 ? null : [id], diameterAngstrom);
 }
 
 export function Find() {
@@ -25,7 +26,8 @@ export function Find() {
   const id = kind.value?.id;
   const view = kindView.value;
   const canFind = id !== undefined && kinds.includes(id);
-  const isRepeated = (view?.n_candidates ?? 0) > 0;
+  const isRepeated = !!view?.is_searched;
+  const isDoubtful = canFind && !!view?.clicks.filter((c) => c.positive).every((c) => c.message);
   if (job.value) return <Progress />;
   const value = parseFloat(diameter.value);
   return (
@@ -33,7 +35,7 @@ export function Find() {
       <div class="find-row">
         <button
           type="button"
-          class={isRepeated && !view?.stale ? "button" : "button primary"}
+          class={(isRepeated && !view?.stale) || isDoubtful ? "button" : "button primary"}
           disabled={!canFind}
           onClick={() => startFind(value > 0 ? value : null)}
           title={canFind ? "Search the whole tomogram (F)" : "Click a particle first"}
@@ -78,26 +80,36 @@ export function Find() {
 }
 
 function Progress() {
-  const { done, total, stage, state, tomogram: where } = job.value!;
+  const { step, number, n_steps, share, seconds_left, tomogram: where } = job.value!;
   const n = Object.values(soFar.value).reduce((sum, points) => sum + points.length, 0);
-  const share = total ? Math.min(done / total, 1) : null;
   const name = session.value?.tomograms.find((t) => t.id === where)?.name;
-  const text = state === "cancelling" ? "Cancelling" : stage.charAt(0).toUpperCase() + stage.slice(1);
+  const facts = [
+    where !== tomogram.value?.id ? `in ${name}` : n_steps > 1 ? `step ${number} of ${n_steps}` : "",
+    seconds_left === null ? "" : `about ${sayTime(seconds_left)} left`,
+  ];
   return (
     <section class="find" aria-label="Progress">
       <div class="find-row">
         <div class="progress-text">
-          <strong role="status">{text}</strong>
+          <strong role="status">{step.charAt(0).toUpperCase() + step.slice(1)}</strong>
           <span class="muted">
-            {where !== tomogram.value?.id ? `in ${name}` : share === null ? "" : `${done} of ${total}`}
+            {facts.filter(Boolean).join(", ")}
             {n > 0 && <span data-testid="so-far">{`, ${n} so far`}</span>}
           </span>
         </div>
-        <button type="button" class="button" disabled={state === "cancelling"} onClick={() => void actions.cancel()}>
+        <button type="button" class="button" onClick={() => void actions.cancel()}>
           Cancel
         </button>
       </div>
-      {share === null ? <progress aria-label="Progress" /> : <progress aria-label="Progress" value={share} max={1} />}
+      {share > 0 ? (
+        <progress aria-label="Progress" value={share} max={1} />
+      ) : (
+        <progress class="unknown" aria-label="Progress" />
+      )}
     </section>
   );
+}
+
+function sayTime(seconds: number): string {
+  return seconds < 100 ? `${Math.ceil(seconds)} s` : `${Math.ceil(seconds / 60)} min`;
 }

@@ -1,6 +1,7 @@
 /** The side panel: kinds, clicks, search, threshold and candidates, in the order in which they are used. */
 
 import { kind } from "../state";
+import { AveragePart } from "./average";
 import { Candidates } from "./candidates";
 import { Clicks } from "./clicks";
 import { Find } from "./find";
@@ -18,6 +19,7 @@ export function Panel() {
           <Clicks />
           <Find />
           <Threshold />
+          <AveragePart />
           <Candidates />
         </>
       )}

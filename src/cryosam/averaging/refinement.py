@@ -11,7 +11,7 @@ from cryosam.arrays import Points, Progress
 from cryosam.averaging.extent import Extent, find_extent
 from cryosam.averaging.fourier import rotate_to_reference, shifts_within, wedge_weighted_average
 from cryosam.averaging.orientations import OrientationSearch, held_out_folds
-from cryosam.averaging.resolution import find_resolution, fourier_shell_correlation
+from cryosam.averaging.resolution import fourier_shell_correlation
 from cryosam.averaging.subtomograms import Subtomograms
 from cryosam.results import Average
 
@@ -88,8 +88,8 @@ def refine(
     if extent is not None:
         refined = refined + rotations.apply(extent.centre)
         cut = _fine_boxes(search, extent.diameter)
-    average, resolution = _average_halves(cut, refined, rotations)
-    return Refinement(rotations, refined, average, resolution, extent)
+    average = _average(cut, refined, rotations)
+    return Refinement(rotations, refined, average, average.resolution(), extent)
 
 
 def _fine_boxes(search: OrientationSearch, diameter: float) -> Subtomograms:
@@ -152,13 +152,13 @@ def _whole_extent(search: OrientationSearch, points: Points, rotations: Rotation
     return None if is_centred or extent.diameter <= search.diameter else extent
 
 
-def _average_halves(cut: Subtomograms, points: Points, rotations: Rotation) -> tuple[Average, float]:
-    """The average of all particles, and the resolution in voxels at which averages of two halves agree."""
+def _average(cut: Subtomograms, points: Points, rotations: Rotation) -> Average:
+    """The average of all particles, with the Fourier shell correlation of the averages of two halves."""
     frame = cut.frame
     parts = rotate_to_reference(frame, cut.cut(points), rotations, np.zeros((len(points), 3)))
     halves = [wedge_weighted_average(frame, *(part[k::2] for part in parts)) for k in range(2)]
-    average = Average(wedge_weighted_average(frame, *parts).cpu().numpy(), cut.step)
-    return average, find_resolution(fourier_shell_correlation(*halves), frame.edge) * cut.step
+    fsc = fourier_shell_correlation(*halves)[: frame.edge // 2 + 1].cpu().numpy()
+    return Average(wedge_weighted_average(frame, *parts).cpu().numpy(), cut.step, fsc)
 
 
 def _coarse_poses(search: OrientationSearch, points: Points, average: Average) -> tuple[list[Rotation], Points]:

@@ -1,10 +1,10 @@
-"""Resolution: the detail up to which two averages agree."""
+"""How far two averages agree, detail by detail."""
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-__all__ = ["find_resolution", "fourier_shell_correlation"]
+__all__ = ["fourier_shell_correlation"]
 
 
 def fourier_shell_correlation(
@@ -39,25 +39,3 @@ def fourier_shell_correlation(
 
     shared = summed((spectra[0] * spectra[1].conj()).real)
     return shared / torch.sqrt(summed(spectra[0].abs() ** 2) * summed(spectra[1].abs() ** 2)).clamp(min=1e-12)
-
-
-def find_resolution(correlation: Float[Tensor, " shells"], edge: int, threshold: float = 0.5) -> float:
-    """Finest period, in pixels, up to which a Fourier shell correlation does not fall below a threshold.
-
-    Parameters
-    ----------
-    correlation
-        Fourier shell correlation, from `fourier_shell_correlation`.
-    edge
-        Edge of the averages, in pixels.
-    threshold
-        Lowest correlation that counts as agreement; the default of 0.5 is for averages of two halves of the particles.
-
-    Examples
-    --------
-    >>> find_resolution(torch.tensor([1.0, 1.0, 0.9, 0.3, 0.6]), edge=8)
-    4.0
-    """
-    below = torch.nonzero(correlation[1 : edge // 2] < threshold)
-    last = int(below[0]) if len(below) else edge // 2 - 1  # the last shell, from 1 on, that agrees
-    return edge / max(last, 1)

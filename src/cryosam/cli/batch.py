@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from cryosam.cli.options import PathType, example
+from cryosam.cli.progress import say_time
 from cryosam.errors import CryosamError
 
 if TYPE_CHECKING:
@@ -155,21 +156,14 @@ def _follow(outcomes: "Iterator[Outcome]", n: int) -> None:
     start = time.monotonic()
     for done, outcome in enumerate(outcomes, start=1):
         left = (time.monotonic() - start) / done * (n - done)
-        rest = f"{done} of {n}" + (f", about {_say_time(left)} left" if done < n else "")
+        rest = f"{done} of {n}" + (f", about {say_time(left)} left" if done < n else "")
         if outcome.status == "done":
             found = f"{outcome.n_particles} particle{'' if outcome.n_particles == 1 else 's'}"
-            click.echo(f"{outcome.name}: {found} in {_say_time(outcome.seconds)} ({rest})")
+            click.echo(f"{outcome.name}: {found} in {say_time(outcome.seconds)} ({rest})")
         elif outcome.status in ("failed", "killed"):
             click.secho(f"cryosam: {outcome.name} failed: {outcome.reason} ({rest})", fg="yellow", err=True)
         else:
             click.echo(f"{outcome.name}: {outcome.reason or 'finished by another process meanwhile'} ({rest})")
-
-
-def _say_time(seconds: float) -> str:
-    """Format a duration in seconds, minutes or hours."""
-    if seconds < 100:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
 
 
 def _say_totals(totals: "Totals", project: "Project") -> None:

@@ -49,9 +49,10 @@ def demo(command: str, out: Path, seed: int, overwrite: bool) -> None:
         from cryosam.io.results import RunInfo, write_segmentation
         from cryosam.prompts import PointPrompts
         from cryosam.scene import RunOptions
+        from cryosam.steps import SEARCH, Steps
 
         simulated = simulating.result()
-    with show_progress() as progress:
+    with show_progress(Steps(SEARCH)) as progress:
         truth = write_simulated(out / "truth", simulated, overwrite=overwrite)
         click.echo(f"simulated {len(simulated.names)} particles of {len(simulated.kinds)} kinds: {truth / 'tomo.mrc'}")
         point = _choose_click(simulated.points, simulated.names, simulated.tomogram.shape, DEMO_KIND)

@@ -36,7 +36,7 @@ def evaluate(predicted: Path, truth: Path, name: str | None, distance: float, be
     PREDICTED and TRUTH are each one of: a folder with particles.csv and possibly instances.mrc, such as --out of
     segment or simulate; a file of points (.csv, .star and others); or a volume of instance labels. Picks and true
     particles are paired one to one. If TRUTH has kind names and the picks have none, all picks are scored against each
-    kind in turn.
+    kind in turn, and the kinds without a hit are left out of the tables.
     """
     from cryosam.cli.scoring import compare, print_comparison
 

@@ -4,12 +4,12 @@ from typing import Any
 
 import click
 
-from cryosam.cli.options import example, mask_options
+from cryosam.cli.options import GroupedCommand, example, mask_options
 
 __all__ = ["mask"]
 
 
-@click.command(epilog=example("cryosam mask tomogram.mrc --point 92,310,254 --out one-particle"))
+@click.command(cls=GroupedCommand, epilog=example("cryosam mask tomogram.mrc --point 92,310,254 --out one-particle"))
 @mask_options
 @click.pass_obj
 def mask(command: str, /, **options: Any) -> None:

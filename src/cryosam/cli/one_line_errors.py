@@ -14,6 +14,7 @@ from cryosam.errors import explain
 
 __all__ = ["OneLineErrors"]
 
+_ELSEWHERE = {"--gpu": "--device cuda", "--cuda": "--device cuda", "--cpu": "--device cpu"}  # as other programs say it
 _USAGE = 2
 _INTERRUPTED = 130
 
@@ -53,7 +54,10 @@ class OneLineErrors(click.Group):
 def _explain_any(error: Exception) -> str | None:
     """Return the message for the user, or None for a fault of the program."""
     if isinstance(error, click.UsageError):
-        return f"{error.format_message()} (see {error.ctx.command_path if error.ctx else 'cryosam'} --help)"
+        text = error.format_message()
+        if isinstance(error, click.NoSuchOption) and error.option_name in _ELSEWHERE:
+            text = f"{error.message} Did you mean '{_ELSEWHERE[error.option_name]}'?"
+        return f"{text} (see {error.ctx.command_path if error.ctx else 'cryosam'} --help)"
     if isinstance(error, click.ClickException):
         return error.format_message()
     return explain(error)

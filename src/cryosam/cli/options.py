@@ -18,6 +18,7 @@ __all__ = [
     "OUT",
     "OVERWRITE",
     "TILT_SERIES_PIXEL_SIZE",
+    "GroupedCommand",
     "PathType",
     "SearchCommand",
     "example",
@@ -256,6 +257,16 @@ _SEARCH = (
     ),
     TILT_SERIES_PIXEL_SIZE,
 )
+_GROUPS = (
+    ("What to find", ("points", "points_file", "queries", "kinds", "negatives", "search_mask", "edge_margin")),
+    ("Size and tomogram", ("diameter", "voxel_size", "contrast", "tilt_range", "tilt_axis")),
+    ("How many to accept", ("threshold", "max_false_discovery", "max_particles", "trials")),
+    ("Results", ("out", "overwrite", "exports", "tilt_series_pixel_size")),
+    ("Models and settings", ("preset", "config_file", "segmenter", "features")),
+    ("Processor and memory", ("device", "memory_gb", "cache", "no_cache")),
+)
+"""Titles of the groups of options, and the names of their parameters."""
+
 _QUERY_OUT = click.option("--out", required=True, type=PathType, metavar="FILE.npz", help="File for the query.")
 
 
@@ -271,7 +282,21 @@ def example(*lines: str) -> str:
     return "\b\nExample:\n" + "\n".join(f"  {line}" for line in lines)
 
 
-class SearchCommand(click.Command):
+class GroupedCommand(click.Command):
+    """Lists its options in groups."""
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the groups that have options, then the options of no group."""
+        options = [each for each in self.get_params(ctx) if isinstance(each, click.Option)]
+        left = {each.name: record for each in options if (record := each.get_help_record(ctx))}
+        for title, names in (*_GROUPS, ("Other options", tuple(left))):
+            records = [left.pop(name) for name in names if name in left]
+            if records:
+                with formatter.section(title):
+                    formatter.write_dl(records)
+
+
+class SearchCommand(GroupedCommand):
     """Assigns each ``--point`` and ``--negative`` to the ``--kind`` that precedes it.
 
     The parameter ``kinds`` becomes ``{name: (points, negatives)}``; it is empty if no kind is named.

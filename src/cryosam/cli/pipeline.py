@@ -25,6 +25,7 @@ from cryosam.prompts import PointPrompts
 from cryosam.results import Segmentation, Trust
 from cryosam.saved_query import SavedQuery
 from cryosam.scene import RunOptions
+from cryosam.steps import MASKS, SEARCH, Steps
 from cryosam.tomogram import Tomogram
 
 __all__ = ["build_config", "report_findings", "run"]
@@ -75,7 +76,9 @@ def run(steps: Literal["segment", "pick", "segment_prompts"], options: dict[str,
         )
     _require_models(config, steps)
 
-    with show_progress() as progress:
+    n_searches = len(kinds) * (1 + given.n_trials)
+    following = Steps(MASKS) if steps == "segment_prompts" else Steps(SEARCH, n_searches)
+    with show_progress(following) as progress:
         given = replace(given, progress=progress)
         if len(kinds) > 1 or options.get("kinds"):
             found = segmentation.segment_kinds(tomogram, kinds, config, given)
@@ -117,7 +120,7 @@ def make_query(options: dict[str, Any]) -> None:
     mask = read_search_mask(options["search_mask"], tomogram.shape)
     _require_models(config, "query")
     cache = open_cache(options["cache"], options["no_cache"])
-    with show_progress() as progress:
+    with show_progress(Steps(SEARCH, len(kinds))) as progress:
         given = RunOptions(search_mask=mask, cache=cache, progress=progress)
         queries, found = segmentation.make_queries(tomogram, kinds, config, given)
     write_queries(out, queries)

@@ -1,10 +1,11 @@
 """Scoring for ``evaluate`` and ``demo``: read result and ground truth, compare points and instances, show scores."""
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import click
 import numpy as np
 from rich.console import Console
 from rich.table import Table
@@ -21,14 +22,27 @@ ALL = "all"
 
 @dataclass(frozen=True)
 class Comparison:
-    """Scores by kind; the kind is called "all" if the truth has no kind names."""
+    """Scores by kind; the kind is called "all" if the truth has no kind names.
+
+    ``is_one_kind`` tells that the truth has several kinds and the picks do not say of which they are.
+    """
 
     detections: dict[str, DetectionScores]
     instances: dict[str, InstanceScores]
+    is_one_kind: bool = False
 
     def to_json(self) -> str:
-        """Return both as JSON."""
-        return json.dumps(asdict(self), indent=2)
+        """Return the scores as JSON."""
+        scores = asdict(self)
+        return json.dumps({key: scores[key] for key in ("detections", "instances")}, indent=2)
+
+    def only_hits(self) -> "Comparison":
+        """The scores of the kinds that were hit; of all, if none was."""
+        hit = {kind for kind, scores in self.detections.items() if scores.n_matched}
+        hit = hit or set(self.detections)
+        detections = {kind: scores for kind, scores in self.detections.items() if kind in hit}
+        instances = {kind: scores for kind, scores in self.instances.items() if kind in hit}
+        return replace(self, detections=detections, instances=instances)
 
 
 @dataclass(frozen=True)
@@ -62,11 +76,18 @@ def compare(predicted: Path, truth: Path, *, name: str | None, distance: float, 
             f"{predicted} and {truth} cannot be compared; give two files of points, two volumes of labels, "
             "or a result folder and one of these"
         )
-    return Comparison(detections, instances)
+    return Comparison(detections, instances, len(kinds) > 1 and ours.table is not None and not ours.table.names)
 
 
 def print_comparison(comparison: Comparison, distance: float, beta: float) -> None:
-    """Show the scores as tables on stdout."""
+    """Show the scores as tables on stdout; picks that do not name their kind are compared with the kinds they hit."""
+    if comparison.is_one_kind:
+        best = max(comparison.detections, key=lambda kind: comparison.detections[kind].f1)
+        click.echo(
+            f"the picks have no kind names, so all of them are compared with each kind; for one kind: --name {best}",
+            err=True,
+        )
+        comparison = comparison.only_hits()
     console = Console(width=None if Console().is_terminal else 140)
     if comparison.detections:
         columns = ("kind", "picks", "true", "hits", "precision", "recall", "F1", f"F{beta:g}", "average precision")

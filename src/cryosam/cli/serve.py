@@ -1,5 +1,6 @@
 """``cryosam serve``."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import click
@@ -12,11 +13,11 @@ __all__ = ["serve"]
 @click.command(
     epilog=example(
         "cryosam serve tomogram.mrc",
-        "cryosam serve tomogram.mrc --results results",
+        "cryosam serve --results results",
         "cryosam serve tomograms --no-browser --port 8765",
     )
 )
-@click.argument("tomograms", type=PathType, nargs=-1, required=True)
+@click.argument("tomograms", type=PathType, nargs=-1)
 @click.option(
     "--port",
     type=click.IntRange(0, 65535),
@@ -39,7 +40,7 @@ __all__ = ["serve"]
     type=PathType,
     multiple=True,
     metavar="DIR",
-    help="Also show the result of an earlier run, from its --out folder; repeatable.",
+    help="Also show the results of an earlier run or batch, from its --out folder; repeatable.",
 )
 @click.option(
     "--session",
@@ -67,7 +68,8 @@ def serve(
 ) -> None:
     """Click one particle in a browser and see every particle of that kind.
 
-    TOMOGRAMS are MRC, TIFF, HDF5 or OME-Zarr files, or folders of them. The page opens only with the token in the
+    TOMOGRAMS are MRC, TIFF, HDF5 or OME-Zarr files, or folders of them; with --results, they may be left out if they
+    are where they were then. The page opens only with the token in the
     printed address. Clicks and results are saved and shown again the next time. For tomograms on another machine, run
     the command there with --port N, forward that port (ssh -L N:127.0.0.1:N), and open the address here.
     """
@@ -77,15 +79,17 @@ def serve(
     except ModuleNotFoundError as error:
         raise click.ClickException(f"serve needs {error.name}: in the clone, pip install -e '.[serve]'") from error
     from cryosam.config import Config
+    from cryosam.io.earlier_results import find_results
     from cryosam.ui.earlier import add_results
-    from cryosam.ui.opening import open_tomograms
+    from cryosam.ui.opening import open_searched, open_tomograms
     from cryosam.ui.session import Session
     from cryosam.ui.storage import Store
     from cryosam.ui.viewed import Gallery
 
-    viewed, skipped = open_tomograms(tomograms, voxel_size)
-    for sentence in skipped:
-        click.secho(f"cryosam: warning: skipped {sentence}", fg="yellow", err=True)
+    if not tomograms and not results:
+        raise click.UsageError("no tomogram is given; give a file or a folder, or --results DIR")
+    viewed, skipped = open_tomograms(tomograms, voxel_size) if tomograms else open_searched(results, voxel_size)
+    _say_skipped(skipped)
     if not is_local(host):
         click.secho(
             f"cryosam: warning: listening on {host} without encryption: anyone on your network who has the address "
@@ -93,14 +97,17 @@ def serve(
             fg="yellow",
             err=True,
         )
-    store = Store.for_tomograms(viewed, results=results) if session_folder is None else Store(session_folder, viewed)
+    if session_folder is None:
+        store = Store.for_tomograms(viewed, results=[each for folder in results for each in find_results(folder)])
+    else:
+        store = Store(session_folder, viewed)
     session = Session(Gallery(viewed), store, Config(memory_gb=memory_gb), open_cache(cache, no_cache))
     try:
         if session.state.kinds and results:
             text = "continuing the saved session; to start from --results instead, add --session DIR with a new folder"
             click.echo(text, err=True)
         else:
-            add_results(session, results)
+            _say_skipped(add_results(session, results))
     except BaseException:
         session.close()
         raise
@@ -112,9 +119,15 @@ def serve(
 
     serve_session(
         session,
+        token=store.token,
         host=host,
         port=port,
         opens_browser=not no_browser,
         command=command,
         announce=announce,
     )
+
+
+def _say_skipped(sentences: Sequence[str]) -> None:
+    for sentence in dict.fromkeys(sentences):
+        click.secho(f"cryosam: warning: skipped {sentence}", fg="yellow", err=True)

@@ -112,6 +112,7 @@ def simulate(
     from cryosam.evaluation.simulation import simulate as simulate_tomogram
     from cryosam.io.folders import check_output
     from cryosam.io.phantoms import read_densities, write_simulated
+    from cryosam.steps import SIMULATION, Steps
 
     check_output(out, overwrite=overwrite)
     names = {
@@ -133,7 +134,7 @@ def simulate(
     chosen = dict(counts) or dict.fromkeys(maps, 10)
     if chosen:
         config = SimulationConfig(**settings, counts=chosen)
-    with show_progress() as progress:
+    with show_progress(Steps(SIMULATION)) as progress:
         simulated = simulate_tomogram(config, maps, progress)
     folder = write_simulated(out, simulated, overwrite=overwrite)
     click.echo(

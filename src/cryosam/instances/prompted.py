@@ -24,7 +24,7 @@ from cryosam.masks import InstanceMask
 from cryosam.memory import Workspace
 from cryosam.tomogram import Tomogram, Voxels, box_around
 
-__all__ = ["Prompted", "Support", "diameter_of", "first_look", "second_look"]
+__all__ = ["Prompted", "Support", "diameter_of", "first_look", "is_filament", "second_look"]
 
 _UNKNOWN_DIAMETER = 16.0  # voxels, if nothing was segmented under the clicks
 _TIGHTENINGS = tuple(0.85**k for k in range(8))  # size limits of the other masks, relative to the first one's diameter
@@ -143,7 +143,7 @@ def _look(
 ) -> InstanceMask:
     """Segment one object: a filament over its whole length, anything else in the chosen window, limited in diameter."""
     mask = follow(smoothed, point, segmenter, replace(config, min_score=_FOLLOWED), view.across)
-    if not _is_filament(mask):
+    if not is_filament(mask):
         config = replace(config, window_voxels=view.window)
         (mask,) = propagate(smoothed, point[None], segmenter, config, view.diameter)
     return mask
@@ -169,7 +169,7 @@ def second_look(
     """
     settled, is_trusted = [], []
     for point, mask in zip(points, first.masks, strict=True):
-        if mask.n_voxels < _LEAST_VOXELS or _is_filament(mask):
+        if mask.n_voxels < _LEAST_VOXELS or is_filament(mask):
             settled.append(mask)
             is_trusted.append(mask.n_voxels > 0)
             continue
@@ -179,7 +179,7 @@ def second_look(
     reliable = [mask for mask, trust in zip(settled, is_trusted, strict=True) if trust]
     diameter = diameter_of(reliable or settled)
     masks = tuple(settled)
-    if not any(_is_filament(mask) for mask in settled):
+    if not any(is_filament(mask) for mask in settled):
         again = instances.under(points, diameter)
         masks = tuple(new if new.iou(old) >= _ALIKE else old for old, new in zip(settled, again, strict=True))
     return replace(first, masks=masks, is_trusted=tuple(is_trusted), diameter=diameter)
@@ -221,7 +221,7 @@ def diameter_of(masks: Sequence[InstanceMask]) -> float:
     return ball_diameter(float(np.median(volumes))) if volumes else _UNKNOWN_DIAMETER
 
 
-def _is_filament(mask: InstanceMask) -> bool:
+def is_filament(mask: InstanceMask) -> bool:
     """Whether a mask is many times longer than it is wide."""
     if mask.n_voxels < _LEAST_VOXELS:
         return False

@@ -16,7 +16,7 @@ from cryosam.io.points import PointTable
 from cryosam.io.tomogram_points import TomogramPoints
 from cryosam.io.volumes import read_volume
 
-__all__ = ["Results", "read_labels", "read_result_points", "read_results"]
+__all__ = ["Results", "find_results", "read_labels", "read_result_points", "read_results"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,6 +47,24 @@ class Results:
         return read_labels(self.folder / "instances.mrc")
 
 
+def find_results(folder: Path) -> list[Path]:
+    """Return the result folders of the tomograms of a batch, by name; for any other folder, the folder itself.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     for name in ("b", "a"):
+    ...         Path(folder, name).mkdir()
+    ...         Path(folder, name, "run.json").touch()
+    ...     [found.name for found in find_results(Path(folder))]
+    ['a', 'b']
+    """
+    if (folder / "run.json").is_file():
+        return [folder]
+    return sorted(file.parent for file in folder.glob("*/run.json")) or [folder]
+
+
 def read_results(folder: str | os.PathLike[str]) -> Results:
     """Read a result folder written by `write_segmentation`; volumes are read only when requested.
 
@@ -59,7 +77,7 @@ def read_results(folder: str | os.PathLike[str]) -> Results:
     for name in ("particles.csv", "run.json"):
         if not (target / name).is_file():
             raise InputNotFoundError(
-                f"{target} has no {name}, so it is not a complete result; give the --out folder of a run"
+                f"{target} has no {name}, so it is not a complete result; give the --out folder of a run or a batch"
             )
     try:
         run = json.loads((target / "run.json").read_text(encoding="utf-8"))

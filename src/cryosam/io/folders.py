@@ -134,7 +134,7 @@ def output_folder(folder: Path, names: Sequence[str], *, overwrite: bool = False
 def _move_into(folder: Path, temporary: Path, names: Sequence[str]) -> None:
     """Replace the files of an earlier run by those in ``temporary``."""
     (folder / names[-1]).unlink(missing_ok=True)
-    for name in names:
+    for name in dict.fromkeys(names):
         if (folder / name).is_dir():
             shutil.rmtree(folder / name)
         if (temporary / name).exists():

@@ -9,6 +9,7 @@ from jaxtyping import Int
 
 from cryosam.arrays import PLANES, Plane
 from cryosam.geometry import AXIS, ball_diameter
+from cryosam.io.average_figure import draw_average
 from cryosam.io.pages import render_page
 from cryosam.io.pictures import SliceView, colour, gray_range
 from cryosam.prompts import PointPrompts
@@ -75,6 +76,7 @@ def render_report(
             )
             if rows
         ],
+        averages=[figure for part in segmentation.kinds or (segmentation,) if (figure := draw_average(part))],
         histogram=_histogram(segmentation),
         trusted=[part for part in segmentation.kinds or (segmentation,) if part.trust is not None],
         n_rows=min(len(segmentation.points), _MAX_ROWS),

@@ -21,7 +21,7 @@ from cryosam.io.report import render_report
 from cryosam.io.star_output import write_star
 from cryosam.io.tomogram_points import TomogramPoints
 from cryosam.prompts import PointPrompts
-from cryosam.results import Segmentation, Trust
+from cryosam.results import Average, Segmentation, Trust
 from cryosam.saved_query import SavedQuery
 from cryosam.tomogram import Tomogram
 
@@ -261,6 +261,7 @@ def describe_run(
         "warnings": list(segmentation.warnings),
         "warning_codes": [warning.code for warning in segmentation.report.warnings],
         "provenance": dict(segmentation.provenance),
+        "average_fsc": _describe_fsc(segmentation.average),
         "trust": _describe_trust(segmentation.trust),
         "kinds": [
             {
@@ -269,6 +270,7 @@ def describe_run(
                 "n_candidates": len(part.candidate_points),
                 "threshold": part.threshold,
                 "provenance": dict(part.provenance),
+                "average_fsc": _describe_fsc(part.average),
                 "trust": _describe_trust(part.trust),
             }
             for part in segmentation.kinds
@@ -286,6 +288,10 @@ def describe_run(
         },
     }
     return content | ({"job": dict(run.job)} if run.job else {})
+
+
+def _describe_fsc(average: Average | None) -> list[float] | None:
+    return None if average is None or average.fsc is None else average.fsc.round(4).tolist()
 
 
 def _describe_trust(trust: Trust | None) -> dict[str, Any] | None:

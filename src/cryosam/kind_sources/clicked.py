@@ -3,15 +3,17 @@
 from dataclasses import dataclass, field, replace
 
 import numpy as np
-from jaxtyping import Bool, Int
+from jaxtyping import Bool, Float, Int
 
 from cryosam.arrays import Points
 from cryosam.classification.kind_average import Known
 from cryosam.config import Config
+from cryosam.errors import PromptError
 from cryosam.instances.instance_segmenter import InstanceSegmenter
-from cryosam.instances.prompted import Prompted, first_look, second_look
+from cryosam.instances.prompted import Prompted, diameter_of, first_look, is_filament, second_look
 from cryosam.instances.visibility import visibility
 from cryosam.kind_sources.protocol import Seed
+from cryosam.masks import InstanceMask
 from cryosam.matching.candidates import Candidates
 from cryosam.matching.similarity import KindQuery, build_query
 from cryosam.matching.support import support_from
@@ -22,14 +24,25 @@ from cryosam.tomogram import Contrast, Tomogram
 __all__ = ["ClickedKind", "are_visible", "look"]
 
 _ENOUGH_TO_AVERAGE = 10  # candidates
+_FAR_OFF = 3.0  # ratio of a given diameter to what is seen, or the inverse, from which the given one is doubted
+_NANOMETRES = 5.0  # ratio from which the unit is doubted
 _INVISIBLE = 2.2  # standard deviations of contrast, which 5 to 10 % of background places reach by chance
 
 
 @dataclass(frozen=True, eq=False)
 class ClickedKind:
-    """A kind that was clicked in this tomogram (a `KindSource`)."""
+    """A kind that was clicked in this tomogram (a `KindSource`).
+
+    Parameters
+    ----------
+    prompts
+        The clicks.
+    is_trial
+        Whether the clicks are not the user's, so that a given diameter is not compared with what is under them.
+    """
 
     prompts: PointPrompts
+    is_trial: bool = False
     contrast: Contrast | None = field(default=None, init=False)
     least_to_average: int = field(default=_ENOUGH_TO_AVERAGE, init=False)
     advice: str = field(default="click several particles, or give the diameter", init=False)
@@ -62,10 +75,17 @@ class ClickedKind:
 
         Particle size and smoothing are estimated from all clicks together. If nothing is visible at some clicks, the
         estimate is repeated without them. If nothing is visible at any click, all clicks are kept.
+
+        Raises
+        ------
+        PromptError
+            If a given diameter is so much smaller than what is under the clicks that nothing of that size is visible.
         """
         clicks = self.prompts.positive
         prompted, instances = look(scene, clicks, is_search=True)
         is_seen = are_visible(scene, clicks, prompted)
+        if not self.is_trial:
+            _compare_diameter(scene, clicks, is_there=bool(is_seen.any()))
         if is_seen.all() or not is_seen.any():
             return Seed(prompted, clicks, np.ones(len(clicks), dtype=bool), bool(is_seen.all())), instances
         used, instances = look(scene, clicks[is_seen], is_search=True)
@@ -119,7 +139,49 @@ def are_visible(scene: Scene, clicks: Points, prompted: Prompted) -> Bool[np.nda
     """Whether something is visible at each click; each click at which nothing is gets a warning."""
     is_seen = np.zeros(len(clicks), dtype=bool)
     for k, (click, mask) in enumerate(zip(clicks, prompted.masks, strict=True)):
-        is_seen[k] = mask.n_voxels > 0 and visibility(scene.voxels, click, prompted.diameter) >= _INVISIBLE
+        is_seen[k] = _is_visible(scene, click, mask, prompted.diameter)
         if not is_seen[k]:
             scene.record.warn("nothing_there", "nothing stands out from the background at point {point}", click)
     return is_seen
+
+
+def _is_visible(scene: Scene, click: Float[np.ndarray, " 3"], mask: InstanceMask, diameter: float) -> bool:
+    return mask.n_voxels > 0 and visibility(scene.voxels, click, diameter) >= _INVISIBLE
+
+
+def _compare_diameter(scene: Scene, clicks: Points, *, is_there: bool) -> None:
+    """Compare a given diameter with the size of what is under the clicks; long objects have no diameter to compare."""
+    given = scene.given_diameter
+    if given is None:
+        return
+    unlimited = replace(scene.config, diameter_angstrom=None, diameter_voxels=None)
+    seen, _ = look(replace(scene, config=unlimited), clicks, is_search=False)
+    masks = [
+        mask
+        for click, mask in zip(clicks, seen.masks, strict=True)
+        if _is_visible(scene, click, mask, seen.diameter) and not is_filament(mask)
+    ]
+    measured = diameter_of(masks)
+    if not masks or 1 / _FAR_OFF < given / measured < _FAR_OFF:
+        return
+    text = _say_diameters(given, measured, scene.tomogram.voxel_size_angstrom)
+    if not is_there and given < measured:  # a larger one may be right: in the middle of a shell, little is visible
+        raise PromptError(text)
+    scene.record.warn("diameter_far_off", text)
+
+
+def _say_diameters(given: float, measured: float, voxel_size_angstrom: float | None) -> str:
+    """Say that two diameters in voxels differ.
+
+    Examples
+    --------
+    >>> _say_diameters(1.8, 18.0, 10.0)
+    'the diameter of 18 A is 1.8 voxels, but what was clicked is about 180 A: is it in nanometres?'
+    """
+    advice = "is it in nanometres?" if measured / given >= _NANOMETRES else "check the number"
+    if voxel_size_angstrom is None:
+        return f"the diameter is {given:.3g} voxels, but what was clicked is about {measured:.0f} voxels: {advice}"
+    angstrom, size = given * voxel_size_angstrom, measured * voxel_size_angstrom
+    return (
+        f"the diameter of {angstrom:.4g} A is {given:.3g} voxels, but what was clicked is about {size:.0f} A: {advice}"
+    )

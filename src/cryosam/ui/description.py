@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from cryosam.results import Average
 from cryosam.ui.jobs import SearchJob
 from cryosam.ui.state import Candidate, Click, State, View
 from cryosam.ui.viewed import Grey, ViewedTomogram
@@ -60,10 +61,11 @@ def describe_job(job: SearchJob) -> Plain:
         "id": job.id,
         "tomogram": job.tomogram,
         "kind": job.kind,
-        "stage": job.stage,
-        "done": job.done,
-        "total": job.total,
-        "state": job.state,
+        "step": job.progressed.step,
+        "number": job.progressed.number,
+        "n_steps": job.progressed.n_steps,
+        "share": job.progressed.share,
+        "seconds_left": job.progressed.seconds_left,
     }
 
 
@@ -73,10 +75,20 @@ def _describe_view(view: View) -> Plain:
         "threshold": view.threshold,
         "default_threshold": view.default_threshold,
         "is_probability": view.average is not None,
+        "average": None if view.average is None else _describe_average(view.average),
         "stale": view.is_stale,
         "n_candidates": len(view.candidates),
-        "warnings": list(view.warnings),
+        "is_searched": view.searched is not None,
+        "warnings": list(view.current_warnings),
         "diameter_voxels": None if view.size is None else view.size.diameter,
+    }
+
+
+def _describe_average(average: Average) -> Plain:
+    return {
+        "box_voxels": len(average.data) * average.step,
+        "fsc": None if average.fsc is None else [round(float(c), 3) for c in average.fsc],
+        "resolution_voxels": average.resolution(),
     }
 
 

@@ -1,7 +1,7 @@
 """Loading results of the command line into a session."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,16 +11,19 @@ from scipy.spatial.transform import Rotation
 
 from cryosam.errors import InputError
 from cryosam.io import read_info, read_points, read_volume
-from cryosam.io.earlier_results import Results, read_results
+from cryosam.io.earlier_results import Results, find_results, read_results
 from cryosam.io.points import PointTable
 from cryosam.masks import InstanceMask
 from cryosam.prompts import PointPrompts
 from cryosam.results import Average, ScoreMap, Segmentation
-from cryosam.run_report import RunReport
+from cryosam.run_report import RunReport, RunWarning
 from cryosam.ui.session import Session
 from cryosam.ui.viewed import Gallery, ViewedTomogram
 
 __all__ = ["add_results"]
+
+_Read = tuple[int, PointPrompts | None, Segmentation]
+"""Number of the tomogram, the clicks if there were any, and the result for one kind."""
 
 _COLOURS = ("#4cc9f0", "#ffb454", "#b794f6", "#7bd88f", "#ff7b9c", "#f6e05e", "#5eead4", "#f0a6ca")
 _NO_NAME = "particle"
@@ -28,17 +31,17 @@ _NO_NAME = "particle"
 
 @dataclass(frozen=True, eq=False)
 class _Kind:
-    """One kind of a run: its part of ``run.json``, its clicks, and its rows in the tables."""
+    """One kind of a run: its part of ``run.json``, its clicks if there were any, and its rows in the tables."""
 
     name: str
     description: Mapping[str, Any]
-    prompts: PointPrompts
+    prompts: PointPrompts | None
     particles: np.ndarray
     candidates: np.ndarray
 
 
-def add_results(session: Session, folders: Sequence[Path]) -> None:
-    """Add results of ``cryosam segment`` or ``cryosam demo`` to a session; if one cannot be read, none is added.
+def add_results(session: Session, folders: Sequence[Path]) -> list[str]:
+    """Add results of ``cryosam segment``, ``demo`` or ``batch`` to a session; if one cannot be read, none is added.
 
     Rejected candidates are added without masks, because the files have no masks of them.
 
@@ -49,14 +52,42 @@ def add_results(session: Session, folders: Sequence[Path]) -> None:
     folders
         Folders that were given as ``--out``.
 
+    Returns
+    -------
+    left_out
+        A message for each tomogram of a batch that the session does not have.
+
     Raises
     ------
     InputError
-        If a folder is not a result, or is of another tomogram.
+        If a folder is not a result, or is of another tomogram; for a batch, if the session has none of its tomograms.
     """
-    read = [found for folder in folders for found in _read(folder, session.tomograms)]
+    read: list[_Read] = []
+    left_out: list[str] = []
+    for given in folders:
+        parts, missing = _read_all(given, session.tomograms)
+        read += parts
+        left_out += missing
     for number, prompts, found in read:
         session.add_found(number, _kind_for(session, number, found.kind), prompts, found)
+    return left_out
+
+
+def _read_all(given: Path, tomograms: Gallery) -> tuple[list[_Read], list[str]]:
+    """Read the results in a folder, and say of which other tomograms there are results too."""
+    read: list[_Read] = []
+    left_out: list[str] = []
+    for folder in find_results(given):
+        results = read_results(folder)
+        try:
+            number = _tomogram_of(results, tomograms)
+        except InputError as error:
+            left_out.append(str(error))
+        else:
+            read += _read(results, number, tomograms[number])
+    if not read:
+        raise InputError(left_out[0])
+    return read, left_out
 
 
 def _kind_for(session: Session, number: int, name: str) -> int:
@@ -73,11 +104,9 @@ def _kind_for(session: Session, number: int, name: str) -> int:
     raise AssertionError("one of the names is always free")
 
 
-def _read(folder: Path, tomograms: Gallery) -> list[tuple[int, PointPrompts, Segmentation]]:
-    """Read each kind of a result, with the number of its tomogram and the clicks."""
-    results = read_results(folder)
-    number = _tomogram_of(results, tomograms)
-    viewed, candidates = tomograms[number], _read_candidates(results)
+def _read(results: Results, number: int, viewed: ViewedTomogram) -> list[_Read]:
+    """Read each kind of a result."""
+    candidates = _read_candidates(results)
     masks, rotations = _read_masks(results), _read_rotations(results, viewed)
     return [
         (number, kind.prompts, _segmentation(results, viewed, kind, candidates, masks, rotations))
@@ -137,8 +166,9 @@ def _read_rotations(results: Results, viewed: ViewedTomogram) -> Rotation | None
 def _kinds(results: Results, candidates: PointTable) -> list[_Kind]:
     run = results.run
     if not run["kinds"]:
-        prompts = _prompts(run["prompts"], _NO_NAME)
-        return [_Kind(_NO_NAME, run, prompts, np.arange(len(results.particles)), np.arange(len(candidates)))]
+        name = run.get("kind", _NO_NAME)
+        prompts = _prompts(run["prompts"], name)
+        return [_Kind(name, run, prompts, np.arange(len(results.particles)), np.arange(len(candidates)))]
     kinds = []
     for part in run["kinds"]:
         name = part["name"]
@@ -148,7 +178,9 @@ def _kinds(results: Results, candidates: PointTable) -> list[_Kind]:
     return kinds
 
 
-def _prompts(clicks: Sequence[dict[str, Any]], name: str) -> PointPrompts:
+def _prompts(clicks: Sequence[dict[str, Any]], name: str) -> PointPrompts | None:
+    if not clicks:  # the kind was given by a saved query
+        return None
     points = np.array([click["zyx"] for click in clicks], dtype=float).reshape(-1, 3)
     return PointPrompts(points, np.array([click["is_positive"] for click in clicks], dtype=bool), name)
 
@@ -177,10 +209,15 @@ def _segmentation(
         candidate_scores=np.concatenate([_scores(own), _scores(rest)]),
         candidate_masks=own_masks + (InstanceMask.empty(),) * len(rest),
         threshold=kind.description["threshold"],
-        average=_read_average(results.folder / f"average{suffix}.mrc", viewed.voxel_size_angstrom),
-        prompt_masks=tuple(_under(point, own_masks) for point in kind.prompts.positive),
-        report=RunReport.from_provenance(
-            {**results.run["provenance"], **kind.description["provenance"]}, _warnings(results, kind)
+        average=_read_average(
+            results.folder / f"average{suffix}.mrc", viewed.voxel_size_angstrom, kind.description.get("average_fsc")
+        ),
+        prompt_masks=tuple(
+            _under(point, own_masks) for point in ([] if kind.prompts is None else kind.prompts.positive)
+        ),
+        report=replace(
+            RunReport.from_provenance({**results.run["provenance"], **kind.description["provenance"]}),
+            warnings=_warnings(results, kind),
         ),
         voxel_size_angstrom=viewed.voxel_size_angstrom,
         name=viewed.tomogram.name,
@@ -198,13 +235,11 @@ def _under(point: np.ndarray, masks: Sequence[InstanceMask]) -> InstanceMask:
     return next((mask for mask in masks if mask.holds(point)), InstanceMask.empty())
 
 
-def _warnings(results: Results, kind: _Kind) -> tuple[str, ...]:
+def _warnings(results: Results, kind: _Kind) -> tuple[RunWarning, ...]:
     """Return the warnings of a run, or those of one of its kinds, which start with its name."""
-    warnings = results.run["warnings"]
-    if not results.run["kinds"]:
-        return tuple(warnings)
-    start = f"{kind.name}: "
-    return tuple(text.removeprefix(start) for text in warnings if text.startswith(start))
+    coded = zip(results.run["warning_codes"], results.run["warnings"], strict=True)
+    start = f"{kind.name}: " if results.run["kinds"] else ""
+    return tuple(RunWarning(code, text.removeprefix(start)) for code, text in coded if text.startswith(start))
 
 
 def _read_score_map(file: Path, shape: tuple[int, int, int]) -> ScoreMap | None:
@@ -215,10 +250,10 @@ def _read_score_map(file: Path, shape: tuple[int, int, int]) -> ScoreMap | None:
     return ScoreMap(np.where(values < 0, np.float32(np.nan), values), stride)
 
 
-def _read_average(file: Path, voxel_size_angstrom: float | None) -> Average | None:
+def _read_average(file: Path, voxel_size_angstrom: float | None, fsc: Sequence[float] | None) -> Average | None:
     if not file.is_file():
         return None
     pixel = read_info(file).voxel_size_angstrom
     # without a voxel size, no output depends on the step
     step = 1.0 if pixel is None or voxel_size_angstrom is None else pixel / voxel_size_angstrom
-    return Average(np.array(read_volume(file), dtype=np.float32), step)
+    return Average(np.array(read_volume(file), dtype=np.float32), step, None if fsc is None else np.array(fsc))

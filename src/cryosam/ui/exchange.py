@@ -142,7 +142,7 @@ def _segmentation(viewed: ViewedTomogram, view: View, name: str) -> Segmentation
     scored_candidates = [c for c in view.candidates if c.score is not None]
     report = RunReport(
         diameter=None if view.size is None else view.size.diameter,
-        warnings=tuple(RunWarning("found", text) for text in view.warnings),
+        warnings=tuple(RunWarning("found", text) for text in view.current_warnings),
     )
     if view.average is not None:
         doubtful = [1 - c.score for c in view.shown if c.verdict is None and c.score is not None]

@@ -15,6 +15,7 @@ from cryosam.results import Segmentation
 from cryosam.tomogram import Tomogram
 from cryosam.ui.masking import size_of
 from cryosam.ui.state import Candidate, Click, Quaternion, View, best_first
+from cryosam.ui.wording import on_page
 
 __all__ = ["find", "with_found"]
 
@@ -100,7 +101,7 @@ def with_found(view: View, used: View, found: Segmentation, next_id: Callable[[]
         average=found.average,
         score_map=found.score_map,
         searched=tuple(click.id for click in used.clicks),
-        warnings=found.warnings,
+        warnings=tuple(on_page(warning) for warning in found.report.warnings),
         size=size,
     )
 

@@ -7,17 +7,18 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from cryosam.config import Config
+from cryosam.intensities import with_clicks
 from cryosam.masks import InstanceMask
 from cryosam.prompts import PointPrompts
 from cryosam.results import Segmentation
 from cryosam.tomogram import Tomogram, box_around
 from cryosam.ui.state import Point, Size
 from cryosam.ui.viewed import ViewedTomogram
+from cryosam.ui.wording import on_page
 
 __all__ = ["Masked", "mask_at", "size_of", "warm_up"]
 
 _HALF = 64  # voxels around a click that are used
-_WARM_UP_EDGE = 40  # voxels, edge of the volume that is segmented to warm up
 _ELONGATED = 2.5  # diameters: a longer mask is not round, and its volume is no bound for others
 
 
@@ -33,8 +34,8 @@ class Masked:
 def mask_at(viewed: ViewedTomogram, point: Point, config: Config, size: Size | None = None) -> Masked:
     """Segment the particle at a point.
 
-    Intensities are scaled as in a run on the whole tomogram. The mask is therefore the one from which a search starts,
-    except for corrections that need the rest of the tomogram.
+    Intensities are scaled, and the contrast is told, as in a run on the whole tomogram. The mask is therefore the one
+    from which a search starts, except for corrections that need the rest of the tomogram.
 
     Parameters
     ----------
@@ -64,34 +65,36 @@ def mask_at(viewed: ViewedTomogram, point: Point, config: Config, size: Size | N
         settings = settings.override(diameter_voxels=size.diameter, propagation__smoothing=size.smoothing)
     with _one_thread():
         whole = replace(viewed.tomogram, data=viewed.read())
+        if config.tomogram.contrast == "auto":
+            settings = settings.override(tomogram__contrast=with_clicks(viewed.contrast, whole, at).contrast)
         low, high = viewed.grey.limits
         found = segmentation.segment_window(whole, box, (low, high), PointPrompts(at), settings)
     (mask,) = found.prompt_masks
-    text = " ".join(found.warnings)
+    text = " ".join(on_page(warning) for warning in found.report.warnings)
     if mask.n_voxels == 0:
         return Masked(mask, text or "no mask was found here: click the middle of a particle")
     return Masked(mask, text or None, None if text else size_of(found))
 
 
 def size_of(found: Segmentation) -> Size | None:
-    """Return the size of the clicked particles; None if nothing was segmented."""
+    """Return the size of the clicked particles; None if nothing was segmented, or nothing was visible at any click."""
     diameter, smoothing = found.report.diameter, found.report.smoothing
     masks = [mask for mask in found.prompt_masks if mask.n_voxels]
-    if diameter is None or not masks:
+    n_unseen = sum(warning.code == "nothing_there" for warning in found.report.warnings)
+    if diameter is None or not masks or n_unseen >= len(found.prompt_masks):
         return None
     is_round = all(max(mask.data.shape) <= _ELONGATED * diameter for mask in masks)
     return Size(diameter, None if smoothing is None or not is_round else smoothing)
 
 
 def warm_up(config: Config) -> None:
-    """Segment a dummy volume, so that imports and models are loaded before the first click."""
+    """Segment a dummy of the size that a click needs, so that everything is loaded and planned before the first one."""
     from cryosam import segmentation
 
-    volume = np.random.default_rng(0).normal(0, 0.1, (_WARM_UP_EDGE,) * 3).astype(np.float32)
-    middle = _WARM_UP_EDGE // 2
-    volume[middle - 4 : middle + 4, middle - 4 : middle + 4, middle - 4 : middle + 4] += 1
+    volume = np.random.default_rng(0).normal(0, 0.1, (2 * _HALF + 1,) * 3).astype(np.float32)
+    volume[_HALF - 5 : _HALF + 5, _HALF - 5 : _HALF + 5, _HALF - 5 : _HALF + 5] += 1
     with _one_thread():
-        segmentation.segment_prompts(Tomogram(volume), PointPrompts(np.full((1, 3), float(middle))), config)
+        segmentation.segment_prompts(Tomogram(volume), PointPrompts(np.full((1, 3), float(_HALF))), config)
 
 
 @contextmanager

@@ -16,6 +16,7 @@ from cryosam.masks import InstanceMask
 from cryosam.matching.feature_cache import FeatureCache
 from cryosam.prompts import PointPrompts
 from cryosam.results import Segmentation
+from cryosam.steps import MASKS, SEARCH, Steps
 from cryosam.ui import description
 from cryosam.ui.filling import fill_masks, with_masks, without_mask
 from cryosam.ui.finding import find, with_found
@@ -100,6 +101,7 @@ class Session:
     def warm_up(self) -> None:
         """Prepare the first tomogram and load what masks need, which takes seconds, before the first click."""
         self.tomograms.prepare(0)
+        _ = self.tomograms[0].contrast
         import_module("skimage.measure")
         with self._masking:
             warm_up(self.config)
@@ -167,13 +169,8 @@ class Session:
         """Remove a click."""
         for kind in self.state.kinds:
             if any(click.id == click_id for click in self.state.view(tomogram, kind.id).clicks):
-
-                def change(view: View) -> View:
-                    left = replace(view, clicks=tuple(click for click in view.clicks if click.id != click_id))
-                    is_unknown = view.searched is None and not _has_particle(left)
-                    return replace(left, size=None) if is_unknown else left
-
-                self._change_view(tomogram, kind.id, change, ("click", click_id), expected)
+                key = ("click", click_id)
+                self._change_view(tomogram, kind.id, lambda view: view.without_click(click_id), key, expected)
                 return
         raise UnknownItemError("this click was already removed")
 
@@ -202,15 +199,17 @@ class Session:
         if config.diameter_angstrom is not None:
             viewed.tomogram.voxels(config.diameter_angstrom)
 
-        job = SearchJob(self._history.next_id(), tomogram, next(iter(views)) if len(views) == 1 else None)
+        steps = Steps(SEARCH, len(views))
+        job = SearchJob(self._history.next_id(), tomogram, next(iter(views)) if len(views) == 1 else None, steps.now)
 
         def report(kind_id: int, points: Points) -> None:
+            self._worker.require(job.id)
             content = {"job": job.id, "kind": kind_id, "points": points.round(1).tolist()}
             self._history.tell("so_far", content)
 
         def work(progress: Progress) -> None:
             found = find(viewed.tomogram, views, config, progress, report, self._cache)
-            progress("finishing", 1, 1)  # the last opportunity to cancel
+            self._worker.require(job.id)
 
             def change(state: State) -> State:
                 for kind_id, each in found.items():
@@ -222,17 +221,12 @@ class Session:
 
             self._history.change(change, None)
 
-        self._worker.start(job, work)
+        self._worker.start(job, steps, work)
         return job.id
 
-    def add_found(self, tomogram: int, kind_id: int, prompts: PointPrompts, found: Segmentation) -> None:
-        """Add a result and its clicks, computed elsewhere, as if a search of the session had found it."""
-        masks = iter(found.prompt_masks)
-        clicks = tuple(
-            Click(self._history.next_id(), (z, y, x), bool(positive), next(masks) if positive else InstanceMask.empty())
-            for (z, y, x), positive in zip(prompts.points.tolist(), np.asarray(prompts.is_positive), strict=True)
-        )
-        used = View(clicks=clicks)
+    def add_found(self, tomogram: int, kind_id: int, prompts: PointPrompts | None, found: Segmentation) -> None:
+        """Add a result and its clicks, if any, computed elsewhere, as if a search of the session had found it."""
+        used = View() if prompts is None else View(clicks=self._clicks(prompts, found.prompt_masks))
         settled = with_found(used, used, found, self._history.next_id)
         self._change_view(tomogram, kind_id, lambda _: settled, None)
 
@@ -252,7 +246,8 @@ class Session:
         bare = without_mask(view)
         if not bare:
             raise InputError("all shown particles of this kind already have a mask")
-        job = SearchJob(self._history.next_id(), tomogram, kind_id)
+        steps = Steps(MASKS)
+        job = SearchJob(self._history.next_id(), tomogram, kind_id, steps.now)
 
         def look(point: Point, config: Config, size: Size | None) -> Masked:
             return self._mask(tomogram, point, size, config)
@@ -269,7 +264,7 @@ class Session:
             if n_empty:
                 self._history.tell("note", {"text": f"Nothing was segmented at {n_empty} of {len(made)} points."})
 
-        self._worker.start(job, work)
+        self._worker.start(job, steps, work)
         return job.id
 
     def cancel(self, job_id: int) -> None:
@@ -341,6 +336,13 @@ class Session:
     def redo(self) -> None:
         """Redo the change that was undone last."""
         self._history.redo()
+
+    def _clicks(self, prompts: PointPrompts, masks_of_positive: Sequence[InstanceMask]) -> tuple[Click, ...]:
+        masks = iter(masks_of_positive)
+        return tuple(
+            Click(self._history.next_id(), (z, y, x), bool(positive), next(masks) if positive else InstanceMask.empty())
+            for (z, y, x), positive in zip(prompts.points.tolist(), np.asarray(prompts.is_positive), strict=True)
+        )
 
     def _mask(self, tomogram: int, point: Point, size: Size | None, config: Config | None = None) -> Masked:
         with self._masking:

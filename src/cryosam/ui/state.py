@@ -172,6 +172,18 @@ class View:
         return self.searched is not None and set(self.searched) != {click.id for click in self.clicks}
 
     @property
+    def current_warnings(self) -> tuple[str, ...]:
+        """The warnings of the last search, as long as all clicks that it used are there."""
+        is_current = self.searched is not None and set(self.searched) <= {click.id for click in self.clicks}
+        return self.warnings if is_current else ()
+
+    def without_click(self, click_id: int) -> "View":
+        """Return a view without a click, and without the size of the kind if that was measured on the click."""
+        left = replace(self, clicks=tuple(click for click in self.clicks if click.id != click_id))
+        measured = next((click.id for click in self.clicks if click.is_positive), None)
+        return replace(left, size=None) if click_id == measured else left
+
+    @property
     def shown(self) -> tuple[Candidate, ...]:
         """The candidates that count as found, best first."""
         return tuple(candidate for candidate in self.candidates if candidate.is_shown(self.threshold))

@@ -8,10 +8,12 @@ import io
 import json
 import logging
 import os
+import secrets
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from types import MappingProxyType
 from typing import IO, Any
@@ -30,6 +32,8 @@ __all__ = ["Saved", "Store", "state_folder"]
 
 _FORMAT = 2
 _NAME = "session.npz"
+_TOKEN = "token"
+_OTHERS = 0o077  # permissions of others than the owner
 
 _log = logging.getLogger(__name__)
 
@@ -89,6 +93,18 @@ class Store:
         parts += [hashlib.sha256(_content(folder / "run.json")).hexdigest() for folder in results]
         name = hashlib.sha256("".join(parts).encode()).hexdigest()[:16]
         return cls((root or state_folder()) / name, tomograms)
+
+    @cached_property
+    def token(self) -> str:
+        """A secret that opens the session, also when it is served again; a file that others can read is not used."""
+        file = self.path.with_name(_TOKEN)
+        if file.is_file() and not file.stat().st_mode & _OTHERS:
+            return file.read_text(encoding="utf-8")
+        file.unlink(missing_ok=True)
+        token = secrets.token_urlsafe(24)
+        with os.fdopen(os.open(file, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "w", encoding="utf-8") as opened:
+            opened.write(token)
+        return token
 
     def load(self) -> Saved | None:
         """Load the saved session, or None; an invalid file is renamed, and a warning is logged."""
@@ -175,6 +191,7 @@ def _encode(saved: Saved, fingerprints: Sequence[str], maps: Mapping[tuple[int, 
         plain = _plain_view(view, place) | {"score_map": maps.get((tomogram, kind))}
         if view.average is not None:
             plain["average_step"] = view.average.step
+            plain["average_fsc"] = None if view.average.fsc is None else view.average.fsc.tolist()
             arrays[f"average-{tomogram}-{kind}"] = view.average.data
         views.append({"tomogram": tomogram, "kind": kind, **plain})
     content = {
@@ -233,7 +250,12 @@ def _decode(
             shape = shapes[tomogram]
             average = None
             if "average_step" in each:
-                average = Average(arrays[f"average-{tomogram}-{kind}"], float(each["average_step"]))
+                fsc = each.get("average_fsc")
+                average = Average(
+                    arrays[f"average-{tomogram}-{kind}"],
+                    float(each["average_step"]),
+                    None if fsc is None else np.array(fsc, dtype=float),
+                )
             view = _view(each, average, lambda box, shape=shape: taken(box, shape))
             if each["score_map"] is not None:
                 view = replace(view, score_map=maps.read(str(each["score_map"])))

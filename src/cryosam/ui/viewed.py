@@ -16,6 +16,7 @@ from scipy import ndimage
 from cryosam.arrays import AnyVolume, Plane
 from cryosam.errors import TomogramError, UnknownItemError
 from cryosam.geometry import AXIS
+from cryosam.intensities import SeenContrast, detect_contrast
 from cryosam.io import VolumeInfo, read_info, read_tomogram, read_volume
 from cryosam.tomogram import Tomogram
 from cryosam.ui.copies import Bytes, Copy, DiskCopy, MemoryCopy
@@ -145,6 +146,11 @@ class ViewedTomogram:
     def grey(self) -> Grey:
         """The mapping of intensities to grey values."""
         return Grey(_sample(self.read()))
+
+    @cached_property
+    def contrast(self) -> SeenContrast:
+        """Whether protein is dark or bright, without any click; from blocks of the voxels."""
+        return detect_contrast(replace(self.tomogram, data=self.read()), np.zeros((0, 3)))
 
     @cached_property
     def fingerprint(self) -> str:

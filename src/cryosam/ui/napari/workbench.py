@@ -35,6 +35,7 @@ __all__ = ["Step", "Workbench"]
 Clicks = dict[int, list[tuple[Point, bool]]]
 
 _COLOURS = ("#4cc9f0", "#ffd166", "#06d6a0", "#f78c6b", "#c77dff", "#f4f1de")
+_PARTS = 1000  # of a progress bar
 _SAME = 1e-3  # voxels: a point that is farther from its drawn position was moved by hand
 
 
@@ -183,7 +184,7 @@ class Workbench:
                 )
             if view.is_stale:
                 sentences.append(f"{kind.name}: clicks have changed since the last search")
-            texts = [*(click.message for click in view.clicks if click.message), *view.warnings]
+            texts = [*(click.message for click in view.clicks if click.message), *view.current_warnings]
             sentences += [f"{kind.name}: {sentence}" for sentence in dict.fromkeys(texts)]
         return sentences
 
@@ -278,7 +279,7 @@ class Workbench:
             event, content = events.get()
             while event != "done" or content["job"] != job:
                 if event == "job":
-                    yield Step(content["stage"], content["done"], content["total"])
+                    yield Step(content["step"], round(_PARTS * content["share"]), _PARTS)
                 event, content = events.get()
         finally:
             self._job = None

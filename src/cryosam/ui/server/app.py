@@ -55,6 +55,7 @@ def make_app(
     app = FastAPI(title="CryoSAM", docs_url=None, redoc_url=None, openapi_url=None)
     _add_errors(app)
     _add_looking(app, session)
+    _add_pictures(app, session)
     _add_clicking(app, session)
     _add_jobs(app, session)
     _add_judging(app, session)
@@ -96,11 +97,20 @@ def _add_looking(app: FastAPI, session: Session) -> None:
         revision = session.revision
         return {"revision": revision, "kinds": describe_candidates(session.state, session.number(t))}
 
+
+def _add_pictures(app: FastAPI, session: Session) -> None:
     @app.get("/api/tomograms/{t}/thumbnail/{kind}")
     def thumbnail(t: int, kind: int, z: Voxel, y: Voxel, x: Voxel) -> Response:
         size = session.state.view(session.number(t), kind).size
         picture = images.encode_thumbnail(session.tomograms, t, (z, y, x), None if size is None else size.diameter)
         return Response(picture, media_type="image/png")
+
+    @app.get("/api/tomograms/{t}/average/{kind}")
+    def average(t: int, kind: int) -> Response:
+        average = session.state.view(session.number(t), kind).average
+        if average is None:
+            raise UnknownItemError("this kind has no average: find at least ten particles")
+        return Response(images.encode_average(average), media_type="image/png")
 
     @app.get("/api/tomograms/{t}/meshes/{kind}")
     def meshes(t: int, kind: int, min_score: float = 0.0) -> Response:

@@ -8,12 +8,13 @@ import numpy as np
 from PIL import Image
 
 from cryosam.masks import InstanceMask
+from cryosam.results import Average
 from cryosam.ui.copies import Bytes
 from cryosam.ui.shapes import surface
 from cryosam.ui.state import Point
 from cryosam.ui.viewed import Gallery
 
-__all__ = ["encode_meshes", "encode_thumbnail"]
+__all__ = ["encode_average", "encode_meshes", "encode_thumbnail"]
 
 _EDGE = 96  # pixels
 _LEAST, _MARGIN = 32, 2.0  # size of a thumbnail: at least this many voxels, and this many diameters
@@ -42,6 +43,18 @@ def encode_thumbnail(gallery: Gallery, tomogram: int, point: Point, diameter: fl
     buffer = io.BytesIO()
     picture = Image.fromarray(_stretched(section[np.ix_(rows, cols)]))
     picture.resize((_EDGE, _EDGE), Image.Resampling.BICUBIC).save(buffer, format="PNG")
+    return buffer.getvalue()
+
+
+def encode_average(average: Average) -> bytes:
+    """Encode the central slices z, y and x of an average, side by side, as PNG; protein is bright."""
+    middle, data = len(average.data) // 2, average.data
+    low, high = (float(v) for v in np.percentile(data, _STRETCH))
+    slices = np.concatenate([data[middle], data[:, middle], data[:, :, middle].T], axis=1)
+    grey = np.clip((slices - low) / (high - low or 1.0) * 255 + 0.5, 0, 255).astype(np.uint8)
+    buffer = io.BytesIO()
+    picture = Image.fromarray(grey)
+    picture.resize((3 * _EDGE, _EDGE), Image.Resampling.BICUBIC).save(buffer, format="PNG")
     return buffer.getvalue()
 
 

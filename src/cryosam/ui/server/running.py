@@ -1,6 +1,5 @@
 """Running the server: its address, start and end."""
 
-import secrets
 import socket
 import threading
 import webbrowser
@@ -25,6 +24,7 @@ _WARMING = 10  # seconds to wait for the warm-up when the server ends
 def serve(
     session: Session,
     *,
+    token: str,
     host: str = LOCAL,
     port: int | None = None,
     opens_browser: bool = True,
@@ -37,6 +37,8 @@ def serve(
     ----------
     session
         The session that is shown; it is closed at the end.
+    token
+        Secret that the address contains. With the same one, a page that is open finds a server that was restarted.
     host
         Address to listen on.
     port
@@ -58,7 +60,6 @@ def serve(
     warm_up = threading.Thread(target=session.warm_up, daemon=True, name="warm-up")
     warm_up.start()
     port = int(listener.getsockname()[1])
-    token = secrets.token_urlsafe(24)
     app = make_app(session, token=token, hosts=_names(host, port), command=command)
     shown = _bracketed(LOCAL if host in _WILDCARDS else host)
     address = f"http://{shown}:{port}/?token={token}"
