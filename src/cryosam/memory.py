@@ -5,6 +5,7 @@ import gc
 import mmap
 import os
 import re
+import sys
 import tempfile
 import weakref
 from collections.abc import Callable, Hashable, Iterator
@@ -199,7 +200,7 @@ def give_back() -> None:
     >>> give_back()
     """
     gc.collect()
-    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # glibc only
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None  # of glibc only
     if trim is not None:
         trim(0)
 
