@@ -64,6 +64,7 @@ _COORDINATE_PIXEL_SIZES = [
 _WARP_PIXEL_SIZES = ["rlnDetectorPixelSize", "rlnPixelSize", "rlnImagePixelSize"]
 _PARTICLES_FILE = "rlnTomoParticlesFile"
 _SAME_MAGNIFICATION = 1e4  # at this magnification the number is the pixel size of the image in angstrom
+_BINNING, _STACKS = "rlnTomoTomogramBinning", "rlnTomoSubTomosAre2DStacks"
 _SCORE, _CLASS = "rlnAutopickFigureOfMerit", "rlnClassNumber"
 
 
@@ -85,10 +86,10 @@ def read_star(
     shape
         Shape of the tomogram, z, y, x in voxels; needed for RELION 5, and for fractions of Warp.
     voxel_size_angstrom
-        Voxel size of the tomogram; needed for RELION 5. For RELION 4 and Warp, coordinates are scaled if their pixel
-        size (``rlnTomoTiltSeriesPixelSize``, ``rlnMicrographPixelSize``, ``rlnDetectorPixelSize`` or ``rlnPixelSize``)
-        differs from the voxel size by more than 1 %, and the ratio is logged. Without a voxel size, they are divided by
-        ``rlnTomoTomogramBinning`` if the file has it, and otherwise used unchanged.
+        Voxel size of the tomogram; needed for RELION 5, and if the file gives the pixel size of its coordinates
+        (``rlnTomoTiltSeriesPixelSize``, ``rlnMicrographPixelSize``, ``rlnDetectorPixelSize``, ``rlnPixelSize`` or
+        ``rlnImagePixelSize``) but no ``rlnTomoTomogramBinning``. Coordinates are scaled if their pixel size differs
+        from the voxel size by more than 1 %, and the ratio is logged.
     tomogram_name
         The tomogram whose points are read: as in ``rlnTomoName`` (or ``rlnMicrographName``), or that name without
         folder and extension. If the file has only one tomogram, its points are read under any name, and a different
@@ -100,7 +101,7 @@ def read_star(
         If this is not a STAR file, it has no coordinates, a coordinate is not a number, it has several tomograms and
         none is chosen, or the unit of the coordinates is ambiguous.
     VoxelSizeError
-        If the voxel size is needed and is not given.
+        If the voxel size is needed and is not given, or contradicts the one that the file gives.
 
     Examples
     --------
@@ -115,11 +116,13 @@ def read_star(
     if any(_PARTICLES_FILE in block for block in blocks.values()):
         path = _named_file(path, next(str(b[_PARTICLES_FILE].iloc[0]) for b in blocks.values() if _PARTICLES_FILE in b))
         blocks = read_star_blocks(path)
-    rows = _of_tomogram(path, _particles(path, blocks), tomogram_name)
+    rows, optics = _of_tomogram(path, _particles(path, blocks), tomogram_name), blocks.get("optics", pd.DataFrame())
+    sizes = _voxel_sizes(path, rows, optics, voxel_size_angstrom)
     if set(_CENTRED) <= set(rows):  # checked first, as in RELION 5
         points = _from_centred(path, rows, shape, voxel_size_angstrom)
     else:
-        points = _from_pixels(path, rows, blocks.get("optics", pd.DataFrame()), shape, voxel_size_angstrom)
+        _refuse_two_pixel_sizes(path, blocks, rows)
+        points = _from_pixels(path, rows, optics, shape, sizes)
     return PointTable(
         points,
         _numbers(path, rows, [_SCORE])[:, 0] if _SCORE in rows else None,
@@ -219,9 +222,9 @@ def _from_pixels(
     rows: pd.DataFrame,
     optics: pd.DataFrame,
     shape: Sequence[int] | None,
-    voxel_size_angstrom: float | None,
+    voxel_sizes: Scores | None,
 ) -> Points:
-    """Convert the columns of RELION 3.1, RELION 4 and Warp to voxels."""
+    """Convert the columns of RELION 3.1, RELION 4 and Warp to voxels, whose size is known for each row or not."""
     pixels, origins = _numbers(path, rows, _PIXELS), _origins_angstrom(path, rows)
     if _are_fractions(path, rows, optics, pixels):
         if shape is None:
@@ -230,18 +233,40 @@ def _from_pixels(
             )
         _log.warning("%s: coordinates from 0 to 1 are read as fractions of the tomogram size, as in Warp", path)
         return pixels * np.asarray(shape, dtype=float)
-    pixel_sizes = _pixel_sizes(path, rows, optics, voxel_size_angstrom)
+    if rows.empty:
+        return pixels
+    pixel_sizes = _pixel_sizes(path, rows, optics)
+    ratios = _pixels_per_voxel(path, rows, optics, pixel_sizes, voxel_sizes)
     if origins.any():
-        if pixel_sizes is None:
+        if pixel_sizes is None and voxel_sizes is None:
             raise VoxelSizeError(f"{path}: rlnOriginX/Y/ZAngst needs the voxel size, which is unknown; give it")
-        pixels = pixels - origins / pixel_sizes[:, None]
-    return pixels / _pixels_per_voxel(path, rows, optics, pixel_sizes, voxel_size_angstrom)[:, None]
+        pixels = pixels - origins / (voxel_sizes / ratios if pixel_sizes is None else pixel_sizes)[:, None]
+    return pixels / ratios[:, None]
 
 
 def _is_warp(rows: pd.DataFrame) -> bool:
     """Whether the tomograms have names as in Warp and M."""
     column = next((c for c in _TOMOGRAMS if c in rows), None)
     return column is not None and len(rows) > 0 and bool(rows[column].map(str).str.endswith(".tomostar").all())
+
+
+def _refuse_two_pixel_sizes(path: Path, blocks: dict[str, pd.DataFrame], rows: pd.DataFrame) -> None:
+    """Refuse 2D particle stacks without the names of Warp: Warp counts pixels of the images, RELION of the tilt series.
+
+    RELION 5 itself writes centred coordinates with its stacks, so such a file is one of Warp with changed names, or of
+    an unknown program.
+    """
+    has_stacks = any(_STACKS in block and block[_STACKS].astype(str).eq("1").any() for block in blocks.values())
+    if not has_stacks or rows.empty or _is_warp(rows):
+        return
+    optics = blocks.get("optics", pd.DataFrame())
+    series, images = (_per_row(path, rows, optics, c) for c in (_COORDINATE_PIXEL_SIZES[0], "rlnImagePixelSize"))
+    if series is not None and images is not None and (np.abs(images / series - 1) > SAME_SIZE).any():
+        raise PointsFileError(
+            f"{path}: coordinates may be in pixels of the tilt series ({series[0]:g} angstrom) or of the particle "
+            f"images ({images[0]:g}); if Warp wrote the file, end its tomogram names in .tomostar, otherwise remove "
+            "rlnImagePixelSize"
+        )
 
 
 def _are_fractions(path: Path, rows: pd.DataFrame, optics: pd.DataFrame, pixels: Points) -> bool:
@@ -251,10 +276,8 @@ def _are_fractions(path: Path, rows: pd.DataFrame, optics: pd.DataFrame, pixels:
     return bool((pixels >= 0).all() and (pixels <= 1).all() and (pixels % 1).any())
 
 
-def _pixel_sizes(
-    path: Path, rows: pd.DataFrame, optics: pd.DataFrame, voxel_size_angstrom: float | None
-) -> Scores | None:
-    """Return the pixel size of ``rlnCoordinate`` in angstrom for each row; None if unknown."""
+def _pixel_sizes(path: Path, rows: pd.DataFrame, optics: pd.DataFrame) -> Scores | None:
+    """Return the pixel size of ``rlnCoordinate`` in angstrom for each row; None if the file does not give it."""
     for column in _WARP_PIXEL_SIZES if _is_warp(rows) else _COORDINATE_PIXEL_SIZES:
         sizes = _per_row(path, rows, optics, column)
         if sizes is not None:
@@ -262,16 +285,33 @@ def _pixel_sizes(
             if column == "rlnDetectorPixelSize" and magnifications is not None:
                 return sizes * _SAME_MAGNIFICATION / magnifications
             return sizes
-    images = _per_row(path, rows, optics, "rlnImagePixelSize")
-    if voxel_size_angstrom is None:
-        return images
-    if images is not None and (np.abs(images / voxel_size_angstrom - 1) > SAME_SIZE).any():
-        # particle images may have another binning than the tomogram in which they were picked
-        raise PointsFileError(
-            f"{path}: rlnImagePixelSize is {images[0]:g} angstrom, but the voxel size is {voxel_size_angstrom:g}; "
-            f"add the pixel size of the coordinates to the optics block as rlnTomoTiltSeriesPixelSize"
+    return None
+
+
+def _voxel_sizes(
+    path: Path, rows: pd.DataFrame, optics: pd.DataFrame, voxel_size_angstrom: float | None
+) -> Scores | None:
+    """Return the voxel size in angstrom for each row: the given one, or the one of the file; None if unknown.
+
+    The file gives it as the pixel size of the tilt series times the binning of the tomogram.
+    """
+    given = None if voxel_size_angstrom is None else np.full(len(rows), voxel_size_angstrom, dtype=float)
+    binning, unbinned = (_per_row(path, rows, optics, c) for c in (_BINNING, _COORDINATE_PIXEL_SIZES[0]))
+    if unbinned is None and not _is_warp(rows):
+        unbinned = _pixel_sizes(path, rows, optics)
+    if binning is None or unbinned is None:
+        return given
+    stored = binning * unbinned
+    if given is None:
+        return stored
+    other = np.flatnonzero(np.abs(stored / given - 1) > SAME_SIZE)
+    if len(other):
+        i = other[0]
+        raise VoxelSizeError(
+            f"{path}: its pixels of {unbinned[i]:g} angstrom and {_BINNING} {binning[i]:g} make voxels of "
+            f"{stored[i]:g} angstrom, but the voxel size is {voxel_size_angstrom:g}; give the right one"
         )
-    return np.full(len(rows), voxel_size_angstrom, dtype=float)
+    return given
 
 
 def _pixels_per_voxel(
@@ -279,21 +319,43 @@ def _pixels_per_voxel(
     rows: pd.DataFrame,
     optics: pd.DataFrame,
     pixel_sizes: Scores | None,
-    voxel_size_angstrom: float | None,
+    voxel_sizes: Scores | None,
 ) -> Scores:
     """Return the edge of a voxel in pixels of ``rlnCoordinate`` for each row; a value other than 1 is logged."""
-    ratios = np.ones(len(rows))
-    if voxel_size_angstrom is None:
-        binning = _per_row(path, rows, optics, "rlnTomoTomogramBinning")
-        ratios = ratios if binning is None else binning
-    elif pixel_sizes is not None:
-        ratios = voxel_size_angstrom / pixel_sizes
-    ratios = one_if_same(ratios)
+    if pixel_sizes is not None:
+        if voxel_sizes is None:
+            raise VoxelSizeError(
+                f"{path}: coordinates are in pixels of {pixel_sizes[0]:g} angstrom, and the voxel size is unknown; "
+                "give it"
+            )
+        ratios = one_if_same(voxel_sizes / pixel_sizes)
+    else:
+        binning = _per_row(path, rows, optics, _BINNING)
+        if binning is None:
+            _require_same_as_images(path, rows, optics, voxel_sizes)
+        ratios = np.ones(len(rows)) if binning is None else one_if_same(binning)
     for ratio in np.unique(ratios[ratios != 1]):
         _log.warning(
             "%s: coordinates are in pixels of the tilt series and were divided by %.6g to get voxels", path, ratio
         )
     return ratios
+
+
+def _require_same_as_images(path: Path, rows: pd.DataFrame, optics: pd.DataFrame, voxel_sizes: Scores | None) -> None:
+    """Refuse a file that gives only the pixel size of particle images: they may have another binning than the picks."""
+    images = _per_row(path, rows, optics, "rlnImagePixelSize")
+    if images is None:
+        return
+    if voxel_sizes is None:
+        raise VoxelSizeError(
+            f"{path}: coordinates may be in pixels of {images[0]:g} angstrom (rlnImagePixelSize), and the voxel size "
+            "is unknown; give it"
+        )
+    if (np.abs(images / voxel_sizes - 1) > SAME_SIZE).any():
+        raise PointsFileError(
+            f"{path}: rlnImagePixelSize is {images[0]:g} angstrom, but the voxel size is {voxel_sizes[0]:g}; "
+            f"add the pixel size of the coordinates to the optics block as rlnTomoTiltSeriesPixelSize"
+        )
 
 
 def _origins_angstrom(path: Path, rows: pd.DataFrame) -> Points:

@@ -59,7 +59,7 @@ def read_tomogram(path: AnyPath, voxel_size_angstrom: float | None = None) -> To
         an address ``https://`` or ``s3://``, which needs ``cryosam-et[remote]``). A folder with one tomogram in the
         layout of copick or of the CryoET Data Portal can be given instead of the tomogram.
     voxel_size_angstrom
-        Edge length of a voxel; replaces the value in the header.
+        Edge length of a voxel; replaces the value in the header, and a difference of more than 1 % is logged.
 
     Raises
     ------
@@ -88,8 +88,7 @@ def read_tomogram(path: AnyPath, voxel_size_angstrom: float | None = None) -> To
         raise TomogramError(
             f"{info.path}: a 2D image, {z} x {y} x {x} voxels (z, y, x); a tomogram has three dimensions"
         )
-    size = info.voxel_size_angstrom if voxel_size_angstrom is None else voxel_size_angstrom
-    return Tomogram(read_volume(info.path), size, info.name)
+    return Tomogram(read_volume(info.path), info.settle_voxel_size(voxel_size_angstrom), info.name)
 
 
 def read_volume(path: AnyPath) -> AnyVolume:
