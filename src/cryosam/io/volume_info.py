@@ -36,6 +36,8 @@ class VolumeInfo:
         Lowest and highest voxel according to the header; None if the header has none.
     origin_angstrom
         Position of voxel (0, 0, 0) according to the header, along z, y, x. Coordinates in voxels ignore it.
+    shown_offset
+        What the program that wrote the file adds to a stored voxel to get its value: 128 for signed bytes of IMOD.
     """
 
     path: Path | RemotePath
@@ -46,6 +48,7 @@ class VolumeInfo:
     minimum: float | None = None
     maximum: float | None = None
     origin_angstrom: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    shown_offset: int = 0
 
     @property
     def name(self) -> str:

@@ -17,7 +17,7 @@ from cryosam.arrays import AnyVolume, Plane
 from cryosam.errors import TomogramError, UnknownItemError
 from cryosam.geometry import AXIS
 from cryosam.hot_voxels import without_hot_voxels
-from cryosam.io import VolumeInfo, read_info, read_tomogram, read_volume
+from cryosam.io import VolumeInfo, read_info, read_tomogram, read_voxels
 from cryosam.tomogram import Tomogram
 from cryosam.ui.copies import Bytes, Copy, DiskCopy, MemoryCopy
 
@@ -140,7 +140,7 @@ class ViewedTomogram:
     def read(self) -> AnyVolume:
         """Return the voxels, memory-mapped again if the format allows it, so that memory is released with the map."""
         data = self.tomogram.data
-        return read_volume(self.path) if isinstance(data, np.memmap) else data
+        return read_voxels(self.path) if isinstance(data, np.memmap) else data
 
     @cached_property
     def grey(self) -> Grey:
