@@ -633,3 +633,27 @@ def test_orientations_survive_the_star_file(tmp_path) -> None:
     assert back.rotations is not None
     np.testing.assert_allclose((back.rotations * table.rotations.inv()).magnitude(), 0, atol=1e-6)
     assert back.take(np.array([3])).rotations is not None
+
+
+# --- byte-order marks -------------------------------------------------------------------------------------------------
+
+TEXTS = {
+    "p.csv": "z,y,x,name\n10,20,30,ring\n",
+    "p.ndjson": '{"type": "point", "location": {"x": 30, "y": 20, "z": 10}}\n',
+    "p.tbl": " ".join(["0"] * 23 + ["31", "21", "11"]) + "\n",
+    "p.json": '{"pickable_object_name": "ring", "points": [{"location": {"x": 300, "y": 200, "z": 100}}]}',
+}
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-be"])
+@pytest.mark.parametrize("name", TEXTS)
+def test_a_byte_order_mark_is_skipped(tmp_path: Path, name: str, encoding: str) -> None:
+    mark = b"\xfe\xff" if encoding == "utf-16-be" else b""
+    (tmp_path / name).write_bytes(mark + TEXTS[name].encode(encoding))
+    np.testing.assert_array_equal(read_points(tmp_path / name, voxel_size_angstrom=10.0).points, [[10, 20, 30]])
+
+
+def test_names_of_numbered_tomograms_may_have_a_byte_order_mark(tmp_path: Path) -> None:
+    (tmp_path / "p.tbl").write_text(TEXTS["p.tbl"])
+    (tmp_path / "p.doc").write_text("0 TS_01\n", encoding="utf-8-sig")
+    np.testing.assert_array_equal(read_points(tmp_path / "p.tbl", tomogram_name="TS_01").points, [[10, 20, 30]])

@@ -1,4 +1,4 @@
-"""Hot voxels: single voxels far outside all other intensities, as from a damaged detector pixel or an X-ray."""
+"""Hot voxels: single ones or thin lines far outside all other intensities, as from a damaged pixel or an X-ray."""
 
 from itertools import product
 
@@ -11,14 +11,14 @@ __all__ = ["sample_without_hot_voxels", "without_hot_voxels"]
 
 _PERCENTILES = (1, 99)  # ordinary intensities: up to one voxel in a hundred may be hot
 _FAR = 10.0  # times the distance of these percentiles: 46 standard deviations of noise
-_MOST_NEIGHBOURS = 1  # far ones among the six: with more it is part of an object, such as a gold marker
+_MOST_NEIGHBOURS = 2  # far ones among the six, as in a line; with more it is part of an object, such as a gold marker
 
 
 def without_hot_voxels(block: AnyVolume) -> AnyVolume:
     """Replace hot voxels by the median.
 
-    A voxel is hot if it is ten times as far from the ordinary intensities as these are wide, and at most one of its six
-    neighbours is so too. Filters, spectra and extreme percentiles would otherwise show nothing but hot voxels.
+    A voxel is hot if it is ten times as far from the ordinary intensities as these are wide, and at most two of its six
+    neighbours are so too. Filters, spectra and extreme percentiles would otherwise show nothing but hot voxels.
 
     Parameters
     ----------

@@ -30,6 +30,7 @@ from cryosam.io.atomic import atomic_path
 from cryosam.io.folders import make_folder
 from cryosam.io.ndjson import rotations_from_matrices
 from cryosam.io.points import PointTable
+from cryosam.io.text_files import read_text
 from cryosam.io.tomogram_names import file_name
 from cryosam.io.tomogram_points import TomogramPoints, check_distinct
 from cryosam.io.x_first import x_first_matrices
@@ -367,7 +368,7 @@ def _is_configuration(path: Path) -> bool:
 
 def _read_json(path: Path) -> dict[str, Any]:
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(read_text(path))
     except ValueError as error:  # not text, or not JSON
         raise PointsFileError(f"{path}: not JSON, or cut off ({error})") from error
     if not isinstance(content, dict):

@@ -1,6 +1,7 @@
 """Points as comma-separated values: one line of column names, then one line per point, in voxels counted from 0."""
 
 import csv
+import io
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ from cryosam.arrays import Scores
 from cryosam.errors import PointsFileError
 from cryosam.io.atomic import atomic_path
 from cryosam.io.points import PointTable
+from cryosam.io.text_files import read_text
 
 __all__ = ["read_csv", "write_csv"]
 
@@ -99,9 +101,8 @@ def write_csv(path: Path, table: PointTable) -> None:
 def _parse(path: Path) -> tuple[dict[str, int], _Lines]:
     """Return the index of each column by name, and the rows with their line numbers."""
     try:
-        with path.open(encoding="utf-8-sig", newline="") as file:  # spreadsheets write a byte-order mark
-            reader = csv.reader(file, skipinitialspace=True)
-            rows = [(reader.line_num, [c.strip() for c in row]) for row in reader if any(c.strip() for c in row)]
+        reader = csv.reader(io.StringIO(read_text(path), newline=""), skipinitialspace=True)
+        rows = [(reader.line_num, [c.strip() for c in row]) for row in reader if any(c.strip() for c in row)]
     except (UnicodeDecodeError, csv.Error) as error:
         raise PointsFileError(f"{path}: not a text file of comma-separated values ({error})") from error
     if not rows:

@@ -26,6 +26,7 @@ from cryosam.errors import PointsFileError
 from cryosam.io.atomic import atomic_path
 from cryosam.io.points import PointTable
 from cryosam.io.relion import SAME_SIZE
+from cryosam.io.text_files import read_text
 from cryosam.io.tomogram_names import rows_of_tomogram, write_tomogram_numbers
 from cryosam.io.tomogram_points import TomogramPoints, check_distinct, fill_rows
 from cryosam.io.x_first import x_first
@@ -149,7 +150,7 @@ def _read_rows(path: Path) -> Float[np.ndarray, "n c"]:
     """Read all rows; unused columns may contain anything, such as complex numbers, and are read as 0."""
     rows = []
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = read_text(path).splitlines()
     except UnicodeDecodeError as error:
         raise PointsFileError(f"{path}: not a Dynamo table; it is not a text file") from error
     for number, line in enumerate(lines, 1):

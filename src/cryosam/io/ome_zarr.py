@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 import numpy as np
 import zarr
+from jaxtyping import Float
 
 from cryosam.arrays import AnyVolume, Mask
 from cryosam.errors import InputError, InputNotFoundError, TomogramError
@@ -226,20 +227,60 @@ def _spacing(
     dataset: dict[str, Any],
     path: AnyLocation,
 ) -> tuple[float, float, float] | None:
-    """Return the edges of a voxel along z, y, x, or None if an axis has no unit of length.
+    """Return the edges of a voxel along z, y, x, or None if an axis has no unit of length or there is no scale.
 
     The scale of the image multiplies the scale of the level.
     """
     factors = [_ANGSTROM_PER_UNIT.get(axes[i].get("unit", "")) for i in order]
     if not dataset or None in factors:
         return None
-    edges = np.array(factors, dtype=float)
-    for described in (dataset, image):
-        for transformation in described.get("coordinateTransformations", []):
-            if transformation.get("type") == "scale":
-                scale = transformation.get("scale", [])
-                if len(scale) != len(axes):
-                    raise TomogramError(f"{path}: a scale of {len(scale)} numbers for {len(axes)} axes")
-                edges *= [scale[i] for i in order]
-    z, y, x = edges.tolist()
+    both = [each.get("coordinateTransformations") or [] for each in (dataset, image)]
+    scales = _scales([each for listed in both for each in listed], len(axes), path)
+    if not scales:
+        return None
+    z, y, x = (np.array(factors, dtype=float) * np.prod(scales, axis=0)[list(order)]).tolist()
     return z, y, x
+
+
+def _scales(transformations: list[Any], n_axes: int, path: AnyLocation) -> list[Float[np.ndarray, " n"]] | None:
+    """Return the scale of each transformation that has one, in order; None if one is not known to keep the axes."""
+    scales: list[Float[np.ndarray, " n"]] = []
+    for transformation in transformations:
+        if not isinstance(transformation, dict):
+            raise TomogramError(f"{path}: broken OME-Zarr metadata: a coordinate transformation is {transformation!r}")
+        match transformation.get("type"):
+            case "identity" | "translation":
+                continue
+            case "scale":
+                scales.append(_scale(transformation.get("scale"), n_axes, path))
+            case "sequence":
+                inner = _scales(transformation.get("transformations") or [], n_axes, path)
+                if inner is None:
+                    return None
+                scales += inner
+            case "affine":
+                matrix = _numbers(transformation.get("affine"))
+                if matrix.size not in (n_axes * (n_axes + 1), (n_axes + 1) ** 2):
+                    raise TomogramError(f"{path}: an affine of {matrix.size} numbers for {n_axes} axes")
+                linear = matrix.reshape(-1, n_axes + 1)[:n_axes, :n_axes]
+                if np.count_nonzero(linear - np.diag(np.diag(linear))):
+                    return None
+                scales.append(np.diag(linear))
+            case _:
+                return None
+    return scales
+
+
+def _scale(values: object, n_axes: int, path: AnyLocation) -> Float[np.ndarray, " n"]:
+    scale = _numbers(values)
+    if scale.shape != (n_axes,):
+        raise TomogramError(f"{path}: a scale of {scale.size} numbers for {n_axes} axes")
+    return scale
+
+
+def _numbers(values: object) -> Float[np.ndarray, "..."]:
+    """Convert JSON to an array; empty if these are no numbers."""
+    try:
+        return np.array(values, dtype=float)
+    except (TypeError, ValueError):
+        return np.zeros(0)

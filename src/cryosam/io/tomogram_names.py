@@ -10,6 +10,7 @@ from jaxtyping import Bool, Int
 
 from cryosam.errors import PointsFileError
 from cryosam.io.atomic import atomic_path
+from cryosam.io.text_files import read_text
 
 __all__ = ["choose_tomogram", "file_name", "rows_of_tomogram", "star_name", "tomogram_stem", "write_tomogram_numbers"]
 
@@ -156,7 +157,7 @@ def _read_tomogram_numbers(path: Path) -> dict[int, str]:
         return {}
     names = {}
     try:
-        for line in path.read_text(encoding="utf-8").splitlines():
+        for line in read_text(path).splitlines():
             if line.strip():
                 number, name = line.split(maxsplit=1)
                 names[int(number)] = name.strip()
