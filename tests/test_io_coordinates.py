@@ -256,14 +256,23 @@ def test_the_page_names_every_format() -> None:
 # --- literal files, answers worked out by hand ------------------------------------------------------------------------
 
 
-def model(points: list[list[float]], size: tuple[int, int, int], scale: float | None = None) -> bytes:
-    """An IMOD model of one contour, as the specification spells it out."""
-    numbers = (*size, 1, 0, 1, 1, 0, 255, 0, 0, 0, 1, 1, 1, 0, 0, 0, 3, 0, 1, 0, 0, 0, 0, 0)
+def model(
+    points: list[list[float]],
+    size: tuple[int, int, int],
+    scale: float | None = None,
+    *,
+    flags: int = 0,
+    start: tuple[float, float, float] = (0, 0, 0),
+) -> bytes:
+    """An IMOD model of one contour, as the specification spells it out; ``start`` is otrans - ctrans in angstrom."""
+    numbers = (*size, 1, flags, 1, 1, 0, 255, 0, 0, 0, 1, 1, 1, 0, 0, 0, 3, 0, 1, 0, 0, 0, 0, 0)
     header = struct.pack(">128s4iI4i6f5ifii3f", b"", *numbers)
     an_object = struct.pack(">64s16IiIii3fi8B2i", b"", *[0] * 16, 1, 0, 0, 1, 0, 1, 0, 0, *[1] * 8, 0, 0)
     contour = struct.pack(">iIii", len(points), 0, 0, 0) + b"".join(struct.pack(">3f", *p) for p in points)
     material = b"IMAT" + struct.pack(">i", 16) + bytes(16)
-    minx = b"MINX" + struct.pack(">i18f", 72, *[1] * 9, *[scale or 1] * 3, *[0] * 6)
+    origin = np.array([7.0, 8.0, 9.0])
+    reference = (1, 1, 1, *(origin + start), 0, 0, 0, *[scale or 1] * 3, *origin, 0, 0, 0)
+    minx = b"MINX" + struct.pack(">i18f", 72, *reference)
     chunks = (b"IMODV1.2", header, b"OBJT", an_object, b"CONT", contour, material, minx if scale else b"", b"IEOF")
     return b"".join(chunks)
 
@@ -549,18 +558,83 @@ def test_motive_lists_that_are_none(tmp_path: Path) -> None:
         read(path)
 
 
-def test_other_binnings_are_not_guessed(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_other_binnings_of_dynamo_are_not_guessed(tmp_path: Path) -> None:
     (tmp_path / "p.tbl").write_text(table_line(c24=17).rstrip() + " 20\n")
     with pytest.raises(PointsFileError, match="column 36 is 20 angstrom, but that of the tomogram is 10"):
         read(tmp_path / "p.tbl")
-    (tmp_path / "p.mod").write_bytes(model([[1, 2, 3]], (16, 13, 11), scale=20))
-    with pytest.raises(PointsFileError, match=r"16 x 13 x 11 pixels .* of 20 angstrom, .* has 31 x 25 x 21 of"):
-        read(tmp_path / "p.mod")
-    (tmp_path / "p.mod").write_bytes(model([[1, 2, 3]], (31, 25, 21), scale=20))  # the same grid under a wrong header
-    np.testing.assert_allclose(read(tmp_path / "p.mod").points, [[3, 1.5, 0.5]])
-    (tmp_path / "p.mod").write_bytes(model([[1, 2, 3]], (16, 13, 11)))
+
+
+# --- IMOD: models of flipped, cut and binned images -------------------------------------------------------------------
+
+BY_3DMOD = 1 << 10 | 1 << 12 | 1 << 13 | 1 << 14 | 1 << 15
+FLIPPED = BY_3DMOD | 1 << 16
+
+
+@pytest.mark.parametrize(
+    ("points", "size", "scale", "flags", "start"),
+    [
+        ([[17.5, 11.5, 9]], (31, 25, 21), 10.0, BY_3DMOD, (0, 0, 0)),
+        ([[17.5, 9.5, 11]], (31, 21, 25), 10.0, FLIPPED, (0, 0, 0)),
+        ([[17.5, 9.5, 11]], (31, 21, 25), None, FLIPPED, (0, 0, 0)),
+        ([[8.75, 5.75, 4.5]], (15, 12, 10), None, BY_3DMOD, (0, 0, 0)),  # binned by 2, the last voxels left out
+        ([[8.75, 5.75, 4.5]], (16, 13, 11), 20.0, BY_3DMOD, (0, 0, 0)),  # binned by 2, the last pixels filled up
+        ([[8.75, 5.75, 4.5]], (15, 12, 10), 20.08, BY_3DMOD, (0, 0, 0)),  # a rounded pixel size
+        ([[35, 23, 18]], (62, 50, 42), 5.0, BY_3DMOD, (0, 0, 0)),  # the tomogram is the binned one
+        ([[35, 23, 18]], (62, 50, 42), None, BY_3DMOD, (0, 0, 0)),
+        ([[7.5, 6.5, 6]], (20, 20, 18), 10.0, BY_3DMOD, (100, 50, 30)),  # a part of the image
+        ([[7.5, 6, 6.5]], (20, 18, 20), 10.0, FLIPPED, (100, 50, 30)),  # MINX has the axes of the file
+        ([[3.75, 3.25, 3]], (10, 10, 9), 20.0, BY_3DMOD, (100, 50, 30)),  # a part of a binned image
+        ([[17.5, 11.5, 9]], (31, 25, 21), 20.0, BY_3DMOD, (0, 0, 0)),  # the same grid under a wrong header
+        ([[17.5, 11.5, 9]], (31, 25, 21), 10.0, BY_3DMOD, (100, 0, 0)),  # the tomogram is that part
+    ],
+)
+def test_models_of_other_views_of_the_tomogram_name_the_place(
+    tmp_path: Path, points: list[list[float]], size: tuple[int, int, int], scale: float | None, flags: int, start: Any
+) -> None:
+    """Voxel (9, 11, 17); IMOD's half pixel in a flipped view leaves half a voxel open."""
+    (tmp_path / "p.mod").write_bytes(model(points, size, scale, flags=flags, start=start))
+    np.testing.assert_allclose(read(tmp_path / "p.mod").points, [PLACE], atol=0.5)
+
+
+def test_models_of_cut_and_binned_images_say_what_was_done(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    path = tmp_path / "p.mod"
+    path.write_bytes(model([[8.75, 5.75, 4.5]], (15, 12, 10), flags=BY_3DMOD))
     with caplog.at_level(logging.WARNING):
+        np.testing.assert_allclose(read(path).points, [PLACE])
+    assert "drawn on another binning; points are multiplied by 2, 2, 2" in caplog.text
+    path.write_bytes(model([[7.5, 6.5, 6]], (20, 20, 18), 10.0, flags=BY_3DMOD, start=(100, 50, 30)))
+    with caplog.at_level(logging.WARNING):
+        np.testing.assert_allclose(read(path).points, [PLACE])
+        np.testing.assert_allclose(read_points(path).points, [PLACE])  # the tomogram need not be known
+    assert "its first pixel z, y, x, 3,5,10, is added" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("size", "scale", "flags", "start", "message"),
+    [
+        ((20, 20, 18), 10.0, BY_3DMOD, (0, 0, 0), r"20 x 20 x 18 pixels .* of 10 angstrom, .* has 31 x 25 x 21 of 10"),
+        ((20, 20, 18), None, BY_3DMOD, (0, 0, 0), r"20 x 20 x 18 pixels .*, but the tomogram has 31 x 25 x 21"),
+        ((31, 21, 25), 10.0, BY_3DMOD, (0, 0, 0), "31 x 21 x 25 pixels"),  # not said to be flipped
+        ((20, 20, 18), 10.0, BY_3DMOD, (200, 50, 30), "20 x 20 x 18 pixels"),  # reaches beyond the tomogram
+        ((20, 20, 18), 10.0, BY_3DMOD, (-100, 0, 0), "20 x 20 x 18 pixels"),
+        ((16, 13, 21), 20.0, BY_3DMOD, (0, 0, 0), "16 x 13 x 21 pixels"),
+        ((31, 21, 25), 10.0, BY_3DMOD | 1 << 17, (0, 0, 0), "the model is that of a rotated view"),
+    ],
+)
+def test_models_of_images_that_do_not_fit_are_refused(
+    tmp_path: Path, size: tuple[int, int, int], scale: float | None, flags: int, start: Any, message: str
+) -> None:
+    (tmp_path / "p.mod").write_bytes(model([[1, 2, 3]], size, scale, flags=flags, start=start))
+    with pytest.raises(PointsFileError, match=message) as caught:
         read(tmp_path / "p.mod")
+    assert "\n" not in str(caught.value)
+
+
+def test_a_size_that_is_no_images_is_not_taken_for_one(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Programs that make models of points know no image, and say so with bit 11."""
+    (tmp_path / "p.mod").write_bytes(model([[17.5, 11.5, 9]], (18, 12, 10), flags=1 << 11))
+    with caplog.at_level(logging.WARNING):
+        np.testing.assert_allclose(read(tmp_path / "p.mod").points, [PLACE])
     assert "read as pixels of this tomogram" in caplog.text
 
 

@@ -5,8 +5,19 @@ centre of the first pixel is at 0.5, and in z from -0.5 to NZ - 0.5, so that the
 voxel (z, y, x) is the point (x + 0.5, y + 0.5, z). A model has no orientations; scores are stored as
 general values of the points.
 
-Source: "IMOD Binary File Format" at bio3d.colorado.edu/imod/doc/binspec.html; fields and chunks are named as
-there.
+Flipped
+    If bit 16 of the flags is set, the model was last seen with y and z of the image exchanged, and y and z of its
+    points and of its size are stored exchanged.
+A part of an image
+    A model that was drawn on a part of an image counts from the first pixel of the part. The chunk ``MINX`` has the
+    origin of the image, ``otrans`` (if bit 14 is set), and that of the part, ``ctrans``: (otrans - ctrans) / cscale is
+    the first pixel of the part.
+Another binning
+    3dmod multiplies positions by the ratio of the two pixel sizes, ``cscale``, and so does this module, also in z,
+    where this moves a point by up to half a pixel of the coarser image.
+
+Sources: "IMOD Binary File Format" at bio3d.colorado.edu/imod/doc/binspec.html, whose names of fields and chunks are
+used here; "IMOD ASCII File Format" for the first pixel of a part; ``imodTransFromRefImage`` for other binnings.
 """
 
 import io
@@ -33,10 +44,12 @@ _log = logging.getLogger(__name__)
 _ID, _END = b"IMODV1.2", b"IEOF"
 _MODEL, _OBJECT, _CONTOUR, _MESH = ">128s4iI4i6f5ifii3f", ">64s16IiIii3fi8B2i", ">iIii", ">iiIhh"
 _Z_FROM_MINUS_HALF, _NEW_TO_3DMOD, _MANY_CLIPS, _BYTE_MATERIALS = 1 << 10, 1 << 11, 1 << 12, 1 << 13
+_HAS_ORIGIN, _IS_FLIPPED, _IS_ROTATED = 1 << 14, 1 << 16, 1 << 17
 _OPEN, _SCATTERED = 1 << 3, 1 << 9
 _VALUE, _VALUE_RANGE = 10, 11  # kinds of general storage
 _VALUE_IS_FLOAT, _INDEX_IS_FLOAT, _NO_INDEX = 1 << 2, 1, 1 << 4
 _HALF = np.array([0.0, 0.5, 0.5])  # z, y, x
+_FLIP = [1, 0, 2]  # z, y, x
 _NANOMETRE = -9
 _NO_SCALE = 1.0  # written by 3dmod for an image without a pixel size
 _COLOURS = ((0, 1, 0), (0, 1, 1), (1, 0, 1), (1, 1, 0), (1, 0, 0), (0, 0, 1))
@@ -48,6 +61,17 @@ class _Object:
     points: list[Float[np.ndarray, "n 3"]] = field(default_factory=list)  # per contour; x, y, z
     values: list[dict[int, float]] = field(default_factory=list)  # per contour, by the index of the point
     n_contours: int = 0
+
+
+@dataclass(frozen=True, eq=False)
+class _Image:
+    """The image that a model was drawn on; z, y, x as in the image file, whether the model is flipped or not."""
+
+    size: Float[np.ndarray, " 3"]  # of the part that was loaded; 0 if unknown
+    first: Float[np.ndarray, " 3"]  # first pixel of that part
+    pixel_size: Float[np.ndarray, " 3"] | None  # angstrom; None if unknown
+    is_flipped: bool
+    is_stated: bool  # whether the size is that of an image; only 3dmod makes sure of that
 
 
 def read_imod(
@@ -64,12 +88,14 @@ def read_imod(
     shape
         Shape of the tomogram, z, y, x in voxels.
     voxel_size_angstrom
-        Voxel size of the tomogram. A model drawn on an image of another shape and another pixel size is refused.
+        Voxel size of the tomogram. Points of a model that was drawn on a part of the tomogram, or on another binning of
+        it, are converted, and this is logged.
 
     Raises
     ------
     PointsFileError
-        If this is not a model, it is truncated, or it was drawn on a tomogram of another binning.
+        If this is not a model, it is truncated, or it was drawn on an image that is no binning and no known part of the
+        tomogram.
 
     Examples
     --------
@@ -80,15 +106,14 @@ def read_imod(
     ...     read_imod(Path(folder, "p.mod"), shape=(5, 8, 13)).names
     ('ribosome',)
     """
-    header, objects, scale = _parse(path, path.read_bytes())
-    _check_image(path, header, scale, shape, voxel_size_angstrom)
+    objects, image = _parse(path, path.read_bytes())
     found = [o for o in objects if sum(map(len, o.points))]
     names = [o.name or str(i) for i, o in enumerate(found, 1)]
     xyz = np.concatenate([np.zeros((0, 3)), *(contour for o in found for contour in o.points)])
     scores = [v.get(i, np.nan) for o in found for v, c in zip(o.values, o.points, strict=True) for i in range(len(c))]
     is_named = len(found) > 1 or any(o.name for o in found)
     return PointTable(
-        xyz[:, ::-1] - _HALF,
+        _to_voxels(path, xyz[:, ::-1], image, shape, voxel_size_angstrom),
         np.array(scores) if scores and np.isfinite(scores).all() else None,
         tuple(n for n, o in zip(names, found, strict=True) for _ in range(sum(map(len, o.points))))
         if is_named
@@ -151,13 +176,13 @@ def _object_chunks(name: str, table: PointTable, colour: tuple[int, int, int], r
     return chunks
 
 
-def _parse(path: Path, content: bytes) -> tuple[tuple[int, ...], list[_Object], float]:
-    """Return the image size x, y, z, the objects, and the pixel size in angstrom, 0 if the model has none."""
+def _parse(path: Path, content: bytes) -> tuple[list[_Object], _Image]:
+    """Return the objects, and the image that they were drawn on."""
     if content[:4] != _ID[:4]:
         raise PointsFileError(f"{path}: not an IMOD model; it does not begin with IMOD")
     file = io.BytesIO(content)
     objects: list[_Object] = []
-    scale = 0.0
+    reference = (0.0,) * 18
     try:
         file.seek(len(_ID))
         model = _unpack(file, _MODEL)
@@ -169,7 +194,7 @@ def _parse(path: Path, content: bytes) -> tuple[tuple[int, ...], list[_Object], 
                 _parse_part(file, chunk, objects[-1])
             else:
                 data = _take(file, *_unpack(file, ">i"))
-                scale = struct.unpack(">18f", data[:72])[9] if chunk == b"MINX" else scale
+                reference = struct.unpack(">18f", data[:72]) if chunk == b"MINX" else reference
     except (struct.error, IndexError, ValueError) as error:
         raise PointsFileError(f"{path}: the model is truncated or damaged; save it again in 3dmod") from error
     if len(objects) < model[4] or any(len(o.points) < o.n_contours for o in objects):
@@ -179,7 +204,25 @@ def _parse(path: Path, content: bytes) -> tuple[tuple[int, ...], list[_Object], 
     broken = [i for i, o in enumerate(objects, 1) if not all(np.isfinite(contour).all() for contour in o.points)]
     if broken:
         raise PointsFileError(f"{path}: a point of object {broken[0]} is not finite; delete it in 3dmod")
-    return model[1:4], objects, scale
+    if model[5] & _IS_ROTATED:
+        raise PointsFileError(f"{path}: the model is that of a rotated view; save it in 3dmod without the rotation")
+    return objects, _image(model[1:4], model[5], reference)
+
+
+def _image(size: Sequence[int], flags: int, reference: Sequence[float]) -> _Image:
+    """Describe the image, from the header and the numbers of the chunk ``MINX``, which are zero if there is none."""
+    otrans, cscale, ctrans = (np.array(reference[start : start + 3])[::-1] for start in (3, 9, 12))
+    is_flipped = bool(flags & _IS_FLIPPED)
+    has_scale = bool((cscale > 0).all())
+    first = np.round((otrans - ctrans) / cscale, 3) if has_scale and flags & _HAS_ORIGIN else np.zeros(3)
+    loaded = np.array(size, dtype=float)[::-1]
+    return _Image(
+        size=loaded[_FLIP] if is_flipped else loaded,
+        first=first,
+        pixel_size=cscale if has_scale and (cscale != _NO_SCALE).any() else None,
+        is_flipped=is_flipped,
+        is_stated=not flags & _NEW_TO_3DMOD,
+    )
 
 
 def _parse_part(file: io.BytesIO, chunk: bytes, owner: _Object) -> None:
@@ -205,21 +248,81 @@ def _point_values(data: bytes) -> dict[int, float]:
     return values
 
 
-def _check_image(
-    path: Path, size: Sequence[int], scale: float, shape: Sequence[int] | None, voxel_size_angstrom: float | None
-) -> None:
-    """Refuse a model drawn on another binning of the tomogram, because its pixels differ from the voxels."""
-    if shape is None or tuple(size) == tuple(shape)[::-1] or not all(size):
-        return
-    drawn = f"{path}: the model was drawn on an image of {size[0]} x {size[1]} x {size[2]} pixels (x, y, z)"
-    here = f"{shape[2]} x {shape[1]} x {shape[0]}"
-    has_scale = scale > 0 and scale != _NO_SCALE and voxel_size_angstrom is not None
-    if has_scale and voxel_size_angstrom is not None and abs(scale / voxel_size_angstrom - 1) > SAME_SIZE:
-        raise PointsFileError(
-            f"{drawn} of {scale:g} angstrom, but the tomogram has {here} of {voxel_size_angstrom:g}; "
-            "open the model on this tomogram in 3dmod and save it"
+def _to_voxels(
+    path: Path,
+    points: Float[np.ndarray, "n 3"],
+    image: _Image,
+    shape: Sequence[int] | None,
+    voxel_size_angstrom: float | None,
+) -> Float[np.ndarray, "n 3"]:
+    """Convert the points z, y, x of a model to voxels of the tomogram."""
+    points = points - _HALF
+    if image.is_flipped:
+        points = points[:, _FLIP]
+    first, factors = _fit(path, image, shape, voxel_size_angstrom)
+    if first.any():
+        _log.warning(
+            "%s: the model was drawn on a part of an image; its first pixel z, y, x, %s, is added",
+            path,
+            ",".join(f"{n:g}" for n in first),
         )
-    _log.warning("%s, but the tomogram has %s; the points are read as pixels of this tomogram", drawn, here)
+    if (factors != 1).any():
+        _log.warning(
+            "%s: the model was drawn on another binning; points are multiplied by %s (z, y, x)",
+            path,
+            ", ".join(f"{f:.6g}" for f in factors),
+        )
+    return (points + first + _HALF) * factors - _HALF
+
+
+def _fit(
+    path: Path, image: _Image, shape: Sequence[int] | None, voxel_size_angstrom: float | None
+) -> tuple[Float[np.ndarray, " 3"], Float[np.ndarray, " 3"]]:
+    """Return where the image begins in the tomogram, in pixels, and the edge of a pixel in voxels; both z, y, x."""
+    if shape is None:
+        return image.first, np.ones(3)
+    whole, size = np.array(shape, dtype=float), image.size
+    if not size.all() or (size == whole).all():
+        return np.zeros(3), np.ones(3)
+    factors = _factors(image, whole, voxel_size_angstrom)
+    rest = whole - (image.first + size) * factors  # binning leaves out voxels at the end, or fills up the last pixel
+    tolerance = np.maximum(factors, 1)
+    if image.first.any() and (image.first >= 0).all() and (rest > -tolerance).all():
+        return image.first, factors
+    if not image.first.any() and (np.abs(rest) < tolerance).all():
+        return image.first, factors
+    of = "" if image.pixel_size is None else f" of {image.pixel_size[2]:g} angstrom"
+    here = "" if voxel_size_angstrom is None else f" of {voxel_size_angstrom:g}"
+    drawn = (
+        f"{path}: the model was drawn on an image of {_by(size)} pixels (x, y, z){of}, but the tomogram has "
+        f"{_by(whole)}{here}"
+    )
+    if image.pixel_size is None and not image.is_stated:
+        _log.warning("%s; the points are read as pixels of this tomogram", drawn)
+        return np.zeros(3), np.ones(3)
+    raise PointsFileError(f"{drawn}; open the model on this tomogram in 3dmod and save it")
+
+
+def _factors(
+    image: _Image, whole: Float[np.ndarray, " 3"], voxel_size_angstrom: float | None
+) -> Float[np.ndarray, " 3"]:
+    """Return the edge of a pixel in voxels, from the pixel sizes, or from the sizes if these are unknown."""
+    if image.pixel_size is not None and voxel_size_angstrom is not None:
+        ratios = image.pixel_size / voxel_size_angstrom
+        whole_numbers = _nearest_binning(ratios)
+        return np.where(np.abs(ratios / whole_numbers - 1) <= SAME_SIZE, whole_numbers, ratios)
+    if image.first.any():
+        return np.ones(3)
+    return _nearest_binning(np.full(3, np.median(whole / image.size)))
+
+
+def _nearest_binning(ratios: Float[np.ndarray, " 3"]) -> Float[np.ndarray, " 3"]:
+    """Return the nearest whole numbers, or one divided by them if the ratio is below 1."""
+    return np.where(ratios > 1, np.round(ratios), 1 / np.round(np.maximum(1 / ratios, 1)))
+
+
+def _by(size: Float[np.ndarray, " 3"]) -> str:
+    return " x ".join(f"{n:g}" for n in size[::-1])
 
 
 def _take(file: io.BytesIO, n_bytes: int) -> bytes:

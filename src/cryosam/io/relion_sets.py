@@ -10,7 +10,7 @@ from jaxtyping import Float
 from cryosam.errors import PointsFileError
 from cryosam.io.atomic import atomic_path
 from cryosam.io.folders import make_folder
-from cryosam.io.star import read_star_blocks
+from cryosam.io.star_blocks import read_star_blocks
 from cryosam.io.star_output import write_star
 from cryosam.io.tomogram_names import tomogram_stem
 from cryosam.io.tomogram_points import TomogramPoints

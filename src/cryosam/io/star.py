@@ -28,13 +28,11 @@ The functions are in ``src/jaz/tomography`` of github.com/3dem/relion; Warp's fo
 """
 
 import logging
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import starfile
 from jaxtyping import Float
 from scipy.spatial.transform import Rotation
 
@@ -42,9 +40,10 @@ from cryosam.arrays import Points, Scores
 from cryosam.errors import PointsFileError, VoxelSizeError
 from cryosam.io.points import PointTable
 from cryosam.io.relion import SAME_SIZE, angles_to_rotations, centred_to_voxels, one_if_same
+from cryosam.io.star_blocks import read_star_blocks
 from cryosam.io.tomogram_names import choose_tomogram
 
-__all__ = ["read_star", "read_star_blocks"]
+__all__ = ["read_star"]
 
 _log = logging.getLogger(__name__)
 
@@ -151,30 +150,6 @@ def _named_file(path: Path, name: str) -> Path:
             f"{path}: it refers to {name}, which does not exist; run this from the RELION project folder"
         )
     return found
-
-
-def read_star_blocks(path: Path) -> dict[str, pd.DataFrame]:
-    """Read the tables of a STAR file by name; a list becomes a table with one row.
-
-    Raises
-    ------
-    PointsFileError
-        If this is not a STAR file, or it is damaged.
-    """
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            blocks = starfile.read(path, always_dict=True, parse_as_string=[*_TOMOGRAMS, _CLASS])
-    except OSError:
-        raise
-    except Exception as error:  # the reader raises exceptions of any type
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise PointsFileError(f"{path}: not a STAR file, or damaged ({reason})") from error
-    if not blocks:
-        raise PointsFileError(f"{path}: not a STAR file: no line starts with data_; give a particles file of RELION")
-    return {  # a table of one row may lack "loop_"
-        name: pd.DataFrame([block]) if isinstance(block, dict) else block for name, block in blocks.items()
-    }
 
 
 def _particles(path: Path, blocks: dict[str, pd.DataFrame]) -> pd.DataFrame:

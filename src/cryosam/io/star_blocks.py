@@ -1,0 +1,176 @@
+"""The tables of a STAR file, read strictly: a damaged table is refused, and no value moves to another column.
+
+A block begins with a line ``data_NAME``. It has either single values, one ``_label value`` per line, or one loop:
+``loop_``, one ``_label`` per line, then one row per line. Values are separated by white space, and may be quoted. A
+``#`` at the beginning of a value begins a comment. Blank lines, a byte-order mark and the line ends of any system are
+accepted. All values stay text, because a name such as 0012 is not the number 12.
+
+Source: the STAR format as RELION and Warp write it; Hall, J. Chem. Inf. Comput. Sci. 31, 326 (1991).
+"""
+
+import logging
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import pandas as pd
+
+from cryosam.errors import PointsFileError
+
+__all__ = ["read_star_blocks"]
+
+_log = logging.getLogger(__name__)
+
+_LINE_END = re.compile(r"\r\n|\r|\n")
+_VALUE = re.compile(r"""\s*(?:"(.*?)"(?=\s|$)|'(.*?)'(?=\s|$)|(\#.*)|(\S+))""")
+_BLOCK, _LOOP = "data_", "loop_"
+
+
+class _Line(NamedTuple):
+    number: int  # from 1
+    text: str
+    values: list[str]
+
+
+def read_star_blocks(path: Path) -> dict[str, pd.DataFrame]:
+    r"""Read the tables of a STAR file by name, with all values as text; single values become a table with one row.
+
+    Parameters
+    ----------
+    path
+        The file. A label that is twice in a table is accepted, and logged, if both have the same values.
+
+    Raises
+    ------
+    PointsFileError
+        If this is not a STAR file, a row has more or fewer values than its table has labels, two labels or two blocks
+        have the same name, or the last row is cut off. The message names the block, the row and the label.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> text = "data_particles\nloop_\n_rlnTomoName #1\n_rlnCoordinateX #2\n0012 7.5\n"
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     _ = Path(folder, "p.star").write_text(text)
+    ...     read_star_blocks(Path(folder, "p.star"))["particles"].to_dict("records")
+    [{'rlnTomoName': '0012', 'rlnCoordinateX': '7.5'}]
+    """
+    text = path.read_bytes().decode("utf-8-sig", errors="replace")
+    lines = [_Line(n, line.strip(), _split(line)) for n, line in enumerate(_LINE_END.split(text), 1)]
+    lines = [line for line in lines if line.values]
+    if not any(_is_block(line) for line in lines):
+        raise PointsFileError(f"{path}: not a STAR file: no line starts with data_; give a particles file of RELION")
+    if not _is_block(lines[0]):
+        raise PointsFileError(f"{path}, line {lines[0].number}: {lines[0].text!r} stands before the first data_ line")
+    blocks: dict[str, pd.DataFrame] = {}
+    for name, content in _split_blocks(lines):
+        if name in blocks:
+            raise PointsFileError(f"{path}: two blocks are named data_{name}; rename or delete one")
+        blocks[name] = _read_block(f"{path}, block data_{name}", content)
+    if not text.endswith(("\n", "\r")):
+        _check_end(f"{path}, block data_{name}", blocks[name])
+    return blocks
+
+
+def _split(line: str) -> list[str]:
+    """Return the values of a line, without quotes and comments."""
+    if not any(mark in line for mark in "'\"#"):
+        return line.split()
+    values = []
+    for double, single, comment, plain in _VALUE.findall(line):
+        if comment:
+            break
+        values.append(double or single or plain)
+    return values
+
+
+def _is_block(line: _Line) -> bool:
+    """Whether a block begins here; a row may begin with a name such as data_1."""
+    return line.text.startswith(_BLOCK) and len(line.values) == 1
+
+
+def _split_blocks(lines: Sequence[_Line]) -> Iterator[tuple[str, list[_Line]]]:
+    """Yield the name and the lines of each block."""
+    starts = [i for i, line in enumerate(lines) if _is_block(line)]
+    for start, end in zip(starts, [*starts[1:], len(lines)], strict=True):
+        yield lines[start].values[0].removeprefix(_BLOCK), list(lines[start + 1 : end])
+
+
+def _read_block(where: str, lines: Sequence[_Line]) -> pd.DataFrame:
+    """Read a loop, or single values."""
+    if not lines:
+        return pd.DataFrame()
+    if lines[0].text != _LOOP:
+        labels, rows = _read_single_values(where, lines)
+    else:
+        n_labels = next((i for i, line in enumerate(lines[1:]) if not _is_label(line)), len(lines) - 1)
+        labels = [line.values[0][1:] for line in lines[1 : n_labels + 1]]
+        rows = _read_rows(where, labels, lines[n_labels + 1 :])
+    kept = _without_doubles(where, labels, rows)
+    return pd.DataFrame([[row[i] for i in kept] for row in rows], columns=[labels[i] for i in kept], dtype=object)
+
+
+def _is_label(line: _Line) -> bool:
+    """Whether this line of a loop is a label; its number need not be a comment."""
+    return line.text.startswith("_") and (len(line.values) == 1 or (len(line.values) == 2 and line.values[1].isdigit()))
+
+
+def _read_single_values(where: str, lines: Sequence[_Line]) -> tuple[list[str], list[list[str]]]:
+    for line in lines:
+        if not line.text.startswith("_") or len(line.values) != 2:
+            raise PointsFileError(
+                f"{where}, line {line.number}: {line.text!r} is not a label and its value; a table begins with loop_"
+            )
+    return [line.values[0][1:] for line in lines], [[line.values[1] for line in lines]]
+
+
+def _read_rows(where: str, labels: Sequence[str], lines: Sequence[_Line]) -> list[list[str]]:
+    if not labels:
+        raise PointsFileError(f"{where}: its loop_ has no labels; they begin with _, one per line")
+    for row, line in enumerate(lines, 1):
+        n = len(line.values)
+        if line.text == _LOOP:
+            raise PointsFileError(
+                f"{where}, line {line.number}: a second loop_; give each table a data_ line of its own"
+            )
+        if n != len(labels):
+            odd = f"none is left for {labels[n]}" if n < len(labels) else f"the last label is {labels[-1]}"
+            cut = "; the file ends there, so it may be cut off" if line is lines[-1] and n < len(labels) else ""
+            raise PointsFileError(
+                f"{where}, row {row} (line {line.number}): {n} values for {len(labels)} labels, {odd}{cut}"
+            )
+    return [line.values for line in lines]
+
+
+def _without_doubles(where: str, labels: Sequence[str], rows: Sequence[Sequence[str]]) -> list[int]:
+    """Return the columns that are kept: labels that are twice are refused unless their values are the same."""
+    first: dict[str, int] = {}
+    for i, label in enumerate(labels):
+        if label not in first:
+            first[label] = i
+            continue
+        unlike = next((n for n, row in enumerate(rows, 1) if row[i] != row[first[label]]), None)
+        if unlike is not None:
+            ours, theirs = rows[unlike - 1][first[label]], rows[unlike - 1][i]
+            raise PointsFileError(
+                f"{where}, row {unlike}: label {label} is there twice, with the values {ours} and {theirs}; delete one"
+            )
+        _log.warning("%s: label %s is there twice, with the same values; one is used", where, label)
+    return list(first.values())
+
+
+def _check_end(where: str, table: pd.DataFrame) -> None:
+    """Refuse a file without a line break at its end whose last value is shorter than those above it."""
+    *above, last = table.iloc[:, -1] if table.size else [""]
+    if above and _n_after_point(last) < min(map(_n_after_point, above)):
+        raise PointsFileError(
+            f"{where}, row {len(table)}: {table.columns[-1]} is {last!r} and the file ends there without a line break, "
+            "so it is cut off; copy it again"
+        )
+    _log.warning("%s: no line break after the last row, which may be cut off", where)
+
+
+def _n_after_point(value: str) -> int:
+    """Return how many characters follow the last point: decimals of a number, or the extension of a name."""
+    return len(value) - value.rfind(".") if "." in value else 0

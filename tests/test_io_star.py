@@ -1,0 +1,126 @@
+"""Tables of STAR files are read as they stand, or refused: no value moves to another column or row."""
+
+import logging
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from cryosam.errors import PointsFileError
+from cryosam.io import read_points
+from cryosam.io.star_blocks import read_star_blocks
+
+LABELS = ("rlnTomoName", "rlnObjectNumber", "rlnCoordinateX", "rlnCoordinateY", "rlnCoordinateZ", "rlnRandomSubset")
+
+
+def put(folder: Path, text: str) -> Path:
+    path = folder / "p.star"
+    path.write_bytes(text.encode())  # line ends as they are given
+    return path
+
+
+def loop(*rows: str, labels: tuple[str, ...] = LABELS, name: str = "particles") -> str:
+    header = "".join(f"_{label} #{i}\n" for i, label in enumerate(labels, 1))
+    return f"data_{name}\n\nloop_\n{header}" + "".join(f"{row}\n" for row in rows)
+
+
+def refused(path: Path) -> str:
+    with pytest.raises(PointsFileError) as caught:
+        read_points(path)
+    assert "\n" not in str(caught.value)
+    assert str(caught.value).startswith(str(path))
+    return str(caught.value)
+
+
+def test_a_row_with_too_few_or_too_many_values_is_refused(tmp_path: Path) -> None:
+    """The second row lacks its number: x would be 105.5, y 65.25 and z 2."""
+    rows = ("tomo 1 40.0 30.0 20.0 1", "tomo   26.0 105.5 65.25 2", "tomo 1 49.75 28.0 69.0 1")
+    message = refused(put(tmp_path, loop(*rows)))
+    assert "block data_particles, row 2 (line 11): 5 values for 6 labels, none is left for rlnRandomSubset" in message
+    message = refused(put(tmp_path, loop(rows[0], f"{rows[0]} 7", rows[2])))
+    assert "row 2 (line 11): 7 values for 6 labels, the last label is rlnRandomSubset" in message
+
+
+@pytest.mark.parametrize("tail", ["\n", "\n\n\n"])
+def test_a_file_cut_off_anywhere_in_its_last_row_is_refused(tmp_path: Path, tail: str) -> None:
+    columns = ("rlnCoordinateX", "rlnCoordinateY", "rlnCoordinateZ")
+    for labels, last in [
+        (columns, "26.125000 105.500000 65.250000"),
+        ((*columns, "rlnMicrographName"), "26.125000 105.500000 65.250000 TS_01.tomostar"),
+        ((*columns, "rlnMicrographName"), "26.125000 105.500000 65.250000 a/TS_01.mrc"),
+    ]:
+        above = last.replace("26.125", "12.125")
+        whole = loop(above, last, labels=labels)
+        for length in range(len(whole) - len(last), len(whole) - 1):
+            message = refused(put(tmp_path, whole[:length]))
+            assert "row 2" in message
+            assert "cut off" in message
+        points = [[65.25, 105.5, 12.125], [65.25, 105.5, 26.125]]
+        np.testing.assert_array_equal(read_points(put(tmp_path, whole.rstrip("\n") + tail)).points, points)
+
+
+def test_a_file_without_a_line_break_at_its_end_is_read_and_logged(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = put(tmp_path, loop("tomo 1 40.0 30.0 20.0 12", "tomo 1 40.0 30.0 20.0 7").rstrip())
+    with caplog.at_level(logging.WARNING):
+        assert len(read_points(path)) == 2
+    assert "no line break after the last row, which may be cut off" in caplog.text
+
+
+def test_two_labels_of_one_name_are_refused_unless_they_say_the_same(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    groups = ("rlnOpticsGroup", "rlnTomoTiltSeriesPixelSize", "rlnOpticsGroup")
+    particles = loop("tomo 1 40 30 20 1", "tomo 1 26 106 65 2")
+    message = refused(put(tmp_path, loop("1 2.5 3", labels=groups, name="optics") + "\n" + particles))
+    assert "block data_optics, row 1: label rlnOpticsGroup is there twice, with the values 1 and 3" in message
+    doubled = (*LABELS, "rlnCoordinateX")
+    message = refused(put(tmp_path, loop("tomo 1 40 30 20 1 40", "tomo 1 26 106 65 2 27", labels=doubled)))
+    assert "block data_particles, row 2: label rlnCoordinateX is there twice, with the values 26 and 27" in message
+    same = put(tmp_path, loop("tomo 1 40 30 20 1 40", "tomo 1 26 106 65 2 26", labels=doubled))
+    with caplog.at_level(logging.WARNING):
+        np.testing.assert_array_equal(read_points(same).points, [[20, 30, 40], [65, 106, 26]])
+    assert "label rlnCoordinateX is there twice, with the same values" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (loop("a 1 1 2 3 1") + loop("b 1 4 5 6 1"), "two blocks are named data_particles"),
+        (loop("a 1 1 2 3 1", "loop_", "_rlnImageSize", "4"), "line 11: a second loop_"),
+        ("data_\n_rlnImageSize 4\nloop_\n_rlnCoordinateX\n1\n", "data_, line 3: 'loop_' is not a label and its value"),
+        ("data_\n_rlnTomoParticlesFile my particles.star\n", "line 2: .* is not a label and its value"),
+        ("data_\n_rlnTomoParticlesFile\n", "line 2: .* is not a label and its value"),
+        ("data_\nloop_\n1 2 3\n", "its loop_ has no labels"),
+        ("30 20 10\n" + loop("a 1 1 2 3 1"), "line 1: '30 20 10' stands before the first data_ line"),
+    ],
+)
+def test_what_is_no_table_is_refused(tmp_path: Path, text: str, message: str) -> None:
+    path = put(tmp_path, text)
+    with pytest.raises(PointsFileError, match=message):
+        read_points(path)
+
+
+def test_harmless_variety_is_read(tmp_path: Path) -> None:
+    """Byte-order mark, comments, blank lines, quotes, Windows line ends, single values, rows like labels and blocks."""
+    text = (
+        "\ufeff# version 30001\n\ndata_general # ours\n\n_rlnTomoSubTomosAre2DStacks 0\n_rlnNote 'two words'\n\n"
+        + loop(
+            "data_1 1 4\t5 6 1", "", "# a comment", "'my tomo' 1 4 5 6 1 # good", '_1 1 4 5 6 "#"', "it's#2 1 4 5 6 1"
+        )
+        + "\n\ndata_empty\n\nloop_\n_rlnImageSize 1\n\n"
+    )
+    for end in ("\n", "\r\n", "\r"):
+        blocks = read_star_blocks(put(tmp_path, text.replace("\n", end)))
+        assert list(blocks) == ["general", "particles", "empty"]
+        assert blocks["general"].to_dict("records") == [{"rlnTomoSubTomosAre2DStacks": "0", "rlnNote": "two words"}]
+        assert blocks["particles"]["rlnTomoName"].to_list() == ["data_1", "my tomo", "_1", "it's#2"]
+        assert blocks["particles"]["rlnRandomSubset"].to_list() == ["1", "1", "#", "1"]
+        assert (list(blocks["empty"]), len(blocks["empty"])) == (["rlnImageSize"], 0)
+
+
+def test_names_of_digits_stay_text(tmp_path: Path) -> None:
+    path = put(tmp_path, loop("0012 1 40 30 20 1", "12 1 26 106 65 2", "1.0 1 1 1 1 1"))
+    np.testing.assert_array_equal(read_points(path, tomogram_name="0012.mrc").points, [[20, 30, 40]])
+    np.testing.assert_array_equal(read_points(path, tomogram_name="12").points, [[65, 106, 26]])
