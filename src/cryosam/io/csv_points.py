@@ -111,7 +111,7 @@ def _parse(path: Path) -> tuple[dict[str, int], _Lines]:
     columns = _columns(path, [name.lower() for name in header])
     for line, row in lines:
         # a decimal comma splits one number into two cells and shifts all later columns
-        if len(row) < len(header) or any(row[len(header) :]):
+        if len(row) != len(header):
             raise PointsFileError(
                 f"{path}, line {line}: {len(row)} values for {len(header)} columns; decimals are written 1.5, not 1,5"
             )

@@ -27,7 +27,7 @@ from cryosam.io.atomic import atomic_path
 from cryosam.io.points import PointTable
 from cryosam.io.relion import SAME_SIZE
 from cryosam.io.text_files import read_text
-from cryosam.io.tomogram_names import rows_of_tomogram, write_tomogram_numbers
+from cryosam.io.tomogram_names import rows_of_tomogram, whole_numbers, write_tomogram_numbers
 from cryosam.io.tomogram_points import TomogramPoints, check_distinct, fill_rows
 from cryosam.io.x_first import x_first
 
@@ -58,7 +58,8 @@ def read_dynamo(
     Raises
     ------
     PointsFileError
-        If a line has fewer than 26 numbers, the tomogram is ambiguous, or the voxels have another size.
+        If a line has fewer than 26 numbers or fewer or more than the others, the tomogram is ambiguous, or the voxels
+        have another size.
 
     Examples
     --------
@@ -71,7 +72,7 @@ def read_dynamo(
     array([[10., 20., 30.]])
     """
     rows = _read_rows(path)
-    rows = rows[rows_of_tomogram(path, rows[:, _TOMOGRAM].astype(int), tomogram_name)]
+    rows = rows[rows_of_tomogram(path, whole_numbers(path, rows[:, _TOMOGRAM]), tomogram_name)]
     sizes = rows[:, _APIX]
     if voxel_size_angstrom is not None and (sizes > 0).any():
         other = sizes[(sizes > 0) & (np.abs(sizes / voxel_size_angstrom - 1) > SAME_SIZE)]
@@ -148,7 +149,8 @@ def _unless_zero(values: Float[np.ndarray, " n"]) -> Float[np.ndarray, " n"] | N
 
 def _read_rows(path: Path) -> Float[np.ndarray, "n c"]:
     """Read all rows; unused columns may contain anything, such as complex numbers, and are read as 0."""
-    rows = []
+    rows: list[Float[np.ndarray, " c"]] = []
+    n_columns = 0
     try:
         lines = read_text(path).splitlines()
     except UnicodeDecodeError as error:
@@ -161,6 +163,11 @@ def _read_rows(path: Path) -> Float[np.ndarray, "n c"]:
             raise PointsFileError(
                 f"{path}, line {number}: {len(cells)} columns, but a Dynamo table has {_N_NEEDED} or more"
             )
+        if rows and len(cells) != n_columns:
+            raise PointsFileError(
+                f"{path}, line {number}: {len(cells)} columns, but the lines before it have {n_columns}"
+            )
+        n_columns = len(cells)
         row = np.zeros(_N_COLUMNS)
         for column in [*_USED, *([_APIX] if len(cells) > _APIX else [])]:
             row[column] = _number(path, number, column, cells[column])

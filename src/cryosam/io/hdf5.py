@@ -71,7 +71,7 @@ def read_hdf5(path: Path) -> AnyVolume:
         others = tuple(axis for axis in range(dataset.ndim) if axis not in axes)
         try:
             return np.transpose(dataset[...], (*others, *axes)).reshape([dataset.shape[axis] for axis in axes])
-        except OSError as error:
+        except Exception as error:  # each filter has its own exceptions
             raise TomogramError(f"{path}: the voxels cannot be read ({error}); copy or download it again") from error
 
 
@@ -86,17 +86,25 @@ def _dataset(path: Path) -> Iterator[h5py.Dataset]:
             raise
         raise TomogramError(f"{file}: not an HDF5 file, or truncated ({error})") from error
     with content:
-        if not name:
-            yield _only_volume(file, content)
-            return
-        found = content.get(name)
-        if isinstance(found, h5py.Group):
-            found = _only_volume(file, found)
-        if found is None:
-            raise TomogramError(f"{file}: no dataset /{name}; the file has {_listed(_volumes(content))}")
-        if not _is_volume(found):
-            raise TomogramError(f"{file}: /{name} is not a volume of real numbers: {found.shape} {found.dtype}")
+        try:
+            found = _find(file, name, content) if name else _only_volume(file, content)
+        except TomogramError:
+            raise
+        except Exception as error:  # a damaged file makes h5py raise exceptions of any type
+            raise TomogramError(f"{file}: damaged HDF5 file ({error}); copy or download it again") from error
         yield found
+
+
+def _find(file: Path, name: str, content: h5py.File) -> h5py.Dataset:
+    """Return the volume of a name, or the only one in the group of that name."""
+    found = content.get(name)
+    if isinstance(found, h5py.Group):
+        found = _only_volume(file, found)
+    if found is None:
+        raise TomogramError(f"{file}: no dataset /{name}; the file has {_listed(_volumes(content))}")
+    if not _is_volume(found):
+        raise TomogramError(f"{file}: /{name} is not a volume of real numbers: {found.shape} {found.dtype}")
+    return found
 
 
 def _only_volume(file: Path, group: h5py.Group) -> h5py.Dataset:

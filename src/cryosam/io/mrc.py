@@ -40,6 +40,7 @@ _REFUSED = {3: "complex integers", 4: "complex numbers (a Fourier transform)", 1
 _MAX_EDGE = 1 << 20  # a longer edge means that these bytes are not a header
 _MAX_GZIP_RATIO = 1100  # the maximum of deflate is 1032
 _PIECE = 1 << 24  # bytes decompressed at a time
+_MAP = b"MAP"
 _IMOD_STAMP = 1146047817
 _IMOD_SIGNED_OFFSET = 128  # IMOD shows the stored byte -128 as 0
 _SAMPLED, _PIECES = 1 << 20, 64  # bytes that are looked at to see whether they are signed, and the parts they come from
@@ -89,6 +90,8 @@ def read_mrc(path: Path) -> AnyVolume:
     dtype, doubt = _settled_dtype(header, path, offset)
     if doubt:
         _log.warning("%s: %s", path, doubt)
+    if more := _n_more_bytes(path, offset, header):
+        _log.warning("%s: %d bytes after the voxels are ignored; if the file is damaged, voxels have moved", path, more)
     data = _decompress(path, offset, shape, dtype) if _is_gzip(path) else np.memmap(path, dtype, "r", offset, shape)
     axes = _axes(header, path)
     return np.transpose(data, [axes.index(axis) for axis in range(3)])
@@ -211,9 +214,21 @@ def _read_header(path: Path) -> tuple[np.void, int]:
     return header, offset
 
 
+def _n_more_bytes(path: Path, offset: int, header: np.void) -> int:
+    """Return how many bytes an uncompressed file has after its voxels."""
+    if _is_gzip(path):
+        return 0
+    return path.stat().st_size - offset - int(np.prod(_stored_shape(header))) * _dtype(header, path).itemsize
+
+
 def _require_length(path: Path, actual: int, offset: int, header: np.void) -> None:
     shape, dtype = _stored_shape(header), _dtype(header, path)
     expected = offset + int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
+    if actual > expected and not bytes(header["map"]).startswith(_MAP):
+        raise TomogramError(
+            f"{path}: not an MRC file, or its header is damaged: the word MAP is missing, and the file has {actual} "
+            f"bytes instead of {expected}; copy or download it again"
+        )
     if actual < expected:
         z, y, x = shape
         raise TomogramError(
@@ -351,6 +366,8 @@ def _decompress(path: Path, offset: int, shape: tuple[int, int, int], dtype: np.
             file.seek(offset)
             while read := file.readinto(content.data[found : found + _PIECE]):
                 found += read
+            while file.read(_PIECE):  # the check sum is at the end
+                pass
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
         raise TomogramError(f"{path}: damaged or truncated gzip file ({error}); copy or download it again") from error
     if found < n_bytes:

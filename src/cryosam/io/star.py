@@ -307,6 +307,7 @@ def _pixels_per_voxel(
     else:
         binning = _per_row(path, rows, optics, _BINNING)
         if binning is None:
+            _require_optics(path, rows, optics)
             _require_same_as_images(path, rows, optics, voxel_sizes)
         ratios = np.ones(len(rows)) if binning is None else one_if_same(binning)
     for ratio in np.unique(ratios[ratios != 1]):
@@ -314,6 +315,15 @@ def _pixels_per_voxel(
             "%s: coordinates are in pixels of the tilt series and were divided by %.6g to get voxels", path, ratio
         )
     return ratios
+
+
+def _require_optics(path: Path, rows: pd.DataFrame, optics: pd.DataFrame) -> None:
+    """Refuse a file whose optics block is missing or empty: it has the pixel size of the coordinates."""
+    if "rlnOpticsGroup" in rows and (optics.empty or set(_PIXELS) <= set(optics)):
+        raise PointsFileError(
+            f"{path}: rlnOpticsGroup refers to an optics block, which is missing or empty, so the pixel size of the "
+            "coordinates is unknown; add the block, or remove the column if they are in voxels"
+        )
 
 
 def _require_same_as_images(path: Path, rows: pd.DataFrame, optics: pd.DataFrame, voxel_sizes: Scores | None) -> None:

@@ -6,17 +6,26 @@ from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
 import numpy as np
-from jaxtyping import Bool, Int
+from jaxtyping import Bool, Float, Int
 
 from cryosam.errors import PointsFileError
 from cryosam.io.atomic import atomic_path
 from cryosam.io.text_files import read_text
 
-__all__ = ["choose_tomogram", "file_name", "rows_of_tomogram", "star_name", "tomogram_stem", "write_tomogram_numbers"]
+__all__ = [
+    "choose_tomogram",
+    "file_name",
+    "rows_of_tomogram",
+    "star_name",
+    "tomogram_stem",
+    "whole_numbers",
+    "write_tomogram_numbers",
+]
 
 _log = logging.getLogger(__name__)
 
 _SHOWN = 8  # names listed in a message
+_LARGEST = 2**53  # of a number of a tomogram: from here on real numbers are all whole
 _ENDINGS = re.compile(r"(\.(mrcs?|rec|map|st|tomostar|star|tiff?|zarr|ome|gz|h5|hdf5?))+$", re.IGNORECASE)
 
 
@@ -128,6 +137,28 @@ def rows_of_tomogram(path: Path, numbers: Int[np.ndarray, " n"], tomogram_name: 
     here = {names[int(number)]: int(number) for number in present}
     advice = f", or list names in {path.with_suffix('.doc').name}, one number and name per line"
     return numbers == here[choose_tomogram(path, list(here), tomogram_name, advice)]
+
+
+def whole_numbers(path: Path, values: Float[np.ndarray, " n"]) -> Int[np.ndarray, " n"]:
+    """Convert the numbers of tomograms, which a table stores as real numbers.
+
+    Raises
+    ------
+    PointsFileError
+        If one is not whole: the columns are not where they should be, or the bytes are in another order.
+
+    Examples
+    --------
+    >>> whole_numbers(Path("picks.tbl"), np.array([1.0, 2.0]))
+    array([1, 2])
+    """
+    bad = np.flatnonzero((values % 1 != 0) | (np.abs(values) > _LARGEST))
+    if len(bad):
+        raise PointsFileError(
+            f"{path}, particle {bad[0] + 1}: the number of its tomogram is {values[bad[0]]:g}; the columns have moved, "
+            "or the file is damaged"
+        )
+    return values.astype(np.int64)
 
 
 def write_tomogram_numbers(path: Path, names: Sequence[str]) -> None:
