@@ -131,6 +131,31 @@ def test_a_search_mask_counts_by_its_content(folder) -> None:
     assert not Ledger(job.out).is_finished(job)
 
 
+def test_a_dry_run_says_which_points_are_whose(folder) -> None:
+    header = "data_\nloop_\n_rlnCoordinateX\n_rlnCoordinateY\n_rlnCoordinateZ\n_rlnMicrographName\n"
+    (folder / "p.star").write_text(f"{header}1 2 3 a.tomostar\n1 2 4 a.tomostar\n1 2 5 c.tomostar\n")
+    (folder / "b.csv").write_text("z,y,x\n1,2,3\n")
+    (folder / "t/a.mrc").rename(folder / "t/a_10.00Apx.mrc")
+    project = PROJECT.replace('query = "q.npz"', f'points = "{folder}/{{name}}.csv"').replace(
+        '"t/*.mrc"', '["t/b.mrc"]'
+    )
+    (folder / "project.toml").write_text(project)
+    assert (
+        f"to do: b ({folder}/t/b.mrc): 1 point in {folder}/b.csv, which names no tomogram"
+        in run(folder / "project.toml", "--dry-run").stdout
+    )
+    (folder / "project.toml").write_text(PROJECT.replace('query = "q.npz"', 'points = "p.star"'))
+    said = run(folder / "project.toml", "--dry-run")
+    assert said.exit_code == 0
+    assert f"to do: a_10.00Apx ({folder}/t/a_10.00Apx.mrc): 2 points of a.tomostar in {folder}/p.star\n" in said.stdout
+    assert f"to do: c ({folder}/t/c.mrc): 1 point of c.tomostar in" in said.stdout
+    assert f"to do: b ({folder}/t/b.mrc): no points\n" in said.stdout
+    assert "cryosam: b would fail: " in said.stderr
+    assert "0 of them match 'b'; name one with --name" in said.stderr
+    assert "to do: bad" in said.stdout
+    assert not (folder / "results").exists()
+
+
 def test_clicks_of_each_tomogram(folder) -> None:
     (folder / "a.csv").write_text(f"z,y,x,name\n{BALLS[0][0]},{BALLS[0][1]},{BALLS[0][2]},ball\n")
     job = replace(job_of(folder), queries=(), points=folder / "a.csv")

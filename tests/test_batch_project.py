@@ -1,5 +1,6 @@
 """Project files: which tomograms are meant, and what is refused."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -52,6 +53,37 @@ def test_names_and_files_follow_patterns(folder) -> None:
         ("old", folder / "c.csv", f"{folder.name}-a.mrc", 13.48),
     ]
     assert project.out == Path("/o")
+
+
+def test_a_name_on_the_command_line_replaces_the_pattern(folder) -> None:
+    (folder / "project.toml").write_text('tomograms = "runs/**/rec.mrc"\nname = "{file}"\nquery = "q.npz"\nout = "o"')
+    project = read_project(folder / "project.toml", name="{folder}")
+    assert [job.name for job in project.jobs] == ["TS_01", "TS_02"]
+
+
+def test_lists_of_clicks_have_an_order(folder) -> None:
+    project = read(folder, 'tomograms = "t/a.mrc"\npoints = "{name}.txt"\naxes = "xyz"\nout = "o"')
+    (job,) = project.jobs
+    assert job.axes == "xyz"
+    (folder / "a.txt").write_text("1 2 3\n")
+    assert job.digest() != replace(job, axes="zyx").digest()
+    with pytest.raises(ConfigError, match="axes must name x, y and z once, such as xyz, got 'xy'"):
+        read(folder, 'tomograms = "t/a.mrc"\npoints = "{name}.txt"\naxes = "xy"\nout = "o"')
+
+
+def test_two_tomograms_of_one_tilt_series_are_refused_before_they_are_written_for_warp(folder) -> None:
+    for size in ("5.00", "10.00"):
+        (folder / f"t/TS_01_{size}Apx.mrc").touch()
+    text = 'tomograms = "t/TS*.mrc"\nquery = "q.npz"\nout = "o"\n'
+    assert len(read(folder, text).jobs) == 2
+    with pytest.raises(ConfigError, match="two tomograms have the same name"):
+        read(folder, f'{text}export = "warp"')
+
+
+def test_a_name_may_have_brackets(folder) -> None:
+    (folder / "t/a[1].mrc").touch()
+    project = read(folder, 'tomograms = "t/a[1].mrc"\nquery = "q.npz"\nout = "o"')
+    assert [job.name for job in project.jobs] == ["a[1]"]
 
 
 def test_results_of_the_batch_are_not_searched(folder) -> None:

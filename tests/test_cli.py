@@ -21,7 +21,7 @@ from cryosam.backends.loading import write_model
 from cryosam.cli import main
 from cryosam.cli import progress as progress_module
 from cryosam.config import Config
-from cryosam.io import folders, read_points, read_volume, results, write_volume
+from cryosam.io import PointTable, folders, read_points, read_volume, results, write_points, write_volume
 from cryosam.io.earlier_results import read_results
 from cryosam.io.results import OUTPUTS
 from cryosam.masks import InstanceMask
@@ -275,6 +275,18 @@ def test_what_cannot_be_exported_is_said_before_the_search(tomo, calls, tmp_path
     assert "RELION 3.1 and 4" in (tmp_path / "out" / "report.html").read_text()
 
 
+def test_a_tomogram_has_the_name_that_other_programs_know(tomo, calls, tmp_path):
+    rows = "".join(f"{x} {y} {z} TS_0{k}.tomostar\n" for k, (z, y, x) in enumerate(CENTRES))
+    header = "data_\nloop_\n_rlnCoordinateX\n_rlnCoordinateY\n_rlnCoordinateZ\n_rlnMicrographName\n"
+    (tmp_path / "p.star").write_text(header + rows)
+    given = ["segment", tomo, "--points", tmp_path / "p.star", "--export", "warp", "--out", tmp_path / "out"]
+    assert "0 of them match 'tomo'; name one with --name" in refused(*given)
+    cli(*given, "--name", "TS_01")
+    np.testing.assert_array_equal(calls[0]["prompts"].positive, CENTRES[1:2])
+    assert "TS_01.tomostar" in (tmp_path / "out" / "particles-warp.star").read_text()
+    assert read_results(tmp_path / "out").run["input"]["name"] == "TS_01"
+
+
 # --- convert ----------------------------------------------------------------------------------------------------------
 
 
@@ -332,6 +344,24 @@ def test_convert_makes_what_relion_5_goes_on_from(tomo, calls, tmp_path):
     cli(*words, "--overwrite")
 
 
+def test_convert_keeps_the_name_in_the_points(tomo, tmp_path):
+    write_points(tmp_path / "p.star", PointTable(np.ones((1, 3))), relion=4, tomogram_name="TS_01")
+    given = [tmp_path / "p.star", tmp_path / "q.star", "--voxel-size", "10", "--star", "warp", "--overwrite"]
+    for words, name in (((), "TS_01"), (("--tomogram", tomo), "tomo"), (("--name", "TS_9"), "TS_9")):
+        cli("convert", *given, *words)
+        assert f"{name}.tomostar" in (tmp_path / "q.star").read_text()
+
+
+def test_a_list_without_column_names_needs_its_order(tomo, calls, tmp_path):
+    (tmp_path / "p.txt").write_text("9 8 8\n12 20 14\n")
+    for words in (("convert", tmp_path / "p.txt", tmp_path / "p.csv"), ("pick", tomo, "--points", tmp_path / "p.txt")):
+        words = (*words, "--out", tmp_path / "out") if words[0] == "pick" else words
+        assert "--axes xyz" in refused(*words)
+        cli(*words, "--axes", "xyz")
+    np.testing.assert_array_equal(read_points(tmp_path / "p.csv").points, CENTRES[:2])
+    np.testing.assert_array_equal(calls[0]["prompts"].positive, CENTRES[:2])
+
+
 def test_convert_asks_for_what_it_needs(tomo, tmp_path):
     (tmp_path / "p.csv").write_text("z,y,x\n8,8,9\n")
     assert "needs the shape of tomogram p; give it (--tomogram)" in refused(
@@ -350,7 +380,8 @@ def test_convert_asks_for_what_it_needs(tomo, tmp_path):
     )
     assert "exists already" in refused("convert", tmp_path / "p.csv", tmp_path / "p.csv")
     assert "unknown points format" in refused("convert", tomo, tmp_path / "p.tbl")
-    assert "unknown points format" in refused("convert", tmp_path / "p.csv", tmp_path / "p.txt")  # no project
+    assert "unknown points format" in refused("convert", tmp_path / "p.csv", tmp_path / "p.doc")  # no project
+    assert "lists are read, not written" in refused("convert", tmp_path / "p.csv", tmp_path / "p.txt")
     (tmp_path / "p.doc").write_text("a letter")
     assert "p.doc exists already" in refused("convert", tmp_path / "p.csv", tmp_path / "p.tbl")
     assert (tmp_path / "p.doc").read_text() == "a letter"

@@ -168,7 +168,7 @@ FOUND = {  # faults that these tests have found, each with what is said now
     "an optics block that is the particles": (
         "relion4.star",
         lambda text: without_optics(text).replace("data_particles", "data_optics"),
-        "an optics block, which is missing or empty",
+        "optics group 1 is there twice",
     ),
     "a truth value for a coordinate": (
         "picks.json",

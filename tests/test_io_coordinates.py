@@ -304,6 +304,9 @@ def test_literal_files_name_the_place(tmp_path: Path) -> None:
         "big.em": motive_list(row, machine=5),
         "a.tbl": table_line(c24=17.5, c25=12, c26=10, c4=0.5),
         "a.ndjson": '{"type": "point", "location": {"x": 17, "y": 11, "z": 9}}',
+        "marked.ndjson": '\ufeff{"type": "point", "location": {"x": 17, "y": 11, "z": 9}}',
+        "marked.tbl": "\ufeff" + table_line(c24=18, c25=12, c26=10),
+        "marked.json": "\ufeff" + json.dumps(picks),
         "a.json": json.dumps(picks),
         "warp.star": "data_\nloop_\n_rlnCoordinateX\n_rlnCoordinateY\n_rlnCoordinateZ\n_rlnMicrographName\n"
         "_rlnMagnification\n_rlnDetectorPixelSize\n34 22 18 TS_01.tomostar 20000 10\n",
@@ -516,6 +519,7 @@ def test_a_file_of_something_else_is_refused(tmp_path: Path, ending: str) -> Non
         ("p.tbl", "1 2 3\n", "line 1: 3 columns, but a Dynamo table has 26 or more"),
         ("p.tbl", table_line(c24=1) + table_line(c24=1).replace(" 1 ", " nan ", 1), "line 2: column 24 is 'nan'"),
         ("p.tbl", table_line(c24=1) + "x", "line 2: 1 columns"),
+        ("p.tbl", table_line(c24=1) + table_line(c24=1)[:-5], "line 2: 33 columns, but the lines above have 35"),
         ("p.ndjson", '{"type": "point"}', "line 1: no location with x, y and z"),
         ("p.ndjson", '{"location": {"x": 1, "y": 2, "z": "3"}}', "line 1: z is '3', not a number"),
         ("p.ndjson", "[1, 2, 3]", "line 1: not a JSON object"),
@@ -585,7 +589,6 @@ FLIPPED = BY_3DMOD | 1 << 16
         ([[7.5, 6, 6.5]], (20, 18, 20), 10.0, FLIPPED, (100, 50, 30)),  # MINX has the axes of the file
         ([[3.75, 3.25, 3]], (10, 10, 9), 20.0, BY_3DMOD, (100, 50, 30)),  # a part of a binned image
         ([[17.5, 11.5, 9]], (31, 25, 21), 20.0, BY_3DMOD, (0, 0, 0)),  # the same grid under a wrong header
-        ([[17.5, 11.5, 9]], (31, 25, 21), 10.0, BY_3DMOD, (100, 0, 0)),  # the tomogram is that part
     ],
 )
 def test_models_of_other_views_of_the_tomogram_name_the_place(
@@ -618,6 +621,8 @@ def test_models_of_cut_and_binned_images_say_what_was_done(tmp_path: Path, caplo
         ((20, 20, 18), 10.0, BY_3DMOD, (200, 50, 30), "20 x 20 x 18 pixels"),  # reaches beyond the tomogram
         ((20, 20, 18), 10.0, BY_3DMOD, (-100, 0, 0), "20 x 20 x 18 pixels"),
         ((16, 13, 21), 20.0, BY_3DMOD, (0, 0, 0), "16 x 13 x 21 pixels"),
+        # the tomogram may be that part, or the image
+        ((31, 25, 21), 10.0, BY_3DMOD, (100, 0, 30), r"31 x 25 x 21 pixels .*, from pixel 10,0,3 of another, but"),
         ((31, 21, 25), 10.0, BY_3DMOD | 1 << 17, (0, 0, 0), "the model is that of a rotated view"),
     ],
 )

@@ -331,6 +331,74 @@ def test_csv_with_names_and_no_points_is_an_empty_table(tmp_path: Path) -> None:
     assert table.points.shape == (0, 3)
 
 
+def test_shifts_of_cryocat_are_added_and_logged(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    header = "score,tomo_id,x,y,z,shift_x,shift_y,shift_z,phi,psi,theta,class\n"
+    path = file(tmp_path, "motl.csv", f"{header}0.5,1.0,26,106,65,0.0,-0.5,0.25,1,2,3,1\n0.4,2.0,7,8,9,0,0,0,0,0,0,1\n")
+    with caplog.at_level(logging.INFO):
+        table = read_points(path, tomogram_name="1")
+    np.testing.assert_array_equal(table.points, [[65.25, 105.5, 26]])
+    assert (table.tomogram_name, table.names) == ("1", ("1",))
+    assert "shift_x, shift_y and shift_z were added to x, y and z, as in cryoCAT" in caplog.text
+    caplog.clear()
+    with caplog.at_level(logging.INFO):
+        np.testing.assert_array_equal(read_points(path, tomogram_name="2").points, [[9, 8, 7]])
+    assert not caplog.records  # nothing was added
+    with pytest.raises(
+        PointsFileError, match=r"2 tomograms \(1, 2\), and 0 of them match 'TS_01'; name one with --name"
+    ):
+        read_points(path, tomogram_name="TS_01")
+
+
+@pytest.mark.parametrize("name", ["p.txt", "p.csv"])
+@pytest.mark.parametrize(
+    "text", ["30 20 10\n6 5 4\n", "\ufeff 30, 20,10\r\n\r\n6;5 ; 4", "# x y z\n30\t20\t10\n6 5 4\n"]
+)
+def test_a_list_is_read_in_the_order_that_is_given(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, text: str, name: str
+) -> None:
+    path = file(tmp_path, name, text)
+    with caplog.at_level(logging.INFO):
+        np.testing.assert_array_equal(read_points(path, axes="xyz").points, [[10, 20, 30], [4, 5, 6]])
+    assert "a list of x, y, z in voxels counted from 0" in caplog.text
+    np.testing.assert_array_equal(read_points(path, axes="yzx").points, [[20, 30, 10], [5, 6, 4]])
+
+
+@pytest.mark.parametrize(
+    ("text", "axes", "message"),
+    [
+        ("30 20 10\n", None, "first line has numbers, 30 20 10, not column names.* --axes xyz"),
+        ("30 20 10 1\n", "xyz", "line 1: 4 values, but a list has three per line"),
+        ("1,5 2,5 3,5\n", "xyz", "line 1: 6 values, but a list has three per line; decimals are written 1.5"),
+        ("30 20 10\n30 20\n", "xyz", "line 2: 2 values"),
+        ("30 20 10\n30 a 10\n", "xyz", "line 2: y is 'a', not a number"),
+        ("x,y,z\n30,20,10\n", "xyz", "line 1: these are column names; leave out the order xyz"),
+        ("30 20 10\n", "xyy", "must name x, y and z once"),
+    ],
+)
+def test_a_list_that_cannot_be_used_says_why(tmp_path: Path, text: str, axes: str | None, message: str) -> None:
+    path = file(tmp_path, "p.txt", text)
+    with pytest.raises(PointsFileError, match=message) as caught:
+        read_points(path, axes=axes)
+    assert "\n" not in str(caught.value)
+
+
+def test_an_order_is_for_lists_only(tmp_path: Path) -> None:
+    with pytest.raises(PointsFileError, match="this format says which axis is which"):
+        read_points(star(tmp_path, XYZ, "30 20 10"), axes="xyz")
+    with pytest.raises(PointsFileError, match=r"lists are read, not written; give a name that ends in \.csv"):
+        write_points(tmp_path / "p.txt", PointTable(np.zeros((0, 3))))
+
+
+def test_points_outside_the_tomogram_are_counted(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """The first voxel reaches from -0.5 to 0.5, the last along z, of 5, to 4.5."""
+    path = file(tmp_path, "p.csv", "z,y,x\n-0.5,0,0\n4.5,7.5,12.5\n4.6,7,12\n2,2,-0.6\n120,80,40\n")
+    with caplog.at_level(logging.WARNING):
+        assert len(read_points(path)) == 5
+        assert not caplog.records
+        assert len(read_points(path, shape=SHAPE)) == 5
+    assert "3 of 5 points are outside the tomogram of 5 x 8 x 13 voxels (z, y, x), such as 4.6,7,12" in caplog.text
+
+
 def test_binary_file_called_csv_is_refused(tmp_path: Path) -> None:
     (tmp_path / "p.csv").write_bytes(bytes(range(256)))
     with pytest.raises(PointsFileError, match="not a text file"):
@@ -405,18 +473,6 @@ def test_a_voxel_size_that_contradicts_the_file_is_refused(tmp_path: Path) -> No
 def test_shifts_are_divided_by_the_pixel_size_that_the_binning_gives(tmp_path: Path) -> None:
     path = star(tmp_path, f"{XYZ} OriginXAngst", "124 80 40 10", optics=("TomoTomogramBinning", "4"))
     np.testing.assert_allclose(read_points(path, voxel_size_angstrom=10.0).points, [[10, 20, 30]])
-
-
-def test_stacks_of_warp_under_other_names_are_ambiguous(tmp_path: Path) -> None:
-    """They count pixels of the images, 4 angstrom, which RELION would take for those of the tilt series."""
-    optics = "data_general\n\n_rlnTomoSubTomosAre2DStacks 1\n\ndata_optics\n\nloop_\n_rlnOpticsGroup\n"
-    optics += "_rlnTomoTiltSeriesPixelSize\n_rlnImagePixelSize\n1 2.25 4\n\n"
-    columns = "data_particles\n\nloop_\n_rlnTomoName\n_rlnCoordinateX\n_rlnCoordinateY\n_rlnCoordinateZ\n"
-    path = file(tmp_path, "p.star", f"{optics}{columns}tomo.tomostar 75 50 25\n")
-    np.testing.assert_allclose(read_points(path, voxel_size_angstrom=10.0).points, [[10, 20, 30]])
-    path = file(tmp_path, "p.star", f"{optics}{columns}tomo 75 50 25\n")
-    with pytest.raises(PointsFileError, match=r"the tilt series \(2.25 angstrom\) or of the particle images \(4\)"):
-        read_points(path, voxel_size_angstrom=10.0)
 
 
 def test_each_particle_has_the_pixel_size_of_its_own_optics_group(tmp_path: Path) -> None:
@@ -565,10 +621,10 @@ def test_absent_files_folders_and_unknown_formats(tmp_path: Path) -> None:
     (tmp_path / "folder.csv").mkdir()
     with pytest.raises(PointsFileError, match="cannot be read"):
         read_points(tmp_path / "folder.csv")
-    with pytest.raises(PointsFileError, match=r"unknown points format.*\.csv, \.star.* or \.em"):
-        read_points(tmp_path / "picks.txt")
+    with pytest.raises(PointsFileError, match=r"unknown points format.*\.csv, \.txt, \.star.* or \.em"):
+        read_points(tmp_path / "picks.doc")
     with pytest.raises(PointsFileError, match="unknown points format"):
-        write_points(tmp_path / "picks.txt", PointTable(np.zeros((0, 3))))
+        write_points(tmp_path / "picks.doc", PointTable(np.zeros((0, 3))))
 
 
 @pytest.mark.parametrize("suffix", ["csv", "star"])
@@ -636,6 +692,7 @@ TEXTS = {
     "p.csv": "z,y,x,name\n10,20,30,ring\n",
     "p.ndjson": '{"type": "point", "location": {"x": 30, "y": 20, "z": 10}}\n',
     "p.tbl": " ".join(["0"] * 23 + ["31", "21", "11"]) + "\n",
+    "p.star": "data_\nloop_\n_rlnCoordinateX\n_rlnCoordinateY\n_rlnCoordinateZ\n30 20 10\n",
     "p.json": '{"pickable_object_name": "ring", "points": [{"location": {"x": 300, "y": 200, "z": 100}}]}',
 }
 

@@ -76,6 +76,9 @@ def test_what_does_not_fit_the_project_is_refused(tmp_path: Path) -> None:
         write_optimisation_set(tmp_path, [part()], tomograms(tmp_path, "54 32", columns="SizeX SizeY"))
     with pytest.raises(PointsFileError, match="size of a tomogram is not a number"):
         write_optimisation_set(tmp_path, [part()], tomograms(tmp_path, "54 32 thin"))
+    for size in ("nan", "inf", "0"):
+        with pytest.raises(PointsFileError, match="size of a tomogram is not a positive number"):
+            write_optimisation_set(tmp_path, [part()], tomograms(tmp_path, f"{size} 32 20"))
     with pytest.raises(VoxelSizeError, match="RELION 5 needs the voxel size of rec_TS_01"):
         write_optimisation_set(tmp_path, [part(size=None)], tomograms(tmp_path))
     assert {p.name for p in tmp_path.iterdir()} == {"tomograms.star"}

@@ -130,7 +130,7 @@ def test_points_are_read_from_an_address(bucket: Path, address: str) -> None:
     with pytest.raises(InputNotFoundError, match=r"absent\.star: no file at this address"):
         read_points(f"{address}/absent.star")
     with pytest.raises(PointsFileError, match="unknown points format"):
-        read_points(f"{address}/p.txt")
+        read_points(f"{address}/p.doc")
 
 
 def test_info_tells_the_address_to_go_on_with(address: str) -> None:

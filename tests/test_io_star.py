@@ -6,11 +6,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cryosam.errors import PointsFileError
+from cryosam.errors import PointsFileError, VoxelSizeError
 from cryosam.io import read_points
+from cryosam.io.relion import angles_to_rotations
 from cryosam.io.star_blocks import read_star_blocks
 
 LABELS = ("rlnTomoName", "rlnObjectNumber", "rlnCoordinateX", "rlnCoordinateY", "rlnCoordinateZ", "rlnRandomSubset")
+
+OPTICS = ("rlnOpticsGroup", "rlnTomoTiltSeriesPixelSize", "rlnImagePixelSize")
 
 
 def put(folder: Path, text: str) -> Path:
@@ -48,6 +51,7 @@ def test_a_file_cut_off_anywhere_in_its_last_row_is_refused(tmp_path: Path, tail
         (columns, "26.125000 105.500000 65.250000"),
         ((*columns, "rlnMicrographName"), "26.125000 105.500000 65.250000 TS_01.tomostar"),
         ((*columns, "rlnMicrographName"), "26.125000 105.500000 65.250000 a/TS_01.mrc"),
+        ((*columns, "rlnTomoVisibleFrames"), "26.125000 105.500000 65.250000 [1,1,0]"),
     ]:
         above = last.replace("26.125", "12.125")
         whole = loop(above, last, labels=labels)
@@ -124,3 +128,57 @@ def test_names_of_digits_stay_text(tmp_path: Path) -> None:
     path = put(tmp_path, loop("0012 1 40 30 20 1", "12 1 26 106 65 2", "1.0 1 1 1 1 1"))
     np.testing.assert_array_equal(read_points(path, tomogram_name="0012.mrc").points, [[20, 30, 40]])
     np.testing.assert_array_equal(read_points(path, tomogram_name="12").points, [[65, 106, 26]])
+
+
+def test_an_optics_group_that_is_twice_is_refused_unless_both_say_the_same(tmp_path: Path) -> None:
+    """The pixel size of either may be meant: 160 pixels are 40 voxels of 10 angstrom, or 80."""
+    particles = loop("tomo 1 160 120 80 1", labels=(*LABELS[:5], "rlnOpticsGroup"))
+    optics = [loop("1 2.5", f"1 {size}", labels=OPTICS[:2], name="optics") for size in ("5.0", "2.5")]
+    with pytest.raises(PointsFileError, match="block data_optics: optics group 1 is there twice"):
+        read_points(put(tmp_path, f"{optics[0]}\n{particles}"), voxel_size_angstrom=10.0)
+    table = read_points(put(tmp_path, f"{optics[1]}\n{particles}"), voxel_size_angstrom=10.0)
+    np.testing.assert_array_equal(table.points, [[20, 30, 40]])
+
+
+# --- M, and Warp's 2D stacks ------------------------------------------------------------------------------------------
+
+SPECIES = tuple(
+    f"wrp{name}1" for name in ("CoordinateX", "CoordinateY", "CoordinateZ", "AngleRot", "AngleTilt", "AnglePsi")
+)
+
+
+def test_a_species_of_m_counts_angstrom(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    rows = ("400.0 300.0 200.0 10 20 30 a.tomostar", "260.0 1055.0 652.5 10 20 30 b.tomostar")
+    path = put(tmp_path, loop(*rows, labels=(*SPECIES, "wrpSourceName")))
+    for name, point in (("a_10.00Apx", [20, 30, 40]), ("b", [65.25, 105.5, 26])):
+        table = read_points(path, voxel_size_angstrom=10.0, tomogram_name=name)
+        np.testing.assert_allclose(table.points, [point])
+        assert table.rotations is not None
+        expected = angles_to_rotations(np.array([[10.0, 20.0, 30.0]]))
+        np.testing.assert_allclose(table.rotations.as_matrix(), expected.as_matrix())
+    with pytest.raises(VoxelSizeError, match="coordinates of M are in angstrom"):
+        read_points(path, tomogram_name="a")
+    assert "several poses" not in caplog.text
+    path = put(tmp_path, loop("40 30 20 80", labels=(*SPECIES[:3], "wrpCoordinateX2")))
+    np.testing.assert_allclose(read_points(path, voxel_size_angstrom=10.0).points, [[2, 3, 4]])
+    assert "several poses during the exposure; the first is used" in caplog.text
+
+
+def test_stacks_of_two_pixel_sizes_are_ambiguous(tmp_path: Path) -> None:
+    """Warp's are pixels of the stacks: 100.5 * 4 angstrom are 40.2 voxels of 10. RELION's would be 22.6."""
+
+    def stacks(name: str, *sizes: float, is_2d: int = 1) -> Path:
+        optics = loop(" ".join(map(str, (1, *sizes))), labels=OPTICS[: 1 + len(sizes)], name="optics")
+        particles = loop(f"100.5 73 51 {name} 1", labels=(*LABELS[2:5], "rlnTomoName", "rlnOpticsGroup"))
+        return put(tmp_path, f"data_general\n\n_rlnTomoSubTomosAre2DStacks {is_2d}\n\n{optics}\n{particles}")
+
+    with pytest.raises(PointsFileError, match=r"ambiguous: Warp writes pixels of 4 angstrom for 2D stacks.* of 2\.25"):
+        read_points(stacks("tomo", 2.25, 4.0), voxel_size_angstrom=10.0)
+    for name, sizes, is_2d, x in (
+        ("tomo.tomostar", (2.25, 4.0), 1, 40.2),
+        ("tomo", (2.25,), 1, 22.6125),
+        ("tomo", (4.0, 4.0), 1, 40.2),
+        ("tomo", (2.25, 4.0), 0, 22.6125),
+    ):
+        table = read_points(stacks(name, *sizes, is_2d=is_2d), voxel_size_angstrom=10.0)
+        np.testing.assert_allclose(table.points[0, 2], x)

@@ -868,7 +868,7 @@ def test_points_come_in(session: Session, are_clicks: bool, tmp_path: Path) -> N
 @pytest.mark.parametrize(
     ("filename", "content", "said"),
     [
-        ("a.txt", b"z,y,x\n1,2,3\n", "unknown points format"),
+        ("a.doc", b"z,y,x\n1,2,3\n", "unknown points format"),
         ("a.csv", b"z,y,x\n1,2,none\n", "a.csv, line 2"),
         ("a.csv", b"z,y,x\n", "no points"),
         ("a.csv", b"z,y,x\n1,2,300\n", "outside"),

@@ -37,6 +37,8 @@ class Job:
         Files of saved queries; empty if ``points`` is given.
     points
         File of clicks, or None.
+    axes
+        Order of the numbers in a list of clicks without column names, such as "xyz", or None.
     search_mask
         File of a volume that is not 0 where particles may be, or None.
     voxel_size_angstrom
@@ -54,6 +56,7 @@ class Job:
     out: Path
     queries: tuple[Path, ...] = ()
     points: Path | None = None
+    axes: str | None = None
     search_mask: Path | None = None
     voxel_size_angstrom: float | None = None
     config: Config = field(default_factory=Config)
@@ -92,6 +95,7 @@ class Job:
             "kinds": list(self.kind_configs),
             "queries": [digest_path(path) for path in self.queries],
             "points": None if self.points is None else digest_path(self.points),
+            "axes": self.axes,
             "has search mask": self.search_mask is not None,
         }
         return hashlib.sha256(json.dumps(state, sort_keys=True).encode()).hexdigest()

@@ -4,7 +4,7 @@ import glob
 import os
 import string
 import tomllib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from cryosam.errors import ConfigError, InputError, InputNotFoundError
 from cryosam.io import is_volume_name
 from cryosam.io.locations import tomogram_name
 from cryosam.io.queries import read_queries
-from cryosam.io.tomogram_names import star_name
+from cryosam.io.tomogram_names import star_name, warp_name
 
 __all__ = ["Project", "read_project"]
 
@@ -25,6 +25,7 @@ _KEYS: Mapping[str, type | tuple[type, ...]] = {
     "name": str,
     "query": (str, list),
     "points": str,
+    "axes": str,
     "search_mask": str,
     "voxel_size": (int, float),
     "preset": str,
@@ -76,7 +77,7 @@ class Project:
     tilt_series_pixel_size_angstrom: float | None = None
 
 
-def read_project(path: Path, *, out: Path | None = None, command: str = "") -> Project:
+def read_project(path: Path, *, out: Path | None = None, name: str | None = None, command: str = "") -> Project:
     r"""Read and check a project file; paths in it are relative to its folder.
 
     Parameters
@@ -85,6 +86,8 @@ def read_project(path: Path, *, out: Path | None = None, command: str = "") -> P
         A TOML file; ``docs/batch.md`` lists its keys.
     out
         Folder of the results; replaces the one in the file.
+    name
+        Pattern of the tomograms' names; replaces the one in the file.
     command
         The command line, to be recorded in the results.
 
@@ -121,7 +124,7 @@ def read_project(path: Path, *, out: Path | None = None, command: str = "") -> P
     jobs = []
     for entry in _find(path, _listed(content.get("tomograms", [])), base, out):
         values = _fields(entry["path"])
-        values["name"] = entry.get("name") or _fill(path, content.get("name", "{file}"), values)
+        values["name"] = entry.get("name") or _fill(path, name or content.get("name", "{file}"), values)
         points, mask = (entry.get(key, content.get(key)) for key in ("points", "search_mask"))
         if not queries and points is None:
             raise ConfigError(
@@ -133,6 +136,7 @@ def read_project(path: Path, *, out: Path | None = None, command: str = "") -> P
                 path=entry["path"],
                 queries=queries if points is None else (),
                 points=None if points is None else base / _fill(path, points, values),
+                axes=content.get("axes"),
                 search_mask=None if mask is None else base / _fill(path, mask, values),
                 voxel_size_angstrom=entry.get("voxel_size", content.get("voxel_size")),
                 out=out,
@@ -143,7 +147,8 @@ def read_project(path: Path, *, out: Path | None = None, command: str = "") -> P
         )
     if not jobs:
         raise ConfigError(f'{path}: it names no tomograms; add tomograms = "PATTERN", or a list of patterns')
-    _require_names(path, jobs)
+    export = _read_export(path, content)
+    _require_names(path, jobs, warp_name if "warp" in export else star_name)
     jobs.sort(key=lambda job: job.name)
     return Project(
         jobs=tuple(jobs),
@@ -151,7 +156,7 @@ def read_project(path: Path, *, out: Path | None = None, command: str = "") -> P
         kinds=kinds,
         retries=content.get("retries", _RETRIES),
         n_threads=content.get("threads", 1),
-        export=_read_export(path, content),
+        export=export,
         tilt_series_pixel_size_angstrom=content.get("tilt_series_pixel_size"),
     )
 
@@ -172,6 +177,8 @@ def _check(path: Path, content: Mapping[str, Any], keys: Mapping[str, type | tup
             raise ConfigError(f"{path}: unknown key {key!r}; there are {', '.join(keys)}")
         if not isinstance(value, keys[key]) or isinstance(value, bool):
             raise ConfigError(f"{path}: {key} has a value of the wrong type: {value!r}")
+    if sorted(content.get("axes", "xyz")) != ["x", "y", "z"]:
+        raise ConfigError(f"{path}: axes must name x, y and z once, such as xyz, got {content['axes']!r}")
     size, retries, threads = content.get("voxel_size"), content.get("retries"), content.get("threads")
     if size is not None and not 0 < size < float("inf"):
         raise ConfigError(f"{path}: voxel_size must be positive, got {size}")
@@ -246,7 +253,9 @@ def _find(path: Path, entries: Sequence[Any], base: Path, out: Path) -> Iterator
         _check(path, given, _TOMOGRAM_KEYS)
         pattern = given["path"]
         anchored = str(Path(glob.escape(str(base)), pattern))  # an absolute pattern stays as it is
-        found = sorted(Path(name) for name in glob.glob(anchored, recursive=True))  # noqa: PTH207
+        found = [base / pattern]  # a name may have brackets, which are a pattern's too
+        if not found[0].exists():
+            found = sorted(Path(name) for name in glob.glob(anchored, recursive=True))  # noqa: PTH207
         found = [file for file in found if is_volume_name(file) and out not in file.absolute().parents]
         if not found:
             raise InputNotFoundError(f"{path}: no tomogram matches {pattern!r} (in {base})")
@@ -276,7 +285,7 @@ def _fields(file: Path) -> dict[str, str]:
     }
 
 
-def _require_names(path: Path, jobs: Sequence[Job]) -> None:
+def _require_names(path: Path, jobs: Sequence[Job], written: Callable[[str], str]) -> None:
     """Refuse names that cannot be folders, and two tomograms with the same folder or the same name in a STAR file."""
     seen: dict[str, Job] = {}
     for job in jobs:
@@ -284,7 +293,7 @@ def _require_names(path: Path, jobs: Sequence[Job]) -> None:
             raise ConfigError(
                 f"{path}: the name of {job.path} would be {job.name!r}, which cannot be a folder; give it another name"
             )
-        other = seen.setdefault(star_name(job.name).casefold(), job)
+        other = seen.setdefault(written(job.name).casefold(), job)
         if other is not job:
             raise ConfigError(
                 f"{path}: two tomograms have the same name, {job.name}: {other.path} and {job.path}; "

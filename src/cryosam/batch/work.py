@@ -4,6 +4,7 @@ import time
 import traceback
 from dataclasses import replace
 from datetime import UTC, datetime
+from pathlib import Path
 
 import numpy as np
 
@@ -11,7 +12,7 @@ from cryosam.batch.jobs import Job, Outcome
 from cryosam.batch.ledger import Ledger
 from cryosam.config import to_toml
 from cryosam.errors import PointsFileError, explain
-from cryosam.io import read_info, read_points, read_search_mask, read_tomogram
+from cryosam.io import PointTable, read_info, read_points, read_search_mask, read_tomogram
 from cryosam.io.overview import draw_thumbnail
 from cryosam.io.queries import read_queries
 from cryosam.io.results import RunInfo, write_segmentation
@@ -22,7 +23,7 @@ from cryosam.scene import RunOptions
 from cryosam.segmentation import segment, segment_kinds
 from cryosam.tomogram import Tomogram
 
-__all__ = ["search_tomogram"]
+__all__ = ["describe_points", "search_tomogram"]
 
 _NO_NAME = "particle"
 
@@ -98,20 +99,47 @@ def _search(job: Job, ledger: Ledger) -> Segmentation:
     return found
 
 
+def describe_points(job: Job) -> str:
+    """Say which points are those of the job's tomogram; of the tomogram only the header is read.
+
+    Parameters
+    ----------
+    job
+        A job.
+
+    Raises
+    ------
+    CryosamError
+        If the tomogram or the points cannot be read, or none of the points are of the tomogram.
+    """
+    if job.points is None:
+        return "a saved query, no points"
+    info = read_info(job.path)
+    size = info.voxel_size_angstrom if job.voxel_size_angstrom is None else job.voxel_size_angstrom
+    table = _read_points(job, job.points, info.shape, size)
+    n = f"{len(table)} point{'' if len(table) == 1 else 's'}"
+    if table.tomogram_name is None:
+        return f"{n} in {job.points}, which names no tomogram"
+    return f"{n} of {table.tomogram_name} in {job.points}"
+
+
+def _read_points(job: Job, path: Path, shape: tuple[int, int, int], voxel_size_angstrom: float | None) -> PointTable:
+    """Read the points of the job's tomogram; there must be some."""
+    table = read_points(
+        path, shape=shape, voxel_size_angstrom=voxel_size_angstrom, tomogram_name=job.name, axes=job.axes
+    )
+    if not len(table):
+        raise PointsFileError(
+            f"{path}: this file has no points; add at least one, or remove the tomogram from the project"
+        )
+    return table
+
+
 def _read_kinds(job: Job, tomogram: Tomogram) -> tuple[list[PointPrompts | SavedQuery], bool]:
     """The kinds to search for, and whether the results name the kind even if there is only one."""
     if job.points is None:
         return [query for path in job.queries for query in read_queries(path)], False
-    table = read_points(
-        job.points,
-        shape=tomogram.shape,
-        voxel_size_angstrom=tomogram.voxel_size_angstrom,
-        tomogram_name=tomogram.name,
-    )
-    if not len(table):
-        raise PointsFileError(
-            f"{job.points}: this file has no points; add at least one, or remove the tomogram from the project"
-        )
+    table = _read_points(job, job.points, tomogram.shape, tomogram.voxel_size_angstrom)
     names = table.names or (_NO_NAME,) * len(table)
     kinds = [PointPrompts(table.points[np.array(names) == name], name=name) for name in dict.fromkeys(names)]
     return list(kinds), table.names is not None

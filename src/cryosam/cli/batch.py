@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING
 import click
 
 from cryosam.cli.options import PathType, example
+from cryosam.errors import CryosamError
 
 if TYPE_CHECKING:
     from cryosam.batch.coordinator import Backend, Plan
-    from cryosam.batch.jobs import Outcome
+    from cryosam.batch.jobs import Job, Outcome
     from cryosam.batch.project import Project
     from cryosam.batch.summary import Totals
 
@@ -32,6 +33,11 @@ _SHOWN = 20  # names in a list on the screen
 @click.argument("project", type=PathType)
 @click.option(
     "--out", type=PathType, metavar="DIR", help="Folder for all results; replaces the one in the project file."
+)
+@click.option(
+    "--name",
+    metavar="PATTERN",
+    help="Name of each tomogram, such as {file} or {folder}; replaces the one in the project file.",
 )
 @click.option(
     "--workers",
@@ -54,12 +60,13 @@ _SHOWN = 20  # names in a list on the screen
     metavar="FILE.py",
     help="Run on the machines that this Parsl configuration defines.",
 )
-@click.option("--dry-run", is_flag=True, help="Only list what would be done.")
+@click.option("--dry-run", is_flag=True, help="Only list what would be done, and from which points.")
 @click.pass_obj
 def batch(
     command: str,
     project: Path,
     out: Path | None,
+    name: str | None,
     workers: int | None,
     retry_failed: bool,
     shard: str | None,
@@ -85,7 +92,7 @@ def batch(
         raise click.UsageError(
             "--workers is for this machine only; the configuration of --parsl sets its own number; leave one out"
         )
-    whole = read_project(project, out=out, command=command)
+    whole = read_project(project, out=out, name=name, command=command)
     part = take_shard(whole, shard)
     if dry_run:
         _say_plan(part, plan_batch(part, retry_failed=retry_failed), with_names=True)
@@ -125,9 +132,22 @@ def _say_plan(project: "Project", plan: "Plan", *, with_names: bool = False) -> 
     )
     if with_names:
         for job in plan.waiting:
-            click.echo(f"to do: {job.name} ({job.path})")
+            _say_job(job)
         for name, reason in plan.failed.items():
             click.echo(f"failed: {name}: {reason}")
+
+
+def _say_job(job: "Job") -> None:
+    """Print what would be done with a tomogram, and which points are its own."""
+    from cryosam.batch.work import describe_points
+
+    try:
+        points, reason = describe_points(job), ""
+    except CryosamError as error:
+        points, reason = "no points", str(error)
+    click.echo(f"to do: {job.name} ({job.path}): {points}")
+    if reason:
+        click.secho(f"cryosam: {job.name} would fail: {reason}", fg="yellow", err=True)
 
 
 def _follow(outcomes: "Iterator[Outcome]", n: int) -> None:

@@ -16,7 +16,7 @@ from cryosam.io.earlier_results import read_result_points, read_results
 from cryosam.io.em import write_em
 from cryosam.io.exports import check_exports
 from cryosam.io.point_files import POINT_FORMATS
-from cryosam.io.tomogram_names import file_name
+from cryosam.io.tomogram_names import file_name, tomogram_stem
 from cryosam.io.volume_info import settle_voxel_size
 
 if TYPE_CHECKING:
@@ -32,6 +32,7 @@ def convert_points(
     tomogram: Path | None = None,
     voxel_size: float | None = None,
     name: str | None = None,
+    axes: str | None = None,
     star: "StarProgram" = "relion5",
     tilt_series_pixel_size: float | None = None,
     relion_tomograms: Path | None = None,
@@ -52,7 +53,7 @@ def convert_points(
         raise OutputExistsError(f"{there} exists already; choose another name, or add --overwrite")
     frame = read_frame(tomogram, voxel_size, name)
     with naming_options("--voxel-size, or --tomogram", "--tomogram"):
-        parts = [_read(source, frame) for source in sources]
+        parts = [_read(source, frame, axes) for source in sources]
         if relion_tomograms is not None:
             _write_relion(out, parts, relion_tomograms, overwrite=overwrite)
         elif not is_points_name(out):
@@ -64,11 +65,13 @@ def convert_points(
     return f"{n} point{'' if n == 1 else 's'}{of} in {out}"
 
 
-def _read(source: Path, frame: PointFrame) -> TomogramPoints:
+def _read(source: Path, frame: PointFrame, axes: str | None) -> TomogramPoints:
     """Read the points of a result or a file; tomogram name, shape and voxel size come from the options where given."""
     if not _is_result(source):
+        table = frame.read(source, axes)
+        own_name = source.stem if table.tomogram_name is None else tomogram_stem(table.tomogram_name)
         given: dict[str, Any] = {"shape": frame.shape, "voxel_size_angstrom": frame.voxel_size_angstrom}
-        return TomogramPoints(table=frame.read(source), name=frame.name or source.stem, **given)
+        return TomogramPoints(table=table, name=frame.name or own_name, **given)
     part = read_result_points(source)
     if frame.shape is not None and frame.shape != part.shape:
         raise InputError(

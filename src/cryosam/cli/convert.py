@@ -4,7 +4,7 @@ from typing import Any
 
 import click
 
-from cryosam.cli.options import POINTS_TOMOGRAM, POINTS_VOXEL_SIZE, TILT_SERIES_PIXEL_SIZE, PathType, example
+from cryosam.cli.options import AXES, POINTS_TOMOGRAM, POINTS_VOXEL_SIZE, TILT_SERIES_PIXEL_SIZE, PathType, example
 
 __all__ = ["convert"]
 
@@ -24,8 +24,10 @@ __all__ = ["convert"]
 @click.option(
     "--name",
     metavar="NAME",
-    help="Name of the tomogram, for files with several tomograms.  [default: from the file name]",
+    help="Name of the tomogram, in a file of several tomograms and in OUT.  [default: that of --tomogram, of the "
+    "points or of their file]",
 )
+@AXES
 @click.option(
     "--star",
     type=click.Choice(["relion5", "relion4", "warp"]),
@@ -44,8 +46,8 @@ __all__ = ["convert"]
 def convert(**options: Any) -> None:
     """Write points in the format of another program.
 
-    SOURCES is a file of points (.csv .star .ndjson .json .mod .tbl .em), a copick project, or a result folder (--out
-    of segment or pick), which also describes its tomogram. Several result folders are written to one file. The
+    SOURCES is a file of points (.csv .txt .star .ndjson .json .mod .tbl .em), a copick project, or a result folder
+    (--out of segment or pick), which also describes its tomogram. Several result folders are written to one file. The
     extension of OUT sets the format (.csv .star .ndjson .mod .tbl .em). Without an extension, OUT is a copick project,
     to which the masks of results are written too.
     """

@@ -11,6 +11,7 @@ from cryosam.matching.feature_cache import FeatureCache
 from cryosam.memory import parse_bytes
 
 __all__ = [
+    "AXES",
     "CACHE",
     "MEMORY",
     "NO_CACHE",
@@ -115,6 +116,12 @@ POINTS_VOXEL_SIZE = click.option(
     help="Edge length of a voxel; replaces the value stored with the points or the tomogram.",
 )
 
+AXES = click.option(
+    "--axes",
+    type=click.Choice(["xyz", "xzy", "yxz", "yzx", "zxy", "zyx"]),
+    help="Order of the numbers in a .txt or .csv list of points without column names, in voxels counted from 0.",
+)
+
 _PROMPTS = (
     click.argument("tomogram", type=PathType),
     click.option(
@@ -130,8 +137,9 @@ _PROMPTS = (
         "points_file",
         type=PathType,
         metavar="FILE",
-        help="Clicks from a file: .csv .star .ndjson .json .mod .tbl .em, or a copick project.",
+        help="Clicks from a file: .csv .txt .star .ndjson .json .mod .tbl .em, or a copick project.",
     ),
+    AXES,
 )
 _SETTINGS = (
     click.option("--preset", metavar="NAME", help=f"Base settings: {', '.join(PRESETS)}.  [default: embedded]"),
@@ -144,6 +152,11 @@ _SETTINGS = (
     ),
     click.option(
         "--voxel-size", type=float, metavar="ANGSTROM", help="Edge length of a voxel; replaces the value in the header."
+    ),
+    click.option(
+        "--name",
+        metavar="NAME",
+        help="Name of the tomogram in files of points, as other programs know it.  [default: from the file name]",
     ),
     click.option(
         "--contrast",

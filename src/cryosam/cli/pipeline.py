@@ -57,7 +57,7 @@ def run(steps: Literal["segment", "pick", "segment_prompts"], options: dict[str,
     _require_prompts(options, has_queries=bool(queries))
     check_output(options["out"], overwrite=options["overwrite"])
     path: Path = options["tomogram"]
-    tomogram = read_tomogram(path, options["voxel_size"])
+    tomogram = _read_tomogram(options)
     info = read_info(path)
     n_voxels = tomogram.data.size
     check_output(options["out"], overwrite=options["overwrite"], n_bytes=4 * n_voxels)  # labels, mask, score map
@@ -113,7 +113,7 @@ def make_query(options: dict[str, Any]) -> None:
     if out.exists() and not options["overwrite"]:
         raise OutputExistsError(f"{out} exists already; choose another name, or add --overwrite")
     check_output(out.absolute().parent, overwrite=True)
-    tomogram = read_tomogram(options["tomogram"], options["voxel_size"])
+    tomogram = _read_tomogram(options)
     kinds = _read_prompts(options, tomogram)
     mask = read_search_mask(options["search_mask"], tomogram.shape)
     _require_models(config, "query")
@@ -193,6 +193,12 @@ def _has_points(options: dict[str, Any]) -> bool:
     return bool(options["points"]) or options["points_file"] is not None
 
 
+def _read_tomogram(options: dict[str, Any]) -> Tomogram:
+    """Read the tomogram; --name replaces the name of its file."""
+    tomogram = read_tomogram(options["tomogram"], options["voxel_size"])
+    return replace(tomogram, name=options["name"] or tomogram.name)
+
+
 def _read_prompts(options: dict[str, Any], tomogram: Tomogram) -> list[PointPrompts]:
     """Read and check the points of the command line and the file; one entry per kind."""
     kinds = {name: [list(points) for points in both] for name, both in options.get("kinds", {}).items()}
@@ -202,7 +208,7 @@ def _read_prompts(options: dict[str, Any], tomogram: Tomogram) -> list[PointProm
     if file is not None:
         frame = PointFrame(shape=tomogram.shape, voxel_size_angstrom=tomogram.voxel_size_angstrom, name=tomogram.name)
         with naming_options("--voxel-size"):
-            table = frame.read(file)
+            table = frame.read(file, options["axes"])
         if len(set(table.names or ())) > 1 or options.get("kinds"):
             if table.names is None:
                 raise PointsFileError(

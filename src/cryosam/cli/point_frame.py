@@ -30,10 +30,10 @@ class PointFrame:
     voxel_size_angstrom: float | None = None
     name: str | None = None
 
-    def read(self, path: Path) -> PointTable:
-        """Read points of this tomogram."""
+    def read(self, path: Path, axes: str | None = None) -> PointTable:
+        """Read points of this tomogram; ``axes`` is the order of the numbers in a list without column names."""
         given: dict[str, Any] = {"shape": self.shape, "voxel_size_angstrom": self.voxel_size_angstrom}
-        return read_points(path, **given, tomogram_name=self.name)
+        return read_points(path, **given, tomogram_name=self.name, axes=axes)
 
 
 def read_frame(tomogram: Path | None, voxel_size: float | None, name: str | None = None) -> PointFrame:

@@ -18,6 +18,7 @@ Source: "Geometry Conventions" and the data model of copick. The package itself 
 import json
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +33,7 @@ from cryosam.io.folders import make_folder
 from cryosam.io.ndjson import rotations_from_matrices
 from cryosam.io.points import PointTable
 from cryosam.io.text_files import read_text
-from cryosam.io.tomogram_names import file_name
+from cryosam.io.tomogram_names import choose_tomogram, file_name, same_tilt_series
 from cryosam.io.tomogram_points import TomogramPoints, check_distinct
 from cryosam.io.x_first import x_first_matrices
 
@@ -108,9 +109,12 @@ def read_copick(
     ...     read_copick(Path(folder, "me_1_ribosome.json"), voxel_size_angstrom=10.0).points
     array([[1., 2., 3.]])
     """
-    files = [path] if path.is_file() and not _is_configuration(path) else find_picks(path, tomogram_name)
+    is_one_file = path.is_file() and not _is_configuration(path)
+    files = [path] if is_one_file else find_picks(path, tomogram_name)
     tables = [_read_picks(file, voxel_size_angstrom) for file in files]
     picked = [table for table in tables if len(table)]
+    if is_one_file and tables[0].tomogram_name is not None:
+        choose_tomogram(path, [tables[0].tomogram_name], tomogram_name)  # logs that it is another one
     if len(picked) < 2:
         return [*picked, *tables][0]
     scores = [table.scores for table in picked if table.scores is not None]
@@ -120,6 +124,7 @@ def read_copick(
         np.concatenate(scores) if len(scores) == len(picked) else None,
         tuple(name for table in picked for name in table.names or ()),
         rotations=Rotation.concatenate(rotations) if len(rotations) == len(picked) else None,
+        tomogram_name=picked[0].tomogram_name,
     )
 
 
@@ -154,12 +159,13 @@ def find_picks(project: Path, run: str | None) -> list[Path]:
         runs = sorted(
             {f.name for root in roots if (root / _RUNS).is_dir() for f in (root / _RUNS).iterdir() if f.is_dir()}
         )
-        chosen = run if run in runs else runs[0] if len(runs) == 1 and run is None else None
-        if chosen is None:
+        found = runs if run is None else same_tilt_series({name: [name] for name in runs}, run)
+        if len(found) != 1:
+            listed = ", ".join(runs) or "none"
             raise PointsFileError(
-                f"{project}: no run named {run!r} in this copick project; the runs are {', '.join(runs) or 'none'}"
+                f"{project}: no run named {run!r} in this copick project; the runs are {listed}; name one with --name"
             )
-        folders = [root / _RUNS / chosen for root in roots]
+        folders = [root / _RUNS / found[0] for root in roots]
     files = [file for folder in folders for file in sorted((folder / _PICKS).glob("*.json"))]
     objects = [file.stem.split("_", 2)[-1] for file in files]
     if not files:
@@ -312,6 +318,7 @@ def _read_picks(path: Path, voxel_size_angstrom: float | None) -> PointTable:
             np.array([1.0 if s is None else _number(s) for s in scores]) if known else None,
             (picks["pickable_object_name"],) * len(points),
             np.array(instances, dtype=np.int64) if any(instances) else None,
+            tomogram_name=None if picks.get("run_name") is None else str(picks["run_name"]),
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         reason = f"no {error}" if isinstance(error, KeyError) else str(error)
@@ -319,7 +326,7 @@ def _read_picks(path: Path, voxel_size_angstrom: float | None) -> PointTable:
     matrices = np.array(rotations).reshape(-1, 3, 3)
     if not picks.get("trust_orientation", True) or (matrices == np.eye(3)).all():
         return table
-    return PointTable(table.points, table.scores, table.names, table.instances, rotations_from_matrices(path, matrices))
+    return replace(table, rotations=rotations_from_matrices(path, matrices))
 
 
 def _matrix(rows: Any) -> Float[np.ndarray, "4 4"]:

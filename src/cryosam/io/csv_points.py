@@ -1,36 +1,53 @@
-"""Points as comma-separated values: one line of column names, then one line per point, in voxels counted from 0."""
+"""Points as comma-separated values: one line of column names, then one line per point, in voxels counted from 0.
+
+A motive list that cryoCAT wrote as CSV has columns x, y, z and ``shift_x``, ``shift_y``, ``shift_z``; the particle is
+at their sum. ``tomo_id`` is the number of its tomogram.
+"""
 
 import csv
 import io
+import logging
+import re
 from pathlib import Path
 
 import numpy as np
 
-from cryosam.arrays import Scores
+from cryosam.arrays import Points, Scores
 from cryosam.errors import PointsFileError
 from cryosam.io.atomic import atomic_path
 from cryosam.io.points import PointTable
 from cryosam.io.text_files import read_text
+from cryosam.io.tomogram_names import choose_tomogram
 
 __all__ = ["read_csv", "write_csv"]
 
+_log = logging.getLogger(__name__)
+
+_TOMOGRAM = "tomo_id"
 _Lines = list[tuple[int, list[str]]]
 
 
-def read_csv(path: Path) -> PointTable:
+def read_csv(path: Path, *, tomogram_name: str | None = None, axes: str | None = None) -> PointTable:
     r"""Read points from a CSV file.
 
     Parameters
     ----------
     path
         The first line names the columns: ``z``, ``y``, ``x`` and optionally ``score``, ``instance`` and ``name`` (or
-        ``class``), in any order, in upper or lower case. Other columns are ignored. Coordinates are in voxels, counted
-        from 0. A file with column names and no points gives an empty table.
+        ``class``), in any order, in upper or lower case; and those of cryoCAT. Other columns are ignored. Coordinates
+        are in voxels, counted from 0. A file with column names and no points gives an empty table.
+    tomogram_name
+        The tomogram whose points are read if the file has a column ``tomo_id``, see
+        `cryosam.io.tomogram_names.choose_tomogram`.
+    axes
+        Order of the three numbers in each line of a list without column names, such as "xyz"; they are separated by
+        commas, semicolons or white space.
 
     Raises
     ------
     PointsFileError
-        If a coordinate has no column, or a value is invalid in its column; the message gives the line.
+        If a coordinate has no column, a value is invalid in its column, or there are points of several tomograms and
+        none is chosen; the message gives the line.
 
     Examples
     --------
@@ -41,7 +58,8 @@ def read_csv(path: Path) -> PointTable:
     >>> table.points, table.names
     (array([[10., 20., 30.]]), ('ribosome',))
     """
-    columns, lines = _parse(path)
+    columns, lines = _parse(path) if axes is None else _parse_list(path, axes)
+    lines, name = _of_tomogram(path, lines, columns, tomogram_name)
     points = np.array([[_number(path, line, axis, row[columns[axis]]) for axis in "zyx"] for line, row in lines])
     instances = _optional(path, lines, columns, "instance")
     if instances is not None:
@@ -52,10 +70,11 @@ def read_csv(path: Path) -> PointTable:
             )
     kind = columns.get("name", columns.get("class"))
     return PointTable(
-        points.reshape(-1, 3),
+        points.reshape(-1, 3) + _shifts(path, lines, columns),
         _optional(path, lines, columns, "score"),
         None if kind is None else tuple(row[kind] for _, row in lines),
         None if instances is None else instances.astype(np.int64),
+        tomogram_name=name,
     )
 
 
@@ -118,12 +137,57 @@ def _parse(path: Path) -> tuple[dict[str, int], _Lines]:
     return columns, lines
 
 
+def _parse_list(path: Path, axes: str) -> tuple[dict[str, int], _Lines]:
+    """Return the index of each axis, and the rows of a list without column names."""
+    if sorted(axes) != ["x", "y", "z"]:
+        raise PointsFileError(f"{path}: the order of the axes must name x, y and z once, such as xyz, not {axes!r}")
+    try:
+        text = read_text(path)
+    except UnicodeDecodeError as error:
+        raise PointsFileError(f"{path}: not a text file ({error})") from error
+    lines = [(n, re.split(r"\s*[,;]\s*|\s+", line.strip())) for n, line in enumerate(text.splitlines(), 1)]
+    lines = [(n, row) for n, row in lines if row[0] and not row[0].startswith("#")]
+    for line, row in lines:
+        if not any(map(_is_number, row)):
+            raise PointsFileError(f"{path}, line {line}: these are column names; leave out the order {axes} (--axes)")
+        if len(row) != len(axes):
+            raise PointsFileError(
+                f"{path}, line {line}: {len(row)} values, but a list has three per line; decimals are written 1.5, not "
+                "1,5; name the columns in a first line if there are more"
+            )
+    _log.info("%s: a list of %s in voxels counted from 0", path, ", ".join(axes))
+    return {axis: i for i, axis in enumerate(axes)}, lines
+
+
+def _of_tomogram(
+    path: Path, lines: _Lines, columns: dict[str, int], tomogram_name: str | None
+) -> tuple[_Lines, str | None]:
+    """Return the rows of one tomogram, and its name; all rows if there is no column of tomograms."""
+    if _TOMOGRAM not in columns or not lines:
+        return lines, None
+    names = [row[columns[_TOMOGRAM]].removesuffix(".0") for _, row in lines]  # a number that pandas made a float
+    chosen = choose_tomogram(path, list(dict.fromkeys(names)), tomogram_name)
+    return [line for line, name in zip(lines, names, strict=True) if name == chosen], chosen
+
+
+def _shifts(path: Path, lines: _Lines, columns: dict[str, int]) -> Points:
+    """Return the shifts z, y, x of cryoCAT, which are added; zero if there are none."""
+    shifts = np.zeros((len(lines), 3))
+    for axis, name in enumerate("zyx"):
+        values = _optional(path, lines, columns, f"shift_{name}")
+        if values is not None:
+            shifts[:, axis] = values
+    if shifts.any():
+        _log.info("%s: shift_x, shift_y and shift_z were added to x, y and z, as in cryoCAT", path)
+    return shifts
+
+
 def _columns(path: Path, header: list[str]) -> dict[str, int]:
     missing = [axis for axis in "zyx" if axis not in header]
-    if missing and all(_is_number(name) for name in header):
+    if missing and all(_is_number(text) for name in header for text in re.split(r"[;\s]+", name)):
         raise PointsFileError(
             f"{path}: the first line has numbers, {','.join(header)}, not column names, so the order of the axes is "
-            f"unknown; add a first line such as z,y,x"
+            f"unknown; give it, such as --axes xyz, or add a first line such as z,y,x"
         )
     if missing:
         raise PointsFileError(

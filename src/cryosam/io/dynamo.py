@@ -58,8 +58,8 @@ def read_dynamo(
     Raises
     ------
     PointsFileError
-        If a line has fewer than 26 numbers or fewer or more than the others, the tomogram is ambiguous, or the voxels
-        have another size.
+        If a line has fewer than 26 numbers, or not as many as the others, the tomogram is ambiguous, or the voxels have
+        another size.
 
     Examples
     --------
@@ -72,7 +72,8 @@ def read_dynamo(
     array([[10., 20., 30.]])
     """
     rows = _read_rows(path)
-    rows = rows[rows_of_tomogram(path, whole_numbers(path, rows[:, _TOMOGRAM]), tomogram_name)]
+    is_here, name = rows_of_tomogram(path, whole_numbers(path, rows[:, _TOMOGRAM]), tomogram_name)
+    rows = rows[is_here]
     sizes = rows[:, _APIX]
     if voxel_size_angstrom is not None and (sizes > 0).any():
         other = sizes[(sizes > 0) & (np.abs(sizes / voxel_size_angstrom - 1) > SAME_SIZE)]
@@ -86,6 +87,7 @@ def read_dynamo(
         _unless_zero(rows[:, _CC]),
         tuple(f"{c:g}" for c in rows[:, _CLASS]) if rows[:, _CLASS].any() else None,
         rotations=_to_rotations(rows[:, _ANGLES]) if rows[:, _ANGLES].any() else None,
+        tomogram_name=name,
     )
 
 
@@ -163,11 +165,11 @@ def _read_rows(path: Path) -> Float[np.ndarray, "n c"]:
             raise PointsFileError(
                 f"{path}, line {number}: {len(cells)} columns, but a Dynamo table has {_N_NEEDED} or more"
             )
-        if rows and len(cells) != n_columns:
+        n_columns = n_columns or len(cells)
+        if len(cells) != n_columns:
             raise PointsFileError(
-                f"{path}, line {number}: {len(cells)} columns, but the lines before it have {n_columns}"
+                f"{path}, line {number}: {len(cells)} columns, but the lines above have {n_columns}; it may be cut off"
             )
-        n_columns = len(cells)
         row = np.zeros(_N_COLUMNS)
         for column in [*_USED, *([_APIX] if len(cells) > _APIX else [])]:
             row[column] = _number(path, number, column, cells[column])

@@ -70,13 +70,15 @@ def read_em(path: Path, *, tomogram_name: str | None = None) -> PointTable:
     array([0.5])
     """
     rows = _read_rows(path)
-    rows = rows[rows_of_tomogram(path, whole_numbers(path, rows[:, _TOMOGRAM]), tomogram_name)]
+    is_here, name = rows_of_tomogram(path, whole_numbers(path, rows[:, _TOMOGRAM]), tomogram_name)
+    rows = rows[is_here]
     angles = rows[:, _PHI_THETA_PSI]
     return PointTable(
         (rows[:, _POSITIONS] + rows[:, _SHIFTS] - 1)[:, ::-1],
         rows[:, _SCORE] if rows[:, _SCORE].any() else None,
         tuple(f"{c:g}" for c in rows[:, _CLASS]) if rows[:, _CLASS].any() else None,
         rotations=x_first(Rotation.from_euler("zxz", angles, degrees=True)) if angles.any() else None,
+        tomogram_name=name,
     )
 
 

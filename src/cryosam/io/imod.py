@@ -282,8 +282,8 @@ def _fit(
     if shape is None:
         return image.first, np.ones(3)
     whole, size = np.array(shape, dtype=float), image.size
-    if not size.all() or (size == whole).all():
-        return np.zeros(3), np.ones(3)
+    if not size.all() or ((size == whole).all() and not image.first.any()):
+        return image.first, np.ones(3)
     factors = _factors(image, whole, voxel_size_angstrom)
     rest = whole - (image.first + size) * factors  # binning leaves out voxels at the end, or fills up the last pixel
     tolerance = np.maximum(factors, 1)
@@ -293,11 +293,12 @@ def _fit(
         return image.first, factors
     of = "" if image.pixel_size is None else f" of {image.pixel_size[2]:g} angstrom"
     here = "" if voxel_size_angstrom is None else f" of {voxel_size_angstrom:g}"
+    first = f", from pixel {','.join(f'{n:g}' for n in image.first[::-1])} of another" if image.first.any() else ""
     drawn = (
-        f"{path}: the model was drawn on an image of {_by(size)} pixels (x, y, z){of}, but the tomogram has "
+        f"{path}: the model was drawn on an image of {_by(size)} pixels (x, y, z){of}{first}, but the tomogram has "
         f"{_by(whole)}{here}"
     )
-    if image.pixel_size is None and not image.is_stated:
+    if image.pixel_size is None and not image.is_stated and not image.first.any():
         _log.warning("%s; the points are read as pixels of this tomogram", drawn)
         return np.zeros(3), np.ones(3)
     raise PointsFileError(f"{drawn}; open the model on this tomogram in 3dmod and save it")

@@ -1,5 +1,6 @@
 """Reading and writing points in every format, chosen by the file extension."""
 
+import logging
 import os
 import tempfile
 from collections.abc import Sequence
@@ -14,6 +15,8 @@ from cryosam.io.tomogram_points import TomogramPoints
 
 __all__ = ["POINT_FORMATS", "is_points_name", "read_points", "write_points"]
 
+_log = logging.getLogger(__name__)
+
 AnyPath = str | os.PathLike[str]
 
 
@@ -24,7 +27,8 @@ class _Format(NamedTuple):
 
 
 POINT_FORMATS: dict[str, _Format] = {
-    ".csv": _Format("csv_points", (), "comma-separated values: z,y,x in voxels from 0"),
+    ".csv": _Format("csv_points", ("tomogram_name", "axes"), "comma-separated values: z,y,x in voxels from 0"),
+    ".txt": _Format("csv_points", ("tomogram_name", "axes"), "the same, or a list without column names"),
     ".star": _Format("star", ("shape", "voxel_size_angstrom", "tomogram_name"), "RELION 3.1, 4 and 5, Warp and M"),
     ".ndjson": _Format("ndjson", (), "CryoET Data Portal"),
     ".json": _Format("copick", ("voxel_size_angstrom", "tomogram_name"), "copick: picks, or a project"),
@@ -52,23 +56,27 @@ def read_points(
     shape: Sequence[int] | None = None,
     voxel_size_angstrom: float | None = None,
     tomogram_name: str | None = None,
+    axes: str | None = None,
 ) -> PointTable:
     r"""Read points and convert them to voxels of the tomogram, whatever the unit and origin of the file.
 
     Parameters
     ----------
     path
-        ``.csv`` (`cryosam.io.csv_points`), ``.star`` (`cryosam.io.star`), ``.ndjson`` (`cryosam.io.ndjson`), ``.json``
-        or the folder of a copick project (`cryosam.io.copick`), ``.mod`` (`cryosam.io.imod`), ``.tbl``
-        (`cryosam.io.dynamo`) or ``.em`` (`cryosam.io.em`); or the address of such a file, ``https://`` or ``s3://``,
-        which needs ``cryosam-et[remote]``.
+        ``.csv`` or ``.txt`` (`cryosam.io.csv_points`), ``.star`` (`cryosam.io.star`), ``.ndjson``
+        (`cryosam.io.ndjson`), ``.json`` or the folder of a copick project (`cryosam.io.copick`), ``.mod``
+        (`cryosam.io.imod`), ``.tbl`` (`cryosam.io.dynamo`) or ``.em`` (`cryosam.io.em`); or the address of such a file,
+        ``https://`` or ``s3://``, which needs ``cryosam-et[remote]``.
     shape
-        Shape of the tomogram, z, y, x in voxels; needed for RELION 5, whose coordinates start at the centre.
+        Shape of the tomogram, z, y, x in voxels; needed for RELION 5, whose coordinates start at the centre. It is
+        logged how many points are outside of it.
     voxel_size_angstrom
         Voxel size of the tomogram; coordinates of RELION 5 and copick are in angstrom, those of RELION 4 in pixels of
         the tilt series.
     tomogram_name
         The tomogram whose points are read from a file that has several.
+    axes
+        Order of the numbers in a list without column names, such as "xyz"; they are voxels counted from 0.
 
     Raises
     ------
@@ -89,16 +97,21 @@ def read_points(
     """
     location = as_location(path)
     if isinstance(location, RemotePath):
-        return _read_remote(location, shape, voxel_size_angstrom, tomogram_name)
+        return _read_remote(location, shape, voxel_size_angstrom, tomogram_name, axes)
     file = location
     kind = POINT_FORMATS[".json"] if file.is_dir() and not is_points_name(file) else _format(file)
     if not file.exists():
         raise InputNotFoundError(f"{file}: no such file; check the path")
     given = {"shape": shape, "voxel_size_angstrom": voxel_size_angstrom, "tomogram_name": tomogram_name}
+    given["axes"] = axes
+    if axes is not None and "axes" not in kind.needs:
+        raise PointsFileError(f"{file}: this format says which axis is which; leave out the order {axes} (--axes)")
     try:
         table: PointTable = _function("read", kind)(file, **{name: given[name] for name in kind.needs})
     except OSError as error:
         raise PointsFileError(f"{file}: cannot be read: {error.strerror or error}") from error
+    if shape is not None:
+        _warn_outside(file, table, shape)
     return table
 
 
@@ -117,8 +130,9 @@ def write_points(
     Parameters
     ----------
     path
-        A name as for `read_points`, except ``.json``: a copick project is written by `cryosam.io.copick.write_copick`,
-        and a STAR file of Warp, or of several tomograms, by `cryosam.io.star_output.write_star`.
+        A name as for `read_points`, except ``.txt`` and ``.json``: a copick project is written by
+        `cryosam.io.copick.write_copick`, and a STAR file of Warp, or of several tomograms, by
+        `cryosam.io.star_output.write_star`.
     table
         Points in voxels of the tomogram.
     shape, voxel_size_angstrom, tomogram_name
@@ -167,21 +181,49 @@ def write_points(
             )
         case ".tbl" | ".em":
             _function("write", kind)(file, [part])
+        case ".txt":
+            raise PointsFileError(f"{file}: lists are read, not written; give a name that ends in .csv")
         case ".json":
             raise PointsFileError(f"{file}: copick picks are written as a project; give a folder")
         case _:
             _function("write", kind)(file, part)
 
 
+def _warn_outside(file: Path, table: PointTable, shape: Sequence[int]) -> None:
+    """Log how many points are outside the tomogram, whose voxels reach half a voxel beyond their centres."""
+    is_outside = ((table.points < -0.5) | (table.points > [n - 0.5 for n in shape])).any(axis=1)
+    if is_outside.any():
+        first = ",".join(f"{c:.6g}" for c in table.points[is_outside][0])
+        _log.warning(
+            "%s: %d of %d points are outside the tomogram of %s voxels (z, y, x), such as %s; check the voxel size and "
+            "the unit of the points",
+            file,
+            is_outside.sum(),
+            len(table),
+            " x ".join(map(str, shape)),
+            first,
+        )
+
+
 def _read_remote(
-    address: RemotePath, shape: Sequence[int] | None, voxel_size_angstrom: float | None, tomogram_name: str | None
+    address: RemotePath,
+    shape: Sequence[int] | None,
+    voxel_size_angstrom: float | None,
+    tomogram_name: str | None,
+    axes: str | None,
 ) -> PointTable:
     """Read a file at a network address; error messages name the address."""
     _format(address)
     with tempfile.TemporaryDirectory(prefix="cryosam-") as folder:
         file = fetch(address, Path(folder))
         try:
-            return read_points(file, shape=shape, voxel_size_angstrom=voxel_size_angstrom, tomogram_name=tomogram_name)
+            return read_points(
+                file,
+                shape=shape,
+                voxel_size_angstrom=voxel_size_angstrom,
+                tomogram_name=tomogram_name,
+                axes=axes,
+            )
         except InputError as error:
             raise type(error)(str(error).replace(str(file), str(address))) from error
 

@@ -29,6 +29,8 @@ class PointTable:
     rotations
         ``(n,)`` rotations of the reference of the kind into the orientation of the particle, or None; they act on
         z, y, x.
+    tomogram_name
+        Name of the tomogram according to the file that the points were read from; None if it has none.
 
     Raises
     ------
@@ -46,6 +48,7 @@ class PointTable:
     names: tuple[str, ...] | None = None
     instances: Integer[np.ndarray, " n"] | None = None
     rotations: Rotation | None = None
+    tomogram_name: str | None = None
 
     def __post_init__(self) -> None:
         points = np.asarray(self.points, dtype=float)
@@ -75,6 +78,7 @@ class PointTable:
             None if self.names is None else tuple(self.names[i] for i in indices),
             None if self.instances is None else self.instances[indices],
             None if self.rotations is None else self.rotations[indices],
+            self.tomogram_name,
         )
 
     def select(self, name: str) -> "PointTable":

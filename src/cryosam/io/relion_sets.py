@@ -12,10 +12,10 @@ from cryosam.io.atomic import atomic_path
 from cryosam.io.folders import make_folder
 from cryosam.io.star_blocks import read_star_blocks
 from cryosam.io.star_output import write_star
-from cryosam.io.tomogram_names import tomogram_stem
+from cryosam.io.tomogram_names import same_tilt_series
 from cryosam.io.tomogram_points import TomogramPoints
 
-__all__ = ["write_optimisation_set"]
+__all__ = ["read_reconstructions", "write_optimisation_set"]
 
 _NAME, _PIXEL_SIZE = "rlnTomoName", "rlnTomoTiltSeriesPixelSize"
 _SIZES = ["rlnTomoSizeZ", "rlnTomoSizeY", "rlnTomoSizeX"]  # pixels of the tilt series
@@ -27,8 +27,26 @@ _SHOWN = 8
 @dataclass(frozen=True, eq=False)
 class _KnownTomogram:
     name: str
-    stems: frozenset[str]  # from its name and from its reconstructed files
     extent_angstrom: Float[np.ndarray, " 3"]  # z, y, x
+
+
+def read_reconstructions(path: Path) -> dict[str, tuple[str, ...]]:
+    r"""Read the files that RELION reconstructed of each tomogram of a set, by name.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> text = "data_global\nloop_\n_rlnTomoName\n_rlnTomoReconstructedTomogram\nTS_01 job009/rec_1.mrc\n"
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     _ = Path(folder, "tomograms.star").write_text(text)
+    ...     read_reconstructions(Path(folder, "tomograms.star"))
+    {'TS_01': ('job009/rec_1.mrc',)}
+    """
+    block = next((block for block in read_star_blocks(path).values() if _NAME in block), None)
+    if block is None:
+        return {}
+    files = [column for column in block if str(column).startswith(_FILES)]
+    return {str(name): tuple(map(str, row)) for name, row in zip(block[_NAME], block[files].to_numpy(), strict=True)}
 
 
 def write_optimisation_set(folder: Path, parts: Sequence[TomogramPoints], tomograms: Path) -> None:
@@ -70,13 +88,17 @@ def write_optimisation_set(folder: Path, parts: Sequence[TomogramPoints], tomogr
     ...     read_star_blocks(Path(folder, "particles.star"))["particles"]["rlnTomoName"].to_list()
     ['TS_01']
     """
-    known = _read_tomograms(tomograms)
+    known = {tomogram.name: tomogram for tomogram in _read_tomograms(tomograms)}
+    names = {name: (name, *files) for name, files in read_reconstructions(tomograms).items()}
     renamed, extents = [], {}
     for part in parts:
-        tomogram = next((t for t in known if tomogram_stem(part.name) in t.stems), None)
-        if tomogram is None:
-            listed = ", ".join(t.name for t in known[:_SHOWN]) + ("" if len(known) <= _SHOWN else ", ...")
-            raise PointsFileError(f"{tomograms}: no tomogram {part.name} in this set; it has {listed}")
+        found = same_tilt_series(names, part.name)
+        if len(found) != 1:
+            listed = ", ".join(list(known)[:_SHOWN]) + ("" if len(known) <= _SHOWN else ", ...")
+            raise PointsFileError(
+                f"{tomograms}: no tomogram {part.name} in this set; it has {listed}; name one of these with --name"
+            )
+        tomogram = known[found[0]]
         renamed.append(replace(part, name=tomogram.name))
         extents[tomogram.name] = _extent(tomograms, tomogram, part).tolist()
     make_folder(folder)
@@ -108,12 +130,12 @@ def _read_tomograms(path: Path) -> list[_KnownTomogram]:
     block = next((b for b in read_star_blocks(path).values() if set(needed) <= set(b)), None)
     if block is None:
         raise PointsFileError(f"{path}: not a tomogram set of RELION 5; no table has {', '.join(needed)}")
-    files = [column for column in block if str(column).startswith(_FILES)]
     try:
         pixels, sizes = block[_SIZES].to_numpy(dtype=float), block[_PIXEL_SIZE].to_numpy(dtype=float)
     except ValueError as error:
         raise PointsFileError(f"{path}: the size of a tomogram is not a number ({error})") from error
+    if not (np.isfinite(pixels).all() and np.isfinite(sizes).all() and (pixels > 0).all() and (sizes > 0).all()):
+        raise PointsFileError(f"{path}: the size of a tomogram is not a positive number")
     return [
-        _KnownTomogram(str(names[0]), frozenset(tomogram_stem(str(n)) for n in names), extent)
-        for names, extent in zip(block[[_NAME, *files]].to_numpy().tolist(), pixels * sizes[:, None], strict=True)
+        _KnownTomogram(str(name), extent) for name, extent in zip(block[_NAME], pixels * sizes[:, None], strict=True)
     ]

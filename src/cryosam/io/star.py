@@ -18,6 +18,9 @@ Warp and M, ``rlnCoordinateX/Y/Z`` of tomograms with the extension ``.tomostar``
     that ``ts_export_particles`` writes for RELION also contain the pixel size of the tilt series, but their coordinates
     are not in this unit. Template matching in Warp writes no pixel size and, for ``--normalized_coords``, fractions of
     the tomogram size: without a pixel size, coordinates that are all between 0 and 1 are read as fractions.
+M, ``wrpCoordinateX1/Y1/Z1`` of a species: angstrom
+    Position 0 is the centre of the first pixel of the tomogram. ``wrpAngleRot1/Tilt1/Psi1`` are RELION's angles, and
+    ``wrpSourceName`` is the tilt series. A species may have several poses during the exposure; the first is used.
 Refined shifts
     The particle is at coordinate - A origin. The origin is ``rlnOriginX/Y/ZAngst`` in angstrom, and A is the rotation
     by ``rlnTomoSubtomogramRot/Tilt/Psi`` if these columns exist (``ParticleSet::getPosition``). The complete rotation
@@ -28,7 +31,7 @@ The functions are in ``src/jaz/tomography`` of github.com/3dem/relion; Warp's fo
 """
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -40,6 +43,7 @@ from cryosam.arrays import Points, Scores
 from cryosam.errors import PointsFileError, VoxelSizeError
 from cryosam.io.points import PointTable
 from cryosam.io.relion import SAME_SIZE, angles_to_rotations, centred_to_voxels, one_if_same
+from cryosam.io.relion_sets import read_reconstructions
 from cryosam.io.star_blocks import read_star_blocks
 from cryosam.io.tomogram_names import choose_tomogram
 
@@ -53,7 +57,12 @@ _ORIGINS = ["rlnOriginZAngst", "rlnOriginYAngst", "rlnOriginXAngst"]
 _OLD_ORIGINS = ["rlnOriginZ", "rlnOriginY", "rlnOriginX"]
 _ANGLES = ["rlnAngleRot", "rlnAngleTilt", "rlnAnglePsi"]
 _SUBTOMOGRAM_ANGLES = ["rlnTomoSubtomogramRot", "rlnTomoSubtomogramTilt", "rlnTomoSubtomogramPsi"]
-_TOMOGRAMS = ["rlnTomoName", "rlnMicrographName"]
+_SPECIES = ["wrpCoordinateZ1", "wrpCoordinateY1", "wrpCoordinateX1"]
+_SPECIES_ANGLES = ["wrpAngleRot1", "wrpAngleTilt1", "wrpAnglePsi1"]
+_SPECIES_SECOND = "wrpCoordinateX2"
+_TOMOGRAMS = ["rlnTomoName", "rlnMicrographName", "wrpSourceName"]
+_GROUP = "rlnOpticsGroup"
+_ARE_STACKS = "rlnTomoSubTomosAre2DStacks"
 _COORDINATE_PIXEL_SIZES = [
     "rlnTomoTiltSeriesPixelSize",
     "rlnMicrographPixelSize",
@@ -61,9 +70,9 @@ _COORDINATE_PIXEL_SIZES = [
     "rlnPixelSize",
 ]
 _WARP_PIXEL_SIZES = ["rlnDetectorPixelSize", "rlnPixelSize", "rlnImagePixelSize"]
-_PARTICLES_FILE = "rlnTomoParticlesFile"
+_PARTICLES_FILE, _TOMOGRAMS_FILE = "rlnTomoParticlesFile", "rlnTomoTomogramsFile"
 _SAME_MAGNIFICATION = 1e4  # at this magnification the number is the pixel size of the image in angstrom
-_BINNING, _STACKS = "rlnTomoTomogramBinning", "rlnTomoSubTomosAre2DStacks"
+_BINNING = "rlnTomoTomogramBinning"
 _SCORE, _CLASS = "rlnAutopickFigureOfMerit", "rlnClassNumber"
 
 
@@ -90,9 +99,9 @@ def read_star(
         ``rlnImagePixelSize``) but no ``rlnTomoTomogramBinning``. Coordinates are scaled if their pixel size differs
         from the voxel size by more than 1 %, and the ratio is logged.
     tomogram_name
-        The tomogram whose points are read: as in ``rlnTomoName`` (or ``rlnMicrographName``), or that name without
-        folder and extension. If the file has only one tomogram, its points are read under any name, and a different
-        name is logged.
+        The tomogram whose points are read, see `cryosam.io.tomogram_names.same_tilt_series`: its name in
+        ``rlnTomoName`` or ``rlnMicrographName``, its file, or a file that the set's ``tomograms.star`` names. If the
+        file has only one tomogram, its points are read under any name, and a different name is logged.
 
     Raises
     ------
@@ -111,30 +120,43 @@ def read_star(
     ...     read_star(Path(folder, "picks.star")).points
     array([[10., 20., 30.]])
     """
-    blocks = read_star_blocks(path)
-    if any(_PARTICLES_FILE in block for block in blocks.values()):
-        path = _named_file(path, next(str(b[_PARTICLES_FILE].iloc[0]) for b in blocks.values() if _PARTICLES_FILE in b))
+    blocks, files = read_star_blocks(path), {}
+    named = _first_values(blocks)
+    if _PARTICLES_FILE in named:
+        tomograms = _find_file(path, named.get(_TOMOGRAMS_FILE, ""))
+        files = {} if tomograms is None else read_reconstructions(tomograms)
+        path = _named_file(path, named[_PARTICLES_FILE])
         blocks = read_star_blocks(path)
-    rows, optics = _of_tomogram(path, _particles(path, blocks), tomogram_name), blocks.get("optics", pd.DataFrame())
+    rows, name = _of_tomogram(path, _particles(path, blocks), tomogram_name, files)
+    optics = _optics(path, blocks)
     sizes = _voxel_sizes(path, rows, optics, voxel_size_angstrom)
     if set(_CENTRED) <= set(rows):  # checked first, as in RELION 5
         points = _from_centred(path, rows, shape, voxel_size_angstrom)
+    elif set(_SPECIES) <= set(rows):
+        points = _from_species(path, rows, voxel_size_angstrom)
     else:
-        _refuse_two_pixel_sizes(path, blocks, rows)
+        if named.get(_ARE_STACKS, "0") != "0":
+            _check_unit(path, rows, optics)
         points = _from_pixels(path, rows, optics, shape, sizes)
     return PointTable(
         points,
         _numbers(path, rows, [_SCORE])[:, 0] if _SCORE in rows else None,
         tuple(str(c) for c in rows[_CLASS]) if _CLASS in rows else None,
         rotations=_rotations(path, rows),
+        tomogram_name=name,
     )
+
+
+def _first_values(blocks: Mapping[str, pd.DataFrame]) -> dict[str, str]:
+    """Return the value of each label, or its first one."""
+    return {str(column): str(block[column].iloc[0]) for block in blocks.values() if len(block) for column in block}
 
 
 def _rotations(path: Path, rows: pd.DataFrame) -> Rotation | None:
     """Return the orientations; None if there are no angles."""
     rotations = [
         angles_to_rotations(_numbers(path, rows, columns))
-        for columns in (_SUBTOMOGRAM_ANGLES, _ANGLES)
+        for columns in (_SUBTOMOGRAM_ANGLES, _ANGLES, _SPECIES_ANGLES)
         if set(columns) <= set(rows)
     ]
     if not rotations or not len(rows):
@@ -143,8 +165,8 @@ def _rotations(path: Path, rows: pd.DataFrame) -> Rotation | None:
 
 
 def _named_file(path: Path, name: str) -> Path:
-    """Find a file that ``path`` refers to, relative to here or to a parent folder, such as the RELION project."""
-    found = next((p for p in (Path(name), *(folder / name for folder in path.parents)) if p.is_file()), None)
+    """Return the path of a file that ``path`` refers to."""
+    found = _find_file(path, name)
     if found is None:
         raise PointsFileError(
             f"{path}: it refers to {name}, which does not exist; run this from the RELION project folder"
@@ -152,25 +174,41 @@ def _named_file(path: Path, name: str) -> Path:
     return found
 
 
+def _find_file(path: Path, name: str) -> Path | None:
+    """Find a file that ``path`` refers to, relative to here or to a parent folder, such as the RELION project."""
+    return next((p for p in (Path(name), *(folder / name for folder in path.parents)) if p.is_file()), None)
+
+
 def _particles(path: Path, blocks: dict[str, pd.DataFrame]) -> pd.DataFrame:
     """Return the table with coordinates."""
     for name in sorted(blocks, key=lambda name: name != "particles"):
-        if any(set(columns) <= set(blocks[name]) for columns in (_CENTRED, _PIXELS)):
+        if any(set(columns) <= set(blocks[name]) for columns in (_CENTRED, _PIXELS, _SPECIES)):
             return blocks[name]
     found = ", ".join(dict.fromkeys(str(column) for block in blocks.values() for column in block))
     raise PointsFileError(
-        f"{path}: no 3D coordinates: rlnCoordinateX, Y, Z or rlnCenteredCoordinateXAngst, YAngst, ZAngst are needed, "
-        f"but the columns are {found or 'none'}"
+        f"{path}: no 3D coordinates: rlnCoordinateX, Y, Z or rlnCenteredCoordinateXAngst, YAngst, ZAngst or "
+        f"wrpCoordinateX1, Y1, Z1 are needed, but the columns are {found or 'none'}"
     )
 
 
-def _of_tomogram(path: Path, rows: pd.DataFrame, tomogram_name: str | None) -> pd.DataFrame:
-    """Return the rows of one tomogram; all rows if the file has no tomogram names."""
+def _optics(path: Path, blocks: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
+    """Return the table of optics groups, of which each has one row; it is empty if there is none."""
+    optics = blocks.get("optics", pd.DataFrame()).drop_duplicates()
+    if _GROUP in optics and optics[_GROUP].duplicated().any():
+        group = optics[_GROUP][optics[_GROUP].duplicated()].iloc[0]
+        raise PointsFileError(f"{path}, block data_optics: optics group {group} is there twice; delete one of its rows")
+    return optics
+
+
+def _of_tomogram(
+    path: Path, rows: pd.DataFrame, tomogram_name: str | None, files: Mapping[str, Sequence[str]]
+) -> tuple[pd.DataFrame, str | None]:
+    """Return the rows of one tomogram, and its name; all rows if the file has no tomogram names."""
     column = next((c for c in _TOMOGRAMS if c in rows), None)
     if column is None or rows.empty:
-        return rows
-    names = rows[column].map(str)
-    return rows[names == choose_tomogram(path, sorted(names.unique()), tomogram_name)]
+        return rows, None
+    chosen = choose_tomogram(path, sorted(rows[column].unique()), tomogram_name, files=files)
+    return rows[rows[column] == chosen], chosen
 
 
 def _frame(path: Path, shape: Sequence[int] | None, voxel_size_angstrom: float | None) -> tuple[Sequence[int], float]:
@@ -190,6 +228,27 @@ def _from_centred(
     """Convert the columns of RELION 5 to voxels."""
     frame = _frame(path, shape, voxel_size_angstrom)
     return centred_to_voxels(_numbers(path, rows, _CENTRED) - _origins_angstrom(path, rows), *frame)
+
+
+def _from_species(path: Path, rows: pd.DataFrame, voxel_size_angstrom: float | None) -> Points:
+    """Convert the columns of a species of M to voxels."""
+    if voxel_size_angstrom is None:
+        raise VoxelSizeError(f"{path}: coordinates of M are in angstrom, and the voxel size is unknown; give it")
+    if _SPECIES_SECOND in rows:
+        _log.warning("%s: the particles have several poses during the exposure; the first is used", path)
+    return _numbers(path, rows, _SPECIES) / voxel_size_angstrom
+
+
+def _check_unit(path: Path, rows: pd.DataFrame, optics: pd.DataFrame) -> None:
+    """Refuse 2D stacks with two pixel sizes: RELION counts pixels of the tilt series, Warp those of the stacks."""
+    series, images = (_per_row(path, rows, optics, c) for c in ("rlnTomoTiltSeriesPixelSize", "rlnImagePixelSize"))
+    if _is_warp(rows) or series is None or images is None or (one_if_same(series / images) == 1).all():
+        return
+    raise PointsFileError(
+        f"{path}: the unit of rlnCoordinateX/Y/Z is ambiguous: Warp writes pixels of {images[0]:g} angstrom for 2D "
+        f"stacks, RELION of {series[0]:g}; give the names of the tomograms their ending .tomostar if it is Warp's, or "
+        "delete rlnImagePixelSize if it is RELION's"
+    )
 
 
 def _from_pixels(
@@ -225,25 +284,6 @@ def _is_warp(rows: pd.DataFrame) -> bool:
     return column is not None and len(rows) > 0 and bool(rows[column].map(str).str.endswith(".tomostar").all())
 
 
-def _refuse_two_pixel_sizes(path: Path, blocks: dict[str, pd.DataFrame], rows: pd.DataFrame) -> None:
-    """Refuse 2D particle stacks without the names of Warp: Warp counts pixels of the images, RELION of the tilt series.
-
-    RELION 5 itself writes centred coordinates with its stacks, so such a file is one of Warp with changed names, or of
-    an unknown program.
-    """
-    has_stacks = any(_STACKS in block and block[_STACKS].astype(str).eq("1").any() for block in blocks.values())
-    if not has_stacks or rows.empty or _is_warp(rows):
-        return
-    optics = blocks.get("optics", pd.DataFrame())
-    series, images = (_per_row(path, rows, optics, c) for c in (_COORDINATE_PIXEL_SIZES[0], "rlnImagePixelSize"))
-    if series is not None and images is not None and (np.abs(images / series - 1) > SAME_SIZE).any():
-        raise PointsFileError(
-            f"{path}: coordinates may be in pixels of the tilt series ({series[0]:g} angstrom) or of the particle "
-            f"images ({images[0]:g}); if Warp wrote the file, end its tomogram names in .tomostar, otherwise remove "
-            "rlnImagePixelSize"
-        )
-
-
 def _are_fractions(path: Path, rows: pd.DataFrame, optics: pd.DataFrame, pixels: Points) -> bool:
     """Whether coordinates are fractions, as from template matching in Warp."""
     if not _is_warp(rows) or any(_per_row(path, rows, optics, c) is not None for c in _WARP_PIXEL_SIZES):
@@ -271,10 +311,13 @@ def _voxel_sizes(
     The file gives it as the pixel size of the tilt series times the binning of the tomogram.
     """
     given = None if voxel_size_angstrom is None else np.full(len(rows), voxel_size_angstrom, dtype=float)
-    binning, unbinned = (_per_row(path, rows, optics, c) for c in (_BINNING, _COORDINATE_PIXEL_SIZES[0]))
+    binning = _per_row(path, rows, optics, _BINNING)
+    if binning is None:
+        return given
+    unbinned = _per_row(path, rows, optics, _COORDINATE_PIXEL_SIZES[0])
     if unbinned is None and not _is_warp(rows):
         unbinned = _pixel_sizes(path, rows, optics)
-    if binning is None or unbinned is None:
+    if unbinned is None:
         return given
     stored = binning * unbinned
     if given is None:

@@ -17,6 +17,7 @@ from typing import NamedTuple
 import pandas as pd
 
 from cryosam.errors import PointsFileError
+from cryosam.io.text_files import read_text
 
 __all__ = ["read_star_blocks"]
 
@@ -24,6 +25,7 @@ _log = logging.getLogger(__name__)
 
 _LINE_END = re.compile(r"\r\n|\r|\n")
 _VALUE = re.compile(r"""\s*(?:"(.*?)"(?=\s|$)|'(.*?)'(?=\s|$)|(\#.*)|(\S+))""")
+_MARK = re.compile(r"""['"#]""")
 _BLOCK, _LOOP = "data_", "loop_"
 
 
@@ -56,7 +58,7 @@ def read_star_blocks(path: Path) -> dict[str, pd.DataFrame]:
     ...     read_star_blocks(Path(folder, "p.star"))["particles"].to_dict("records")
     [{'rlnTomoName': '0012', 'rlnCoordinateX': '7.5'}]
     """
-    text = path.read_bytes().decode("utf-8-sig", errors="replace")
+    text = read_text(path, errors="replace")
     lines = [_Line(n, line.strip(), _split(line)) for n, line in enumerate(_LINE_END.split(text), 1)]
     lines = [line for line in lines if line.values]
     if not any(_is_block(line) for line in lines):
@@ -75,7 +77,7 @@ def read_star_blocks(path: Path) -> dict[str, pd.DataFrame]:
 
 def _split(line: str) -> list[str]:
     """Return the values of a line, without quotes and comments."""
-    if not any(mark in line for mark in "'\"#"):
+    if not _MARK.search(line):
         return line.split()
     values = []
     for double, single, comment, plain in _VALUE.findall(line):
@@ -107,8 +109,8 @@ def _read_block(where: str, lines: Sequence[_Line]) -> pd.DataFrame:
         n_labels = next((i for i, line in enumerate(lines[1:]) if not _is_label(line)), len(lines) - 1)
         labels = [line.values[0][1:] for line in lines[1 : n_labels + 1]]
         rows = _read_rows(where, labels, lines[n_labels + 1 :])
-    kept = _without_doubles(where, labels, rows)
-    return pd.DataFrame([[row[i] for i in kept] for row in rows], columns=[labels[i] for i in kept], dtype=object)
+    columns = list(zip(*rows, strict=True)) or [()] * len(labels)
+    return pd.DataFrame(_without_doubles(where, labels, columns), dtype=object)
 
 
 def _is_label(line: _Line) -> bool:
@@ -143,30 +145,31 @@ def _read_rows(where: str, labels: Sequence[str], lines: Sequence[_Line]) -> lis
     return [line.values for line in lines]
 
 
-def _without_doubles(where: str, labels: Sequence[str], rows: Sequence[Sequence[str]]) -> list[int]:
-    """Return the columns that are kept: labels that are twice are refused unless their values are the same."""
-    first: dict[str, int] = {}
-    for i, label in enumerate(labels):
-        if label not in first:
-            first[label] = i
+def _without_doubles(where: str, labels: Sequence[str], columns: Sequence[Sequence[str]]) -> dict[str, Sequence[str]]:
+    """Return the columns by label; a label that is twice is refused unless its values are the same."""
+    table: dict[str, Sequence[str]] = {}
+    for label, column in zip(labels, columns, strict=True):
+        first = table.setdefault(label, column)
+        if first is column:
             continue
-        unlike = next((n for n, row in enumerate(rows, 1) if row[i] != row[first[label]]), None)
-        if unlike is not None:
-            ours, theirs = rows[unlike - 1][first[label]], rows[unlike - 1][i]
+        row = next((i for i, (a, b) in enumerate(zip(first, column, strict=True)) if a != b), None)
+        if row is not None:
+            values = f"{first[row]} and {column[row]}"
             raise PointsFileError(
-                f"{where}, row {unlike}: label {label} is there twice, with the values {ours} and {theirs}; delete one"
+                f"{where}, row {row + 1}: label {label} is there twice, with the values {values}; delete one"
             )
         _log.warning("%s: label %s is there twice, with the same values; one is used", where, label)
-    return list(first.values())
+    return table
 
 
 def _check_end(where: str, table: pd.DataFrame) -> None:
     """Refuse a file without a line break at its end whose last value is shorter than those above it."""
     *above, last = table.iloc[:, -1] if table.size else [""]
-    if above and _n_after_point(last) < min(map(_n_after_point, above)):
+    is_short = bool(above) and _n_after_point(last) < min(map(_n_after_point, above))
+    if is_short or last.count("[") > last.count("]"):
         raise PointsFileError(
             f"{where}, row {len(table)}: {table.columns[-1]} is {last!r} and the file ends there without a line break, "
-            "so it is cut off; copy it again"
+            "so it seems to be cut off; copy it again, or end the line if it is whole"
         )
     _log.warning("%s: no line break after the last row, which may be cut off", where)
 

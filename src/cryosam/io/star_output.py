@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
@@ -13,7 +14,7 @@ from cryosam.arrays import Points
 from cryosam.errors import VoxelSizeError
 from cryosam.io.atomic import atomic_path
 from cryosam.io.relion import one_if_same, rotations_to_angles, voxels_to_centred
-from cryosam.io.tomogram_names import star_name, tomogram_stem
+from cryosam.io.tomogram_names import star_name, warp_name
 from cryosam.io.tomogram_points import TomogramPoints, check_distinct, number_kinds
 
 __all__ = ["StarProgram", "write_star"]
@@ -52,7 +53,7 @@ def write_star(
         tomogram become ``_``.
     program
         RELION 5: angstrom from the centre of the tomogram. RELION 4: pixels of the tilt series. Warp and M: voxels, and
-        the name of the tomogram with the extension ``.tomostar``.
+        the name of the tomogram with the extension ``.tomostar`` and without the pixel size that Warp adds.
     tilt_series_pixel_size_angstrom
         Pixel size of the unbinned tilt series. RELION 4 expects pixels of that size; if left out, pixels are voxels of
         each tomogram, and the optics block gives that size. RELION 5 reads it from its own tomograms file if left out.
@@ -81,6 +82,8 @@ def write_star(
     ...     starfile.read(Path(folder, "p.star"))["rlnMicrographName"].to_list()
     ['TS_01.tomostar', 'TS_01.tomostar', 'TS_02.tomostar', 'TS_02.tomostar']
     """
+    if program == "warp":
+        parts = [replace(part, name=warp_name(part.name)) for part in parts]
     check_distinct(path, parts)
     pixel_size = tilt_series_pixel_size_angstrom
     filled = [part for part in parts if len(part.table)] or list(parts[:1])
@@ -95,7 +98,7 @@ def write_star(
         # coordinates come first, because a line that starts with a name such as data_1 would begin a new block
         rows = pd.DataFrame(positions[:, ::-1], columns=columns)
         if program == "warp":
-            rows["rlnMicrographName"] = f"{tomogram_stem(part.name)}.tomostar"
+            rows["rlnMicrographName"] = f"{part.name}.tomostar"
         else:
             rows["rlnTomoName"] = star_name(part.name)
         _add_columns(rows, part, known, numbers, has_particle_names=program != "warp")
