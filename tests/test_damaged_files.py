@@ -165,6 +165,11 @@ FOUND = {  # faults that these tests have found, each with what is said now
         "line 2: 6 values for 5 columns",
     ),
     "no optics block": ("relion4.star", without_optics, "an optics block, which is missing or empty"),
+    "optics groups that are not those of the particles": (
+        "relion4.star",
+        lambda text: text.replace("_rlnTomoTiltSeriesPixelSize #3\n_rlnImagePixelSize #4\n1\t", "_one _two #"),
+        "optics group 1 of the particles is not in the optics block",
+    ),
     "an optics block that is the particles": (
         "relion4.star",
         lambda text: without_optics(text).replace("data_particles", "data_optics"),

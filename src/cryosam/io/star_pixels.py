@@ -206,12 +206,21 @@ def _is_warp(rows: pd.DataFrame) -> bool:
 
 
 def _require_optics(path: Path, rows: pd.DataFrame, optics: pd.DataFrame) -> None:
-    """Refuse a file whose optics block is missing or empty: it has the pixel size of the coordinates."""
-    if _GROUP in rows and (optics.empty or set(PIXELS) <= set(optics)):
+    """Refuse a file that lacks the optics groups of its particles: they have the pixel size of the coordinates."""
+    if _GROUP not in rows:
+        return
+    if optics.empty or set(PIXELS) <= set(optics):
         raise PointsFileError(
-            f"{path}: rlnOpticsGroup refers to an optics block, which is missing or empty, so the pixel size of the "
+            f"{path}: {_GROUP} refers to an optics block, which is missing or empty, so the pixel size of the "
             "coordinates is unknown; add the block, or remove the column if they are in voxels"
         )
+    _require_groups(path, rows, optics)
+
+
+def _require_groups(path: Path, rows: pd.DataFrame, optics: pd.DataFrame) -> None:
+    unknown = sorted(set(rows[_GROUP]) - set(optics.get(_GROUP, rows[_GROUP])))
+    if unknown:
+        raise PointsFileError(f"{path}: optics group {unknown[0]} of the particles is not in the optics block")
 
 
 def _require_same_as_images(path: Path, rows: pd.DataFrame, optics: pd.DataFrame, voxel_sizes: Scores | None) -> None:
@@ -239,9 +248,7 @@ def _per_row(path: Path, rows: pd.DataFrame, optics: pd.DataFrame, column: str) 
         return None
     elif _GROUP in rows and _GROUP in optics:
         groups = dict(zip(optics[_GROUP], read_numbers(path, optics, [column])[:, 0], strict=True))
-        unknown = sorted(set(rows[_GROUP]) - set(groups))
-        if unknown:
-            raise PointsFileError(f"{path}: optics group {unknown[0]} of the particles is not in the optics block")
+        _require_groups(path, rows, optics)
         values = rows[_GROUP].map(groups).to_numpy(dtype=float)
     else:
         values = np.full(len(rows), read_numbers(path, optics, [column])[0, 0])
