@@ -37,10 +37,14 @@ class Damage:
 def text_damage() -> st.SearchStrategy[list[Damage]]:
     """One to three changes of a table as text, one of them at most of a value in a line.
 
-    If one value is dropped from a line and another one doubled, the line has its length again, and another meaning.
+    If one value is dropped from a line and another one doubled, or the line is cut off too, it may have a valid length
+    again, and another meaning.
     """
-    lines, values = ([kind for kind in _TEXT if ("value" in kind) == of_values] for of_values in (False, True))
-    return st.tuples(_changes(lines, 0, 2), _changes(values, 0, 1)).map(lambda both: both[1] + both[0]).filter(bool)
+    values = [kind for kind in _TEXT if "value" in kind]
+    lines = [kind for kind in _TEXT if kind not in values]
+    beside = [kind for kind in lines if kind != "shorten"]
+    with_value = st.tuples(_changes(values, 1, 1), _changes(beside, 0, 2)).map(lambda both: both[0] + both[1])
+    return _changes(lines, 1, 3) | with_value
 
 
 def json_damage() -> st.SearchStrategy[list[Damage]]:
