@@ -44,7 +44,8 @@ def text_damage() -> st.SearchStrategy[list[Damage]]:
     lines = [kind for kind in _TEXT if kind not in values]
     beside = [kind for kind in lines if kind != "shorten"]
     with_value = st.tuples(_changes(values, 1, 1), _changes(beside, 0, 2)).map(lambda both: both[0] + both[1])
-    return _changes(lines, 1, 3) | with_value
+    cut_last = _changes(lines, 1, 3).map(lambda changes: sorted(changes, key=lambda change: change.kind == "shorten"))
+    return cut_last | with_value
 
 
 def json_damage() -> st.SearchStrategy[list[Damage]]:
