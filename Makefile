@@ -3,6 +3,7 @@
 #   make demo             simulate a tomogram, segment it from one point, score it
 #   make test             run the tests
 #   make test-arithmetic  run the end-to-end tests with other processor instructions and two threads
+#   make fuzz             read 10,000 damaged files of each format, which takes about half an hour; for every night
 #   make page             build the page of cryosam serve, which needs npm
 #   make lint             format, lint, types and layers, without changing a file
 #   make page-check       format, lint, types and unit tests of the page, which needs npm
@@ -23,7 +24,7 @@ PAGE_IF_NPM := $(if $(shell command -v npm),$(PAGE))
 CREATED := $(VENV)/.created-by-$(subst /,_,$(PYTHON))
 INSTALL := $(BIN)/python -m pip install --disable-pip-version-check --quiet -c constraints.txt
 
-.PHONY: demo test test-arithmetic page page-check lint clean
+.PHONY: demo test test-arithmetic fuzz page page-check lint clean
 
 demo: $(VENV)/.installed $(PAGE_IF_NPM)
 	$(BIN)/cryosam demo --out "$(OUT)" --overwrite
@@ -35,6 +36,9 @@ test: $(VENV)/.installed-dev $(PAGE_IF_NPM)
 # An answer must not depend on the processor: products are rounded otherwise without its newest instructions.
 test-arithmetic: $(VENV)/.installed-dev
 	ONEDNN_MAX_CPU_ISA=AVX2 OMP_NUM_THREADS=2 $(BIN)/python -m pytest tests/test_segmentation.py -k "averages or kinds or microtubule or probabilities"
+
+fuzz: $(VENV)/.installed-dev
+	$(BIN)/python -m pytest -n 2 --hypothesis-profile=fuzz tests/test_damaged_files.py tests/test_damaged_volumes.py
 
 page: $(PAGE)
 

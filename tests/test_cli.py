@@ -948,6 +948,71 @@ def test_evaluate_takes_the_star_file_of_a_result(tomo, calls, answer, tmp_path)
     assert found["mean_distance"] == pytest.approx(0, abs=1e-3)
 
 
+UNBINNED = """data_optics
+
+loop_
+_rlnOpticsGroup
+_rlnTomoTiltSeriesPixelSize
+1 2.5
+
+data_particles
+
+loop_
+_rlnCoordinateX
+_rlnCoordinateY
+_rlnCoordinateZ
+_rlnOpticsGroup
+36 32 32 1
+48 80 56 1
+"""
+
+
+def test_pixels_without_a_voxel_size_are_asked_about_in_every_command(answer, tomo, calls, tmp_path):
+    (tmp_path / "p.star").write_text(UNBINNED)
+    data = read_volume(tomo)
+    write_volume(tmp_path / "bare.mrc", data, None)
+    question = r"pixels of 2\.5 angstrom, and the voxel size is unknown; give it \(--voxel-size"
+    for words in (
+        ("convert", tmp_path / "p.star", tmp_path / "p.csv"),
+        ("evaluate", tmp_path / "p.star", answer / "particles.csv"),
+        ("evaluate", answer / "particles.csv", tmp_path / "p.star"),
+        ("segment", tmp_path / "bare.mrc", "--points", tmp_path / "p.star", "--out", tmp_path / "out"),
+        ("mask", tmp_path / "bare.mrc", "--points", tmp_path / "p.star", "--out", tmp_path / "out"),
+        ("query", tmp_path / "bare.mrc", "--points", tmp_path / "p.star", "--out", tmp_path / "q.npz"),
+    ):
+        assert re.search(question, refused(*words)), words
+    assert not (tmp_path / "p.csv").exists()
+    assert not (tmp_path / "out").exists()
+
+
+def test_evaluate_takes_the_voxel_size_from_an_option_or_the_tomogram(answer, tomo, tmp_path):
+    (tmp_path / "p.star").write_text(UNBINNED)
+    for option in (("--voxel-size", "10"), ("--tomogram", tomo)):
+        found = scores(tmp_path / "p.star", answer / "particles.csv", "--name", "a", "--distance", "0.1", *option)
+        assert found["detections"]["a"]["n_matched"] == 2
+    line = refused("evaluate", tmp_path / "p.star", answer / "particles.csv", "--voxel-size", "0")
+    assert "must be positive" in line
+
+
+def test_two_contradicting_voxel_sizes_are_said(answer, tomo, calls, tmp_path, caplog):
+    (tmp_path / "p.star").write_text(UNBINNED)
+    header = "header says that voxels are 10 angstrom; the given 5 are used"
+    both = ("--tomogram", tomo, "--voxel-size", "5")
+    segment = ("segment", tomo, "--point", "8,8,9", "--out", tmp_path / "out", "--overwrite", "--voxel-size")
+    for said, words in (
+        (header, ("convert", tmp_path / "p.star", tmp_path / "p.csv", *both)),
+        (header, ("evaluate", tmp_path / "p.star", answer / "particles.csv", *both)),
+        (header, (*segment, "5")),
+        ("run.json says that voxels are 5", ("convert", tmp_path / "out", tmp_path / "p.tbl", "--tomogram", tomo)),
+    ):
+        caplog.clear()
+        cli(*words)
+        assert said in caplog.text, words
+    caplog.clear()
+    cli(*segment, "10.05")
+    assert "says that voxels" not in caplog.text
+
+
 def test_evaluate_picks_that_name_their_kind(answer, tmp_path):
     (tmp_path / "picks.csv").write_text("name,z,y,x\na,8,8,9\nb,14,20,12\n")
     by_kind = scores(tmp_path / "picks.csv", answer / "particles.csv")["detections"]

@@ -1,5 +1,6 @@
 """HDF5: which dataset, how large its voxels, and what cannot be used."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +54,44 @@ def test_single_channels_and_other_byte_orders(tmp_path: Path) -> None:
     path = by_hand(tmp_path / "a.h5", {"raw": VOXELS[None, None].astype(">f4")})
     np.testing.assert_array_equal(read_tomogram(path).data, VOXELS)
     assert read_info(path).dtype == np.float32
+
+
+@pytest.mark.parametrize(
+    "data",
+    [VOXELS[None, ..., None], VOXELS[..., None], VOXELS[:, None], VOXELS[None, :, None, :, None]],
+    ids=lambda data: str(data.shape),
+)
+def test_single_axes_are_dropped_wherever_they_are_and_that_is_said(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, data: np.ndarray
+) -> None:
+    path = by_hand(tmp_path / "a.h5", {"raw": data})
+    np.testing.assert_array_equal(read_tomogram(path).data, VOXELS)
+    assert read_info(path).shape == VOXELS.shape
+    assert "are read as z, y, x" in caplog.text
+
+
+def test_named_axes_may_have_any_order(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """As ilastik names them; without names the order is z, y, x."""
+    tags = json.dumps({"axes": [{"key": key, "typeFlags": 2} for key in "txyzc"]})
+    data = VOXELS.transpose(2, 1, 0)[None, ..., None]
+    path = by_hand(tmp_path / "a.h5", {"raw": data}, {"raw": {"axistags": tags}})
+    np.testing.assert_array_equal(read_tomogram(path).data, VOXELS)
+    assert "are read as z, y, x" in caplog.text
+    with h5py.File(tmp_path / "b.h5", "w") as file:
+        file["raw"] = data[0, ..., 0]
+        for dimension, label in zip(file["raw"].dims, "xyz", strict=True):
+            dimension.label = label
+    np.testing.assert_array_equal(read_tomogram(tmp_path / "b.h5").data, VOXELS)
+    for broken in ("{", "[]", json.dumps({"axes": [{"key": "z"}]}), json.dumps({"axes": "zyx"}), 7):
+        path = by_hand(tmp_path / "c.h5", {"raw": VOXELS}, {"raw": {"axistags": broken}})
+        np.testing.assert_array_equal(read_tomogram(path).data, VOXELS)
+
+
+def test_several_channels_are_no_volume(tmp_path: Path) -> None:
+    tags = json.dumps({"axes": [{"key": key} for key in "czyx"]})
+    for data, names in ((np.stack([VOXELS, VOXELS]), {}), (VOXELS[None].repeat(2, 0), {"axistags": tags})):
+        with pytest.raises(TomogramError, match="no dataset with three dimensions"):
+            read_tomogram(by_hand(tmp_path / "a.h5", {"raw": data}, {"raw": names}))
 
 
 def test_the_voxel_size_is_read_where_it_has_a_unit(tmp_path: Path) -> None:

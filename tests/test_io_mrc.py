@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from cryosam.errors import OutputError, TomogramError, VoxelSizeError
-from cryosam.io import read_info, read_tomogram, read_volume, write_volume
+from cryosam.io import read_info, read_search_mask, read_tomogram, read_volume, read_voxels, write_volume
 from cryosam.io.mrc import read_mrc, read_mrc_info, write_mrc, write_mrc_labels
 from cryosam.masks import InstanceMask
 
@@ -112,13 +112,16 @@ def test_two_gigabytes_are_not_read_for_info_or_one_window(tmp_path: Path) -> No
 
 
 def test_bytes_are_signed_unless_imod_says_otherwise(put) -> None:
+    """IMOD shows the signed byte -128 as 0: labels and masks have the values that it shows, intensities the stored."""
     high = np.full((2, 3, 5), 200)
     stamp = 1146047817
     raw = mrc_bytes(high.astype("u1").view("i1"), 0)
     assert read_volume(put(raw)).max() == 200 - 256
-    for flags, value in ((0, 200), (1, 200 - 256), (2, 200), (3, 200 - 256)):
-        marked = mrc_bytes(high.astype("u1").view("i1"), 0, imod=(stamp, flags))
-        assert read_volume(put(marked)).max() == value
+    for flags, stored, shown in ((0, 200, 200), (1, -56, 72), (2, 200, 200), (3, -56, 72)):
+        marked = put(mrc_bytes(high.astype("u1").view("i1"), 0, imod=(stamp, flags)))
+        assert (read_volume(marked).max(), read_volume(marked).dtype) == (shown, np.uint8)
+        assert read_voxels(marked).max() == read_tomogram(marked).data.max() == stored
+    assert isinstance(read_tomogram(marked).data, np.memmap)
     assert read_volume(put(mrc_bytes(high.astype("u1").view("i1"), 0, imod=(stamp, 0), order=">"))).max() == 200
 
 
@@ -136,7 +139,73 @@ def test_unmarked_bytes_are_unsigned_where_the_headers_range_has_no_other_meanin
 
 def test_the_mark_counts_more_than_the_range(put) -> None:
     raw = mrc_bytes(np.full((2, 3, 5), -56), 0, imod=(1146047817, 1), limits=(0, 200))
-    assert read_volume(put(raw)).max() == -56
+    assert read_voxels(put(raw)).max() == -56
+
+
+def hill(middle: float, deviation: float) -> np.ndarray:
+    """Bytes of a tomogram, 0 to 255, with clipped ends."""
+    values = np.random.default_rng(0).normal(middle, deviation, (20, 51, 60))
+    values[:2] = middle
+    return np.clip(values.round(), 0, 255).astype("u1")
+
+
+@pytest.mark.parametrize("name", ["t.mrc", "t.mrc.gz"])
+@pytest.mark.parametrize("limits", [(0, -1), (0, 0), (0, 1000)])
+@pytest.mark.parametrize(("middle", "deviation"), [(128, 20), (100, 15), (140, 50)])
+def test_bytes_of_unknown_sign_are_unsigned_where_their_histogram_is_cut_otherwise(
+    put, caplog: pytest.LogCaptureFixture, name: str, limits: tuple[float, float], middle: float, deviation: float
+) -> None:
+    voxels = hill(middle, deviation)
+    path = put(mrc_bytes(voxels.view("i1"), 0, limits=limits), name)
+    np.testing.assert_array_equal(read_tomogram(path).data, voxels)
+    assert caplog.text.count("bytes are signed; the voxels show that they are not") == 1
+    assert read_info(path).dtype == np.uint8
+    caplog.clear()
+    signed = (voxels.astype(int) - 128).astype("i1")
+    np.testing.assert_array_equal(read_tomogram(put(mrc_bytes(signed, 0, limits=limits), name)).data, signed)
+    assert not caplog.text
+
+
+def test_bytes_whose_sign_nothing_shows_are_signed_and_said(put, caplog: pytest.LogCaptureFixture) -> None:
+    even = np.random.default_rng(0).integers(0, 256, (20, 51, 60)).astype("u1").view("i1")
+    np.testing.assert_array_equal(read_tomogram(put(mrc_bytes(even, 0))).data, even)
+    assert "neither the header nor the voxels tell whether bytes are signed" in caplog.text
+    caplog.clear()
+    labels = np.arange(60 * 51 * 20).reshape(20, 51, 60) // 2000
+    read_volume(put(mrc_bytes(labels, 0)))
+    assert not caplog.text
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (mrc_bytes(np.where(VOXELS > 9, 1, -1), 1), "no voxel of the search mask is 0, they are from -1 to 1"),
+        (mrc_bytes(np.where(VOXELS > 9, 1, np.nan), 2), "NaN or infinite voxels"),
+        (mrc_bytes(np.where(VOXELS > 9, np.inf, 0), 2), "NaN or infinite voxels"),
+        (mrc_bytes(np.where(VOXELS > 9, 1, 0), 0, imod=(1146047817, 1)), "is 0, they are from 128 to 129"),
+    ],
+)
+def test_a_search_mask_that_does_not_say_what_is_outside_is_refused(put, content: bytes, said: str) -> None:
+    with pytest.raises(TomogramError, match=said):
+        read_search_mask(put(content), VOXELS.shape)
+
+
+def test_a_search_mask_of_imod_is_what_it_shows(put, caplog: pytest.LogCaptureFixture) -> None:
+    inside = VOXELS > 9
+    for content in (
+        mrc_bytes(np.where(inside, -127, -128), 0, imod=(1146047817, 1)),
+        mrc_bytes(np.where(inside, 1, 0), 0, imod=(1146047817, 0)),
+        mrc_bytes(np.where(inside, 1, 0), 0),
+        mrc_bytes(np.where(inside, -1, 0), 2),
+    ):
+        mask = read_search_mask(put(content), VOXELS.shape)
+        assert mask is not None
+        np.testing.assert_array_equal(mask, inside)
+    assert not caplog.text
+    for content in (mrc_bytes(np.ones(VOXELS.shape), 0), mrc_bytes(np.full(VOXELS.shape, 2.5), 2)):
+        caplog.clear()
+        read_search_mask(put(content), VOXELS.shape)
+        assert "no voxel of the search mask is 0; particles are searched everywhere" in caplog.text
 
 
 @pytest.mark.parametrize("missing", [1, 100])

@@ -109,6 +109,74 @@ def test_the_images_scale_comes_on_top_of_the_levels(tmp_path: Path) -> None:
     assert read_tomogram(path).voxel_size_angstrom == 10
 
 
+SCALE = {"type": "scale", "scale": [10.0] * 3}
+TRANSLATION = {"type": "translation", "translation": [5.0] * 3}
+ROWS = [[10.0, 0.0, 0.0, 7.0], [0.0, 10.0, 0.0, 8.0], [0.0, 0.0, 10.0, 9.0]]
+TURNED = [[0.0, 10.0, 0.0, 0.0], [10.0, 0.0, 0.0, 0.0], [0.0, 0.0, 10.0, 0.0]]
+
+
+@VERSIONS
+@pytest.mark.parametrize(
+    ("transformations", "size"),
+    [
+        (None, None),
+        ([], None),
+        ([{"type": "identity"}], None),
+        ([TRANSLATION], None),
+        ([SCALE, {"type": "identity"}, TRANSLATION], 10),
+        ([{"type": "sequence", "transformations": [SCALE, TRANSLATION]}], 10),
+        ([{"type": "sequence", "transformations": [TRANSLATION, {"type": "identity"}]}], None),
+        ([{"type": "sequence", "transformations": [{"type": "sequence", "transformations": [SCALE]}, SCALE]}], 100),
+        ([SCALE, SCALE], None),
+        ([{"type": "affine", "affine": ROWS}], 10),
+        ([{"type": "affine", "affine": [*ROWS, [0.0, 0.0, 0.0, 1.0]]}], 10),
+        ([{"type": "affine", "affine": [number for row in ROWS for number in row]}], 10),
+        ([{"type": "affine", "affine": TURNED}], None),
+        ([{"type": "rotation", "rotation": [[0, 1, 0], [1, 0, 0], [0, 0, 1]]}, SCALE], None),
+        ([{"type": "sequence", "transformations": [{"type": "mapAxis", "mapAxis": [1, 0, 2]}, SCALE]}], None),
+    ],
+)
+def test_the_voxel_size_is_unknown_unless_a_scale_is_there(
+    tmp_path: Path, version: str, transformations: list[Any] | None, size: float | None
+) -> None:
+    path = by_hand(tmp_path / "t.zarr", version=version, unit="angstrom")
+    with_transformations(path, version, transformations)
+    assert read_tomogram(path).voxel_size_angstrom == size
+    assert read_tomogram(path, 7.0).voxel_size_angstrom == 7
+
+
+@pytest.mark.parametrize(
+    "transformation",
+    [
+        7,
+        "scale",
+        {"type": "scale"},
+        {"type": "scale", "scale": [10.0, 10.0]},
+        {"type": "scale", "scale": [10.0, "wide", 10.0]},
+        {"type": "scale", "scale": [[10.0, 10.0, 10.0]]},
+        {"type": "affine", "affine": [[10.0, 0.0], [0.0, 10.0]]},
+        {"type": "sequence", "transformations": [{"type": "scale", "scale": None}]},
+    ],
+)
+def test_broken_transformations_are_one_clear_line(tmp_path: Path, transformation: object) -> None:
+    path = by_hand(tmp_path / "t.zarr", unit="angstrom")
+    with_transformations(path, "0.4", [transformation])
+    with pytest.raises(TomogramError, match=r"t\.zarr: (a scale|an affine|broken OME-Zarr metadata)"):
+        read_tomogram(path)
+
+
+def with_transformations(path: Path, version: str, transformations: list[Any] | None) -> None:
+    """Replace the transformations of the level, or leave them out."""
+    file = path / (".zattrs" if version == "0.4" else "zarr.json")
+    attributes = json.loads(file.read_text())
+    described = attributes if version == "0.4" else attributes["attributes"]["ome"]
+    dataset = described["multiscales"][0]["datasets"][0]
+    dataset["coordinateTransformations"] = transformations
+    if transformations is None:
+        del dataset["coordinateTransformations"]
+    file.write_text(json.dumps(attributes))
+
+
 @VERSIONS
 def test_a_path_may_name_a_level(tmp_path: Path, version: str) -> None:
     path = by_hand(tmp_path / "t.zarr", version=version, scale=[1.0] * 3)

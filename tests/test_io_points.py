@@ -432,10 +432,47 @@ def test_pixels_stay_pixels_within_one_percent(tmp_path: Path) -> None:
     np.testing.assert_array_equal(read_points(path, voxel_size_angstrom=13.5).points, [[10, 20, 30]])
 
 
-def test_without_a_voxel_size_the_binning_in_the_file_counts(tmp_path: Path) -> None:
-    optics = ("TomoTiltSeriesPixelSize TomoTomogramBinning", "2.5 4")
-    np.testing.assert_array_equal(read_points(star(tmp_path, XYZ, "120 80 40", optics=optics)).points, [[10, 20, 30]])
+def test_pixels_of_a_known_size_ask_for_the_voxel_size(tmp_path: Path) -> None:
+    """Taken for voxels, the pixels of a tilt series would be a binning too large."""
+    for size in ("TomoTiltSeriesPixelSize", "MicrographPixelSize", "DetectorPixelSize", "PixelSize", "ImagePixelSize"):
+        for name, row in (("TS_01", "120 80 40 TS_01"), ("Warp", "120 80 40 TS_01.tomostar")):
+            path = star(tmp_path, f"{XYZ} TomoName", row, optics=(size, "2.5"))
+            if name == "Warp" and size in ("TomoTiltSeriesPixelSize", "MicrographPixelSize"):
+                continue  # not the size of Warp's coordinates
+            with pytest.raises(VoxelSizeError, match=r"pixels of 2.5 angstrom.*the voxel size is unknown; give it"):
+                read_points(path)
     np.testing.assert_array_equal(read_points(star(tmp_path, XYZ, "120 80 40")).points, [[40, 80, 120]])
+    assert not len(read_points(star(tmp_path, XYZ, optics=("TomoTiltSeriesPixelSize", "2.5"))))
+
+
+@pytest.mark.parametrize("size", [None, 10.0, 10.04])
+@pytest.mark.parametrize(
+    ("optics", "row"),
+    [
+        (("TomoTomogramBinning", "4"), "120 80 40 TS_01"),
+        (("TomoTiltSeriesPixelSize TomoTomogramBinning", "2.5 4"), "120 80 40 TS_01"),
+        (("ImagePixelSize TomoTomogramBinning", "5 4"), "120 80 40 TS_01"),
+        (("TomoTiltSeriesPixelSize ImagePixelSize TomoTomogramBinning", "2.5 5 4"), "60 40 20 TS_01.tomostar"),
+    ],
+)
+def test_the_binning_in_the_file_gives_one_answer(
+    tmp_path: Path, optics: tuple[str, str], row: str, size: float | None
+) -> None:
+    path = star(tmp_path, f"{XYZ} TomoName", row, optics=optics)
+    np.testing.assert_allclose(read_points(path, voxel_size_angstrom=size).points, [[10, 20, 30]], rtol=0.005)
+
+
+def test_a_voxel_size_that_contradicts_the_file_is_refused(tmp_path: Path) -> None:
+    for columns, row in ((XYZ, "120 80 40"), (CENTRED, "1 2 3")):
+        path = star(tmp_path, columns, row, optics=("TomoTiltSeriesPixelSize TomoTomogramBinning", "2.5 4"))
+        message = "2.5 angstrom and rlnTomoTomogramBinning 4 make voxels of 10 angstrom, but the voxel size is 1;"
+        with pytest.raises(VoxelSizeError, match=message):
+            read_points(path, shape=SHAPE, voxel_size_angstrom=1.0)
+
+
+def test_shifts_are_divided_by_the_pixel_size_that_the_binning_gives(tmp_path: Path) -> None:
+    path = star(tmp_path, f"{XYZ} OriginXAngst", "124 80 40 10", optics=("TomoTomogramBinning", "4"))
+    np.testing.assert_allclose(read_points(path, voxel_size_angstrom=10.0).points, [[10, 20, 30]])
 
 
 def test_each_particle_has_the_pixel_size_of_its_own_optics_group(tmp_path: Path) -> None:
@@ -647,3 +684,28 @@ def test_orientations_survive_the_star_file(tmp_path) -> None:
     assert back.rotations is not None
     np.testing.assert_allclose((back.rotations * table.rotations.inv()).magnitude(), 0, atol=1e-6)
     assert back.take(np.array([3])).rotations is not None
+
+
+# --- byte-order marks -------------------------------------------------------------------------------------------------
+
+TEXTS = {
+    "p.csv": "z,y,x,name\n10,20,30,ring\n",
+    "p.ndjson": '{"type": "point", "location": {"x": 30, "y": 20, "z": 10}}\n',
+    "p.tbl": " ".join(["0"] * 23 + ["31", "21", "11"]) + "\n",
+    "p.star": "data_\nloop_\n_rlnCoordinateX\n_rlnCoordinateY\n_rlnCoordinateZ\n30 20 10\n",
+    "p.json": '{"pickable_object_name": "ring", "points": [{"location": {"x": 300, "y": 200, "z": 100}}]}',
+}
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-be"])
+@pytest.mark.parametrize("name", TEXTS)
+def test_a_byte_order_mark_is_skipped(tmp_path: Path, name: str, encoding: str) -> None:
+    mark = b"\xfe\xff" if encoding == "utf-16-be" else b""
+    (tmp_path / name).write_bytes(mark + TEXTS[name].encode(encoding))
+    np.testing.assert_array_equal(read_points(tmp_path / name, voxel_size_angstrom=10.0).points, [[10, 20, 30]])
+
+
+def test_names_of_numbered_tomograms_may_have_a_byte_order_mark(tmp_path: Path) -> None:
+    (tmp_path / "p.tbl").write_text(TEXTS["p.tbl"])
+    (tmp_path / "p.doc").write_text("0 TS_01\n", encoding="utf-8-sig")
+    np.testing.assert_array_equal(read_points(tmp_path / "p.tbl", tomogram_name="TS_01").points, [[10, 20, 30]])

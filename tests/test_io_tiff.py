@@ -141,6 +141,14 @@ def test_a_stack_that_fiji_calls_a_time_series_is_a_tomogram(tmp_path: Path) -> 
     np.testing.assert_array_equal(read_tomogram(path).data, VOXELS)
 
 
+def test_many_channels_are_sections_and_that_is_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """ImageJ labels the images of a stack that it knows nothing about as channels."""
+    data = np.arange(88 * 6 * 7, dtype=np.uint16).reshape(88, 6, 7)
+    tifffile.imwrite(tmp_path / "t.tif", data, imagej=True, metadata={"axes": "CYX"})
+    np.testing.assert_array_equal(read_tomogram(tmp_path / "t.tif").data, data)
+    assert "its 88 channels are read as sections" in caplog.text
+
+
 def test_an_image_and_a_colour_picture_are_no_tomograms(tmp_path: Path) -> None:
     path = tmp_path / "t.tif"
     tifffile.imwrite(path, VOXELS[0])

@@ -12,6 +12,7 @@ from scipy import ndimage
 
 from cryosam.arrays import AnyVolume, Image, Plane, Points, Volume
 from cryosam.errors import TomogramError
+from cryosam.hot_voxels import sample_without_hot_voxels, without_hot_voxels
 from cryosam.memory import release
 from cryosam.tomogram import Box, Contrast, Tomogram, slice_of
 
@@ -28,10 +29,10 @@ _CERTAIN = 2.0  # standard errors; noise gives more in one of twenty cases
 _SCALES = (2.5, 4.0, 6.0)  # voxels, standard deviations of the Gaussians through which a click is looked at
 
 
-def _sample(data: AnyVolume) -> Float[np.ndarray, "sz sy sx"]:
-    """Regular subsample of at most about four million voxels."""
+def _sample(data: AnyVolume) -> Num[np.ndarray, "sz sy sx"]:
+    """Regular subsample of at most about four million voxels, without hot ones."""
     step = max(1, int(np.ceil((data.size / _SAMPLE_VOXELS) ** (1 / 3))))
-    return data[::step, ::step, ::step].astype(np.float32)
+    return sample_without_hot_voxels(data, (step, step, step))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,7 +81,7 @@ def detect_contrast(tomogram: Tomogram, points: Points) -> SeenContrast:
     >>> detect_contrast(Tomogram(volume), np.array([[10.0, 11.0, 12.0]])).contrast
     'dark'
     """
-    skewness = _skewness([tomogram.data[block] for block in _blocks(tomogram.shape)])
+    skewness = _skewness([without_hot_voxels(tomogram.data[block]) for block in _blocks(tomogram.shape)])
     evidence = float(np.clip(skewness, -_LARGEST_SKEWNESS, _LARGEST_SKEWNESS))
     return with_clicks(_seen(evidence), tomogram, points)
 
@@ -106,8 +107,9 @@ def with_clicks(seen: SeenContrast, tomogram: Tomogram, points: Points) -> SeenC
     evidence = seen.evidence
     for point in points:
         crop, centre = _crop(tomogram.data, point, 32)
+        crop = without_hot_voxels(crop).astype(np.float32)
         for sigma in _SCALES:
-            smooth = ndimage.gaussian_filter(crop.astype(np.float32), sigma)
+            smooth = ndimage.gaussian_filter(crop, sigma)
             stands_out = float((smooth[centre] - np.median(smooth)) / (smooth.std() + np.finfo(np.float32).tiny))
             evidence += 2 * stands_out / len(_SCALES)
     return _seen(evidence)
@@ -203,8 +205,9 @@ class Normalised:
 
     def crop(self, box: Box) -> Volume:
         """The voxels in a box, float32."""
-        out: Volume = np.subtract(self.source.data[box], self.low, dtype=np.float32, casting="unsafe")
-        out /= self.high - self.low
+        with np.errstate(over="ignore"):  # what is infinite in single precision is clipped too
+            out: Volume = np.subtract(self.source.data[box], self.low, dtype=np.float32, casting="unsafe")
+            out /= self.high - self.low
         np.clip(out, 0, 1, out=out)
         return np.subtract(1, out, out=out) if self.is_inverted else out
 
@@ -253,7 +256,7 @@ def normalise(tomogram: Tomogram, contrast: Contrast, percentiles: tuple[float, 
     sample = _sample(tomogram.data)
     if not (np.isfinite(sample).all() and _is_finite(tomogram.data)):
         raise TomogramError(f"{tomogram.name}: the volume holds NaN or infinite voxels")
-    low, high = (float(v) for v in np.percentile(sample, percentiles))
+    low, high = (float(v) for v in np.percentile(sample.astype(np.float32), percentiles))
     if high <= low:
         low, high = float(tomogram.data.min()), float(tomogram.data.max())
     if high <= low:

@@ -6,6 +6,7 @@ from itertools import product
 import numpy as np
 from jaxtyping import Float
 
+from cryosam.hot_voxels import without_hot_voxels
 from cryosam.tomogram import Voxels
 
 __all__ = ["PowerSpectrum"]
@@ -43,6 +44,7 @@ class PowerSpectrum:
         """Measure the spectrum: the median over boxes, which are evenly spread, of the power under a Hann window.
 
         The median, unlike the mean, is not that of a box with a gold bead or with the empty margin of a rotated volume.
+        Hot voxels, which are in all boxes, are left out.
         It is empty, with no frequencies, if an axis is too short for a box or all boxes are constant or not finite.
 
         Parameters
@@ -69,7 +71,7 @@ class PowerSpectrum:
             *(_starts(n, s, most) for n, s, most in zip(voxels.shape, size, _MOST_BOXES, strict=True))
         ):
             one, two, three = (slice(first, first + n) for first, n in zip(start, size, strict=True))
-            box = voxels.crop((one, two, three))
+            box = without_hot_voxels(voxels.crop((one, two, three)))
             power = np.abs(np.fft.rfftn((box - np.average(box, weights=window)) * window)) ** 2
             mean = float(power.mean())
             if np.isfinite(mean) and mean > _TINY * box.size:

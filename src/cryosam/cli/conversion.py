@@ -1,15 +1,15 @@
 """Implementation of ``convert``: read points of one tomogram or several results, and write them in another format."""
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from cryosam.errors import InputError, OutputExistsError, PointsFileError, VoxelSizeError
-from cryosam.io import TomogramPoints, is_points_name, read_info, read_points, write_points
+from cryosam.cli.point_frame import PointFrame, naming_options, read_frame
+from cryosam.errors import InputError, OutputExistsError
+from cryosam.io import TomogramPoints, is_points_name, write_points
 from cryosam.io.copick import write_copick, write_copick_masks
 from cryosam.io.dynamo import write_dynamo
 from cryosam.io.earlier_results import read_result_points, read_results
@@ -17,6 +17,7 @@ from cryosam.io.em import write_em
 from cryosam.io.exports import check_exports
 from cryosam.io.point_files import POINT_FORMATS
 from cryosam.io.tomogram_names import file_name, tomogram_stem
+from cryosam.io.volume_info import settle_voxel_size
 
 if TYPE_CHECKING:
     from cryosam.io.star_output import StarProgram
@@ -50,8 +51,9 @@ def convert_points(
     there = next((path for path in beside if path.is_file()), None)
     if there is not None and not overwrite:
         raise OutputExistsError(f"{there} exists already; choose another name, or add --overwrite")
-    with _naming_options():
-        parts = [_read(source, tomogram, voxel_size, name, axes) for source in sources]
+    frame = read_frame(tomogram, voxel_size, name)
+    with naming_options("--voxel-size, or --tomogram", "--tomogram"):
+        parts = [_read(source, frame, axes) for source in sources]
         if relion_tomograms is not None:
             _write_relion(out, parts, relion_tomograms, overwrite=overwrite)
         elif not is_points_name(out):
@@ -63,39 +65,20 @@ def convert_points(
     return f"{n} point{'' if n == 1 else 's'}{of} in {out}"
 
 
-@contextmanager
-def _naming_options() -> Iterator[None]:
-    """Add to an error about missing information the option that provides it."""
-    try:
-        yield
-    except VoxelSizeError as error:
-        raise VoxelSizeError(f"{error} (--voxel-size, or --tomogram)") from error
-    except PointsFileError as error:
-        if "shape" in str(error):
-            raise PointsFileError(f"{error} (--tomogram)") from error
-        raise
-
-
-def _read(
-    source: Path, tomogram: Path | None, voxel_size: float | None, name: str | None, axes: str | None
-) -> TomogramPoints:
+def _read(source: Path, frame: PointFrame, axes: str | None) -> TomogramPoints:
     """Read the points of a result or a file; tomogram name, shape and voxel size come from the options where given."""
-    info = None if tomogram is None else read_info(tomogram)
-    if info is not None:
-        name = name or info.name
-        voxel_size = info.voxel_size_angstrom if voxel_size is None else voxel_size
-    if _is_result(source):
-        part = read_result_points(source)
-        if info is not None and info.shape != part.shape:
-            raise InputError(
-                f"{source} belongs to a tomogram of {part.shape} voxels (z, y, x), but {tomogram} has {info.shape}"
-            )
-        size = part.voxel_size_angstrom if voxel_size is None else voxel_size
-        return replace(part, name=name or part.name, voxel_size_angstrom=size)
-    shape = None if info is None else info.shape
-    table = read_points(source, shape=shape, voxel_size_angstrom=voxel_size, tomogram_name=name, axes=axes)
-    own_name = source.stem if table.tomogram_name is None else tomogram_stem(table.tomogram_name)
-    return TomogramPoints(table=table, name=name or own_name, shape=shape, voxel_size_angstrom=voxel_size)
+    if not _is_result(source):
+        table = frame.read(source, axes)
+        own_name = source.stem if table.tomogram_name is None else tomogram_stem(table.tomogram_name)
+        given: dict[str, Any] = {"shape": frame.shape, "voxel_size_angstrom": frame.voxel_size_angstrom}
+        return TomogramPoints(table=table, name=frame.name or own_name, **given)
+    part = read_result_points(source)
+    if frame.shape is not None and frame.shape != part.shape:
+        raise InputError(
+            f"{source} belongs to a tomogram of {part.shape} voxels (z, y, x), but --tomogram has {frame.shape}"
+        )
+    size = settle_voxel_size(frame.voxel_size_angstrom, part.voxel_size_angstrom, str(source / "run.json"))
+    return replace(part, name=frame.name or part.name, voxel_size_angstrom=size)
 
 
 def _is_result(source: Path) -> bool:

@@ -4,7 +4,7 @@ from typing import Any
 
 import click
 
-from cryosam.cli.options import AXES, TILT_SERIES_PIXEL_SIZE, PathType, example
+from cryosam.cli.options import AXES, POINTS_TOMOGRAM, POINTS_VOXEL_SIZE, TILT_SERIES_PIXEL_SIZE, PathType, example
 
 __all__ = ["convert"]
 
@@ -19,18 +19,8 @@ __all__ = ["convert"]
 )
 @click.argument("sources", type=PathType, nargs=-1, required=True)
 @click.argument("out", type=PathType)
-@click.option(
-    "--tomogram",
-    type=PathType,
-    metavar="FILE",
-    help="Tomogram that the points belong to; its shape, voxel size and name are used.",
-)
-@click.option(
-    "--voxel-size",
-    type=float,
-    metavar="ANGSTROM",
-    help="Edge length of a voxel; replaces the value stored with the points or the tomogram.",
-)
+@POINTS_TOMOGRAM
+@POINTS_VOXEL_SIZE
 @click.option(
     "--name",
     metavar="NAME",

@@ -43,6 +43,7 @@ def demo(command: str, out: Path, seed: int, overwrite: bool) -> None:
         # in the meantime import torch, which takes about as long as the simulation
         from cryosam import segmentation
         from cryosam.cli.pipeline import report_findings
+        from cryosam.cli.point_frame import PointFrame
         from cryosam.cli.progress import show_progress
         from cryosam.cli.scoring import compare, print_comparison
         from cryosam.io.phantoms import write_simulated
@@ -71,7 +72,7 @@ def demo(command: str, out: Path, seed: int, overwrite: bool) -> None:
         folder = write_segmentation(
             out, found, tomogram=simulated.tomogram, prompts=prompts, run=information, overwrite=True
         )
-    comparison = compare(folder, truth, name=DEMO_KIND, distance=_DISTANCE, beta=4.0)
+    comparison = compare(folder, truth, PointFrame(), name=DEMO_KIND, distance=_DISTANCE, beta=4.0)
     print_comparison(comparison, _DISTANCE, beta=4.0)
     click.echo(f"F1 {comparison.detections[DEMO_KIND].f1:.2f} from one point")
     report_findings(found, folder, seconds)

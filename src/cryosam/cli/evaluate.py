@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from cryosam.cli.options import PathType, example
+from cryosam.cli.options import POINTS_TOMOGRAM, POINTS_VOXEL_SIZE, PathType, example
 
 __all__ = ["evaluate"]
 
@@ -13,6 +13,7 @@ __all__ = ["evaluate"]
     epilog=example(
         "cryosam evaluate results truth/particles.csv --name ribosome --distance 8",
         "cryosam evaluate results/instances.mrc truth/instances.mrc.gz --json",
+        "cryosam evaluate picks.csv particles.star --tomogram TS_01.mrc",
     )
 )
 @click.argument("predicted", type=PathType)
@@ -29,8 +30,19 @@ __all__ = ["evaluate"]
 @click.option(
     "--beta", type=click.FloatRange(min=0), default=4.0, show_default=True, help="Weight of recall in F-beta."
 )
+@POINTS_TOMOGRAM
+@POINTS_VOXEL_SIZE
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of tables.")
-def evaluate(predicted: Path, truth: Path, name: str | None, distance: float, beta: float, as_json: bool) -> None:
+def evaluate(
+    predicted: Path,
+    truth: Path,
+    name: str | None,
+    distance: float,
+    beta: float,
+    tomogram: Path | None,
+    voxel_size: float | None,
+    as_json: bool,
+) -> None:
     """Score a result against the ground truth.
 
     PREDICTED and TRUTH are each one of: a folder with particles.csv and possibly instances.mrc, such as --out of
@@ -38,9 +50,11 @@ def evaluate(predicted: Path, truth: Path, name: str | None, distance: float, be
     particles are paired one to one. If TRUTH has kind names and the picks have none, all picks are scored against each
     kind in turn, and the kinds without a hit are left out of the tables.
     """
+    from cryosam.cli.point_frame import read_frame
     from cryosam.cli.scoring import compare, print_comparison
 
-    comparison = compare(predicted, truth, name=name, distance=distance, beta=beta)
+    frame = read_frame(tomogram, voxel_size)
+    comparison = compare(predicted, truth, frame, name=name, distance=distance, beta=beta)
     if as_json:
         click.echo(comparison.to_json())
     else:

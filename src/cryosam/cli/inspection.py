@@ -8,7 +8,7 @@ from jaxtyping import Float
 from cryosam.config import TomogramConfig
 from cryosam.errors import VoxelSizeError
 from cryosam.intensities import detect_contrast
-from cryosam.io import read_info, read_volume
+from cryosam.io import read_info, read_voxels
 from cryosam.missing_wedge import find_wedge, settle_wedge
 from cryosam.power_spectrum import PowerSpectrum
 from cryosam.tomogram import Tomogram
@@ -30,7 +30,7 @@ def describe(path: Path) -> tuple[dict[str, str], list[str]]:
     except VoxelSizeError as error:
         size = None
         advice.append(str(error))
-    tomogram = Tomogram(read_volume(path), size, path.name)
+    tomogram = Tomogram(read_voxels(path), size, path.name)
     sample = _sample(tomogram)
     rows = {
         "file": f"{header.path} ({header.format}, {header.dtype})",
@@ -41,7 +41,7 @@ def describe(path: Path) -> tuple[dict[str, str], list[str]]:
         rows["extent"] = " x ".join(f"{n * size / 10:.0f}" for n in tomogram.shape) + " nm"
     finite = sample[np.isfinite(sample)]
     if len(finite):
-        values = np.percentile(finite, _PERCENT)
+        values = np.percentile(finite, _PERCENT) + header.shown_offset
         rows["intensities"] = ", ".join(f"{p} %: {v:.4g}" for p, v in zip(_PERCENT, values, strict=True))
         rows["intensities"] += f" (of {sample.size:,} voxels)"
     if len(finite) == sample.size and np.ptp(finite) > 0:

@@ -17,6 +17,8 @@ __all__ = [
     "NO_CACHE",
     "OUT",
     "OVERWRITE",
+    "POINTS_TOMOGRAM",
+    "POINTS_VOXEL_SIZE",
     "TILT_SERIES_PIXEL_SIZE",
     "GroupedCommand",
     "PathType",
@@ -101,6 +103,18 @@ TILT_SERIES_PIXEL_SIZE = click.option(
     type=click.FloatRange(min=0, min_open=True),
     metavar="ANGSTROM",
     help="Pixel size of the unbinned tilt series; RELION 4 stores coordinates in these pixels.",
+)
+POINTS_TOMOGRAM = click.option(
+    "--tomogram",
+    type=PathType,
+    metavar="FILE",
+    help="Tomogram that the points belong to; its shape, voxel size and name are used.",
+)
+POINTS_VOXEL_SIZE = click.option(
+    "--voxel-size",
+    type=float,
+    metavar="ANGSTROM",
+    help="Edge length of a voxel; replaces the value stored with the points or the tomogram.",
 )
 
 AXES = click.option(

@@ -12,10 +12,11 @@ import numpy as np
 from cryosam import segmentation
 from cryosam.backends.weights import MODELS, locate
 from cryosam.cli.options import open_cache
+from cryosam.cli.point_frame import PointFrame, naming_options
 from cryosam.cli.progress import show_progress
 from cryosam.config import Config, read_config
 from cryosam.errors import OutputExistsError, PointsFileError
-from cryosam.io import read_info, read_points, read_search_mask, read_tomogram
+from cryosam.io import read_info, read_search_mask, read_tomogram
 from cryosam.io.exports import check_exports
 from cryosam.io.folders import check_output
 from cryosam.io.locations import RemotePath
@@ -208,13 +209,9 @@ def _read_prompts(options: dict[str, Any], tomogram: Tomogram) -> list[PointProm
         kinds = {_NO_NAME: [list(options["points"]), list(options.get("negatives", ()))]}
     file = options["points_file"]
     if file is not None:
-        table = read_points(
-            file,
-            shape=tomogram.shape,
-            voxel_size_angstrom=tomogram.voxel_size_angstrom,
-            tomogram_name=tomogram.name,
-            axes=options["axes"],
-        )
+        frame = PointFrame(shape=tomogram.shape, voxel_size_angstrom=tomogram.voxel_size_angstrom, name=tomogram.name)
+        with naming_options("--voxel-size"):
+            table = frame.read(file, options["axes"])
         if len(set(table.names or ())) > 1 or options.get("kinds"):
             if table.names is None:
                 raise PointsFileError(

@@ -3,17 +3,18 @@
 import json
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import click
 import numpy as np
 from rich.console import Console
 from rich.table import Table
 
+from cryosam.cli.point_frame import PointFrame, naming_options
 from cryosam.errors import InputError, InputNotFoundError
 from cryosam.evaluation.scores import DetectionScores, InstanceScores, score_detections, score_instances
 from cryosam.io import PointTable, is_points_name, read_points
 from cryosam.io.earlier_results import read_labels
+from cryosam.io.volume_info import settle_voxel_size
 
 __all__ = ["Comparison", "compare", "print_comparison"]
 
@@ -53,9 +54,11 @@ class _Side:
     labels: Path | None
 
 
-def compare(predicted: Path, truth: Path, *, name: str | None, distance: float, beta: float) -> Comparison:
+def compare(
+    predicted: Path, truth: Path, frame: PointFrame, *, name: str | None, distance: float, beta: float
+) -> Comparison:
     """Compare points with points and instances with instances; a folder may have both."""
-    ours, theirs = _read_side(predicted), _read_side(truth)
+    ours, theirs = (_read_side(path, frame) for path in (predicted, truth))
     kinds = _kinds(theirs.table, name, truth)
     detections, instances = {}, {}
     if ours.table is not None and theirs.table is not None:
@@ -122,11 +125,11 @@ def _number(value: float | None) -> str:
     return "" if value is None else f"{value:.3f}"
 
 
-def _read_side(path: Path) -> _Side:
+def _read_side(path: Path, frame: PointFrame) -> _Side:
     if not path.exists():
         raise InputNotFoundError(f"{path}: no such file or folder; check the path")
     if is_points_name(path):
-        return _Side(_read_table(path), None)
+        return _Side(_read_table(path, frame), None)
     if path.is_dir() and path.suffix.lower() != ".zarr":
         table = path / "particles.csv"
         if not table.is_file():
@@ -138,15 +141,19 @@ def _read_side(path: Path) -> _Side:
     return _Side(None, path)
 
 
-def _read_table(path: Path) -> PointTable:
-    """Read points; a run.json in the same folder gives the shape and voxel size that some formats need."""
-    frame: dict[str, Any] = {}
+def _read_table(path: Path, frame: PointFrame) -> PointTable:
+    """Read points; a run.json in the same folder describes the tomogram where the options do not."""
     run = path.parent / "run.json"
     if run.is_file():
         given = json.loads(run.read_text(encoding="utf-8"))["input"]
-        frame = {"shape": given["shape_zyx"], "voxel_size_angstrom": given["voxel_size_angstrom"]}
-        frame["tomogram_name"] = given["name"]
-    return read_points(path, **frame)
+        z, y, x = given["shape_zyx"]
+        frame = PointFrame(
+            shape=frame.shape or (z, y, x),
+            voxel_size_angstrom=settle_voxel_size(frame.voxel_size_angstrom, given["voxel_size_angstrom"], str(run)),
+            name=frame.name or given["name"],
+        )
+    with naming_options("--voxel-size, or --tomogram", "--tomogram"):
+        return frame.read(path)
 
 
 def _kinds(table: PointTable | None, name: str | None, path: Path) -> dict[str, np.ndarray]:

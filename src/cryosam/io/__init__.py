@@ -10,7 +10,15 @@ from cryosam.io.point_files import is_points_name, read_points, write_points
 from cryosam.io.points import PointTable
 from cryosam.io.tomogram_points import TomogramPoints
 from cryosam.io.volume_info import VolumeInfo
-from cryosam.io.volumes import is_volume_name, read_info, read_search_mask, read_tomogram, read_volume, write_volume
+from cryosam.io.volumes import (
+    is_volume_name,
+    read_info,
+    read_search_mask,
+    read_tomogram,
+    read_volume,
+    read_voxels,
+    write_volume,
+)
 
 __all__ = [
     "PointTable",
@@ -24,6 +32,7 @@ __all__ = [
     "read_search_mask",
     "read_tomogram",
     "read_volume",
+    "read_voxels",
     "write_points",
     "write_volume",
 ]

@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from jaxtyping import Float
 from scipy.spatial.transform import Rotation
 
 from cryosam.arrays import Labels
@@ -31,6 +32,7 @@ from cryosam.io.atomic import atomic_path
 from cryosam.io.folders import make_folder
 from cryosam.io.ndjson import rotations_from_matrices
 from cryosam.io.points import PointTable
+from cryosam.io.text_files import read_text
 from cryosam.io.tomogram_names import choose_tomogram, file_name, same_tilt_series
 from cryosam.io.tomogram_points import TomogramPoints, check_distinct
 from cryosam.io.x_first import x_first_matrices
@@ -304,8 +306,8 @@ def _read_picks(path: Path, voxel_size_angstrom: float | None) -> PointTable:
     points, rotations, scores, instances = [], [], [], []
     try:
         for row in rows or []:
-            matrix = np.array(row.get("transformation_") or np.eye(4), dtype=float).reshape(4, 4)
-            points.append([float(row["location"][axis]) for axis in "xyz"] + matrix[:3, 3])
+            matrix = _matrix(row.get("transformation_"))
+            points.append([_number(row["location"][axis]) for axis in "xyz"] + matrix[:3, 3])
             rotations.append(matrix[:3, :3])
             scores.append(row.get("score"))
             instances.append(row.get("instance_id") or 0)
@@ -313,7 +315,7 @@ def _read_picks(path: Path, voxel_size_angstrom: float | None) -> PointTable:
         known = [s for s in scores if s is not None]
         table = PointTable(
             xyz[:, ::-1] / voxel_size_angstrom,
-            np.array([1.0 if s is None else float(s) for s in scores]) if known else None,
+            np.array([1.0 if s is None else _number(s) for s in scores]) if known else None,
             (picks["pickable_object_name"],) * len(points),
             np.array(instances, dtype=np.int64) if any(instances) else None,
             tomogram_name=None if picks.get("run_name") is None else str(picks["run_name"]),
@@ -325,6 +327,18 @@ def _read_picks(path: Path, voxel_size_angstrom: float | None) -> PointTable:
     if not picks.get("trust_orientation", True) or (matrices == np.eye(3)).all():
         return table
     return replace(table, rotations=rotations_from_matrices(path, matrices))
+
+
+def _matrix(rows: Any) -> Float[np.ndarray, "4 4"]:
+    """Return a matrix of four rows; the identity if there is none."""
+    return np.array([[_number(value) for value in row] for row in rows]).reshape(4, 4) if rows else np.eye(4)
+
+
+def _number(value: object) -> float:
+    """Return a number of JSON; text and truth values, which Python converts too, are none."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise TypeError(f"{value!r} is not a number")
+    return float(value)
 
 
 def _write_configuration(folder: Path, kinds: Sequence[str], place: Path) -> None:
@@ -374,7 +388,7 @@ def _is_configuration(path: Path) -> bool:
 
 def _read_json(path: Path) -> dict[str, Any]:
     try:
-        content = json.loads(path.read_text(encoding="utf-8-sig"))
+        content = json.loads(read_text(path))
     except ValueError as error:  # not text, or not JSON
         raise PointsFileError(f"{path}: not JSON, or cut off ({error})") from error
     if not isinstance(content, dict):

@@ -5,6 +5,7 @@ at their sum. ``tomo_id`` is the number of its tomogram.
 """
 
 import csv
+import io
 import logging
 import re
 from pathlib import Path
@@ -15,6 +16,7 @@ from cryosam.arrays import Points, Scores
 from cryosam.errors import PointsFileError
 from cryosam.io.atomic import atomic_path
 from cryosam.io.points import PointTable
+from cryosam.io.text_files import read_text
 from cryosam.io.tomogram_names import choose_tomogram
 
 __all__ = ["read_csv", "write_csv"]
@@ -118,9 +120,8 @@ def write_csv(path: Path, table: PointTable) -> None:
 def _parse(path: Path) -> tuple[dict[str, int], _Lines]:
     """Return the index of each column by name, and the rows with their line numbers."""
     try:
-        with path.open(encoding="utf-8-sig", newline="") as file:  # spreadsheets write a byte-order mark
-            reader = csv.reader(file, skipinitialspace=True)
-            rows = [(reader.line_num, [c.strip() for c in row]) for row in reader if any(c.strip() for c in row)]
+        reader = csv.reader(io.StringIO(read_text(path), newline=""), skipinitialspace=True)
+        rows = [(reader.line_num, [c.strip() for c in row]) for row in reader if any(c.strip() for c in row)]
     except (UnicodeDecodeError, csv.Error) as error:
         raise PointsFileError(f"{path}: not a text file of comma-separated values ({error})") from error
     if not rows:
@@ -129,7 +130,7 @@ def _parse(path: Path) -> tuple[dict[str, int], _Lines]:
     columns = _columns(path, [name.lower() for name in header])
     for line, row in lines:
         # a decimal comma splits one number into two cells and shifts all later columns
-        if len(row) < len(header) or any(row[len(header) :]):
+        if len(row) != len(header):
             raise PointsFileError(
                 f"{path}, line {line}: {len(row)} values for {len(header)} columns; decimals are written 1.5, not 1,5"
             )
@@ -141,7 +142,7 @@ def _parse_list(path: Path, axes: str) -> tuple[dict[str, int], _Lines]:
     if sorted(axes) != ["x", "y", "z"]:
         raise PointsFileError(f"{path}: the order of the axes must name x, y and z once, such as xyz, not {axes!r}")
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        text = read_text(path)
     except UnicodeDecodeError as error:
         raise PointsFileError(f"{path}: not a text file ({error})") from error
     lines = [(n, re.split(r"\s*[,;]\s*|\s+", line.strip())) for n, line in enumerate(text.splitlines(), 1)]

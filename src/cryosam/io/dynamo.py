@@ -26,7 +26,8 @@ from cryosam.errors import PointsFileError
 from cryosam.io.atomic import atomic_path
 from cryosam.io.points import PointTable
 from cryosam.io.relion import SAME_SIZE
-from cryosam.io.tomogram_names import rows_of_tomogram, write_tomogram_numbers
+from cryosam.io.text_files import read_text
+from cryosam.io.tomogram_names import rows_of_tomogram, whole_numbers, write_tomogram_numbers
 from cryosam.io.tomogram_points import TomogramPoints, check_distinct, fill_rows
 from cryosam.io.x_first import x_first
 
@@ -71,7 +72,7 @@ def read_dynamo(
     array([[10., 20., 30.]])
     """
     rows = _read_rows(path)
-    is_here, name = rows_of_tomogram(path, rows[:, _TOMOGRAM].astype(int), tomogram_name)
+    is_here, name = rows_of_tomogram(path, whole_numbers(path, rows[:, _TOMOGRAM]), tomogram_name)
     rows = rows[is_here]
     sizes = rows[:, _APIX]
     if voxel_size_angstrom is not None and (sizes > 0).any():
@@ -150,9 +151,10 @@ def _unless_zero(values: Float[np.ndarray, " n"]) -> Float[np.ndarray, " n"] | N
 
 def _read_rows(path: Path) -> Float[np.ndarray, "n c"]:
     """Read all rows; unused columns may contain anything, such as complex numbers, and are read as 0."""
-    rows, n_columns = [], 0
+    rows: list[Float[np.ndarray, " c"]] = []
+    n_columns = 0
     try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
+        lines = read_text(path).splitlines()
     except UnicodeDecodeError as error:
         raise PointsFileError(f"{path}: not a Dynamo table; it is not a text file") from error
     for number, line in enumerate(lines, 1):

@@ -27,7 +27,7 @@ from scipy.spatial.transform import Rotation
 from cryosam.errors import PointsFileError
 from cryosam.io.atomic import atomic_path
 from cryosam.io.points import PointTable
-from cryosam.io.tomogram_names import rows_of_tomogram, write_tomogram_numbers
+from cryosam.io.tomogram_names import rows_of_tomogram, whole_numbers, write_tomogram_numbers
 from cryosam.io.tomogram_points import TomogramPoints, check_distinct, fill_rows
 from cryosam.io.x_first import x_first
 
@@ -57,8 +57,8 @@ def read_em(path: Path, *, tomogram_name: str | None = None) -> PointTable:
     Raises
     ------
     PointsFileError
-        If this is not an EM file of 20 x N numbers, is shorter than its header says, has a value that is not a number,
-        or the tomogram is ambiguous.
+        If this is not an EM file of 20 x N numbers, is shorter or longer than its header says, has a value that is not
+        a number or a tomogram number that is not whole, or the tomogram is ambiguous.
 
     Examples
     --------
@@ -70,7 +70,7 @@ def read_em(path: Path, *, tomogram_name: str | None = None) -> PointTable:
     array([0.5])
     """
     rows = _read_rows(path)
-    is_here, name = rows_of_tomogram(path, rows[:, _TOMOGRAM].astype(int), tomogram_name)
+    is_here, name = rows_of_tomogram(path, whole_numbers(path, rows[:, _TOMOGRAM]), tomogram_name)
     rows = rows[is_here]
     angles = rows[:, _PHI_THETA_PSI]
     return PointTable(
@@ -140,6 +140,11 @@ def _read_rows(path: Path) -> Float[np.ndarray, "n c"]:
     n_present = (len(content) - _N_HEADER) // dtype.itemsize
     if n_present < n_rows * n_columns:
         raise PointsFileError(f"{path}: the file is truncated: it has {n_present} of {n_rows * n_columns} numbers")
+    if len(content) > _N_HEADER + n_rows * n_columns * dtype.itemsize:
+        raise PointsFileError(
+            f"{path}: the file has more than the {n_rows * n_columns} numbers of its header, so they may have moved; "
+            "write it again"
+        )
     rows = np.frombuffer(content, dtype, n_rows * n_columns, _N_HEADER).reshape(n_rows, n_columns).astype(float)
     if not np.isfinite(rows).all():
         raise PointsFileError(f"{path}, particle {int(np.argwhere(~np.isfinite(rows))[0, 0]) + 1}: not a finite number")

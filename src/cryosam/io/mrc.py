@@ -4,10 +4,14 @@ The axes z, y, x of an array are the sections, rows and columns of the file in t
 so the handedness is that of the file. Voxel coordinates ignore the origin in the header; `VolumeInfo` stores it, and
 `write_mrc` can write it, so that viewers that work in angstrom (ChimeraX) overlay a result on its tomogram.
 
+Bytes (mode 0) are signed, as the standard says, unless IMOD's stamp, the intensity range in the header or the voxels
+themselves say otherwise. IMOD shows signed bytes as 0 to 255: `VolumeInfo.shown_offset` is what it adds.
+
 Sources: Cheng et al. 2015, J. Struct. Biol. 192, 146 (MRC2014); IMOD, "The MRC2014 file format used by IMOD".
 """
 
 import gzip
+import logging
 import os
 import warnings
 import zlib
@@ -17,6 +21,7 @@ from pathlib import Path
 
 import mrcfile
 import numpy as np
+from jaxtyping import UInt8
 from mrcfile.dtypes import HEADER_DTYPE
 
 from cryosam.arrays import AnyVolume, Mask
@@ -28,12 +33,19 @@ from cryosam.masks import InstanceMask
 
 __all__ = ["read_mrc", "read_mrc_info", "write_mrc", "write_mrc_labels"]
 
+_log = logging.getLogger(__name__)
+
 _TYPES = {0: "i1", 1: "i2", 2: "f4", 6: "u2", 12: "f2"}
 _REFUSED = {3: "complex integers", 4: "complex numbers (a Fourier transform)", 16: "colours", 101: "4-bit numbers"}
 _MAX_EDGE = 1 << 20  # a longer edge means that these bytes are not a header
 _MAX_GZIP_RATIO = 1100  # the maximum of deflate is 1032
 _PIECE = 1 << 24  # bytes decompressed at a time
+_MAP = b"MAP"
 _IMOD_STAMP = 1146047817
+_IMOD_SIGNED_OFFSET = 128  # IMOD shows the stored byte -128 as 0
+_SAMPLED, _PIECES = 1 << 20, 64  # bytes that are looked at to see whether they are signed, and the parts they come from
+_MOST_SAMPLED_GZIP = 1 << 24  # bytes from the start of a compressed file
+_WRAP, _NO_WRAP = 4.0, 1e-4  # least ratio of voxels at the two seams; least share at a seam
 _AXIS_LETTERS = {1: 2, 2: 1, 3: 0}  # the header counts x, y, z = 1, 2, 3
 
 
@@ -46,8 +58,8 @@ def read_mrc_info(path: Path) -> VolumeInfo:
         If the file is not an MRC volume of real numbers, or is shorter than its header says (the length of a
         compressed file is not checked).
     """
-    header, _ = _read_header(path)
-    shape, dtype = _stored_shape(header), _dtype(header, path)
+    header, offset = _read_header(path)
+    shape, dtype = _stored_shape(header), _settled_dtype(header, path, offset)[0]
     axes = _axes(header, path)
     low, high = float(header["dmin"]), float(header["dmax"])
     has_range = bool(np.isfinite([low, high]).all() and low < high)  # the standard marks "unknown" with low > high
@@ -61,6 +73,7 @@ def read_mrc_info(path: Path) -> VolumeInfo:
         low if has_range else None,
         high if has_range else None,
         _origin(header),
+        _IMOD_SIGNED_OFFSET if int(header["mode"]) == 0 and _imod_signed(header) else 0,
     )
 
 
@@ -73,7 +86,12 @@ def read_mrc(path: Path) -> AnyVolume:
         As in `read_mrc_info`, and if a compressed file is damaged or too short.
     """
     header, offset = _read_header(path)
-    shape, dtype = _stored_shape(header), _dtype(header, path)
+    shape = _stored_shape(header)
+    dtype, doubt = _settled_dtype(header, path, offset)
+    if doubt:
+        _log.warning("%s: %s", path, doubt)
+    if more := _n_more_bytes(path, offset, header):
+        _log.warning("%s: %d bytes after the voxels are ignored; if the file is damaged, voxels have moved", path, more)
     data = _decompress(path, offset, shape, dtype) if _is_gzip(path) else np.memmap(path, dtype, "r", offset, shape)
     axes = _axes(header, path)
     return np.transpose(data, [axes.index(axis) for axis in range(3)])
@@ -196,9 +214,21 @@ def _read_header(path: Path) -> tuple[np.void, int]:
     return header, offset
 
 
+def _n_more_bytes(path: Path, offset: int, header: np.void) -> int:
+    """Return how many bytes an uncompressed file has after its voxels."""
+    if _is_gzip(path):
+        return 0
+    return path.stat().st_size - offset - int(np.prod(_stored_shape(header))) * _dtype(header, path).itemsize
+
+
 def _require_length(path: Path, actual: int, offset: int, header: np.void) -> None:
     shape, dtype = _stored_shape(header), _dtype(header, path)
     expected = offset + int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
+    if actual > expected and not bytes(header["map"]).startswith(_MAP):
+        raise TomogramError(
+            f"{path}: not an MRC file, or its header is damaged: the word MAP is missing, and the file has {actual} "
+            f"bytes instead of {expected}; copy or download it again"
+        )
     if actual < expected:
         z, y, x = shape
         raise TomogramError(
@@ -230,21 +260,68 @@ def _dtype(header: np.void, path: Path) -> np.dtype:
         raise TomogramError(
             f"{path}: a stack of volumes (space group {int(header['ispg'])}); save one volume as a separate file"
         )
-    if mode == 0 and _is_unsigned(header):
-        return np.dtype("u1")
     return np.dtype(_TYPES[mode]).newbyteorder(header.dtype["nx"].byteorder)
 
 
-def _is_unsigned(header: np.void) -> bool:
-    """Whether bytes are unsigned: IMOD marks its files with a stamp and stores the sign in bit 0 of the flags.
+def _settled_dtype(header: np.void, path: Path, offset: int) -> tuple[np.dtype, str]:
+    """Return the voxel type, and what to say about it: nothing, unless the voxels had to tell the sign of bytes.
 
-    Without the stamp bytes are signed, as the standard says, unless the intensity range in the header is possible for
-    unsigned bytes only. IMOD before 4.2.23 and programs that followed it wrote such files.
+    IMOD marks its files with a stamp and stores the sign in bit 0 of the flags. Without the stamp bytes are signed, as
+    the standard says, unless the intensity range in the header is possible for unsigned bytes only. IMOD before 4.2.23
+    and programs that followed it wrote such files. If the header has no range, the voxels tell.
     """
+    dtype = _dtype(header, path)
+    if dtype != np.int8:
+        return dtype, ""
+    is_signed = _imod_signed(header)
+    if is_signed is None:
+        low, high = float(header["dmin"]), float(header["dmax"])
+        if not -128 <= low < high <= 255:
+            return _seen_dtype(_sample_bytes(path, offset, int(np.prod(_stored_shape(header), dtype=np.int64))))
+        is_signed = low < 0 or high <= 127
+    return np.dtype("i1" if is_signed else "u1"), ""
+
+
+def _imod_signed(header: np.void) -> bool | None:
+    """Whether IMOD wrote bytes as signed; None without the stamp of IMOD."""
     stamp, flags = np.frombuffer(header["extra2"].tobytes()[40:48], header.dtype["nx"]).tolist()
-    if stamp == _IMOD_STAMP:
-        return not flags & 1
-    return bool(header["dmin"] >= 0 and 127 < header["dmax"] <= 255)
+    return bool(flags & 1) if stamp == _IMOD_STAMP else None
+
+
+def _seen_dtype(sample: UInt8[np.ndarray, " n"]) -> tuple[np.dtype, str]:
+    """Return the type of bytes by where their histogram is cut in two, and what to say about it.
+
+    The histogram of a tomogram is one hill. If it is read with the wrong sign, its two halves are at the two ends of
+    the range: there are many voxels on both sides of the seam, between 127 and -128, or between 255 and 0. The end
+    values are ignored: clipped voxels have them.
+    """
+    count = np.bincount(sample, minlength=256)
+    if_signed = min(count[118:127].sum(), count[129:138].sum())
+    if_unsigned = min(count[1:10].sum(), count[246:255].sum())
+    if if_signed <= _NO_WRAP * len(sample):
+        return np.dtype("i1"), ""
+    if if_signed > _WRAP * if_unsigned:
+        return np.dtype("u1"), "the header does not say whether bytes are signed; the voxels show that they are not"
+    if if_unsigned > _WRAP * if_signed:
+        return np.dtype("i1"), ""
+    return np.dtype("i1"), (
+        "neither the header nor the voxels tell whether bytes are signed; they are read as signed, as the standard "
+        "says; if that is wrong, save the volume with 16-bit integers"
+    )
+
+
+def _sample_bytes(path: Path, offset: int, n_voxels: int) -> UInt8[np.ndarray, " n"]:
+    """Read some of the voxels: pieces that are spread evenly, or the first ones of a compressed file."""
+    with _open(path) as file:
+        if _is_gzip(path):
+            file.seek(offset)
+            return np.frombuffer(file.read(min(n_voxels, _MOST_SAMPLED_GZIP)), np.uint8)
+        n_each = -(-min(n_voxels, _SAMPLED) // _PIECES)
+        pieces = []
+        for start in np.linspace(0, n_voxels - n_each, _PIECES).astype(np.int64).tolist():
+            file.seek(offset + start)
+            pieces.append(file.read(n_each))
+    return np.frombuffer(b"".join(pieces), np.uint8)
 
 
 def _stored_shape(header: np.void) -> tuple[int, int, int]:
@@ -289,6 +366,8 @@ def _decompress(path: Path, offset: int, shape: tuple[int, int, int], dtype: np.
             file.seek(offset)
             while read := file.readinto(content.data[found : found + _PIECE]):
                 found += read
+            while file.read(_PIECE):  # the check sum is at the end
+                pass
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
         raise TomogramError(f"{path}: damaged or truncated gzip file ({error}); copy or download it again") from error
     if found < n_bytes:

@@ -26,6 +26,7 @@ from scipy.spatial.transform import Rotation
 from cryosam.errors import PointsFileError
 from cryosam.io.atomic import atomic_path
 from cryosam.io.points import PointTable
+from cryosam.io.text_files import read_text
 from cryosam.io.tomogram_points import TomogramPoints
 from cryosam.io.x_first import x_first, x_first_matrices
 
@@ -153,7 +154,7 @@ def rotations_from_matrices(path: Path, matrices: Float[np.ndarray, "n 3 3"]) ->
 def _read_lines(path: Path) -> list[tuple[int, dict[str, Any]]]:
     rows = []
     try:
-        for number, line in enumerate(path.read_text(encoding="utf-8-sig").splitlines(), 1):
+        for number, line in enumerate(read_text(path).splitlines(), 1):
             if line.strip():
                 row = json.loads(line)
                 if not isinstance(row, dict):

@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 import numpy as np
 import zarr
+from jaxtyping import Float
 
 from cryosam.arrays import AnyVolume, Mask
 from cryosam.errors import InputError, InputNotFoundError, TomogramError
@@ -24,6 +25,8 @@ AnyLocation = Path | RemotePath
 _ANGSTROM_PER_UNIT = {"angstrom": 1.0, "nanometer": 10.0, "micrometer": 1e4, "picometer": 0.01, "millimeter": 1e7}
 _INTEGERS = ("uint8", "int8", "uint16", "int16", "uint32", "int32", "uint64", "int64")
 _CHUNK = 64  # voxels per edge: a chunk of float32 is 1 MiB
+_BLOSC_HEADER = 16  # bytes; the last four are the length of the chunk
+_METADATA = (".zarray", ".zattrs", ".zgroup", "zarr.json")
 _LIST_FIELDS = ("axes", "datasets")
 
 
@@ -67,6 +70,7 @@ def read_ome_zarr(path: AnyLocation) -> AnyVolume:
     """
     array, image, _ = _open_level(path)
     order = _spatial_order(_axes(image, array, path), array.shape, path)
+    _check_blosc_chunks(array, path)
     try:
         data = np.asarray(array[tuple(slice(None) if i in order else 0 for i in range(array.ndim))])
     except OSError:
@@ -74,6 +78,24 @@ def read_ome_zarr(path: AnyLocation) -> AnyVolume:
     except Exception as error:  # each codec has its own exceptions
         raise TomogramError(f"{path}: a chunk cannot be decoded ({error}); copy or download it again") from error
     return np.transpose(data, np.argsort(np.argsort(order)))
+
+
+def _check_blosc_chunks(array: zarr.Array, path: AnyLocation) -> None:
+    """Refuse cut-off chunks, which the library of Blosc would decode to whatever is in memory behind them.
+
+    Chunks of other codecs have check sums, or a length. Those in shards and at network addresses are not checked.
+    """
+    root = getattr(array.store, "root", None)
+    is_blosc = any("blosc" in type(codec).__name__.lower() for codec in array.compressors)
+    if root is None or not is_blosc or array.shards is not None:
+        return
+    for file in (Path(root) / array.path).rglob("*"):
+        if file.name in _METADATA or not file.is_file():
+            continue
+        with file.open("rb") as opened:
+            header = opened.read(_BLOSC_HEADER)
+        if len(header) < _BLOSC_HEADER or int.from_bytes(header[12:16], "little") > file.stat().st_size:
+            raise TomogramError(f"{path}: the chunk {file} is cut off; copy or download it again")
 
 
 def write_ome_zarr(
@@ -168,8 +190,9 @@ def _open(path: AnyLocation) -> zarr.Array | zarr.Group:
         if not path.exists() or isinstance(error, FileNotFoundError):
             raise TomogramError(f"{path}: neither a Zarr array nor a group, or its metadata are missing") from error
         raise
-    except (ValueError, KeyError, TypeError) as error:
-        raise TomogramError(f"{path}: broken Zarr metadata ({error})") from error
+    except Exception as error:  # broken metadata make zarr raise exceptions of any type
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise TomogramError(f"{path}: broken Zarr metadata ({reason})") from error
 
 
 def _open_remote(path: RemotePath) -> zarr.Array | zarr.Group:
@@ -188,15 +211,26 @@ def _image(group: zarr.Group, path: AnyLocation) -> dict[str, Any]:
     """Return the metadata of the first multiscale image of the group, with the version; empty if there is none."""
     attributes: dict[str, Any] = dict(group.attrs)
     described = attributes.get("ome", attributes)
-    images = described.get("multiscales", [])
+    images = described.get("multiscales") if isinstance(described, dict) else None
     if not images:
         return {}
-    if not isinstance(images[0], dict):
+    if not isinstance(images, list) or not isinstance(images[0], dict):
         raise TomogramError(f"{path}: broken OME-Zarr metadata: multiscales is not a list of images")
     image = {"version": described.get("version", "of unknown version"), **images[0]}
     if not all(isinstance(image.get(field), list) and image[field] for field in _LIST_FIELDS):
         raise TomogramError(f"{path}: the OME-Zarr metadata lack {' or '.join(_LIST_FIELDS)} (0.4 and 0.5 have them)")
+    if not all(map(_is_axis, image["axes"])):
+        raise TomogramError(f"{path}: broken OME-Zarr metadata: an axis has no name, or its unit is not a word")
+    if not all(isinstance(dataset, dict) and isinstance(dataset.get("path"), str) for dataset in image["datasets"]):
+        raise TomogramError(f"{path}: broken OME-Zarr metadata: a dataset has no path")
     return image
+
+
+def _is_axis(axis: object) -> bool:
+    """Whether this describes an axis; in the first versions it was only a name."""
+    if not isinstance(axis, dict):
+        return isinstance(axis, str)
+    return isinstance(axis.get("name"), str) and isinstance(axis.get("unit", ""), str)
 
 
 def _axes(image: dict[str, Any], array: zarr.Array, path: AnyLocation) -> list[dict[str, str]]:
@@ -226,20 +260,71 @@ def _spacing(
     dataset: dict[str, Any],
     path: AnyLocation,
 ) -> tuple[float, float, float] | None:
-    """Return the edges of a voxel along z, y, x, or None if an axis has no unit of length.
+    """Return the edges of a voxel along z, y, x, or None if an axis has no unit of length or there is no scale.
 
     The scale of the image multiplies the scale of the level.
     """
     factors = [_ANGSTROM_PER_UNIT.get(axes[i].get("unit", "")) for i in order]
     if not dataset or None in factors:
         return None
-    edges = np.array(factors, dtype=float)
+    scales = []
     for described in (dataset, image):
-        for transformation in described.get("coordinateTransformations", []):
-            if transformation.get("type") == "scale":
-                scale = transformation.get("scale", [])
-                if len(scale) != len(axes):
-                    raise TomogramError(f"{path}: a scale of {len(scale)} numbers for {len(axes)} axes")
-                edges *= [scale[i] for i in order]
-    z, y, x = edges.tolist()
+        listed = _scales(described.get("coordinateTransformations") or [], len(axes), path)
+        if listed is None or len(listed) > 1:  # the standard allows one; is the second one a copy?
+            return None
+        scales += listed
+    if not scales:
+        return None
+    z, y, x = (np.array(factors, dtype=float) * np.prod(scales, axis=0)[list(order)]).tolist()
     return z, y, x
+
+
+def _scales(transformations: object, n_axes: int, path: AnyLocation) -> list[Float[np.ndarray, " n"]] | None:
+    """Return the scale of each transformation that has one, in order; None if one is not known to keep the axes."""
+    if not isinstance(transformations, list):
+        raise TomogramError(f"{path}: broken OME-Zarr metadata: {transformations!r} is no list of transformations")
+    parts = [_scales_of(transformation, n_axes, path) for transformation in transformations]
+    known = [part for part in parts if part is not None]
+    return [scale for part in known for scale in part] if len(known) == len(parts) else None
+
+
+def _scales_of(transformation: object, n_axes: int, path: AnyLocation) -> list[Float[np.ndarray, " n"]] | None:
+    """Return the scale of a transformation, none if it keeps the scale, or None if it is not known to keep the axes."""
+    if not isinstance(transformation, dict):
+        raise TomogramError(f"{path}: broken OME-Zarr metadata: {transformation!r} is no transformation")
+    match transformation.get("type"):
+        case "identity" | "translation":
+            return []
+        case "scale":
+            return [_scale(transformation.get("scale"), n_axes, path)]
+        case "sequence":
+            inner = _scales(transformation.get("transformations") or [], n_axes, path)
+            return [np.prod(inner, axis=0)] if inner else inner
+        case "affine":
+            linear = _linear_part(transformation.get("affine"), n_axes, path)
+            return None if np.count_nonzero(linear - np.diag(np.diag(linear))) else [np.diag(linear)]
+        case _:
+            return None
+
+
+def _linear_part(values: object, n_axes: int, path: AnyLocation) -> Float[np.ndarray, "n n"]:
+    """Return an affine matrix without the translation, its last column, and without the row that may be below it."""
+    matrix = _numbers(values)
+    if matrix.size not in (n_axes * (n_axes + 1), (n_axes + 1) ** 2):
+        raise TomogramError(f"{path}: an affine of {matrix.size} numbers for {n_axes} axes")
+    return matrix.reshape(-1, n_axes + 1)[:n_axes, :n_axes]
+
+
+def _scale(values: object, n_axes: int, path: AnyLocation) -> Float[np.ndarray, " n"]:
+    scale = _numbers(values)
+    if scale.shape != (n_axes,):
+        raise TomogramError(f"{path}: a scale of {scale.size} numbers for {n_axes} axes")
+    return scale
+
+
+def _numbers(values: object) -> Float[np.ndarray, "..."]:
+    """Convert JSON to an array; empty if these are no numbers."""
+    try:
+        return np.array(values, dtype=float)
+    except (TypeError, ValueError):
+        return np.zeros(0)

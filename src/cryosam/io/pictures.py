@@ -15,6 +15,7 @@ from skimage.measure import find_contours
 
 from cryosam.arrays import AnyVolume, Plane
 from cryosam.geometry import AXIS, in_plane_axes
+from cryosam.hot_voxels import sample_without_hot_voxels
 from cryosam.masks import InstanceMask
 
 __all__ = ["SliceView", "colour", "gray_range"]
@@ -42,9 +43,9 @@ def gray_range(data: AnyVolume, percentiles: tuple[float, float] = (0.5, 99.5)) 
     >>> gray_range(np.arange(1001.0).reshape(7, 11, 13), (0.0, 100.0))
     (0.0, 1000.0)
     """
-    step = [max(1, n // 64) for n in data.shape]
-    sample = np.asarray(data[:: step[0], :: step[1], :: step[2]], dtype=np.float32)
-    low, high = (float(v) for v in np.percentile(sample, percentiles))
+    z, y, x = (max(1, n // 64) | 1 for n in data.shape)  # odd, as damaged pixels are often at multiples of 8
+    sample = sample_without_hot_voxels(data, (z, y, x))
+    low, high = (float(v) for v in np.percentile(sample.astype(np.float32), percentiles))
     return (low, high) if high > low else (low - 1, low + 1)
 
 

@@ -36,22 +36,30 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from jaxtyping import Float
 from scipy.spatial.transform import Rotation
 
 from cryosam.arrays import Points, Scores
 from cryosam.errors import PointsFileError, VoxelSizeError
 from cryosam.io.points import PointTable
-from cryosam.io.relion import SAME_SIZE, angles_to_rotations, centred_to_voxels, one_if_same
+from cryosam.io.relion import angles_to_rotations, centred_to_voxels
 from cryosam.io.relion_sets import read_reconstructions
 from cryosam.io.star_blocks import read_star_blocks
+from cryosam.io.star_pixels import (
+    PIXELS,
+    TOMOGRAMS,
+    are_fractions,
+    check_unit,
+    find_pixel_sizes,
+    find_voxel_sizes,
+    pixels_per_voxel,
+    read_numbers,
+)
 from cryosam.io.tomogram_names import choose_tomogram
 
 __all__ = ["read_star"]
 
 _log = logging.getLogger(__name__)
 
-_PIXELS = ["rlnCoordinateZ", "rlnCoordinateY", "rlnCoordinateX"]
 _CENTRED = ["rlnCenteredCoordinateZAngst", "rlnCenteredCoordinateYAngst", "rlnCenteredCoordinateXAngst"]
 _ORIGINS = ["rlnOriginZAngst", "rlnOriginYAngst", "rlnOriginXAngst"]
 _OLD_ORIGINS = ["rlnOriginZ", "rlnOriginY", "rlnOriginX"]
@@ -60,18 +68,9 @@ _SUBTOMOGRAM_ANGLES = ["rlnTomoSubtomogramRot", "rlnTomoSubtomogramTilt", "rlnTo
 _SPECIES = ["wrpCoordinateZ1", "wrpCoordinateY1", "wrpCoordinateX1"]
 _SPECIES_ANGLES = ["wrpAngleRot1", "wrpAngleTilt1", "wrpAnglePsi1"]
 _SPECIES_SECOND = "wrpCoordinateX2"
-_TOMOGRAMS = ["rlnTomoName", "rlnMicrographName", "wrpSourceName"]
 _GROUP = "rlnOpticsGroup"
 _ARE_STACKS = "rlnTomoSubTomosAre2DStacks"
-_COORDINATE_PIXEL_SIZES = [
-    "rlnTomoTiltSeriesPixelSize",
-    "rlnMicrographPixelSize",
-    "rlnDetectorPixelSize",
-    "rlnPixelSize",
-]
-_WARP_PIXEL_SIZES = ["rlnDetectorPixelSize", "rlnPixelSize", "rlnImagePixelSize"]
 _PARTICLES_FILE, _TOMOGRAMS_FILE = "rlnTomoParticlesFile", "rlnTomoTomogramsFile"
-_SAME_MAGNIFICATION = 1e4  # at this magnification the number is the pixel size of the image in angstrom
 _SCORE, _CLASS = "rlnAutopickFigureOfMerit", "rlnClassNumber"
 
 
@@ -93,10 +92,10 @@ def read_star(
     shape
         Shape of the tomogram, z, y, x in voxels; needed for RELION 5, and for fractions of Warp.
     voxel_size_angstrom
-        Voxel size of the tomogram; needed for RELION 5. For RELION 4 and Warp, coordinates are scaled if their pixel
-        size (``rlnTomoTiltSeriesPixelSize``, ``rlnMicrographPixelSize``, ``rlnDetectorPixelSize`` or ``rlnPixelSize``)
-        differs from the voxel size by more than 1 %, and the ratio is logged. Without a voxel size, they are divided by
-        ``rlnTomoTomogramBinning`` if the file has it, and otherwise used unchanged.
+        Voxel size of the tomogram; needed for RELION 5, and if the file gives the pixel size of its coordinates
+        (``rlnTomoTiltSeriesPixelSize``, ``rlnMicrographPixelSize``, ``rlnDetectorPixelSize``, ``rlnPixelSize`` or
+        ``rlnImagePixelSize``) but no ``rlnTomoTomogramBinning``. Coordinates are scaled if their pixel size differs
+        from the voxel size by more than 1 %, and the ratio is logged.
     tomogram_name
         The tomogram whose points are read, see `cryosam.io.tomogram_names.same_tilt_series`: its name in
         ``rlnTomoName`` or ``rlnMicrographName``, its file, or a file that the set's ``tomograms.star`` names. If the
@@ -108,7 +107,7 @@ def read_star(
         If this is not a STAR file, it has no coordinates, a coordinate is not a number, it has several tomograms and
         none is chosen, or the unit of the coordinates is ambiguous.
     VoxelSizeError
-        If the voxel size is needed and is not given.
+        If the voxel size is needed and is not given, or contradicts the one that the file gives.
 
     Examples
     --------
@@ -126,20 +125,20 @@ def read_star(
         files = {} if tomograms is None else read_reconstructions(tomograms)
         path = _named_file(path, named[_PARTICLES_FILE])
         blocks = read_star_blocks(path)
-        named = _first_values(blocks)
     rows, name = _of_tomogram(path, _particles(path, blocks), tomogram_name, files)
+    optics = _optics(path, blocks)
+    sizes = find_voxel_sizes(path, rows, optics, voxel_size_angstrom)
     if set(_CENTRED) <= set(rows):  # checked first, as in RELION 5
         points = _from_centred(path, rows, shape, voxel_size_angstrom)
     elif set(_SPECIES) <= set(rows):
         points = _from_species(path, rows, voxel_size_angstrom)
     else:
-        optics = _optics(path, blocks)
         if named.get(_ARE_STACKS, "0") != "0":
-            _check_unit(path, rows, optics)
-        points = _from_pixels(path, rows, optics, shape, voxel_size_angstrom)
+            check_unit(path, rows, optics)
+        points = _from_pixels(path, rows, optics, shape, sizes)
     return PointTable(
         points,
-        _numbers(path, rows, [_SCORE])[:, 0] if _SCORE in rows else None,
+        read_numbers(path, rows, [_SCORE])[:, 0] if _SCORE in rows else None,
         tuple(str(c) for c in rows[_CLASS]) if _CLASS in rows else None,
         rotations=_rotations(path, rows),
         tomogram_name=name,
@@ -154,7 +153,7 @@ def _first_values(blocks: Mapping[str, pd.DataFrame]) -> dict[str, str]:
 def _rotations(path: Path, rows: pd.DataFrame) -> Rotation | None:
     """Return the orientations; None if there are no angles."""
     rotations = [
-        angles_to_rotations(_numbers(path, rows, columns))
+        angles_to_rotations(read_numbers(path, rows, columns))
         for columns in (_SUBTOMOGRAM_ANGLES, _ANGLES, _SPECIES_ANGLES)
         if set(columns) <= set(rows)
     ]
@@ -181,7 +180,7 @@ def _find_file(path: Path, name: str) -> Path | None:
 def _particles(path: Path, blocks: dict[str, pd.DataFrame]) -> pd.DataFrame:
     """Return the table with coordinates."""
     for name in sorted(blocks, key=lambda name: name != "particles"):
-        if any(set(columns) <= set(blocks[name]) for columns in (_CENTRED, _PIXELS, _SPECIES)):
+        if any(set(columns) <= set(blocks[name]) for columns in (_CENTRED, PIXELS, _SPECIES)):
             return blocks[name]
     found = ", ".join(dict.fromkeys(str(column) for block in blocks.values() for column in block))
     raise PointsFileError(
@@ -203,7 +202,7 @@ def _of_tomogram(
     path: Path, rows: pd.DataFrame, tomogram_name: str | None, files: Mapping[str, Sequence[str]]
 ) -> tuple[pd.DataFrame, str | None]:
     """Return the rows of one tomogram, and its name; all rows if the file has no tomogram names."""
-    column = next((c for c in _TOMOGRAMS if c in rows), None)
+    column = next((c for c in TOMOGRAMS if c in rows), None)
     if column is None or rows.empty:
         return rows, None
     chosen = choose_tomogram(path, sorted(rows[column].unique()), tomogram_name, files=files)
@@ -226,7 +225,7 @@ def _from_centred(
 ) -> Points:
     """Convert the columns of RELION 5 to voxels."""
     frame = _frame(path, shape, voxel_size_angstrom)
-    return centred_to_voxels(_numbers(path, rows, _CENTRED) - _origins_angstrom(path, rows), *frame)
+    return centred_to_voxels(read_numbers(path, rows, _CENTRED) - _origins_angstrom(path, rows), *frame)
 
 
 def _from_species(path: Path, rows: pd.DataFrame, voxel_size_angstrom: float | None) -> Points:
@@ -235,19 +234,7 @@ def _from_species(path: Path, rows: pd.DataFrame, voxel_size_angstrom: float | N
         raise VoxelSizeError(f"{path}: coordinates of M are in angstrom, and the voxel size is unknown; give it")
     if _SPECIES_SECOND in rows:
         _log.warning("%s: the particles have several poses during the exposure; the first is used", path)
-    return _numbers(path, rows, _SPECIES) / voxel_size_angstrom
-
-
-def _check_unit(path: Path, rows: pd.DataFrame, optics: pd.DataFrame) -> None:
-    """Refuse 2D stacks with two pixel sizes: RELION counts pixels of the tilt series, Warp those of the stacks."""
-    series, images = (_per_row(path, rows, optics, c) for c in ("rlnTomoTiltSeriesPixelSize", "rlnImagePixelSize"))
-    if _is_warp(rows) or series is None or images is None or (one_if_same(series / images) == 1).all():
-        return
-    raise PointsFileError(
-        f"{path}: the unit of rlnCoordinateX/Y/Z is ambiguous: Warp writes pixels of {images[0]:g} angstrom for 2D "
-        f"stacks, RELION of {series[0]:g}; give the names of the tomograms their ending .tomostar if it is Warp's, or "
-        "delete rlnImagePixelSize if it is RELION's"
-    )
+    return read_numbers(path, rows, _SPECIES) / voxel_size_angstrom
 
 
 def _from_pixels(
@@ -255,125 +242,39 @@ def _from_pixels(
     rows: pd.DataFrame,
     optics: pd.DataFrame,
     shape: Sequence[int] | None,
-    voxel_size_angstrom: float | None,
+    voxel_sizes: Scores | None,
 ) -> Points:
-    """Convert the columns of RELION 3.1, RELION 4 and Warp to voxels."""
-    pixels, origins = _numbers(path, rows, _PIXELS), _origins_angstrom(path, rows)
-    if _are_fractions(path, rows, optics, pixels):
+    """Convert the columns of RELION 3.1, RELION 4 and Warp to voxels, whose size is known for each row or not."""
+    pixels, origins = read_numbers(path, rows, PIXELS), _origins_angstrom(path, rows)
+    if are_fractions(path, rows, optics, pixels):
         if shape is None:
             raise PointsFileError(
                 f"{path}: coordinates from 0 to 1 are fractions of the tomogram size, as in Warp; give its shape"
             )
         _log.warning("%s: coordinates from 0 to 1 are read as fractions of the tomogram size, as in Warp", path)
         return pixels * np.asarray(shape, dtype=float)
-    pixel_sizes = _pixel_sizes(path, rows, optics, voxel_size_angstrom)
+    if rows.empty:
+        return pixels
+    pixel_sizes = find_pixel_sizes(path, rows, optics)
+    ratios = pixels_per_voxel(path, rows, optics, pixel_sizes, voxel_sizes)
     if origins.any():
-        if pixel_sizes is None:
+        if pixel_sizes is None and voxel_sizes is None:
             raise VoxelSizeError(f"{path}: rlnOriginX/Y/ZAngst needs the voxel size, which is unknown; give it")
-        pixels = pixels - origins / pixel_sizes[:, None]
-    return pixels / _pixels_per_voxel(path, rows, optics, pixel_sizes, voxel_size_angstrom)[:, None]
-
-
-def _is_warp(rows: pd.DataFrame) -> bool:
-    """Whether the tomograms have names as in Warp and M."""
-    column = next((c for c in _TOMOGRAMS if c in rows), None)
-    return column is not None and len(rows) > 0 and bool(rows[column].map(str).str.endswith(".tomostar").all())
-
-
-def _are_fractions(path: Path, rows: pd.DataFrame, optics: pd.DataFrame, pixels: Points) -> bool:
-    """Whether coordinates are fractions, as from template matching in Warp."""
-    if not _is_warp(rows) or any(_per_row(path, rows, optics, c) is not None for c in _WARP_PIXEL_SIZES):
-        return False
-    return bool((pixels >= 0).all() and (pixels <= 1).all() and (pixels % 1).any())
-
-
-def _pixel_sizes(
-    path: Path, rows: pd.DataFrame, optics: pd.DataFrame, voxel_size_angstrom: float | None
-) -> Scores | None:
-    """Return the pixel size of ``rlnCoordinate`` in angstrom for each row; None if unknown."""
-    for column in _WARP_PIXEL_SIZES if _is_warp(rows) else _COORDINATE_PIXEL_SIZES:
-        sizes = _per_row(path, rows, optics, column)
-        if sizes is not None:
-            magnifications = _per_row(path, rows, optics, "rlnMagnification")
-            if column == "rlnDetectorPixelSize" and magnifications is not None:
-                return sizes * _SAME_MAGNIFICATION / magnifications
-            return sizes
-    images = _per_row(path, rows, optics, "rlnImagePixelSize")
-    if voxel_size_angstrom is None:
-        return images
-    if images is not None and (np.abs(images / voxel_size_angstrom - 1) > SAME_SIZE).any():
-        # particle images may have another binning than the tomogram in which they were picked
-        raise PointsFileError(
-            f"{path}: rlnImagePixelSize is {images[0]:g} angstrom, but the voxel size is {voxel_size_angstrom:g}; "
-            f"add the pixel size of the coordinates to the optics block as rlnTomoTiltSeriesPixelSize"
-        )
-    return np.full(len(rows), voxel_size_angstrom, dtype=float)
-
-
-def _pixels_per_voxel(
-    path: Path,
-    rows: pd.DataFrame,
-    optics: pd.DataFrame,
-    pixel_sizes: Scores | None,
-    voxel_size_angstrom: float | None,
-) -> Scores:
-    """Return the edge of a voxel in pixels of ``rlnCoordinate`` for each row; a value other than 1 is logged."""
-    ratios = np.ones(len(rows))
-    if voxel_size_angstrom is None:
-        binning = _per_row(path, rows, optics, "rlnTomoTomogramBinning")
-        ratios = ratios if binning is None else binning
-    elif pixel_sizes is not None:
-        ratios = voxel_size_angstrom / pixel_sizes
-    ratios = one_if_same(ratios)
-    for ratio in np.unique(ratios[ratios != 1]):
-        _log.warning(
-            "%s: coordinates are in pixels of the tilt series and were divided by %.6g to get voxels", path, ratio
-        )
-    return ratios
+        pixels = pixels - origins / (voxel_sizes / ratios if pixel_sizes is None else pixel_sizes)[:, None]
+    return pixels / ratios[:, None]
 
 
 def _origins_angstrom(path: Path, rows: pd.DataFrame) -> Points:
     """Return the refined shifts z, y, x, which are subtracted; zero if the file has none."""
-    if any(_numbers(path, rows, [c]).any() for c in _OLD_ORIGINS if c in rows):
+    if any(read_numbers(path, rows, [c]).any() for c in _OLD_ORIGINS if c in rows):
         raise PointsFileError(
             f"{path}: rlnOriginX/Y/Z in pixels is from RELION 3.0; convert it with relion_convert_star"
         )
     origins = np.zeros((len(rows), 3))
     for axis, column in enumerate(_ORIGINS):
         if column in rows:
-            origins[:, axis] = _numbers(path, rows, [column])[:, 0]
+            origins[:, axis] = read_numbers(path, rows, [column])[:, 0]
     if origins.any() and set(_SUBTOMOGRAM_ANGLES) <= set(rows):
-        rotations = Rotation.from_euler("ZYZ", _numbers(path, rows, _SUBTOMOGRAM_ANGLES), degrees=True).inv()
+        rotations = Rotation.from_euler("ZYZ", read_numbers(path, rows, _SUBTOMOGRAM_ANGLES), degrees=True).inv()
         origins = rotations.apply(origins[:, ::-1])[:, ::-1]  # RELION uses the order x, y, z
     return origins
-
-
-def _per_row(path: Path, rows: pd.DataFrame, optics: pd.DataFrame, column: str) -> Scores | None:
-    """Return a positive number for each row, from its column or its optics group; None if neither has it."""
-    if column in rows:
-        values = _numbers(path, rows, [column])[:, 0]
-    elif column not in optics or optics.empty:
-        return None
-    elif "rlnOpticsGroup" in rows and "rlnOpticsGroup" in optics:
-        groups = dict(zip(optics["rlnOpticsGroup"], _numbers(path, optics, [column])[:, 0], strict=True))
-        unknown = sorted(set(rows["rlnOpticsGroup"]) - set(groups))
-        if unknown:
-            raise PointsFileError(f"{path}: optics group {unknown[0]} of the particles is not in the optics block")
-        values = rows["rlnOpticsGroup"].map(groups).to_numpy(dtype=float)
-    else:
-        values = np.full(len(rows), _numbers(path, optics, [column])[0, 0])
-    if (values <= 0).any():
-        raise PointsFileError(f"{path}: {column} is {values.min():g}; it must be greater than 0")
-    return values
-
-
-def _numbers(path: Path, rows: pd.DataFrame, columns: Sequence[str]) -> Float[np.ndarray, "n c"]:
-    """Convert columns to finite numbers; the error names the first row with another value."""
-    numbers = np.empty((len(rows), len(columns)))
-    for i, column in enumerate(columns):
-        numbers[:, i] = pd.to_numeric(rows[column], errors="coerce")
-        bad = np.flatnonzero(~np.isfinite(numbers[:, i]))
-        if len(bad):
-            row = int(rows.index[bad[0]]) + 1
-            raise PointsFileError(f"{path}, row {row}: {column} is {str(rows[column].iloc[bad[0]])!r}, not a number")
-    return numbers

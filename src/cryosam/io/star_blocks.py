@@ -17,6 +17,7 @@ from typing import NamedTuple
 import pandas as pd
 
 from cryosam.errors import PointsFileError
+from cryosam.io.text_files import read_text
 
 __all__ = ["read_star_blocks"]
 
@@ -57,7 +58,7 @@ def read_star_blocks(path: Path) -> dict[str, pd.DataFrame]:
     ...     read_star_blocks(Path(folder, "p.star"))["particles"].to_dict("records")
     [{'rlnTomoName': '0012', 'rlnCoordinateX': '7.5'}]
     """
-    text = path.read_bytes().decode("utf-8-sig", errors="replace")
+    text = read_text(path, errors="replace")
     lines = [_Line(n, line.strip(), _split(line)) for n, line in enumerate(_LINE_END.split(text), 1)]
     lines = [line for line in lines if line.values]
     if not any(_is_block(line) for line in lines):

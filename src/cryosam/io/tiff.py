@@ -20,12 +20,15 @@ from cryosam.io.voxel_types import as_storable
 
 __all__ = ["read_tiff", "read_tiff_info", "write_tiff"]
 
+_log = logging.getLogger(__name__)
+
 _ANGSTROM_PER_UNIT = {
     **dict.fromkeys(("angstrom", "angstroms", "a", "å", "\u212b", "\\u00c5", "\\u212b"), 1.0),
     **dict.fromkeys(("nm", "nanometer", "nanometers", "nanometre"), 10.0),
     **dict.fromkeys(("um", "µm", "\u03bcm", "\\u00b5m", "\\u03bcm", "micron", "microns", "micrometer"), 1e4),
 }
 _SECTION_AXES = "ZIQT"  # sections, pages, unknown; and time, as Fiji often labels the sections of a stack
+_MOST_CHANNELS = 8  # more are sections, as ImageJ labels those of a stack without further information
 _SIGNS_OF_TRUNCATION = ("invalid page offset", "corrupted file")  # tifffile logs these and returns the remaining pages
 
 
@@ -66,6 +69,8 @@ def read_tiff(path: Path) -> AnyVolume:
     with _opened(path) as tif:
         series = _only_series(tif, path)
         shape = _shape(series, path)
+        if "C" in series.axes and shape[0] > 1:
+            _log.warning("%s: its %d channels are read as sections", path, shape[0])
         if series.dataoffset is not None:
             return np.memmap(path, series.dtype.newbyteorder(tif.byteorder), "r", series.dataoffset, shape)
         return np.asarray(series.asarray()).reshape(shape)
@@ -168,6 +173,8 @@ def _shape(series: tifffile.TiffPageSeries, path: Path) -> tuple[int, int, int]:
         raise TomogramError(f"{path}: voxels must be real numbers, these are {series.dtype}")
     kept = [(a, int(n)) for a, n in zip(series.axes, series.shape, strict=True) if a in "YX" or n > 1]
     letters = "".join(a for a, _ in kept)
+    if letters == "CYX" and kept[0][1] > _MOST_CHANNELS:
+        letters = "ZYX"
     if letters == "YX":
         return 1, kept[0][1], kept[1][1]
     if letters[1:] == "YX" and letters[0] in _SECTION_AXES:

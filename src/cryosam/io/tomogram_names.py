@@ -6,10 +6,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Bool, Int
+from jaxtyping import Bool, Float, Int
 
 from cryosam.errors import PointsFileError
 from cryosam.io.atomic import atomic_path
+from cryosam.io.text_files import read_text
 
 __all__ = [
     "choose_tomogram",
@@ -19,12 +20,14 @@ __all__ = [
     "star_name",
     "tomogram_stem",
     "warp_name",
+    "whole_numbers",
     "write_tomogram_numbers",
 ]
 
 _log = logging.getLogger(__name__)
 
 _SHOWN = 8  # names listed in a message
+_LARGEST = 2**53  # of a number of a tomogram: from here on real numbers are all whole
 _ENDINGS = re.compile(r"(\.(mrcs?|rec|ali|map|st|mdoc|tomostar|star|tiff?|zarr|ome|gz|h5|hdf5?))+$", re.IGNORECASE)
 _WARP = re.compile(r"_[0-9]+(\.[0-9]+)?Apx$", re.IGNORECASE)  # the pixel size of a reconstruction
 _BEFORE = re.compile(r"^rec_(?=.)")  # RELION 5
@@ -215,6 +218,28 @@ def rows_of_tomogram(
     return np.isin(numbers, [number for number, name in names.items() if name == chosen]), chosen
 
 
+def whole_numbers(path: Path, values: Float[np.ndarray, " n"]) -> Int[np.ndarray, " n"]:
+    """Convert the numbers of tomograms, which a table stores as real numbers.
+
+    Raises
+    ------
+    PointsFileError
+        If one is not whole: the columns are not where they should be, or the bytes are in another order.
+
+    Examples
+    --------
+    >>> whole_numbers(Path("picks.tbl"), np.array([1.0, 2.0]))
+    array([1, 2])
+    """
+    bad = np.flatnonzero((values % 1 != 0) | (np.abs(values) > _LARGEST))
+    if len(bad):
+        raise PointsFileError(
+            f"{path}, particle {bad[0] + 1}: the number of its tomogram is {values[bad[0]]:g}; the columns have moved, "
+            "or the file is damaged"
+        )
+    return values.astype(np.int64)
+
+
 def write_tomogram_numbers(path: Path, names: Sequence[str]) -> None:
     """Write the names of tomograms 1, 2, ... to ``path`` with the extension ``.doc``, one per line.
 
@@ -250,7 +275,7 @@ def _read_tomogram_numbers(path: Path) -> dict[int, str]:
     if not path.is_file():
         return {}
     try:
-        lines = [line.split(maxsplit=1) for line in path.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
+        lines = [line.split(maxsplit=1) for line in read_text(path).splitlines() if line.strip()]
         pairs = [(int(number), name.strip()) for number, name in lines]
     except ValueError as error:  # not text, or not a number
         raise PointsFileError(f"{path}: every line must have a number and the name of a tomogram ({error})") from error

@@ -1,5 +1,6 @@
 """The content of the header of a volume, in any format."""
 
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -8,7 +9,9 @@ import numpy as np
 from cryosam.errors import VoxelSizeError
 from cryosam.io.locations import RemotePath, tomogram_name
 
-__all__ = ["VolumeInfo"]
+__all__ = ["VolumeInfo", "settle_voxel_size"]
+
+_log = logging.getLogger(__name__)
 
 _TOLERANCE = 0.01
 
@@ -33,6 +36,8 @@ class VolumeInfo:
         Lowest and highest voxel according to the header; None if the header has none.
     origin_angstrom
         Position of voxel (0, 0, 0) according to the header, along z, y, x. Coordinates in voxels ignore it.
+    shown_offset
+        What the program that wrote the file adds to a stored voxel to get its value: 128 for signed bytes of IMOD.
     """
 
     path: Path | RemotePath
@@ -43,6 +48,7 @@ class VolumeInfo:
     minimum: float | None = None
     maximum: float | None = None
     origin_angstrom: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    shown_offset: int = 0
 
     @property
     def name(self) -> str:
@@ -73,3 +79,56 @@ class VolumeInfo:
                 "if the header is wrong, give the correct size with --voxel-size"
             )
         return float(f"{np.median(spacing):.6g}")  # headers use single precision: 13.48 is stored as 13.4799995
+
+    def settle_voxel_size(self, given_angstrom: float | None) -> float | None:
+        """Return the given voxel size, or else that of the header; a contradiction is logged.
+
+        Parameters
+        ----------
+        given_angstrom
+            Edge length of a voxel that the user gave, or None.
+
+        Raises
+        ------
+        VoxelSizeError
+            If none is given, and the edges in the header differ.
+
+        Examples
+        --------
+        >>> info = VolumeInfo(Path("a.mrc"), "MRC", (4, 5, 6), np.dtype("int8"))
+        >>> info.settle_voxel_size(10.0)
+        10.0
+        """
+        if given_angstrom is None:
+            return self.voxel_size_angstrom
+        try:
+            stored = self.voxel_size_angstrom
+        except VoxelSizeError:  # voxels that are no cubes, which the given size replaces
+            return given_angstrom
+        return settle_voxel_size(given_angstrom, stored, f"{self.path}: the header")
+
+
+def settle_voxel_size(given_angstrom: float | None, stored_angstrom: float | None, source: str) -> float | None:
+    """Return the given voxel size, or else the stored one; a difference of more than 1 % is logged.
+
+    Parameters
+    ----------
+    given_angstrom
+        Edge length of a voxel that the user gave, or None.
+    stored_angstrom
+        The one that a file has, or None.
+    source
+        What the file is, for the message.
+
+    Examples
+    --------
+    >>> settle_voxel_size(None, 13.48, "run.json")
+    13.48
+    """
+    if given_angstrom is None or stored_angstrom is None:
+        return stored_angstrom if given_angstrom is None else given_angstrom
+    if abs(given_angstrom - stored_angstrom) > _TOLERANCE * abs(stored_angstrom):
+        _log.warning(
+            "%s says that voxels are %.6g angstrom; the given %.6g are used", source, stored_angstrom, given_angstrom
+        )
+    return given_angstrom

@@ -1,5 +1,6 @@
 """Reading and writing volumes in every format, chosen by the file extension."""
 
+import logging
 import math
 import os
 from importlib import import_module
@@ -7,13 +8,25 @@ from pathlib import Path, PurePath
 from types import ModuleType
 from typing import Literal
 
+import numpy as np
+
 from cryosam.arrays import AnyVolume, Mask
 from cryosam.errors import InputError, InputNotFoundError, TomogramError, VoxelSizeError
 from cryosam.io.locations import RemotePath, as_location, find_volume, split_hdf5
 from cryosam.io.volume_info import VolumeInfo
 from cryosam.tomogram import Tomogram
 
-__all__ = ["is_volume_name", "read_info", "read_search_mask", "read_tomogram", "read_volume", "write_volume"]
+__all__ = [
+    "is_volume_name",
+    "read_info",
+    "read_search_mask",
+    "read_tomogram",
+    "read_volume",
+    "read_voxels",
+    "write_volume",
+]
+
+_log = logging.getLogger(__name__)
 
 Format = Literal["mrc", "tiff", "ome_zarr", "hdf5"]
 AnyPath = str | os.PathLike[str]
@@ -59,7 +72,7 @@ def read_tomogram(path: AnyPath, voxel_size_angstrom: float | None = None) -> To
         an address ``https://`` or ``s3://``, which needs ``cryosam-et[remote]``). A folder with one tomogram in the
         layout of copick or of the CryoET Data Portal can be given instead of the tomogram.
     voxel_size_angstrom
-        Edge length of a voxel; replaces the value in the header.
+        Edge length of a voxel; replaces the value in the header, and a difference of more than 1 % is logged.
 
     Raises
     ------
@@ -88,12 +101,13 @@ def read_tomogram(path: AnyPath, voxel_size_angstrom: float | None = None) -> To
         raise TomogramError(
             f"{info.path}: a 2D image, {z} x {y} x {x} voxels (z, y, x); a tomogram has three dimensions"
         )
-    size = info.voxel_size_angstrom if voxel_size_angstrom is None else voxel_size_angstrom
-    return Tomogram(read_volume(info.path), size, info.name)
+    return Tomogram(read_voxels(info.path), info.settle_voxel_size(voxel_size_angstrom), info.name)
 
 
 def read_volume(path: AnyPath) -> AnyVolume:
-    """Read voxels ``(z, y, x)`` in the type of the file, for labels and masks; the voxel size is ignored.
+    """Read values ``(z, y, x)`` of labels and masks, as the program that wrote them shows them.
+
+    These are the voxels in the type of the file, except that IMOD shows signed bytes as 0 to 255.
 
     Parameters
     ----------
@@ -114,6 +128,30 @@ def read_volume(path: AnyPath) -> AnyVolume:
     ...     read_volume(f"{folder}/labels.mrc.gz")
     array([[[7, 7, 7]]], dtype=int8)
     """
+    offset = read_info(path).shown_offset
+    voxels = read_voxels(path)
+    return voxels if offset == 0 else voxels.astype(np.uint8) + np.uint8(offset)  # 256 wraps around to 0
+
+
+def read_voxels(path: AnyPath) -> AnyVolume:
+    """Read voxels ``(z, y, x)`` as they are stored; an uncompressed MRC or TIFF file is memory-mapped, not read.
+
+    For intensities, where a constant does not matter; labels and masks are read by `read_volume`.
+
+    Raises
+    ------
+    InputNotFoundError, InputError, TomogramError
+        As for `read_tomogram`.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> import numpy as np
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     write_volume(f"{folder}/t.mrc", np.zeros((3, 4, 5), np.float32), voxel_size_angstrom=None)
+    ...     type(read_voxels(f"{folder}/t.mrc")).__name__
+    'memmap'
+    """
     existing = _existing(path)
     kind = _format(existing)
     try:
@@ -128,6 +166,8 @@ def read_volume(path: AnyPath) -> AnyVolume:
 def read_search_mask(path: AnyPath | None, shape: tuple[int, int, int]) -> Mask | None:
     """Read where to search for particles: the voxels of a volume that are not 0; None if no file is given.
 
+    A volume of only one value, which is not 0, excludes nothing; that is logged.
+
     Parameters
     ----------
     path
@@ -138,15 +178,26 @@ def read_search_mask(path: AnyPath | None, shape: tuple[int, int, int]) -> Mask 
     Raises
     ------
     TomogramError
-        If the volume has another shape.
+        If the volume has another shape, has voxels that are not finite, or several values but no 0.
     """
     if path is None:
         return None
-    mask: Mask = read_volume(path) != 0
-    if mask.shape != shape:
+    values = read_volume(path)
+    if values.shape != shape:
         raise TomogramError(
-            f"{path}: the search mask has shape {mask.shape}, but the tomogram {shape}; give one of the same shape"
+            f"{path}: the search mask has shape {values.shape}, but the tomogram {shape}; give one of the same shape"
         )
+    if not np.isfinite(values).all():
+        raise TomogramError(f"{path}: the search mask has NaN or infinite voxels; give 0 outside and 1 inside")
+    mask: Mask = values != 0
+    if mask.all():
+        low, high = values.min(), values.max()
+        if low != high:
+            raise TomogramError(
+                f"{path}: no voxel of the search mask is 0, they are from {low:g} to {high:g}; give 0 outside and 1 "
+                "inside"
+            )
+        _log.warning("%s: no voxel of the search mask is 0; particles are searched everywhere", path)
     return mask
 
 

@@ -16,8 +16,9 @@ from scipy import ndimage
 from cryosam.arrays import AnyVolume, Plane
 from cryosam.errors import TomogramError, UnknownItemError
 from cryosam.geometry import AXIS
+from cryosam.hot_voxels import without_hot_voxels
 from cryosam.intensities import SeenContrast, detect_contrast
-from cryosam.io import VolumeInfo, read_info, read_tomogram, read_volume
+from cryosam.io import VolumeInfo, read_info, read_tomogram, read_voxels
 from cryosam.tomogram import Tomogram
 from cryosam.ui.copies import Bytes, Copy, DiskCopy, MemoryCopy
 
@@ -140,7 +141,7 @@ class ViewedTomogram:
     def read(self) -> AnyVolume:
         """Return the voxels, memory-mapped again if the format allows it, so that memory is released with the map."""
         data = self.tomogram.data
-        return read_volume(self.path) if isinstance(data, np.memmap) else data
+        return read_voxels(self.path) if isinstance(data, np.memmap) else data
 
     @cached_property
     def grey(self) -> Grey:
@@ -312,14 +313,15 @@ class Gallery:
 
 
 def _sample(data: AnyVolume) -> Float[np.ndarray, " n"]:
-    """Sample all of a small volume, or evenly spread blocks of rows of a large one, to read little of the file."""
+    """Sample all of a small volume, or evenly spread blocks of rows of a large one; hot voxels are left out."""
     depth, height, _ = data.shape
     if data.size <= 4 * _SECTIONS * _BLOCKS * _ROWS * data.shape[2]:
-        return np.asarray(data, dtype=np.float32).ravel()
+        return without_hot_voxels(data).astype(np.float32).ravel()
     parts = []
     for i, z in enumerate(np.linspace(0, depth - 1, min(_SECTIONS, depth)).round().astype(int)):
         shift = (i % 3) / 3
         for k in range(_BLOCKS):
             start = int((k + shift) / _BLOCKS * max(1, height - _ROWS))
-            parts.append(np.asarray(data[z, start : start + _ROWS], dtype=np.float32).ravel())
+            block = without_hot_voxels(data[z : z + 1, start : start + _ROWS])
+            parts.append(block.astype(np.float32).ravel())
     return np.concatenate(parts)
