@@ -272,8 +272,8 @@ _SEARCH = (
     TILT_SERIES_PIXEL_SIZE,
 )
 _GROUPS = (
-    ("What to find", ("points", "points_file", "queries", "kinds", "negatives", "search_mask", "edge_margin")),
-    ("Size and tomogram", ("diameter", "voxel_size", "contrast", "tilt_range", "tilt_axis")),
+    ("What to find", ("points", "points_file", "axes", "queries", "kinds", "negatives", "search_mask", "edge_margin")),
+    ("Size and tomogram", ("diameter", "voxel_size", "name", "contrast", "tilt_range", "tilt_axis")),
     ("How many to accept", ("threshold", "max_false_discovery", "max_particles", "trials")),
     ("Results", ("out", "overwrite", "exports", "tilt_series_pixel_size")),
     ("Models and settings", ("preset", "config_file", "segmenter", "features")),
