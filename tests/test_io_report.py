@@ -248,7 +248,7 @@ def test_the_average_is_shown_with_its_fourier_shell_correlation():
     assert figure.resolution == "180 Å"
     assert figure.curve.startswith("0 4 25 13.6 50 61.6")
     page = render_report(nothing, Tomogram(np.zeros(SHAPE, dtype=np.float32)), PROMPTS, {})
-    assert "falls below 0.5 at <b>18 voxels</b>" in page
+    assert "at least 0.5 down to details of <b>18 voxels</b>" in page
     unknown = replace(nothing, average=Average(data, 2.0))
     assert "Too few particles" in render_report(unknown, Tomogram(np.zeros(SHAPE, dtype=np.float32)), PROMPTS, {})
     assert draw_average(replace(nothing, average=None)) is None

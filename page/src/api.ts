@@ -35,7 +35,7 @@ export interface Average {
   readonly box_voxels: number;
   /** Fourier shell correlation of two halves; shell s has s cycles per box. */
   readonly fsc: readonly number[] | null;
-  /** Period at which the correlation falls below a half. */
+  /** Finest period down to which the correlation is at least a half. */
   readonly resolution_voxels: number | null;
 }
 

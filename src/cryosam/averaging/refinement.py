@@ -42,8 +42,8 @@ class Refinement:
     average
         Mean of all particles, corrected for the missing wedge; its centre corresponds to the points.
     resolution
-        Resolution in voxels, at which the Fourier shell correlation of the averages of two halves falls below 0.5; None
-        if there are too few particles.
+        Finest period in voxels down to which the Fourier shell correlation of the averages of two halves is at least
+        0.5; None if there are too few particles.
     extent
         Extent of the average, if it is larger than the masks and its centre of mass is far from the given points. The
         refined points are then at the centre of mass.

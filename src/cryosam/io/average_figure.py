@@ -26,7 +26,7 @@ class AverageFigure:
     ticks
         Position of each label on the axis of frequencies, in percent, and the label.
     resolution
-        Period at which the curve falls below a half, with its unit; None if nothing was measured.
+        Finest period down to which the curve is at least a half, with its unit; None if nothing was measured.
     """
 
     kind: str
