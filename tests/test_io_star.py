@@ -182,3 +182,29 @@ def test_stacks_of_two_pixel_sizes_are_ambiguous(tmp_path: Path) -> None:
     ):
         table = read_points(stacks(name, *sizes, is_2d=is_2d), voxel_size_angstrom=10.0)
         np.testing.assert_allclose(table.points[0, 2], x)
+
+
+def test_labels_that_were_moved_are_refused(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Their numbers say so; numbers that are double or missing are from added and deleted columns."""
+    head, rows = "data_\n\nloop_\n", "40 30 20\n"
+    moved = "_rlnCoordinateY #2\n_rlnCoordinateX #1\n_rlnCoordinateZ #3\n"
+    with pytest.raises(PointsFileError, match=r"line 4: _rlnCoordinateY has the number 2, but is label 1; labels were"):
+        read_points(put(tmp_path, head + moved + rows))
+    for numbers in (("#2", "#3", "#4"), ("#1", "#1", "#2"), ("2", "3", "4")):
+        labels = "".join(f"_rlnCoordinate{axis} {n}\n" for axis, n in zip("XYZ", numbers, strict=True))
+        caplog.clear()
+        np.testing.assert_allclose(read_points(put(tmp_path, head + labels + rows)).points, [[20, 30, 40]])
+        assert "their order is used" in caplog.text
+    for ends in (("", "", ""), ("#1", "", "#3"), ("# x in pixels", "# y", "# z")):
+        labels = "".join(f"_rlnCoordinate{axis} {end}\n" for axis, end in zip("XYZ", ends, strict=True))
+        caplog.clear()
+        np.testing.assert_allclose(read_points(put(tmp_path, head + labels + rows)).points, [[20, 30, 40]])
+        assert not caplog.text
+
+
+def test_a_label_among_the_rows_is_refused(tmp_path: Path) -> None:
+    labels = "data_\n\nloop_\n_rlnTomoName #1\n_rlnCoordinateX #2\n_rlnCoordinateY #3\n_rlnCoordinateZ #4\n"
+    for row in ("_rlnScore #5 1 2 3", "_rlnScore 40 30 20"):
+        with pytest.raises(PointsFileError, match=r"row 2 \(line 9\): _rlnScore is a label; put it"):
+            read_points(put(tmp_path, f"{labels}a 1 2 3\n{row}\n"))
+    assert len(read_points(put(tmp_path, f"{labels}'_rlnA' 1 2 3\n_a 1 2 3\n"), tomogram_name="_a")) == 1
