@@ -164,6 +164,19 @@ def test_a_species_of_m_counts_angstrom(tmp_path: Path, caplog: pytest.LogCaptur
     assert "several poses during the exposure; the first is used" in caplog.text
 
 
+def test_stacks_are_known_by_their_images_and_in_a_set(tmp_path: Path) -> None:
+    """Scripts leave out data_general; an optimisation set has the particles in another file."""
+    optics = loop("1 2.25 4.0 2", labels=(*OPTICS[:3], "rlnImageDimensionality"), name="optics")
+    rows = loop("100.5 73 51 tomo 1", labels=(*LABELS[2:5], "rlnTomoName", "rlnOpticsGroup"))
+    of_set = "data_optimisation_set\n\n_rlnTomoParticlesFile p.star\n"
+    for general in ("", "data_general\n\n_rlnTomoSubTomosAre2DStacks 1\n\n"):
+        (tmp_path / "p.star").write_text(f"{general}{optics}\n{rows}")
+        (tmp_path / "set.star").write_text(of_set)
+        for name in ("p.star", "set.star"):
+            with pytest.raises(PointsFileError, match="ambiguous"):
+                read_points(tmp_path / name, voxel_size_angstrom=10.0)
+
+
 def test_stacks_of_two_pixel_sizes_are_ambiguous(tmp_path: Path) -> None:
     """Warp's are pixels of the stacks: 100.5 * 4 angstrom are 40.2 voxels of 10. RELION's would be 22.6."""
 
