@@ -22,6 +22,7 @@ used here; "IMOD ASCII File Format" for the first pixel of a part; ``imodTransFr
 
 import io
 import logging
+import re
 import struct
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -42,6 +43,7 @@ __all__ = ["read_imod", "write_imod"]
 _log = logging.getLogger(__name__)
 
 _ID, _END = b"IMODV1.2", b"IEOF"
+_NAME = re.compile(rb"[A-Z0-9]{4}")  # of a chunk; any other bytes have moved
 _MODEL, _OBJECT, _CONTOUR, _MESH = ">128s4iI4i6f5ifii3f", ">64s16IiIii3fi8B2i", ">iIii", ">iiIhh"
 _Z_FROM_MINUS_HALF, _NEW_TO_3DMOD, _MANY_CLIPS, _BYTE_MATERIALS = 1 << 10, 1 << 11, 1 << 12, 1 << 13
 _HAS_ORIGIN, _IS_FLIPPED, _IS_ROTATED = 1 << 14, 1 << 16, 1 << 17
@@ -192,14 +194,16 @@ def _parse(path: Path, content: bytes) -> tuple[list[_Object], _Image]:
                 objects.append(_Object(_text(header[0]), n_contours=header[17]))
             elif chunk in (b"CONT", b"MESH", b"COST"):
                 _parse_part(file, chunk, objects[-1])
+            elif not _NAME.fullmatch(chunk):
+                raise ValueError(chunk)
             else:
                 data = _take(file, *_unpack(file, ">i"))
                 reference = struct.unpack(">18f", data[:72]) if chunk == b"MINX" else reference
     except (struct.error, IndexError, ValueError) as error:
         raise PointsFileError(f"{path}: the model is truncated or damaged; save it again in 3dmod") from error
-    if len(objects) < model[4] or any(len(o.points) < o.n_contours for o in objects):
+    if len(objects) != model[4] or any(len(o.points) != o.n_contours for o in objects):
         raise PointsFileError(
-            f"{path}: the model has fewer objects or contours than its header says; save it again in 3dmod"
+            f"{path}: the model has not as many objects or contours as its headers say; save it again in 3dmod"
         )
     broken = [i for i, o in enumerate(objects, 1) if not all(np.isfinite(contour).all() for contour in o.points)]
     if broken:
