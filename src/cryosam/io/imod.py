@@ -96,8 +96,8 @@ def read_imod(
     Raises
     ------
     PointsFileError
-        If this is not a model, it is truncated, or it was drawn on an image that is no binning and no known part of the
-        tomogram.
+        If this is not a model, it is truncated, it was drawn on an image that is no binning and no known part of the
+        tomogram, or its pixels are not as large as the voxels and the shape is not given.
 
     Examples
     --------
@@ -284,6 +284,7 @@ def _fit(
 ) -> tuple[Float[np.ndarray, " 3"], Float[np.ndarray, " 3"]]:
     """Return where the image begins in the tomogram, in pixels, and the edge of a pixel in voxels; both z, y, x."""
     if shape is None:
+        _require_same_pixels(path, image, voxel_size_angstrom)
         return image.first, np.ones(3)
     whole, size = np.array(shape, dtype=float), image.size
     if not size.all() or ((size == whole).all() and not image.first.any()):
@@ -306,6 +307,17 @@ def _fit(
         _log.warning("%s; the points are read as pixels of this tomogram", drawn)
         return np.zeros(3), np.ones(3)
     raise PointsFileError(f"{drawn}; open the model on this tomogram in 3dmod and save it")
+
+
+def _require_same_pixels(path: Path, image: _Image, voxel_size_angstrom: float | None) -> None:
+    """Refuse a model of other pixels: without the shape of the tomogram it is not known whether this is a binning."""
+    if image.pixel_size is None or voxel_size_angstrom is None:
+        return
+    if (np.abs(image.pixel_size / voxel_size_angstrom - 1) > SAME_SIZE).any():
+        raise PointsFileError(
+            f"{path}: the model was drawn on pixels of {image.pixel_size[2]:g} angstrom, but the voxel size is "
+            f"{voxel_size_angstrom:g}, and the shape of the tomogram is unknown; give its shape"
+        )
 
 
 def _factors(
