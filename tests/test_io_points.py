@@ -363,6 +363,11 @@ def test_a_list_is_read_in_the_order_that_is_given(
     np.testing.assert_array_equal(read_points(path, axes="yzx").points, [[20, 30, 10], [5, 6, 4]])
 
 
+def test_an_index_without_a_name_is_no_list(tmp_path: Path) -> None:
+    """As pandas writes it."""
+    np.testing.assert_array_equal(read_points(file(tmp_path, "p.csv", ",z,y,x\n0,20,30,40\n")).points, [[20, 30, 40]])
+
+
 @pytest.mark.parametrize(
     ("text", "axes", "message"),
     [

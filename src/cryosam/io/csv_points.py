@@ -189,7 +189,7 @@ def _split_list(path: Path) -> Iterator[tuple[int, list[str]]]:
         raise PointsFileError(f"{path}: not a text file ({error})") from error
     for number, line in enumerate(text.splitlines(), 1):
         values = re.split(r"\s*[,;]\s*|\s+", line.strip())
-        if values[0] and not values[0].startswith("#"):
+        if any(values) and not values[0].startswith("#"):
             yield number, values
 
 
