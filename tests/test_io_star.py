@@ -221,3 +221,12 @@ def test_a_label_among_the_rows_is_refused(tmp_path: Path) -> None:
         with pytest.raises(PointsFileError, match=r"row 2 \(line 9\): _rlnScore is a label; put it"):
             read_points(put(tmp_path, f"{labels}a 1 2 3\n{row}\n"))
     assert len(read_points(put(tmp_path, f"{labels}'_rlnA' 1 2 3\n_a 1 2 3\n"), tomogram_name="_a")) == 1
+
+
+def test_two_tables_of_coordinates_are_refused(tmp_path: Path) -> None:
+    """The particles of one of them would be lost."""
+    tables = [loop("40 30 20", labels=LABELS[2:5], name=name) for name in ("particles", "more")]
+    with pytest.raises(PointsFileError, match="data_particles and data_more both have coordinates"):
+        read_points(put(tmp_path, "\n".join(tables)))
+    empty = loop(labels=LABELS[2:5], name="particles")
+    np.testing.assert_allclose(read_points(put(tmp_path, f"{empty}\n{tables[1]}")).points, [[20, 30, 40]])

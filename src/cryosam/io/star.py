@@ -184,10 +184,16 @@ def _find_file(path: Path, name: str) -> Path | None:
 
 
 def _particles(path: Path, blocks: dict[str, pd.DataFrame]) -> pd.DataFrame:
-    """Return the table with coordinates."""
-    for name in sorted(blocks, key=lambda name: name != "particles"):
-        if any(set(columns) <= set(blocks[name]) for columns in (_CENTRED, PIXELS, _SPECIES)):
-            return blocks[name]
+    """Return the only table with coordinates, or the only one of several that has rows."""
+    names = [n for n in blocks if any(set(columns) <= set(blocks[n]) for columns in (_CENTRED, PIXELS, _SPECIES))]
+    filled = [name for name in names if len(blocks[name])]
+    if len(filled) > 1:
+        raise PointsFileError(
+            f"{path}: the blocks data_{filled[0]} and data_{filled[1]} both have coordinates; give a file with one of "
+            "them"
+        )
+    if names:
+        return blocks[(filled or names)[0]]
     found = ", ".join(dict.fromkeys(str(column) for block in blocks.values() for column in block))
     raise PointsFileError(
         f"{path}: no 3D coordinates: rlnCoordinateX, Y, Z or rlnCenteredCoordinateXAngst, YAngst, ZAngst or "
