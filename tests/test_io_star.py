@@ -230,3 +230,12 @@ def test_two_tables_of_coordinates_are_refused(tmp_path: Path) -> None:
         read_points(put(tmp_path, "\n".join(tables)))
     empty = loop(labels=LABELS[2:5], name="particles")
     np.testing.assert_allclose(read_points(put(tmp_path, f"{empty}\n{tables[1]}")).points, [[20, 30, 40]])
+
+
+@pytest.mark.parametrize("end", ["data_particles", "_rlnRandomSub", "_rlnRandomSubset #6"])
+def test_a_file_that_ends_within_its_labels_is_refused(tmp_path: Path, end: str) -> None:
+    """It is no table without particles."""
+    text = loop()
+    whole = text[: text.index(end) + len(end)]
+    assert "the file ends within its labels" in refused(put(tmp_path, whole))
+    assert len(read_points(put(tmp_path, text))) == 0

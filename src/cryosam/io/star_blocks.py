@@ -191,8 +191,10 @@ def _without_doubles(where: str, labels: Sequence[str], columns: Sequence[Sequen
 
 
 def _check_end(where: str, table: pd.DataFrame) -> None:
-    """Refuse a file without a line break at its end whose last value is shorter than those above it."""
-    *above, last = table.iloc[:, -1] if table.size else [""]
+    """Refuse a file without a last line break that ends in a label, or whose last value is shorter than those above."""
+    if table.empty:
+        raise PointsFileError(f"{where}: the file ends within its labels, so it is cut off; copy it again")
+    *above, last = table.iloc[:, -1]
     is_short = bool(above) and _n_after_point(last) < min(map(_n_after_point, above))
     if is_short or last.count("[") > last.count("]"):
         raise PointsFileError(
