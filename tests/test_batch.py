@@ -156,6 +156,16 @@ def test_a_dry_run_says_which_points_are_whose(folder) -> None:
     assert not (folder / "results").exists()
 
 
+def test_a_missing_voxel_size_is_asked_for_by_its_key(folder) -> None:
+    write_volume(folder / "t/b.mrc", np.zeros((9, 10, 11), dtype=np.float32), None)
+    labels = "".join(f"_rln{name}\n" for name in ("CoordinateX", "CoordinateY", "CoordinateZ", "MicrographPixelSize"))
+    (folder / "p.star").write_text(f"data_\nloop_\n{labels}4 8 12 2.5\n")
+    project = PROJECT.replace('query = "q.npz"', 'points = "p.star"').replace('"t/*.mrc"', '["t/b.mrc"]')
+    (folder / "project.toml").write_text(project)
+    said = run(folder / "project.toml", "--dry-run").stderr
+    assert "the voxel size is unknown; give it (voxel_size in the project file)" in said
+
+
 def test_clicks_of_each_tomogram(folder) -> None:
     (folder / "a.csv").write_text(f"z,y,x,name\n{BALLS[0][0]},{BALLS[0][1]},{BALLS[0][2]},ball\n")
     job = replace(job_of(folder), queries=(), points=folder / "a.csv")

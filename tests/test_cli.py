@@ -930,6 +930,23 @@ def test_evaluate_tables_of_points(answer, tmp_path):
     assert scores(*picks)["instances"] == {}
 
 
+def test_evaluate_lists_without_column_names(answer, tmp_path):
+    """The order of the axes is that of the lists; files that name their columns do not need it."""
+    (tmp_path / "picks.csv").write_text("z,y,x\n8,8,9\n")
+    (tmp_path / "picks.txt").write_text("# x y z\n9 8 8\n")
+    for picks in (("picks.csv", "picks.txt"), ("picks.txt", "picks.csv"), ("picks.txt", "picks.txt")):
+        found = scores(*(tmp_path / name for name in picks), "--axes", "xyz", "--distance", "0.1")
+        assert found["detections"]["all"]["n_matched"] == 1
+    assert "give it, such as --axes xyz" in refused("evaluate", tmp_path / "picks.txt", answer)
+
+
+@pytest.mark.parametrize("content", ["nonsense", "[1]", '{"other": 1}'])
+def test_evaluate_beside_a_damaged_run_json(answer, tmp_path, content):
+    (tmp_path / "picks.csv").write_text("z,y,x\n8,8,9\n")
+    (tmp_path / "run.json").write_text(content)
+    assert "run.json" in refused("evaluate", tmp_path / "picks.csv", answer)
+
+
 def test_evaluate_names_the_kind_that_picks_without_names_hit(tmp_path):
     """And leaves out the kinds that they do not hit."""
     (tmp_path / "picks.csv").write_text("z,y,x\n8,8,9\n14,20,12\n")

@@ -134,6 +134,14 @@ def test_damaged_model(damage: Damage) -> None:
     check("points.mod", damage.to_bytes(content_of("points.mod")))
 
 
+@pytest.mark.parametrize(("kind", "n_bytes"), [("double", 18), ("double", 32), ("drop", 26)])
+def test_a_model_whose_bytes_moved(kind: str, n_bytes: int) -> None:
+    """Then the names of chunks, or the numbers of objects and contours, do not fit."""
+    content = content_of("points.mod")
+    for place in range(0, len(content), 3):
+        check("points.mod", Damage(kind, place, n_bytes - 1).to_bytes(content))
+
+
 @pytest.mark.parametrize("machine", [0, 2, 3, 5, 6])
 def test_a_motive_list_in_either_byte_order(machine: int) -> None:
     """The first byte says which: 6 is little, the others are big endian."""

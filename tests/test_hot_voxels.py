@@ -93,3 +93,9 @@ def test_integers_and_volumes_that_are_not_finite_are_taken() -> None:
     broken = ndimage.gaussian_filter(np.random.default_rng(0).normal(size=(5, 6, 7)), 1)
     broken[1, 1, 1], broken[3, 3, 3] = np.nan, np.inf
     np.testing.assert_array_equal(without_hot_voxels(broken), broken)
+
+
+def test_beside_voxels_that_are_no_numbers_a_hot_one_becomes_ordinary() -> None:
+    block = np.arange(105.0).reshape(3, 5, 7)
+    block[0, 0, 0], block[1, 2, 3] = np.nan, 1e30
+    assert without_hot_voxels(block)[1, 2, 3] == 53.0

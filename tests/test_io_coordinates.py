@@ -635,6 +635,16 @@ def test_models_of_images_that_do_not_fit_are_refused(
     assert "\n" not in str(caught.value)
 
 
+def test_a_model_of_other_pixels_needs_the_shape(tmp_path: Path) -> None:
+    """The voxel size alone may be that of a binning, or may correct a wrong header of the same image."""
+    path = tmp_path / "p.mod"
+    path.write_bytes(model([[8.75, 5.75, 4.5]], (15, 12, 10), 20.0, flags=BY_3DMOD))
+    with pytest.raises(PointsFileError, match=r"pixels of 20 angstrom, but the voxel size is 10, .*; give its shape"):
+        read_points(path, voxel_size_angstrom=10.0)
+    np.testing.assert_allclose(read_points(path, voxel_size_angstrom=20.1).points, [[4.5, 5.25, 8.25]])
+    np.testing.assert_allclose(read_points(path).points, [[4.5, 5.25, 8.25]])
+
+
 def test_a_size_that_is_no_images_is_not_taken_for_one(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """Programs that make models of points know no image, and say so with bit 11."""
     (tmp_path / "p.mod").write_bytes(model([[17.5, 11.5, 9]], (18, 12, 10), flags=1 << 11))

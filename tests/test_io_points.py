@@ -295,7 +295,7 @@ def test_csv_is_written_as_promised(tmp_path: Path) -> None:
     ("text", "message"),
     [
         ("", "empty"),
-        ("1,2,3\n4,5,6\n", r"first line has numbers, 1,2,3, not column names"),
+        ("1,2,3\n4,5,6\n", r"first line has numbers, 1 2 3, not column names"),
         ("z,y\n1,2\n", "no column x; the columns are z, y"),
         ("x_angstrom,y,z\n1,2,3\n", "no column x; the columns are x_angstrom, y, z"),
         ("z;y;x\n1;2;3\n", r"no column z or y or x; the columns are z;y;x.*separated by commas"),
@@ -363,10 +363,16 @@ def test_a_list_is_read_in_the_order_that_is_given(
     np.testing.assert_array_equal(read_points(path, axes="yzx").points, [[20, 30, 10], [5, 6, 4]])
 
 
+def test_an_index_without_a_name_is_no_list(tmp_path: Path) -> None:
+    """As pandas writes it."""
+    np.testing.assert_array_equal(read_points(file(tmp_path, "p.csv", ",z,y,x\n0,20,30,40\n")).points, [[20, 30, 40]])
+
+
 @pytest.mark.parametrize(
     ("text", "axes", "message"),
     [
         ("30 20 10\n", None, "first line has numbers, 30 20 10, not column names.* --axes xyz"),
+        ("# x y z\n30 20 10\n", None, "first line has numbers, 30 20 10, not column names.* --axes xyz"),
         ("30 20 10 1\n", "xyz", "line 1: 4 values, but a list has three per line"),
         ("1,5 2,5 3,5\n", "xyz", "line 1: 6 values, but a list has three per line; decimals are written 1.5"),
         ("30 20 10\n30 20\n", "xyz", "line 2: 2 values"),

@@ -164,6 +164,19 @@ def test_a_species_of_m_counts_angstrom(tmp_path: Path, caplog: pytest.LogCaptur
     assert "several poses during the exposure; the first is used" in caplog.text
 
 
+def test_stacks_are_known_by_their_images_and_in_a_set(tmp_path: Path) -> None:
+    """Scripts leave out data_general; an optimisation set has the particles in another file."""
+    optics = loop("1 2.25 4.0 2", labels=(*OPTICS[:3], "rlnImageDimensionality"), name="optics")
+    rows = loop("100.5 73 51 tomo 1", labels=(*LABELS[2:5], "rlnTomoName", "rlnOpticsGroup"))
+    of_set = "data_optimisation_set\n\n_rlnTomoParticlesFile p.star\n"
+    for general in ("", "data_general\n\n_rlnTomoSubTomosAre2DStacks 1\n\n"):
+        (tmp_path / "p.star").write_text(f"{general}{optics}\n{rows}")
+        (tmp_path / "set.star").write_text(of_set)
+        for name in ("p.star", "set.star"):
+            with pytest.raises(PointsFileError, match="ambiguous"):
+                read_points(tmp_path / name, voxel_size_angstrom=10.0)
+
+
 def test_stacks_of_two_pixel_sizes_are_ambiguous(tmp_path: Path) -> None:
     """Warp's are pixels of the stacks: 100.5 * 4 angstrom are 40.2 voxels of 10. RELION's would be 22.6."""
 
@@ -182,3 +195,47 @@ def test_stacks_of_two_pixel_sizes_are_ambiguous(tmp_path: Path) -> None:
     ):
         table = read_points(stacks(name, *sizes, is_2d=is_2d), voxel_size_angstrom=10.0)
         np.testing.assert_allclose(table.points[0, 2], x)
+
+
+def test_labels_that_were_moved_are_refused(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Their numbers say so; numbers that are double or missing are from added and deleted columns."""
+    head, rows = "data_\n\nloop_\n", "40 30 20\n"
+    moved = "_rlnCoordinateY #2\n_rlnCoordinateX #1\n_rlnCoordinateZ #3\n"
+    with pytest.raises(PointsFileError, match=r"line 4: _rlnCoordinateY has the number 2, but is label 1; labels were"):
+        read_points(put(tmp_path, head + moved + rows))
+    for numbers in (("#2", "#3", "#4"), ("#1", "#1", "#2"), ("2", "3", "4")):
+        labels = "".join(f"_rlnCoordinate{axis} {n}\n" for axis, n in zip("XYZ", numbers, strict=True))
+        caplog.clear()
+        np.testing.assert_allclose(read_points(put(tmp_path, head + labels + rows)).points, [[20, 30, 40]])
+        assert "their order is used" in caplog.text
+    for ends in (("", "", ""), ("#1", "", "#3"), ("# x in pixels", "# y", "# z")):
+        labels = "".join(f"_rlnCoordinate{axis} {end}\n" for axis, end in zip("XYZ", ends, strict=True))
+        caplog.clear()
+        np.testing.assert_allclose(read_points(put(tmp_path, head + labels + rows)).points, [[20, 30, 40]])
+        assert not caplog.text
+
+
+def test_a_label_among_the_rows_is_refused(tmp_path: Path) -> None:
+    labels = "data_\n\nloop_\n_rlnTomoName #1\n_rlnCoordinateX #2\n_rlnCoordinateY #3\n_rlnCoordinateZ #4\n"
+    for row in ("_rlnScore #5 1 2 3", "_rlnScore 40 30 20"):
+        with pytest.raises(PointsFileError, match=r"row 2 \(line 9\): _rlnScore is a label; put it"):
+            read_points(put(tmp_path, f"{labels}a 1 2 3\n{row}\n"))
+    assert len(read_points(put(tmp_path, f"{labels}'_rlnA' 1 2 3\n_a 1 2 3\n"), tomogram_name="_a")) == 1
+
+
+def test_two_tables_of_coordinates_are_refused(tmp_path: Path) -> None:
+    """The particles of one of them would be lost."""
+    tables = [loop("40 30 20", labels=LABELS[2:5], name=name) for name in ("particles", "more")]
+    with pytest.raises(PointsFileError, match="data_particles and data_more both have coordinates"):
+        read_points(put(tmp_path, "\n".join(tables)))
+    empty = loop(labels=LABELS[2:5], name="particles")
+    np.testing.assert_allclose(read_points(put(tmp_path, f"{empty}\n{tables[1]}")).points, [[20, 30, 40]])
+
+
+@pytest.mark.parametrize("end", ["data_particles", "_rlnRandomSub", "_rlnRandomSubset #6"])
+def test_a_file_that_ends_within_its_labels_is_refused(tmp_path: Path, end: str) -> None:
+    """It is no table without particles."""
+    text = loop()
+    whole = text[: text.index(end) + len(end)]
+    assert "the file ends within its labels" in refused(put(tmp_path, whole))
+    assert len(read_points(put(tmp_path, text))) == 0

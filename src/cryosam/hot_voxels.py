@@ -67,7 +67,7 @@ def sample_without_hot_voxels(data: AnyVolume, steps: tuple[int, int, int]) -> N
     if not len(places):
         return sample
     is_hot = _count_far_neighbours(data, places * np.array(steps), low, high) <= _MOST_NEIGHBOURS
-    changed, ordinary = np.array(sample), np.median(sample[~is_far])
+    changed, ordinary = np.array(sample), np.nanmedian(sample[~is_far])
     changed[tuple(places[is_hot].T)] = ordinary
     return changed
 

@@ -11,7 +11,7 @@ import numpy as np
 from cryosam.batch.jobs import Job, Outcome
 from cryosam.batch.ledger import Ledger
 from cryosam.config import to_toml
-from cryosam.errors import PointsFileError, explain
+from cryosam.errors import PointsFileError, VoxelSizeError, explain
 from cryosam.io import PointTable, read_info, read_points, read_search_mask, read_tomogram
 from cryosam.io.overview import draw_thumbnail
 from cryosam.io.queries import read_queries
@@ -125,9 +125,12 @@ def describe_points(job: Job) -> str:
 
 def _read_points(job: Job, path: Path, shape: tuple[int, int, int], voxel_size_angstrom: float | None) -> PointTable:
     """Read the points of the job's tomogram; there must be some."""
-    table = read_points(
-        path, shape=shape, voxel_size_angstrom=voxel_size_angstrom, tomogram_name=job.name, axes=job.axes
-    )
+    try:
+        table = read_points(
+            path, shape=shape, voxel_size_angstrom=voxel_size_angstrom, tomogram_name=job.name, axes=job.axes
+        )
+    except VoxelSizeError as error:
+        raise VoxelSizeError(f"{error} (voxel_size in the project file)") from error
     if not len(table):
         raise PointsFileError(
             f"{path}: this file has no points; add at least one, or remove the tomogram from the project"

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from cryosam.cli.options import POINTS_TOMOGRAM, POINTS_VOXEL_SIZE, PathType, example
+from cryosam.cli.options import AXES, POINTS_TOMOGRAM, POINTS_VOXEL_SIZE, PathType, example
 
 __all__ = ["evaluate"]
 
@@ -32,6 +32,7 @@ __all__ = ["evaluate"]
 )
 @POINTS_TOMOGRAM
 @POINTS_VOXEL_SIZE
+@AXES
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of tables.")
 def evaluate(
     predicted: Path,
@@ -41,6 +42,7 @@ def evaluate(
     beta: float,
     tomogram: Path | None,
     voxel_size: float | None,
+    axes: str | None,
     as_json: bool,
 ) -> None:
     """Score a result against the ground truth.
@@ -54,7 +56,7 @@ def evaluate(
     from cryosam.cli.scoring import compare, print_comparison
 
     frame = read_frame(tomogram, voxel_size)
-    comparison = compare(predicted, truth, frame, name=name, distance=distance, beta=beta)
+    comparison = compare(predicted, truth, frame, name=name, distance=distance, beta=beta, axes=axes)
     if as_json:
         click.echo(comparison.to_json())
     else:

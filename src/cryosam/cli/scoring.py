@@ -13,12 +13,14 @@ from cryosam.cli.point_frame import PointFrame, naming_options
 from cryosam.errors import InputError, InputNotFoundError
 from cryosam.evaluation.scores import DetectionScores, InstanceScores, score_detections, score_instances
 from cryosam.io import PointTable, is_points_name, read_points
-from cryosam.io.earlier_results import read_labels
+from cryosam.io.csv_points import is_list
+from cryosam.io.earlier_results import describe_result, read_labels
 from cryosam.io.volume_info import settle_voxel_size
 
 __all__ = ["Comparison", "compare", "print_comparison"]
 
 ALL = "all"
+_LISTS = (".csv", ".txt")  # files that may have no column names
 
 
 @dataclass(frozen=True)
@@ -55,10 +57,20 @@ class _Side:
 
 
 def compare(
-    predicted: Path, truth: Path, frame: PointFrame, *, name: str | None, distance: float, beta: float
+    predicted: Path,
+    truth: Path,
+    frame: PointFrame,
+    *,
+    name: str | None,
+    distance: float,
+    beta: float,
+    axes: str | None = None,
 ) -> Comparison:
-    """Compare points with points and instances with instances; a folder may have both."""
-    ours, theirs = (_read_side(path, frame) for path in (predicted, truth))
+    """Compare points with points and instances with instances; a folder may have both.
+
+    ``axes`` is the order of the numbers in files that are lists without column names.
+    """
+    ours, theirs = (_read_side(path, frame, axes) for path in (predicted, truth))
     kinds = _kinds(theirs.table, name, truth)
     detections, instances = {}, {}
     if ours.table is not None and theirs.table is not None:
@@ -125,11 +137,11 @@ def _number(value: float | None) -> str:
     return "" if value is None else f"{value:.3f}"
 
 
-def _read_side(path: Path, frame: PointFrame) -> _Side:
+def _read_side(path: Path, frame: PointFrame, axes: str | None) -> _Side:
     if not path.exists():
         raise InputNotFoundError(f"{path}: no such file or folder; check the path")
     if is_points_name(path):
-        return _Side(_read_table(path, frame), None)
+        return _Side(_read_table(path, frame, axes), None)
     if path.is_dir() and path.suffix.lower() != ".zarr":
         table = path / "particles.csv"
         if not table.is_file():
@@ -141,19 +153,18 @@ def _read_side(path: Path, frame: PointFrame) -> _Side:
     return _Side(None, path)
 
 
-def _read_table(path: Path, frame: PointFrame) -> PointTable:
+def _read_table(path: Path, frame: PointFrame, axes: str | None) -> PointTable:
     """Read points; a run.json in the same folder describes the tomogram where the options do not."""
     run = path.parent / "run.json"
     if run.is_file():
-        given = json.loads(run.read_text(encoding="utf-8"))["input"]
-        z, y, x = given["shape_zyx"]
+        known = describe_result(run)
         frame = PointFrame(
-            shape=frame.shape or (z, y, x),
-            voxel_size_angstrom=settle_voxel_size(frame.voxel_size_angstrom, given["voxel_size_angstrom"], str(run)),
-            name=frame.name or given["name"],
+            shape=frame.shape or known.shape,
+            voxel_size_angstrom=settle_voxel_size(frame.voxel_size_angstrom, known.voxel_size_angstrom, str(run)),
+            name=frame.name or known.name,
         )
     with naming_options("--voxel-size, or --tomogram", "--tomogram"):
-        return frame.read(path)
+        return frame.read(path, axes if path.suffix.lower() in _LISTS and is_list(path) else None)
 
 
 def _kinds(table: PointTable | None, name: str | None, path: Path) -> dict[str, np.ndarray]:

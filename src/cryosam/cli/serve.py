@@ -68,10 +68,10 @@ def serve(
 ) -> None:
     """Click one particle in a browser and see every particle of that kind.
 
-    TOMOGRAMS are MRC, TIFF, HDF5 or OME-Zarr files, or folders of them; with --results, they may be left out if they
-    are where they were then. The page opens only with the token in the
-    printed address. Clicks and results are saved and shown again the next time. For tomograms on another machine, run
-    the command there with --port N, forward that port (ssh -L N:127.0.0.1:N), and open the address here.
+    TOMOGRAMS are MRC, TIFF, HDF5 or OME-Zarr files, or folders of them. With --results they may be left out: those that
+    were searched are opened, if they were not moved since. The page opens only with the token in the printed address.
+    Clicks and results are saved and shown again the next time. For tomograms on another machine, run the command there
+    with --port N, forward that port (ssh -L N:127.0.0.1:N), and open the address here.
     """
     try:
         from cryosam.ui.server.running import is_local

@@ -8,6 +8,7 @@ import csv
 import io
 import logging
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +20,7 @@ from cryosam.io.points import PointTable
 from cryosam.io.text_files import read_text
 from cryosam.io.tomogram_names import choose_tomogram
 
-__all__ = ["read_csv", "write_csv"]
+__all__ = ["is_list", "read_csv", "write_csv"]
 
 _log = logging.getLogger(__name__)
 
@@ -78,6 +79,21 @@ def read_csv(path: Path, *, tomogram_name: str | None = None, axes: str | None =
     )
 
 
+def is_list(path: Path) -> bool:
+    r"""Whether a file begins with numbers, not with column names; then the order of the axes is needed.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     _ = Path(folder, "picks.txt").write_text("30 20 10\n")
+    ...     is_list(Path(folder, "picks.txt"))
+    True
+    """
+    first = _first_values(path)
+    return bool(first) and all(map(_is_number, first))
+
+
 def write_csv(path: Path, table: PointTable) -> None:
     """Write points as ``z,y,x,score,instance``, and ``name`` if names are known.
 
@@ -126,6 +142,12 @@ def _parse(path: Path) -> tuple[dict[str, int], _Lines]:
         raise PointsFileError(f"{path}: not a text file of comma-separated values ({error})") from error
     if not rows:
         raise PointsFileError(f"{path}: the file is empty; its first line must name the columns, such as z,y,x")
+    if is_list(path):
+        numbers = " ".join(_first_values(path))
+        raise PointsFileError(
+            f"{path}: the first line has numbers, {numbers}, not column names, so the order of the axes is unknown; "
+            "give it, such as --axes xyz, or add a first line such as z,y,x"
+        )
     (_, header), *lines = rows
     columns = _columns(path, [name.lower() for name in header])
     for line, row in lines:
@@ -141,12 +163,7 @@ def _parse_list(path: Path, axes: str) -> tuple[dict[str, int], _Lines]:
     """Return the index of each axis, and the rows of a list without column names."""
     if sorted(axes) != ["x", "y", "z"]:
         raise PointsFileError(f"{path}: the order of the axes must name x, y and z once, such as xyz, not {axes!r}")
-    try:
-        text = read_text(path)
-    except UnicodeDecodeError as error:
-        raise PointsFileError(f"{path}: not a text file ({error})") from error
-    lines = [(n, re.split(r"\s*[,;]\s*|\s+", line.strip())) for n, line in enumerate(text.splitlines(), 1)]
-    lines = [(n, row) for n, row in lines if row[0] and not row[0].startswith("#")]
+    lines = list(_split_list(path))
     for line, row in lines:
         if not any(map(_is_number, row)):
             raise PointsFileError(f"{path}, line {line}: these are column names; leave out the order {axes} (--axes)")
@@ -157,6 +174,23 @@ def _parse_list(path: Path, axes: str) -> tuple[dict[str, int], _Lines]:
             )
     _log.info("%s: a list of %s in voxels counted from 0", path, ", ".join(axes))
     return {axis: i for i, axis in enumerate(axes)}, lines
+
+
+def _first_values(path: Path) -> list[str]:
+    """Return the values of the first line that is not a comment; empty if there is none."""
+    return next((values for _, values in _split_list(path)), [])
+
+
+def _split_list(path: Path) -> Iterator[tuple[int, list[str]]]:
+    """Yield the number of each line of a list, without comments, and its values."""
+    try:
+        text = read_text(path)
+    except UnicodeDecodeError as error:
+        raise PointsFileError(f"{path}: not a text file ({error})") from error
+    for number, line in enumerate(text.splitlines(), 1):
+        values = re.split(r"\s*[,;]\s*|\s+", line.strip())
+        if any(values) and not values[0].startswith("#"):
+            yield number, values
 
 
 def _of_tomogram(
@@ -184,11 +218,6 @@ def _shifts(path: Path, lines: _Lines, columns: dict[str, int]) -> Points:
 
 def _columns(path: Path, header: list[str]) -> dict[str, int]:
     missing = [axis for axis in "zyx" if axis not in header]
-    if missing and all(_is_number(text) for name in header for text in re.split(r"[;\s]+", name)):
-        raise PointsFileError(
-            f"{path}: the first line has numbers, {','.join(header)}, not column names, so the order of the axes is "
-            f"unknown; give it, such as --axes xyz, or add a first line such as z,y,x"
-        )
     if missing:
         raise PointsFileError(
             f"{path}: no column {' or '.join(missing)}; the columns are {', '.join(header)}; "

@@ -16,7 +16,7 @@ from cryosam.io.points import PointTable
 from cryosam.io.tomogram_points import TomogramPoints
 from cryosam.io.volumes import read_volume
 
-__all__ = ["Results", "find_results", "read_labels", "read_result_points", "read_results"]
+__all__ = ["Results", "describe_result", "find_results", "read_labels", "read_result_points", "read_results"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,11 +79,50 @@ def read_results(folder: str | os.PathLike[str]) -> Results:
             raise InputNotFoundError(
                 f"{target} has no {name}, so it is not a complete result; give the --out folder of a run or a batch"
             )
-    try:
-        run = json.loads((target / "run.json").read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise InputError(f"{target / 'run.json'} is damaged: {error}") from error
+    run = _read_run(target / "run.json")
     return Results(target, read_points(target / "particles.csv"), run)
+
+
+def _read_run(file: Path) -> dict[str, Any]:
+    try:
+        run = json.loads(file.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise InputError(f"{file} is damaged: {error}") from error
+    if not isinstance(run, dict):
+        raise InputError(f"{file} is damaged: it is no object of JSON")
+    return run
+
+
+def describe_result(file: Path) -> TomogramPoints:
+    """Read what a ``run.json`` says about the tomogram and the kinds; there are no points.
+
+    Raises
+    ------
+    InputError
+        If the file is damaged, or is not that of a run.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> run = {"input": {"name": "TS_01", "shape_zyx": [9, 10, 11], "voxel_size_angstrom": 10.0}}
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     _ = Path(folder, "run.json").write_text(json.dumps(run))
+    ...     describe_result(Path(folder, "run.json")).shape
+    (9, 10, 11)
+    """
+    run = _read_run(file)
+    try:
+        given, only = run["input"], (str(run["kind"]),) if "kind" in run else ()
+        z, y, x = (int(n) for n in given["shape_zyx"])
+        return TomogramPoints(
+            table=PointTable(np.empty((0, 3))),
+            name=str(given["name"]),
+            shape=(z, y, x),
+            voxel_size_angstrom=given["voxel_size_angstrom"],
+            kinds=tuple(str(kind["name"]) for kind in run.get("kinds", [])) or only,
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputError(f"{file} does not describe its tomogram ({error}); run it again") from error
 
 
 def read_result_points(folder: str | os.PathLike[str]) -> TomogramPoints:
@@ -106,20 +145,7 @@ def read_result_points(folder: str | os.PathLike[str]) -> TomogramPoints:
     ('TS_01', array([[4., 5., 6.]]))
     """
     results = read_results(folder)
-    given, only = results.run.get("input", {}), tuple(str(results.run[key]) for key in ("kind",) if key in results.run)
-    try:
-        z, y, x = (int(n) for n in given["shape_zyx"])
-        part = TomogramPoints(
-            table=results.particles,
-            name=str(given["name"]),
-            shape=(z, y, x),
-            voxel_size_angstrom=given["voxel_size_angstrom"],
-            kinds=tuple(str(kind["name"]) for kind in results.run.get("kinds", [])) or only,
-        )
-    except (KeyError, TypeError, ValueError) as error:
-        raise InputError(
-            f"{results.folder / 'run.json'} does not describe its tomogram ({error}); run it again"
-        ) from error
+    part = replace(describe_result(results.folder / "run.json"), table=results.particles)
     star = results.folder / "particles.star"
     if star.is_file():
         oriented = read_points(star, shape=part.shape, voxel_size_angstrom=part.voxel_size_angstrom)

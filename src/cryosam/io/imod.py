@@ -22,6 +22,7 @@ used here; "IMOD ASCII File Format" for the first pixel of a part; ``imodTransFr
 
 import io
 import logging
+import re
 import struct
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -42,6 +43,7 @@ __all__ = ["read_imod", "write_imod"]
 _log = logging.getLogger(__name__)
 
 _ID, _END = b"IMODV1.2", b"IEOF"
+_NAME = re.compile(rb"[A-Z0-9]{4}")  # of a chunk; any other bytes have moved
 _MODEL, _OBJECT, _CONTOUR, _MESH = ">128s4iI4i6f5ifii3f", ">64s16IiIii3fi8B2i", ">iIii", ">iiIhh"
 _Z_FROM_MINUS_HALF, _NEW_TO_3DMOD, _MANY_CLIPS, _BYTE_MATERIALS = 1 << 10, 1 << 11, 1 << 12, 1 << 13
 _HAS_ORIGIN, _IS_FLIPPED, _IS_ROTATED = 1 << 14, 1 << 16, 1 << 17
@@ -94,8 +96,8 @@ def read_imod(
     Raises
     ------
     PointsFileError
-        If this is not a model, it is truncated, or it was drawn on an image that is no binning and no known part of the
-        tomogram.
+        If this is not a model, it is truncated, it was drawn on an image that is no binning and no known part of the
+        tomogram, or its pixels are not as large as the voxels and the shape is not given.
 
     Examples
     --------
@@ -192,14 +194,16 @@ def _parse(path: Path, content: bytes) -> tuple[list[_Object], _Image]:
                 objects.append(_Object(_text(header[0]), n_contours=header[17]))
             elif chunk in (b"CONT", b"MESH", b"COST"):
                 _parse_part(file, chunk, objects[-1])
+            elif not _NAME.fullmatch(chunk):
+                raise ValueError(chunk)
             else:
                 data = _take(file, *_unpack(file, ">i"))
                 reference = struct.unpack(">18f", data[:72]) if chunk == b"MINX" else reference
     except (struct.error, IndexError, ValueError) as error:
         raise PointsFileError(f"{path}: the model is truncated or damaged; save it again in 3dmod") from error
-    if len(objects) < model[4] or any(len(o.points) < o.n_contours for o in objects):
+    if len(objects) != model[4] or any(len(o.points) != o.n_contours for o in objects):
         raise PointsFileError(
-            f"{path}: the model has fewer objects or contours than its header says; save it again in 3dmod"
+            f"{path}: the model has not as many objects or contours as its headers say; save it again in 3dmod"
         )
     broken = [i for i, o in enumerate(objects, 1) if not all(np.isfinite(contour).all() for contour in o.points)]
     if broken:
@@ -280,6 +284,7 @@ def _fit(
 ) -> tuple[Float[np.ndarray, " 3"], Float[np.ndarray, " 3"]]:
     """Return where the image begins in the tomogram, in pixels, and the edge of a pixel in voxels; both z, y, x."""
     if shape is None:
+        _require_same_pixels(path, image, voxel_size_angstrom)
         return image.first, np.ones(3)
     whole, size = np.array(shape, dtype=float), image.size
     if not size.all() or ((size == whole).all() and not image.first.any()):
@@ -302,6 +307,17 @@ def _fit(
         _log.warning("%s; the points are read as pixels of this tomogram", drawn)
         return np.zeros(3), np.ones(3)
     raise PointsFileError(f"{drawn}; open the model on this tomogram in 3dmod and save it")
+
+
+def _require_same_pixels(path: Path, image: _Image, voxel_size_angstrom: float | None) -> None:
+    """Refuse a model of other pixels: without the shape of the tomogram it is not known whether this is a binning."""
+    if image.pixel_size is None or voxel_size_angstrom is None:
+        return
+    if (np.abs(image.pixel_size / voxel_size_angstrom - 1) > SAME_SIZE).any():
+        raise PointsFileError(
+            f"{path}: the model was drawn on pixels of {image.pixel_size[2]:g} angstrom, but the voxel size is "
+            f"{voxel_size_angstrom:g}, and the shape of the tomogram is unknown; give its shape"
+        )
 
 
 def _factors(

@@ -69,7 +69,7 @@ _SPECIES = ["wrpCoordinateZ1", "wrpCoordinateY1", "wrpCoordinateX1"]
 _SPECIES_ANGLES = ["wrpAngleRot1", "wrpAngleTilt1", "wrpAnglePsi1"]
 _SPECIES_SECOND = "wrpCoordinateX2"
 _GROUP = "rlnOpticsGroup"
-_ARE_STACKS = "rlnTomoSubTomosAre2DStacks"
+_ARE_STACKS, _DIMENSIONS = "rlnTomoSubTomosAre2DStacks", "rlnImageDimensionality"
 _PARTICLES_FILE, _TOMOGRAMS_FILE = "rlnTomoParticlesFile", "rlnTomoTomogramsFile"
 _SCORE, _CLASS = "rlnAutopickFigureOfMerit", "rlnClassNumber"
 
@@ -119,11 +119,11 @@ def read_star(
     array([[10., 20., 30.]])
     """
     blocks, files = read_star_blocks(path), {}
-    named = _first_values(blocks)
-    if _PARTICLES_FILE in named:
-        tomograms = _find_file(path, named.get(_TOMOGRAMS_FILE, ""))
+    of_set = _first_values(blocks)
+    if _PARTICLES_FILE in of_set:
+        tomograms = _find_file(path, of_set.get(_TOMOGRAMS_FILE, ""))
         files = {} if tomograms is None else read_reconstructions(tomograms)
-        path = _named_file(path, named[_PARTICLES_FILE])
+        path = _named_file(path, of_set[_PARTICLES_FILE])
         blocks = read_star_blocks(path)
     rows, name = _of_tomogram(path, _particles(path, blocks), tomogram_name, files)
     optics = _optics(path, blocks)
@@ -133,7 +133,7 @@ def read_star(
     elif set(_SPECIES) <= set(rows):
         points = _from_species(path, rows, voxel_size_angstrom)
     else:
-        if named.get(_ARE_STACKS, "0") != "0":
+        if _are_stacks(blocks, optics):
             check_unit(path, rows, optics)
         points = _from_pixels(path, rows, optics, shape, sizes)
     return PointTable(
@@ -148,6 +148,12 @@ def read_star(
 def _first_values(blocks: Mapping[str, pd.DataFrame]) -> dict[str, str]:
     """Return the value of each label, or its first one."""
     return {str(column): str(block[column].iloc[0]) for block in blocks.values() if len(block) for column in block}
+
+
+def _are_stacks(blocks: Mapping[str, pd.DataFrame], optics: pd.DataFrame) -> bool:
+    """Whether the particles are 2D stacks, according to the file or, if scripts left that out, to its optics groups."""
+    stated = _first_values(blocks).get(_ARE_STACKS)
+    return stated != "0" if stated is not None else _DIMENSIONS in optics and "2" in optics[_DIMENSIONS].to_list()
 
 
 def _rotations(path: Path, rows: pd.DataFrame) -> Rotation | None:
@@ -178,10 +184,16 @@ def _find_file(path: Path, name: str) -> Path | None:
 
 
 def _particles(path: Path, blocks: dict[str, pd.DataFrame]) -> pd.DataFrame:
-    """Return the table with coordinates."""
-    for name in sorted(blocks, key=lambda name: name != "particles"):
-        if any(set(columns) <= set(blocks[name]) for columns in (_CENTRED, PIXELS, _SPECIES)):
-            return blocks[name]
+    """Return the only table with coordinates, or the only one of several that has rows."""
+    names = [n for n in blocks if any(set(columns) <= set(blocks[n]) for columns in (_CENTRED, PIXELS, _SPECIES))]
+    filled = [name for name in names if len(blocks[name])]
+    if len(filled) > 1:
+        raise PointsFileError(
+            f"{path}: the blocks data_{filled[0]} and data_{filled[1]} both have coordinates; give a file with one of "
+            "them"
+        )
+    if names:
+        return blocks[(filled or names)[0]]
     found = ", ".join(dict.fromkeys(str(column) for block in blocks.values() for column in block))
     raise PointsFileError(
         f"{path}: no 3D coordinates: rlnCoordinateX, Y, Z or rlnCenteredCoordinateXAngst, YAngst, ZAngst or "

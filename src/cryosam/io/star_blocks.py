@@ -2,8 +2,9 @@
 
 A block begins with a line ``data_NAME``. It has either single values, one ``_label value`` per line, or one loop:
 ``loop_``, one ``_label`` per line, then one row per line. Values are separated by white space, and may be quoted. A
-``#`` at the beginning of a value begins a comment. Blank lines, a byte-order mark and the line ends of any system are
-accepted. All values stay text, because a name such as 0012 is not the number 12.
+``#`` at the beginning of a value begins a comment; after a label it is usually the number of the column. Blank lines, a
+byte-order mark and the line ends of any system are accepted. All values stay text, because a name such as 0012 is not
+the number 12.
 
 Source: the STAR format as RELION and Warp write it; Hall, J. Chem. Inf. Comput. Sci. 31, 326 (1991).
 """
@@ -26,6 +27,8 @@ _log = logging.getLogger(__name__)
 _LINE_END = re.compile(r"\r\n|\r|\n")
 _VALUE = re.compile(r"""\s*(?:"(.*?)"(?=\s|$)|'(.*?)'(?=\s|$)|(\#.*)|(\S+))""")
 _MARK = re.compile(r"""['"#]""")
+_LABEL = re.compile(r"_(rln|wrp)[A-Z]")  # of RELION, Warp and M
+_COLUMN = re.compile(r"_\S+\s+#?\s*([0-9]+)\b")  # a label with the number of its column
 _BLOCK, _LOOP = "data_", "loop_"
 
 
@@ -107,6 +110,7 @@ def _read_block(where: str, lines: Sequence[_Line]) -> pd.DataFrame:
         labels, rows = _read_single_values(where, lines)
     else:
         n_labels = next((i for i, line in enumerate(lines[1:]) if not _is_label(line)), len(lines) - 1)
+        _check_column_numbers(where, lines[1 : n_labels + 1])
         labels = [line.values[0][1:] for line in lines[1 : n_labels + 1]]
         rows = _read_rows(where, labels, lines[n_labels + 1 :])
     columns = list(zip(*rows, strict=True)) or [()] * len(labels)
@@ -116,6 +120,25 @@ def _read_block(where: str, lines: Sequence[_Line]) -> pd.DataFrame:
 def _is_label(line: _Line) -> bool:
     """Whether this line of a loop is a label; its number need not be a comment."""
     return line.text.startswith("_") and (len(line.values) == 1 or (len(line.values) == 2 and line.values[1].isdigit()))
+
+
+def _check_column_numbers(where: str, lines: Sequence[_Line]) -> None:
+    """Refuse labels that were moved: their numbers are those of the columns, in another order.
+
+    Numbers that are missing or double are from columns that were deleted or added, so the order of the labels counts.
+    """
+    found = [_COLUMN.match(line.text) for line in lines]
+    numbers = [int(match[1]) for match in found if match]
+    wrong = next((i for i, number in enumerate(numbers, 1) if number != i), None)
+    if wrong is None or len(numbers) != len(lines):
+        return
+    line = lines[wrong - 1]
+    if sorted(numbers) == list(range(1, len(lines) + 1)):
+        raise PointsFileError(
+            f"{where}, line {line.number}: {line.values[0]} has the number {numbers[wrong - 1]}, but is label {wrong}; "
+            "labels were moved, so the columns are not known: put them in order, or remove the numbers"
+        )
+    _log.warning("%s: the numbers of the labels are not those of the columns; their order is used", where)
 
 
 def _read_single_values(where: str, lines: Sequence[_Line]) -> tuple[list[str], list[list[str]]]:
@@ -135,6 +158,11 @@ def _read_rows(where: str, labels: Sequence[str], lines: Sequence[_Line]) -> lis
         if line.text == _LOOP:
             raise PointsFileError(
                 f"{where}, line {line.number}: a second loop_; give each table a data_ line of its own"
+            )
+        if _LABEL.match(line.text):
+            raise PointsFileError(
+                f"{where}, row {row} (line {line.number}): {line.values[0]} is a label; put it before the rows, alone "
+                "on its line, or in quotes if it is a value"
             )
         if n != len(labels):
             odd = f"none is left for {labels[n]}" if n < len(labels) else f"the last label is {labels[-1]}"
@@ -163,8 +191,10 @@ def _without_doubles(where: str, labels: Sequence[str], columns: Sequence[Sequen
 
 
 def _check_end(where: str, table: pd.DataFrame) -> None:
-    """Refuse a file without a line break at its end whose last value is shorter than those above it."""
-    *above, last = table.iloc[:, -1] if table.size else [""]
+    """Refuse a file without a last line break that ends in a label, or whose last value is shorter than those above."""
+    if table.empty:
+        raise PointsFileError(f"{where}: the file ends within its labels, so it is cut off; copy it again")
+    *above, last = table.iloc[:, -1]
     is_short = bool(above) and _n_after_point(last) < min(map(_n_after_point, above))
     if is_short or last.count("[") > last.count("]"):
         raise PointsFileError(

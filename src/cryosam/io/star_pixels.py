@@ -143,7 +143,7 @@ def pixels_per_voxel(
         ratios = np.ones(len(rows)) if binning is None else one_if_same(binning)
     for ratio in np.unique(ratios[ratios != 1]):
         _log.warning(
-            "%s: coordinates are in pixels of the tilt series and were divided by %.6g to get voxels", path, ratio
+            "%s: coordinates are in pixels of another size and were divided by %.6g to get voxels", path, ratio
         )
     return ratios
 
