@@ -15,7 +15,10 @@ export function AveragePart() {
       <summary>
         <h2>Average</h2>
         {resolution && (
-          <span class="muted" title="Finest detail down to which the Fourier shell correlation of two halves is at least 0.5">
+          <span
+            class="muted"
+            title="Finest detail down to which the Fourier shell correlation of two halves is at least 0.5"
+          >
             halves agree up to {resolution}
           </span>
         )}
