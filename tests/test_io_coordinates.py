@@ -635,6 +635,13 @@ def test_models_of_images_that_do_not_fit_are_refused(
     assert "\n" not in str(caught.value)
 
 
+def test_a_model_without_a_tomogram_says_of_which_image_it_is(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    path = tmp_path / "p.mod"
+    path.write_bytes(model([[8.75, 5.75, 4.5]], (15, 12, 10), flags=BY_3DMOD))
+    np.testing.assert_allclose(read_points(path).points, np.array([[4.5, 5.75, 8.75]]) - [0, 0.5, 0.5])
+    assert "drawn on an image of 15 x 12 x 10 pixels (x, y, z); if the tomogram has another size" in caplog.text
+
+
 def test_a_model_of_other_pixels_needs_the_shape(tmp_path: Path) -> None:
     """The voxel size alone may be that of a binning, or may correct a wrong header of the same image."""
     path = tmp_path / "p.mod"

@@ -285,6 +285,13 @@ def _fit(
     """Return where the image begins in the tomogram, in pixels, and the edge of a pixel in voxels; both z, y, x."""
     if shape is None:
         _require_same_pixels(path, image, voxel_size_angstrom)
+        if image.size.all() and not image.first.any():
+            _log.warning(
+                "%s: the model was drawn on an image of %s pixels (x, y, z); if the tomogram has another size, the "
+                "points are not voxels of it",
+                path,
+                _by(image.size),
+            )
         return image.first, np.ones(3)
     whole, size = np.array(shape, dtype=float), image.size
     if not size.all() or ((size == whole).all() and not image.first.any()):
