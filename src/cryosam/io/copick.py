@@ -161,10 +161,8 @@ def find_picks(project: Path, run: str | None) -> list[Path]:
         )
         found = runs if run is None else same_tilt_series({name: [name] for name in runs}, run)
         if len(found) != 1:
-            listed = ", ".join(runs) or "none"
-            raise PointsFileError(
-                f"{project}: no run named {run!r} in this copick project; the runs are {listed}; name one with --name"
-            )
+            problem = f"no run named {run!r} in this copick project; the runs are {', '.join(runs) or 'none'}"
+            raise PointsFileError(f"{project}: {problem}; name one with --name")
         folders = [root / _RUNS / found[0] for root in roots]
     files = [file for folder in folders for file in sorted((folder / _PICKS).glob("*.json"))]
     objects = [file.stem.split("_", 2)[-1] for file in files]

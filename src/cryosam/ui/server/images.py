@@ -5,11 +5,11 @@ import struct
 from collections.abc import Iterable
 
 import numpy as np
+from jaxtyping import Num, UInt8
 from PIL import Image
 
 from cryosam.masks import InstanceMask
 from cryosam.results import Average
-from cryosam.ui.copies import Bytes
 from cryosam.ui.shapes import surface
 from cryosam.ui.state import Point
 from cryosam.ui.viewed import Gallery
@@ -40,21 +40,21 @@ def encode_thumbnail(gallery: Gallery, tomogram: int, point: Point, diameter: fl
     section = gallery.pixels(tomogram, "z", z, slab=3)
     rows = np.clip(np.arange(y - half, y + half + 1), 0, height - 1)
     cols = np.clip(np.arange(x - half, x + half + 1), 0, width - 1)
-    buffer = io.BytesIO()
-    picture = Image.fromarray(_stretched(section[np.ix_(rows, cols)]))
-    picture.resize((_EDGE, _EDGE), Image.Resampling.BICUBIC).save(buffer, format="PNG")
-    return buffer.getvalue()
+    return _encode(_stretched(section[np.ix_(rows, cols)]), 1)
 
 
 def encode_average(average: Average) -> bytes:
     """Encode the central slices z, y and x of an average, side by side, as PNG; protein is bright."""
     middle, data = len(average.data) // 2, average.data
-    low, high = (float(v) for v in np.percentile(data, _STRETCH))
     slices = np.concatenate([data[middle], data[:, middle], data[:, :, middle].T], axis=1)
-    grey = np.clip((slices - low) / (high - low or 1.0) * 255 + 0.5, 0, 255).astype(np.uint8)
+    return _encode(_stretched(slices), 3)
+
+
+def _encode(picture: UInt8[np.ndarray, "h w"], n: int) -> bytes:
+    """Encode n square pictures, side by side, as PNG of the size of n thumbnails."""
     buffer = io.BytesIO()
-    picture = Image.fromarray(grey)
-    picture.resize((3 * _EDGE, _EDGE), Image.Resampling.BICUBIC).save(buffer, format="PNG")
+    resized = Image.fromarray(picture).resize((n * _EDGE, _EDGE), Image.Resampling.BICUBIC)
+    resized.save(buffer, format="PNG")
     return buffer.getvalue()
 
 
@@ -74,8 +74,8 @@ def encode_meshes(masks: Iterable[tuple[int, InstanceMask]]) -> bytes:
     return struct.pack("<I", len(parts)) + b"".join(parts)
 
 
-def _stretched(image: Bytes) -> Bytes:
+def _stretched(image: Num[np.ndarray, "h w"]) -> UInt8[np.ndarray, "h w"]:
     low, high = (float(v) for v in np.percentile(image, _STRETCH))
     if high <= low:
-        return image
+        return np.asarray(image, dtype=np.uint8)
     return np.clip((image.astype(np.float32) - low) / (high - low) * 255 + 0.5, 0, 255).astype(np.uint8)
