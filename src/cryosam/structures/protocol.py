@@ -1,6 +1,6 @@
 """What every structure's file offers."""
 
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from cryosam.arrays import Points, Progress
 from cryosam.structure_results import StructureInstance
@@ -9,6 +9,7 @@ from cryosam.structures.binned import BinnedTomogram
 __all__ = ["StructureFinder"]
 
 
+@runtime_checkable
 class StructureFinder(Protocol):
     """Finds all structures of one kind.
 
