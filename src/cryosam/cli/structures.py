@@ -1,0 +1,115 @@
+"""What ``segment`` and ``mask`` do for kinds that are no particles."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import click
+
+from cryosam.config import Config
+from cryosam.full_map import FullMap
+from cryosam.prompts import PointPrompts
+from cryosam.saved_query import SavedQuery
+from cryosam.scene import RunOptions
+from cryosam.steps import SEARCH, Step, Steps
+from cryosam.structure_results import StructureKind
+from cryosam.structure_search import TakenFor, find_map, find_structures, take_for
+from cryosam.tomogram import Tomogram
+
+__all__ = ["find_chosen", "report_map", "spacings_of", "structure_steps", "take_structures"]
+
+Kind = PointPrompts | SavedQuery
+
+_NO_NAME = "particle"
+_DEFAULT = "particle"
+_WEIGHT = 0.5  # typical time of a search for a structure, in searches for a kind of particles
+
+
+def take_structures(
+    options: Mapping[str, Any], tomogram: Tomogram, kinds: Sequence[Kind], config: Config
+) -> tuple[list[Kind], dict[str, StructureKind]]:
+    """Settle what each kind is; a guess is printed unless it is a particle and nothing else.
+
+    Returns
+    -------
+    kinds
+        The kinds; one without a name that is no particle has the name of its structure.
+    structures
+        By the name of the kind, for those that are no particles.
+    """
+    given: Mapping[str | None, Any] | None = options.get("structures")
+    named, structures = list(kinds), {}
+    for row, kind in enumerate(named):
+        if given is None or isinstance(kind, SavedQuery):
+            continue
+        structure = given.get(kind.name, given.get(None, _DEFAULT))
+        if structure == "auto":
+            taken = take_for(tomogram, kind, config)
+            _say_guess(kind.name, taken)
+            structure = taken.structure
+        if structure != "particle":
+            if kind.name == _NO_NAME:
+                named[row] = kind = replace(kind, name=structure)
+            structures[kind.name] = structure
+    if structures and options.get("trials"):
+        raise click.UsageError("--trials repeats a search for particles; leave it out for other structures")
+    return named, structures
+
+
+def _say_guess(name: str, taken: TakenFor) -> None:
+    """Print what the clicks on a kind are taken for and how to say otherwise, unless they surely are on particles."""
+    if taken.guess == "particle":
+        return
+    others = "|".join(each for each in ("particle", "membrane", "filament", "compartment") if each != taken.structure)
+    of_kind = "" if name == _NO_NAME else f" on {name}"
+    doubt = "" if taken.structure == taken.guess else f", though it may be on a {taken.guess}"
+    click.echo(
+        f"cryosam: the click{of_kind} is taken for one on a {taken.structure}{doubt}: {taken.text}; "
+        f"if it is on something else, say --structure {others}",
+        err=True,
+    )
+
+
+def structure_steps(kinds: Sequence[Kind], structures: Mapping[str, StructureKind]) -> Steps:
+    """The steps of a run with structures: first the structures, then the particles, as `find_map` goes."""
+    plan = [Step(f"finding {name}", name, _WEIGHT) for name in structures]
+    plan += [step for kind in kinds if kind.name not in structures for step in SEARCH]
+    total = sum(step.weight for step in plan)
+    return Steps([replace(step, weight=step.weight / total) for step in plan])
+
+
+def find_chosen(
+    steps: str,
+    tomogram: Tomogram,
+    kinds: Sequence[Kind],
+    structures: Mapping[str, StructureKind],
+    config: Config,
+    options: RunOptions,
+) -> FullMap:
+    """Find everything, or with the steps "segment_prompts" only what was clicked."""
+    if steps != "segment_prompts":
+        return find_map(tomogram, kinds, structures, config, options)
+    (kind,) = kinds
+    if not isinstance(kind, PointPrompts):
+        raise click.UsageError("a saved query has no click in this tomogram; add --point Z,Y,X")
+    found = find_structures(tomogram, kind, structures[kind.name], config, options, is_search=False)
+    return FullMap((kind.name,), (found,))
+
+
+def spacings_of(options: Mapping[str, Any], found: FullMap) -> dict[str, float]:
+    """Spacing of the points of each kind in angstrom, for the kinds that have one."""
+    given: Mapping[str | None, float] = options.get("spacings") or {}
+    spacings = {part.kind: given.get(part.kind, given.get(None)) for part in found.structures}
+    return {name: spacing for name, spacing in spacings.items() if spacing is not None}
+
+
+def report_map(found: FullMap, folder: Path, seconds: float) -> None:
+    """Print what was found and the report's path on stdout, and warnings on stderr."""
+    for warning in found.warnings:
+        click.secho(f"cryosam: warning: {warning}", fg="yellow", err=True)
+    for label in found.legend():
+        name = "" if label.kind == label.structure else f"{label.kind}: "
+        click.echo(f"{name}{label.n_instances} {label.structure}{'' if label.n_instances == 1 else 's'}")
+    click.echo(f"done in {seconds:.0f} s")
+    click.echo(f"open {folder / 'report.html'}")

@@ -1,0 +1,227 @@
+"""Writing the result folder of a run that found structures: volumes, tables, meshes, points and a report page."""
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from cryosam.full_map import FullMap
+from cryosam.io.exports import EXPORT_PATTERNS, check_exports, describe_exports, write_exports
+from cryosam.io.folders import check_output, output_folder
+from cryosam.io.mrc import write_mrc_labels
+from cryosam.io.report import render_report
+from cryosam.io.results import OUTPUTS, RunInfo, describe_run, points_of, write_files
+from cryosam.io.structure_report import render_structures
+from cryosam.io.structure_tables import STRUCTURE_PATTERNS, write_compartments, write_labels, write_relations
+from cryosam.masks import InstanceMask
+from cryosam.prompts import PointPrompts
+from cryosam.results import Segmentation
+from cryosam.saved_query import SavedQuery
+from cryosam.structure_results import StructureResult
+from cryosam.tomogram import Tomogram
+
+__all__ = ["describe_map", "write_map"]
+
+
+def write_map(
+    folder: str | os.PathLike[str],
+    found: FullMap,
+    *,
+    tomogram: Tomogram,
+    prompts: Sequence[PointPrompts | SavedQuery],
+    run: RunInfo | None = None,
+    spacings: Mapping[str, float] | None = None,
+    overwrite: bool = False,
+) -> Path:
+    """Write all outputs of a run with structures; each file appears only when all are complete.
+
+    Parameters
+    ----------
+    folder
+        Output folder, created if missing.
+    found
+        The result.
+    tomogram
+        The tomogram that was searched.
+    prompts
+        The clicks on each kind, or the saved query for it.
+    run
+        What only the caller knows: command, settings, formats of other programs for the particles.
+    spacings
+        Distance in angstrom, by kind, of the points along filaments and on membranes that are written for subtomogram
+        averaging; without it no such points are written.
+    overwrite
+        Whether the files of an earlier run may be replaced.
+
+    Returns
+    -------
+    folder
+        Absolute path of the output folder.
+
+    Raises
+    ------
+    OutputExistsError
+        If the folder is not empty, and ``overwrite`` is False.
+    InputError, VoxelSizeError
+        As in `cryosam.io.exports.check_exports`.
+    OutputError
+        If there is no space or no permission.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from cryosam.structure_results import Compartment
+    >>> volume = Tomogram(np.random.default_rng(0).random((9, 10, 11), dtype=np.float32), 10.0)
+    >>> lumen = Compartment(InstanceMask((2, 2, 2), np.ones((3, 3, 3), dtype=bool)), 0.9, 27000.0, False)
+    >>> cell = StructureResult((9, 10, 11), "compartment", (lumen,), np.full((1, 3), 3.0), 10.0, kind="cell")
+    >>> with tempfile.TemporaryDirectory() as parent:
+    ...     clicks = [PointPrompts(cell.prompts, name="cell")]
+    ...     out = write_map(f"{parent}/out", FullMap(("cell",), (cell,)), tomogram=volume, prompts=clicks)
+    ...     print(*sorted(path.name for path in out.iterdir()))
+    compartments.csv instances.mrc labels.csv report.html run.json semantic.mrc
+    """
+    run, spacings, target = run or RunInfo(), spacings or {}, Path(folder)
+    check_output(target, overwrite=overwrite)
+    particles = found.particles
+    if particles is not None:
+        kinds = list(points_of(particles).by_kind())
+        check_exports(run.exports, found.voxel_size_angstrom, run.tilt_series_pixel_size_angstrom, kinds)
+    description = describe_map(found, tomogram=tomogram, prompts=prompts, run=run)
+    clicks = [each for each in prompts if isinstance(each, PointPrompts)]
+    patterns = ("score-*.mrc", "average-*.mrc", *EXPORT_PATTERNS, *STRUCTURE_PATTERNS)
+    names = [*sorted({path.name for pattern in patterns for path in target.glob(pattern)}), *OUTPUTS]
+    with output_folder(target, names, overwrite=overwrite) as temporary:
+        if particles is not None:
+            _write_particles(temporary, found, particles, tomogram, prompts, run)
+            written = write_exports(
+                temporary,
+                run.exports,
+                [points_of(particles)],
+                tilt_series_pixel_size_angstrom=run.tilt_series_pixel_size_angstrom,
+                labels=lambda _: particles.labels(),
+                lies_at=target,
+            )
+            names[:0] = [path.name for path in written]
+        for part in found.structures:
+            _write_structure(temporary, found, part, run.origin_angstrom)
+        write_labels(temporary / "labels.csv", found)
+        write_mrc_labels(
+            temporary / "semantic.mrc",
+            found.shape,
+            found.painted(),
+            found.voxel_size_angstrom,
+            run.origin_angstrom,
+        )
+        listed = {path.name for path in temporary.iterdir()}
+        description["outputs"] = {name: text for name, text in _texts(found).items() if name in listed}
+        description["outputs"] |= {} if particles is None else describe_exports(run.exports, points_of(particles))
+        page = render_structures(found, tomogram, clicks, description)
+        (temporary / "report.html").write_text(page, encoding="utf-8")
+        (temporary / "run.json").write_text(json.dumps(description, indent=2) + "\n", encoding="utf-8")
+        names[:0] = sorted({path.name for path in temporary.iterdir()} - set(names))
+    return target.absolute()
+
+
+def describe_map(
+    found: FullMap,
+    *,
+    tomogram: Tomogram,
+    prompts: Sequence[PointPrompts | SavedQuery],
+    run: RunInfo | None = None,
+) -> dict[str, Any]:
+    """Return the content of ``run.json``: what `cryosam.io.results.describe_run` says, and the structures."""
+    nothing = Segmentation(found.shape, np.zeros((0, 3)), np.zeros(0), (), kind=", ".join(found.kinds))
+    content = describe_run(found.particles or nothing, tomogram=tomogram, prompts=prompts, run=run)
+    content["prompts"] = [
+        {"kind": each.name, "zyx": point, "is_positive": is_positive}
+        for each in prompts
+        if isinstance(each, PointPrompts)
+        for is_positive in (True, False)
+        for point in (each.positive if is_positive else each.negative).tolist()
+    ]
+    content["warnings"] = list(found.warnings)
+    content["warning_codes"] += [each.code for part in found.structures for each in part.report.warnings]
+    content["labels"] = [
+        {"label": each.label, "kind": each.kind, "structure": each.structure, "n_instances": each.n_instances}
+        for each in found.legend()
+    ]
+    content["structures"] = [
+        {
+            "kind": part.kind,
+            "structure": part.structure,
+            "n_instances": len(part.instances),
+            "scores": [round(float(score), 5) for score in part.scores],
+            "inferred_voxels": sum(each.inferred.n_voxels for each in part.instances),
+            "provenance": part.report.provenance(),
+        }
+        for part in found.structures
+    ]
+    return content
+
+
+def _write_particles(
+    folder: Path,
+    found: FullMap,
+    particles: Segmentation,
+    tomogram: Tomogram,
+    prompts: Sequence[PointPrompts | SavedQuery],
+    run: RunInfo,
+) -> None:
+    """Write what a run with particles alone writes; its page becomes ``particles.html``."""
+    names = {part.kind for part in particles.kinds or (particles,)}
+    own = [each for each in prompts if each.name in names]
+    description = describe_run(particles, tomogram=tomogram, prompts=own, run=run)
+    clicks = [each.positive for each in own if isinstance(each, PointPrompts)]
+    page = render_report(particles, tomogram, PointPrompts(np.concatenate(clicks)) if clicks else None, description)
+    write_files(folder, particles, description, page, run.origin_angstrom)
+    (folder / "report.html").rename(folder / "particles.html")
+    write_relations(folder / "relations.csv", found)
+
+
+def _write_structure(folder: Path, found: FullMap, part: StructureResult, origin: tuple[float, float, float]) -> None:
+    """Write the volumes, the table and the points of one kind."""
+    ending = "" if len(found.kinds) == 1 else f"-{part.kind}"
+    for name, masks in (
+        ("instances", [each.mask for each in part.instances]),
+        ("inferred", [each.inferred for each in part.instances]),
+    ):
+        if name == "instances" or any(mask.n_voxels for mask in masks):
+            best_last: list[tuple[int, InstanceMask]] = list(enumerate(masks, start=1))[::-1]
+            path = folder / f"{name}{ending}.mrc"
+            write_mrc_labels(path, part.shape, best_last, part.voxel_size_angstrom, origin)
+    is_only = sum(other.structure == part.structure for other in found.structures) == 1
+    table = f"{part.structure}s{'' if is_only else f'-{part.kind}'}"
+    if part.structure == "compartment":
+        write_compartments(folder / f"{table}.csv", part)
+
+
+def _texts(found: FullMap) -> dict[str, str]:
+    """What each file that can be written holds."""
+    texts = {
+        "report.html": "this page",
+        "labels.csv": "what each number in semantic.mrc stands for: kind, structure, number of instances",
+        "semantic.mrc": "the exclusive map: at each voxel the number of its kind, or 0; what was inferred is left out",
+        "relations.csv": "per particle: distance to the nearest membrane, and the compartment it is in",
+        "particles.html": "the report of the particles",
+    }
+    texts |= {name: text for name, text in OUTPUTS.items() if name not in texts} if found.particles is not None else {}
+    for part in found.structures:
+        ending = "" if len(found.kinds) == 1 else f"-{part.kind}"
+        texts[f"instances{ending}.mrc"] = f"the number of the {part.structure} at each voxel, or 0; {part.kind}"
+        texts[f"inferred{ending}.mrc"] = f"voxels that were filled in without evidence, numbered likewise; {part.kind}"
+        is_only = sum(other.structure == part.structure for other in found.structures) == 1
+        table = f"{part.structure}s{'' if is_only else f'-{part.kind}'}"
+        texts[f"{table}.csv"] = _TABLES[part.structure]
+        texts[f"{table}.star"] = f"points on {part.structure}s of kind {part.kind}, for subtomogram averaging"
+        texts["meshes"] = "a mesh of each membrane, PLY and OBJ, in angstrom in the frame of the tomogram"
+    return texts | {"run.json": OUTPUTS["run.json"]}
+
+
+_TABLES = {
+    "membrane": "one row per membrane: area, thickness, open or closed, enclosed volume, radius of curvature, score",
+    "filament": "points along each filament from one end to the other: z,y,x in voxels",
+    "compartment": "one row per compartment: centre, volume, whether the border cuts it, score",
+}
