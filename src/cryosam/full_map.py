@@ -147,7 +147,7 @@ class FullMap:
         points = np.zeros((0, 3)) if self.particles is None else self.particles.points
         membranes = [each for _, _, each in self.of_structure("membrane") if isinstance(each, Membrane)]
         lumens = [each for _, _, each in self.of_structure("compartment") if isinstance(each, Compartment)]
-        distance, nearest = _nearest(points, [np.concatenate([m.points, m.mesh.vertices]) for m in membranes])
+        distance, nearest = _nearest(points, [_surface(membrane) for membrane in membranes])
         inside = np.full(len(points), -1)
         for row, point in enumerate(points):
             inside[row] = next((i for i, lumen in enumerate(lumens) if lumen.mask.holds(point)), -1)
@@ -171,6 +171,13 @@ class FullMap:
             for name, score, mask in zip(names, scores, self.particles.masks, strict=True)
             if name == label.kind
         ]
+
+
+def _surface(membrane: Membrane) -> Points:
+    """Points that cover a membrane: its own, and the corners, edges and middles of its triangles."""
+    corners = membrane.mesh.vertices[membrane.mesh.faces]
+    edges = (corners + np.roll(corners, 1, axis=1)) / 2
+    return np.concatenate([membrane.points, membrane.mesh.vertices, edges.reshape(-1, 3), corners.mean(axis=1)])
 
 
 def _nearest(
