@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
-from scipy import ndimage
+from scipy import fft, ndimage
 from scipy.spatial import cKDTree
 
 from cryosam.arrays import Points, Progress, Scores, Volume
@@ -71,7 +71,10 @@ class Ridges:
     saliency
         ``(n,)`` support by other ridges; 1 is that of a flat sheet as strong as the median of all ridges.
     low
-        Saliency above which at most the settings' share of the ridges is noise.
+        Saliency above which the inverted volume has at most the settings' share of the volume's ridges; at most the
+        median of what is above ``noise``, because real surfaces have bright and dark sides.
+    noise
+        Saliency above which noise with the volume's power spectrum has at most that share: a lower level.
     shape
         Of the binned volume.
     """
@@ -80,12 +83,13 @@ class Ridges:
     normals: Points
     saliency: Scores
     low: float
+    noise: float
     shape: tuple[int, int, int]
 
     def above(self, level: float) -> "Ridges":
         """The ridges whose saliency is at least ``level``."""
         keep = self.saliency >= level
-        return Ridges(self.points[keep], self.normals[keep], self.saliency[keep], self.low, self.shape)
+        return Ridges(self.points[keep], self.normals[keep], self.saliency[keep], self.low, self.noise, self.shape)
 
     def volume(self) -> Volume:
         """``(z, y, x)`` float32: the saliency at the voxel of each ridge, 0 elsewhere."""
@@ -119,17 +123,34 @@ def membrane_saliency(
     """
     settings = settings or RidgeSettings()
     report = progress or (lambda *_: None)
-    report("ridges", 0, 2)
-    points, normals, strength, level = _ridges(volume.data, volume.voxel_size_angstrom, settings)
+    voxel_size = volume.voxel_size_angstrom
+    report("ridges", 0, 3)
+    points, normals, strength, level = _ridges(volume.data, voxel_size, settings)
     saliency = _saliency(points, normals, strength, volume, settings)
-    report("ridges", 1, 2)
-    null_points, null_normals, null_strength, _ = _ridges(-volume.data, volume.voxel_size_angstrom, settings, level)
+    report("ridges", 1, 3)
+    if not len(points):
+        return Ridges(points, normals, saliency, np.inf, np.inf, volume.data.shape)
+    null_points, null_normals, null_strength, _ = _ridges(-volume.data, voxel_size, settings, level)
     null = _saliency(null_points, null_normals, null_strength, volume, settings)
-    report("ridges", 2, 2)
-    scale = float(np.median(strength)) if len(strength) else 1.0
-    fringe = _are_fringes(null_points, null, points, saliency, settings.fringe_angstrom / volume.voxel_size_angstrom)
-    low = _low_level(saliency, null[~fringe], settings.false_share)
-    return Ridges(points, normals, saliency / scale, low / scale, volume.data.shape)
+    report("ridges", 2, 3)
+    at, directions, strengths, _ = _ridges(_without_phases(volume.data), voxel_size, settings, level)
+    noise = _low_level(saliency, _saliency(at, directions, strengths, volume, settings), settings.false_share)
+    report("ridges", 3, 3)
+    fringe = _are_fringes(null_points, null, points, saliency, settings.fringe_angstrom / voxel_size)
+    above = saliency[saliency >= noise]
+    low = min(
+        _low_level(saliency, null[~fringe], settings.false_share), float(np.median(above)) if len(above) else noise
+    )
+    scale = float(np.median(strength))
+    return Ridges(points, normals, saliency / scale, max(low, noise) / scale, noise / scale, volume.data.shape)
+
+
+def _without_phases(data: Volume) -> Volume:
+    """A volume of noise with the same power spectrum."""
+    spectrum = fft.rfftn(data)
+    white = fft.rfftn(np.random.default_rng(0).standard_normal(data.shape, dtype=np.float32))
+    spectrum = np.abs(spectrum) * (white / (np.abs(white) + np.float32(1e-6)))
+    return fft.irfftn(spectrum, s=data.shape).astype(np.float32)
 
 
 def _ridges(
