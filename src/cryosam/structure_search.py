@@ -1,10 +1,10 @@
 """From clicks to every membrane, filament or compartment of their kind, and to the full map of a tomogram."""
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib import import_module
-from typing import Literal, Protocol, runtime_checkable
+from typing import Literal
 
 import numpy as np
 from jaxtyping import Float
@@ -25,6 +25,7 @@ from cryosam.scene import RunOptions
 from cryosam.segmentation import segment, segment_kinds
 from cryosam.structure_results import StructureInstance, StructureKind, StructureResult
 from cryosam.structures import BinnedTomogram, StructureFinder
+from cryosam.structures.guess import Guessed, chance_in, guess_structure
 from cryosam.tomogram import Tomogram
 
 __all__ = ["STRUCTURES", "TakenFor", "find_map", "find_structures", "take_for"]
@@ -34,7 +35,7 @@ StructureChoice = Literal["auto", "particle", "membrane", "filament", "compartme
 STRUCTURES: tuple[StructureChoice, ...] = ("auto", "particle", "membrane", "filament", "compartment")
 """What a click may be said to be on."""
 
-_CONFIDENT = 0.8  # confidence of a guess from which a click is not taken for one on a particle
+_CONFIDENT = 0.5  # confidence of a guess from which a click is not taken for one on a particle: the guess's own limit
 _NEGATIVE_ANGSTROM = 30.0  # an instance this near to a negative click is left out: half a thick membrane
 
 
@@ -47,20 +48,12 @@ class TakenFor:
     structure
         What is searched for.
     guess, confidence, text
-        What the click looks like most, how sure that is (0 to 1), and what was seen there.
+        What the click looks like most ("unclear" where nothing stands out), how sure that is (0 to 1), and the guess
+        as one sentence that says how to say otherwise.
     """
 
     structure: StructureKind
-    guess: StructureKind
-    confidence: float
-    text: str
-
-
-@runtime_checkable
-class _Guess(Protocol):
-    """What the guess from a click tells."""
-
-    structure: StructureKind
+    guess: Guessed
     confidence: float
     text: str
 
@@ -218,14 +211,16 @@ def take_for(tomogram: Tomogram, prompts: PointPrompts, config: Config | None = 
     """
     if tomogram.voxel_size_angstrom is None:
         return TakenFor("particle", "particle", 0.0, "the voxel size is not known")
-    opened = _Opened.of(tomogram, np.zeros((0, 3)), config or Config())
-    guesses = [_guess(opened.tomogram, point) for point in prompts.positive]
-    total: dict[StructureKind, float] = {}
+    opened = _Opened.of(tomogram, np.zeros((0, 3)), config or Config()).tomogram
+    chance = chance_in(opened)
+    guesses = [guess_structure(opened, point, chance=chance) for point in prompts.positive]
+    total: dict[Guessed, float] = {}
     for each in guesses:
         total[each.structure] = total.get(each.structure, 0.0) + each.confidence / len(guesses)
-    best = max(total, key=lambda structure: total[structure])
+    best = max(total, key=lambda guess: total[guess])
     text = max((each for each in guesses if each.structure == best), key=lambda each: each.confidence).text
-    return TakenFor(best if total[best] >= _CONFIDENT else "particle", best, total[best], text)
+    structure: StructureKind = "particle" if best == "unclear" or total[best] < _CONFIDENT else best
+    return TakenFor(structure, best, total[best], text)
 
 
 @dataclass(frozen=True, eq=False)
@@ -272,13 +267,6 @@ def _finder(structure: str) -> StructureFinder:
     }[structure]
     made: StructureFinder = getattr(import_module(f"cryosam.structures.{module}"), name)()
     return made
-
-
-def _guess(tomogram: BinnedTomogram, point: Float[np.ndarray, " 3"]) -> _Guess:
-    """What is at a click."""
-    guess: Callable[[BinnedTomogram, Float[np.ndarray, " 3"]], _Guess]
-    guess = import_module("cryosam.structures.guess").guess_structure
-    return guess(tomogram, point)
 
 
 def _of_kind(name: str, progress: Progress | None) -> Progress | None:

@@ -15,8 +15,7 @@ __all__ = ["segment"]
         "cryosam segment tomogram.mrc --point 92,310,254 --diameter 250 --out results",
         "cryosam segment tomogram.mrc --points clicks.mod --out results --export warp,copick",
         "cryosam segment tomogram.mrc --structure membrane --point 60,212,98 --out membranes",
-        "cryosam segment tomogram.mrc --kind ribosome --point 92,310,254 \\",
-        "    --kind microtubule --structure filament --spacing 82 --point 40,120,77 --out results",
+        "cryosam segment tomogram.mrc --structure filament --spacing 82 --point 40,120,77 --out microtubules",
     ),
 )
 @search_options

@@ -59,16 +59,8 @@ def take_structures(
 
 def _say_guess(name: str, taken: TakenFor) -> None:
     """Print what the clicks on a kind are taken for and how to say otherwise, unless they surely are on particles."""
-    if taken.guess == "particle":
-        return
-    others = "|".join(each for each in ("particle", "membrane", "filament", "compartment") if each != taken.structure)
-    of_kind = "" if name == _NO_NAME else f" on {name}"
-    doubt = "" if taken.structure == taken.guess else f", though it may be on a {taken.guess}"
-    click.echo(
-        f"cryosam: the click{of_kind} is taken for one on a {taken.structure}{doubt}: {taken.text}; "
-        f"if it is on something else, say --structure {others}",
-        err=True,
-    )
+    if taken.guess != "particle":
+        click.echo(f"cryosam: {'the click' if name == _NO_NAME else name}: {taken.text}", err=True)
 
 
 def structure_steps(kinds: Sequence[Kind], structures: Mapping[str, StructureKind]) -> Steps:

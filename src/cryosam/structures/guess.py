@@ -9,7 +9,7 @@ from jaxtyping import Float
 from cryosam.structures.binned import BinnedTomogram
 from cryosam.structures.continuation import Continuation, continuation_at
 
-__all__ = ["Chance", "Guess", "GuessSettings", "chance_in", "guess_structure"]
+__all__ = ["Chance", "Guess", "GuessSettings", "Guessed", "chance_in", "guess_structure"]
 
 Guessed = Literal["particle", "membrane", "filament", "compartment", "unclear"]
 
