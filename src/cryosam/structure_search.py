@@ -1,9 +1,8 @@
 """From clicks to every membrane, filament or compartment of their kind, and to the full map of a tomogram."""
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from importlib import import_module
 from typing import Literal
 
 import numpy as np
@@ -25,7 +24,10 @@ from cryosam.scene import RunOptions
 from cryosam.segmentation import segment, segment_kinds
 from cryosam.structure_results import StructureInstance, StructureKind, StructureResult
 from cryosam.structures import BinnedTomogram, StructureFinder
+from cryosam.structures.compartments import CompartmentFinder
+from cryosam.structures.filaments import FilamentFinder
 from cryosam.structures.guess import Guessed, chance_in, guess_structure
+from cryosam.structures.membranes import MembraneFinder
 from cryosam.tomogram import Tomogram
 
 __all__ = ["STRUCTURES", "TakenFor", "find_map", "find_structures", "take_for"]
@@ -258,15 +260,14 @@ class _Opened:
         return cls(BinnedTomogram.of(voxels, settled.wedge), record)
 
 
-def _finder(structure: str) -> StructureFinder:
+def _finder(structure: StructureKind) -> StructureFinder:
     """The finder of a structure with its default settings."""
-    module, name = {
-        "membrane": ("membranes", "MembraneFinder"),
-        "filament": ("filaments", "FilamentFinder"),
-        "compartment": ("compartments", "CompartmentFinder"),
-    }[structure]
-    made: StructureFinder = getattr(import_module(f"cryosam.structures.{module}"), name)()
-    return made
+    finders: dict[StructureKind, Callable[[], StructureFinder]] = {
+        "membrane": MembraneFinder,
+        "filament": FilamentFinder,
+        "compartment": CompartmentFinder,
+    }
+    return finders[structure]()
 
 
 def _of_kind(name: str, progress: Progress | None) -> Progress | None:
@@ -284,7 +285,7 @@ def _kept(
     reach: float,
 ) -> list[StructureInstance]:
     """Leave out what the settings, the search mask and negative clicks exclude; ``reach`` of the clicks in voxels."""
-    kept = list(instances)
+    kept = sorted(instances, key=lambda each: -each.score)
     if search_mask is not None:
         kept = [
             each for each in kept if 2 * np.count_nonzero(search_mask[each.mask.box] & each.mask.data) >= _size(each)
