@@ -21,6 +21,9 @@ __all__ = ["ball", "on_one_ball", "supporting"]
 _ROUNDS = 4
 """Times that parts are looked for and the ball is fitted again."""
 
+_RADII = (1.0, 0.7, 1.4)
+"""Times the radius that a part has: first guesses, because a small part does not tell its radius well."""
+
 _OFF_BALL = 0.25
 """Of the radius, how far a membrane may lie from the ball: an ellipsoid whose axes are as 1 to 1.6."""
 
@@ -68,18 +71,34 @@ def on_one_ball(
     largest
         Voxels, radius of the largest ball.
     """
-    members = [seed]
-    together = sheets[seed]
+    centre, radius = ball(sheets[seed].points, sheets[seed].normals)
+    middle, best = sheets[seed].points.mean(axis=0), ([seed], sheets[seed])
+    for factor in _RADII:
+        if radius == 0 or not factor * abs(radius) <= largest:
+            continue
+        members, together = _grown(seed, sheets, free, middle + factor * (centre - middle), factor * abs(radius))
+        if len(together.points) > len(best[1].points):
+            best = members, together
+    return best
+
+
+def _grown(
+    seed: int,
+    sheets: Sequence[Sheet],
+    free: Bool[np.ndarray, " n"],
+    centre: Float[np.ndarray, " 3"],
+    radius: float,
+) -> tuple[list[int], Sheet]:
+    """The sheets on a ball, which is fitted again with each that is found."""
+    members: list[int] = []
     for _ in range(_ROUNDS):
-        centre, radius = ball(together.points, together.normals)
-        if not 0 < abs(radius) <= largest:
-            return [seed], sheets[seed]
-        radius = abs(radius)
         found = [i for i in np.flatnonzero(free).tolist() if i == seed or _fits(sheets[i], centre, radius)]
         together = _outwards([sheets[i] for i in found], centre)
         if found == members:
             break
         members = found
+        centre, radius = ball(together.points, together.normals)
+        radius = max(abs(radius), 1.0)
     return members, together
 
 

@@ -142,7 +142,7 @@ class MembraneFinder:
             around = distances[clicked] <= max(self.click_patch_angstrom / size, nearest[clicked])
             model = mean_profile(profiles[clicked][around])
             least = float(np.quantile(_likeness(means[clicked], model), self.spread))
-            likeness = np.array([float(np.median(_likeness(each, model))) for each in means])
+            likeness = np.array([float(_likeness(mean_profile(each)[None], model)[0]) for each in profiles])
             saliency = np.array([float(np.median(each.saliency)) for each in sheets])
             score = np.clip(likeness, 0, 1) * np.sqrt(np.minimum(saliency / saliency[clicked], 1))
             score[likeness < least] = 0
@@ -188,17 +188,17 @@ class MembraneFinder:
         size = volume.voxel_size_angstrom
         surface = Field.of(sheet.points, sheet.normals, self.click_angstrom / size)
         membranes = []
+        least = (self.least_edge_angstrom / size) ** 2 * _POINTS_PER_AREA
         left = np.ones(len(sheet.points), dtype=bool)
         for each in surface.enclosed(tomogram.wedge, volume.data.shape):
             if not self._is_closed(each):
                 continue
             mine = left & surface.bounds(each, sheet.points)
-            if not mine.any():
+            if mine.sum() < least:
                 continue
             left &= ~mine
             part = Sheet(sheet.points[mine], sheet.normals[mine] * each.sign, sheet.saliency[mine])
             membranes.append(self._membrane(part, score, surface.mesh(each), tomogram, volume, is_closed=True))
-        least = (self.least_edge_angstrom / size) ** 2 * _POINTS_PER_AREA
         if left.all() or left.sum() >= least:
             part = Sheet(sheet.points[left], sheet.normals[left], sheet.saliency[left])
             if not left.all():
