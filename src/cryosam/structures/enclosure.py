@@ -45,9 +45,9 @@ class EnclosureSettings:
     """
 
     least_angstrom: float = 80.0
-    most_angstrom: float = 2500.0
-    stiffness: float = 0.015
-    cosine: float = 0.5
+    most_angstrom: float = 2000.0
+    stiffness: float = 0.06
+    cosine: float = 0.8
     near_angstrom: float = 30.0
     parallel: float = 0.8
 
@@ -207,7 +207,7 @@ def _checked(found: Enclosure, ridges: Ridges, tree: cKDTree, near: float, paral
     index = np.minimum(np.asarray(nearest), len(ridges.points) - 1)
     cosines = np.abs(np.einsum("ni,nki->nk", normals, ridges.normals[index]))
     measured = np.asarray(((cosines >= parallel) & np.isfinite(away)).any(axis=1))
-    within = ((points >= 0) & (points <= np.array(ridges.shape) - 1)).all(axis=1)
+    within = np.asarray(((points >= 0) & (points <= np.array(ridges.shape) - 1)).all(axis=1))
     return Enclosure(found.centre, found.distances, measured & within, within)
 
 
