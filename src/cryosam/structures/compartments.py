@@ -16,7 +16,7 @@ from cryosam.structures.binned import Binned, BinnedTomogram
 from cryosam.structures.enclosure import Enclosure, EnclosureSettings, enclose
 from cryosam.structures.ridges import Ridges, RidgeSettings, membrane_saliency
 
-__all__ = ["CompartmentFinder"]
+__all__ = ["CompartmentFinder", "CompartmentSearch", "Judged"]
 
 _AS_GOOD = 0.95
 """The smallest of several surfaces around a click is the answer if as much of it, almost, was seen as of the best."""
@@ -84,18 +84,24 @@ class CompartmentFinder:
         PromptError
             If no membrane encloses a click.
         """
-        search = _Search.of(self, tomogram, progress)
+        search = CompartmentSearch.of(self, tomogram, progress)
         clicked = [search.around_click(at) for at in clicks]
         others = search.others([each.enclosure for each in clicked], progress)
         return search.compartments(clicked, others)
 
 
 @dataclass(frozen=True, eq=False)
-class _Judged:
+class Judged:
     """A closed surface with the fractions of it where a membrane was measured.
 
-    ``score`` is of all that is in the tomogram, ``seen`` of what the missing wedge lets be seen of that; ``within`` is
-    the part in the tomogram.
+    Parameters
+    ----------
+    enclosure
+        The surface.
+    score, seen
+        Fraction of what is in the tomogram, and of that part of it which the missing wedge lets be seen.
+    within
+        Fraction of the surface that is in the tomogram.
     """
 
     enclosure: Enclosure
@@ -104,7 +110,8 @@ class _Judged:
     within: float
 
     @classmethod
-    def of(cls, enclosure: Enclosure, wedge: MissingWedge) -> "_Judged":
+    def of(cls, enclosure: Enclosure, wedge: MissingWedge) -> "Judged":
+        """Measure the fractions."""
         normals, areas = enclosure.normals_and_areas()
         visible = wedge.is_sampled(*normals.T)
         measured, within = areas * enclosure.measured, areas * enclosure.within
@@ -117,8 +124,18 @@ class _Judged:
 
 
 @dataclass(frozen=True, eq=False)
-class _Search:
-    """A tomogram with its membranes."""
+class CompartmentSearch:
+    """A tomogram with its membranes; made once, it answers for any number of clicks.
+
+    Parameters
+    ----------
+    settings
+        Of the search.
+    tomogram, binned
+        The tomogram, and how membranes were looked for in it.
+    ridges, tree
+        What counts as membrane, and the tree of its points.
+    """
 
     settings: CompartmentFinder
     tomogram: BinnedTomogram
@@ -127,7 +144,16 @@ class _Search:
     tree: cKDTree
 
     @classmethod
-    def of(cls, settings: CompartmentFinder, tomogram: BinnedTomogram, progress: Progress | None) -> "_Search":
+    def of(
+        cls, settings: CompartmentFinder, tomogram: BinnedTomogram, progress: Progress | None = None
+    ) -> "CompartmentSearch":
+        """Find the membranes of a tomogram.
+
+        Raises
+        ------
+        PromptError
+            If there are none.
+        """
         binned = tomogram.at(settings.voxel_size_angstrom)
         ridges = membrane_saliency(
             binned, settings.ridges, progress=lambda _, done, total: progress and progress("membranes", done, total)
@@ -137,15 +163,23 @@ class _Search:
             raise PromptError("no membrane was found in the tomogram, so that nothing is enclosed by one")
         return cls(settings, tomogram, binned, ridges, cKDTree(ridges.points))
 
-    def enclose(self, point: Float[np.ndarray, " 3"], limits: EnclosureSettings) -> _Judged:
+    def enclose(self, point: Float[np.ndarray, " 3"], limits: EnclosureSettings) -> Judged:
+        """The closed surface around a point, z, y, x in binned voxels."""
         found = enclose(self.ridges, self.binned.voxel_size_angstrom, point, limits, tree=self.tree)
-        return _Judged.of(found, self.tomogram.wedge)
+        return Judged.of(found, self.tomogram.wedge)
 
-    def is_closed(self, judged: _Judged) -> bool:
+    def is_closed(self, judged: Judged) -> bool:
+        """Whether enough of the surface was measured, and lies in the tomogram."""
         return judged.seen >= self.settings.closed and judged.within >= self.settings.inside
 
-    def around_click(self, click: Float[np.ndarray, " 3"]) -> _Judged:
-        """The smallest compartment around a click."""
+    def around_click(self, click: Float[np.ndarray, " 3"]) -> Judged:
+        """The smallest closed surface around a click, z, y, x in voxels of the tomogram.
+
+        Raises
+        ------
+        PromptError
+            If there is none.
+        """
         point = self.binned.from_voxels(click[None])[0]
         for start in self._starts(point):
             around = [each for each in self._around(start) if each.enclosure.holds(point)]
@@ -172,18 +206,18 @@ class _Search:
                 starts.append(start)
         return starts
 
-    def _around(self, start: Float[np.ndarray, " 3"]) -> list[_Judged]:
+    def _around(self, start: Float[np.ndarray, " 3"]) -> list[Judged]:
         """The surfaces of several sizes around a start."""
         limits = self.settings.enclosure
         sizes = limits.most_angstrom / 1.6 ** np.arange(3, -1, -1)
         return [self.enclose(start, replace(limits, most_angstrom=float(size))) for size in sizes]
 
-    def others(self, clicked: list[Enclosure], progress: Progress | None) -> list[_Judged]:
+    def others(self, clicked: list[Enclosure], progress: Progress | None) -> list[Judged]:
         """Compartments like the clicked ones, best first."""
         ratio, size = self.settings.size_ratio, self.binned.voxel_size_angstrom
         radii = [(each.volume / (4 / 3 * np.pi)) ** (1 / 3) for each in clicked]
         least, most = min(radii) / ratio, max(radii) * ratio
-        found: list[_Judged] = []
+        found: list[Judged] = []
         n_failed = 0
         places, distances = _where_normals_meet(self.ridges, least, most)
         places = places[: self.settings.most_candidates]
@@ -206,13 +240,14 @@ class _Search:
             progress("compartments", len(places), len(places))
         return sorted(found, key=lambda each: -each.score)
 
-    def compartments(self, clicked: list[_Judged], others: list[_Judged]) -> tuple[Compartment, ...]:
+    def compartments(self, clicked: list[Judged], others: list[Judged]) -> tuple[Compartment, ...]:
         """Their lumina in the tomogram; one that overlaps a better one is dropped."""
-        found = [self._compartment(each) for each in clicked + others]
+        found = [self.compartment(each) for each in clicked + others]
         kept = merge_duplicates([each.mask for each in found], max_overlap=0.3)
         return tuple(found[int(k)] for k in kept if found[int(k)].mask.n_voxels)
 
-    def _compartment(self, judged: _Judged) -> Compartment:
+    def compartment(self, judged: Judged) -> Compartment:
+        """The lumen within a closed surface: without the inner half of the membrane."""
         lumen = judged.enclosure.moved_inwards(_half_thickness(self.binned, judged.enclosure))
         mask = self._in_tomogram(lumen)
         return Compartment(

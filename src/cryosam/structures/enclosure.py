@@ -118,7 +118,7 @@ class Enclosure:
         apart = point - self.centre
         distance = float(np.linalg.norm(apart))
         _, nearest = sphere().tree.query(apart / max(distance, 1e-6))
-        return distance < self.distances[int(nearest)]
+        return bool(distance < self.distances[int(nearest)])
 
     def moved_inwards(self, by: float) -> "Enclosure":
         """The surface that lies ``by`` voxels farther inside, along its normals."""
