@@ -12,7 +12,7 @@ from cryosam.arrays import Mask, Points
 from cryosam.structures.continuation import hemisphere
 from cryosam.structures.ridges import Ridges
 
-__all__ = ["Enclosure", "EnclosureSettings", "enclose"]
+__all__ = ["Enclosure", "EnclosureSettings", "enclose", "sphere"]
 
 _N_DIRECTIONS = 640
 """Over the whole sphere: 8 degrees apart."""
