@@ -4,7 +4,7 @@ import numpy as np
 from jaxtyping import Float, Int
 from scipy import ndimage
 
-from cryosam.arrays import Points, Scores, Volume
+from cryosam.arrays import Points, Volume
 from cryosam.structures.binned import BinnedTomogram
 
 __all__ = ["across", "alike", "mean_profile", "measured_thickness", "patch_means", "patches", "thickness"]
