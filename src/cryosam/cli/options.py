@@ -278,7 +278,8 @@ _STRUCTURES = (
         "structures",
         type=click.Choice(["auto", "particle", "membrane", "filament", "compartment"]),
         multiple=True,
-        help="What the clicks are on; after --kind, for this kind only.  [default: auto, a guess from the click]",
+        help="What the clicks are on; after --kind, for this kind only. auto guesses, and says what it took the "
+        "clicks for.  [default: particle]",
     ),
     click.option(
         "--spacing",

@@ -88,7 +88,10 @@ class Ridges:
 
     def above(self, level: float) -> "Ridges":
         """The ridges whose saliency is at least ``level``."""
-        keep = self.saliency >= level
+        return self.where(self.saliency >= level)
+
+    def where(self, keep: Bool[np.ndarray, " n"]) -> "Ridges":
+        """The ridges that are kept."""
         return Ridges(self.points[keep], self.normals[keep], self.saliency[keep], self.low, self.noise, self.shape)
 
     def volume(self) -> Volume:
