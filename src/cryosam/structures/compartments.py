@@ -262,8 +262,9 @@ class CompartmentSearch:
         origin, depth = enclosure.depth(self.binned.data.shape)
         factor = self.binned.factor
         last = np.array(origin) + depth.shape == np.array(self.binned.data.shape)  # voxels that filled no cube
-        low = np.array(origin) * factor
-        high = np.where(last, self.tomogram.shape, low + np.array(depth.shape) * factor)
+        low = np.floor(np.array(origin) * factor).astype(int)
+        end = np.ceil((np.array(origin) + depth.shape) * factor).astype(int)
+        high = np.where(last, self.tomogram.shape, np.minimum(end, self.tomogram.shape))
         axes = [(np.arange(a, b) - (factor - 1) / 2) / factor - o for a, b, o in zip(low, high, origin, strict=True)]
         data = np.empty([len(each) for each in axes], dtype=bool)
         for k, z in enumerate(axes[0]):  # plane by plane: the box may be as large as the tomogram

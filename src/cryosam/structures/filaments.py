@@ -48,7 +48,7 @@ class FilamentFinder:
     Parameters
     ----------
     voxel_size_angstrom
-        The tomogram is binned to voxels of at most this size; actin is two to three of them wide.
+        The tomogram is binned to voxels of about this size; actin is three of them wide.
     profile_radius_angstrom
         Largest radius of a filament with its surroundings: that of a microtubule is 125 angstrom.
     line_angstrom
@@ -83,7 +83,7 @@ class FilamentFinder:
         What is shorter is no filament: complexes have up to 300 angstrom, and a line ahead blurs both ends.
     """
 
-    voxel_size_angstrom: float = 24.0
+    voxel_size_angstrom: float = 20.0
     profile_radius_angstrom: float = 180.0
     line_angstrom: float = 150.0
     offset_angstrom: float = 130.0
