@@ -63,10 +63,10 @@ def _check_exports(options: Mapping[str, Any], kinds: Sequence[Kind], structures
     if not structures or not options.get("exports") or len(structures) < len(kinds):
         return
     spacings = options.get("spacings") or {}
-    if not any(structures[name] == "filament" and (name in spacings or None in spacings) for name in structures):
+    if not any(kind != "compartment" and (name in spacings or None in spacings) for name, kind in structures.items()):
         raise click.UsageError(
-            "--export writes particles, and points along filaments where --spacing ANGSTROM says how far apart; "
-            "add --spacing, or leave out --export"
+            "--export writes particles, and points on filaments and membranes where --spacing ANGSTROM says how far "
+            "apart; add --spacing, or leave out --export"
         )
 
 
