@@ -73,7 +73,7 @@ class MembraneFinder:
         ridges = membrane_saliency(volume, self.ridges, progress=progress)
         at = volume.from_voxels(np.asarray(clicks, dtype=float))
         high = min(self._click_saliency(ridges, click, volume) for click in at) / 2
-        low = float(np.clip(ridges.low, ridges.noise, high))
+        low = float(np.clip(ridges.low / 2, ridges.noise, high))
         kept = self._without_tubes(ridges.above(low), at, volume.voxel_size_angstrom)
         sheets = self._sheets(kept, high, volume.voxel_size_angstrom)
         membranes: list[Membrane] = []
