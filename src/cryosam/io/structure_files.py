@@ -17,7 +17,8 @@ from cryosam.io.filament_files import (
     write_filaments_star,
 )
 from cryosam.io.folders import check_output, output_folder
-from cryosam.io.membrane_files import write_membrane_meshes, write_membranes_csv, write_membranes_star
+from cryosam.io.membrane_files import write_membrane_star, write_membranes
+from cryosam.io.meshes import write_obj, write_ply
 from cryosam.io.mrc import write_mrc_labels
 from cryosam.io.report import render_report
 from cryosam.io.results import OUTPUTS, RunInfo, describe_run, points_of, write_files
@@ -27,7 +28,7 @@ from cryosam.masks import InstanceMask
 from cryosam.prompts import PointPrompts
 from cryosam.results import Segmentation
 from cryosam.saved_query import SavedQuery
-from cryosam.structure_results import StructureResult
+from cryosam.structure_results import Membrane, Mesh, StructureResult
 from cryosam.tomogram import Tomogram
 
 __all__ = ["describe_map", "write_map"]
@@ -209,20 +210,30 @@ def _write_structure(
         if spacing is not None:
             _write_filament_points(folder, table, part, spacing, run, lies_at)
     else:
-        write_membranes_csv(folder / f"{table}.csv", part)
-        write_membrane_meshes(folder / "meshes", part, run.origin_angstrom)
+        membranes = [each for each in part.instances if isinstance(each, Membrane)]
+        write_membranes(folder / f"{table}.csv", membranes)
+        _write_meshes(folder / "meshes", part.kind, membranes, part.voxel_size_angstrom, run)
         if spacing is not None:
             _write_membrane_points(folder, table, part, spacing, run)
 
 
+def _write_meshes(folder: Path, kind: str, membranes: Sequence[Membrane], size: float, run: RunInfo) -> None:
+    """Write a mesh of each membrane, shifted by the origin of the tomogram, as viewers place its volumes."""
+    folder.mkdir(exist_ok=True)
+    for number, each in enumerate(membranes, start=1):
+        mesh = Mesh(each.mesh.vertices + np.array(run.origin_angstrom) / size, each.mesh.faces)
+        write_ply(folder / f"{kind}-{number:03d}.ply", mesh, size)
+        write_obj(folder / f"{kind}-{number:03d}.obj", mesh, size)
+
+
 def _write_membrane_points(folder: Path, table: str, part: StructureResult, spacing: float, run: RunInfo) -> None:
     """Write points on membranes for subtomogram averaging."""
-    write_membranes_star(folder / f"{table}.star", part, spacing)
+    write_membrane_star(folder / f"{table}.star", part, spacing)
     pixel_size = run.tilt_series_pixel_size_angstrom
     for name in ("relion4", "warp"):
         if name in run.exports:
             path = folder / f"{table}-{name}.star"
-            write_membranes_star(path, part, spacing, program=name, tilt_series_pixel_size_angstrom=pixel_size)
+            write_membrane_star(path, part, spacing, program=name, tilt_series_pixel_size_angstrom=pixel_size)
 
 
 def _write_filament_points(

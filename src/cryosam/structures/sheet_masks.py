@@ -6,7 +6,7 @@ from jaxtyping import Float
 from cryosam.arrays import Mask, Points
 from cryosam.masks import InstanceMask
 
-__all__ = ["sheet_mask"]
+__all__ = ["sheet_mask", "without"]
 
 _SLAB = 64
 """Voxels along z that are painted together."""
@@ -15,7 +15,6 @@ _SLAB = 64
 def sheet_mask(
     points: Points,
     normals: Float[np.ndarray, "n 3"],
-    *,
     width: float,
     spacing: float,
     shape: tuple[int, int, int],
@@ -36,7 +35,7 @@ def sheet_mask(
     Examples
     --------
     >>> points = np.array([[4.0, y, x] for y in range(7) for x in range(8)])
-    >>> mask = sheet_mask(points, np.tile([1.0, 0.0, 0.0], (56, 1)), width=3.0, spacing=1.0, shape=(9, 7, 8))
+    >>> mask = sheet_mask(points, np.tile([1.0, 0.0, 0.0], (56, 1)), 3.0, 1.0, (9, 7, 8))
     >>> mask.origin, mask.data.shape, mask.n_voxels
     ((3, 0, 0), (3, 7, 8), 168)
     """
@@ -77,3 +76,23 @@ def _within(
         np.add.at(weights, index, weight.astype(np.float32))
     inside = (weights > 0) & (np.abs(heights) <= weights * np.float32(width / 2 + 1e-3))
     return inside.reshape(shape)
+
+
+def without(mask: InstanceMask, other: InstanceMask) -> InstanceMask:
+    """The voxels of a mask that are not in the other one.
+
+    Examples
+    --------
+    >>> row = InstanceMask((0, 0, 0), np.ones((1, 1, 4), dtype=bool))
+    >>> without(row, InstanceMask((0, 0, 1), np.ones((1, 1, 1), dtype=bool))).data.tolist()
+    [[[True, False, True, True]]]
+    """
+    low = np.maximum(mask.origin, other.origin)
+    high = np.minimum(np.add(mask.origin, mask.data.shape), np.add(other.origin, other.data.shape))
+    if (high <= low).any():
+        return mask
+    data = mask.data.copy()
+    mine = tuple(slice(*each) for each in zip(low - mask.origin, high - mask.origin, strict=True))
+    theirs = tuple(slice(*each) for each in zip(low - other.origin, high - other.origin, strict=True))
+    data[mine] &= ~other.data[theirs]
+    return InstanceMask.crop(data, mask.origin)

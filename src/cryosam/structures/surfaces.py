@@ -17,7 +17,7 @@ from cryosam.arrays import Mask, Points, Volume
 from cryosam.missing_wedge import MissingWedge
 from cryosam.structure_results import Mesh, unit
 
-__all__ = ["Enclosed", "Field", "area", "enclosed_volume"]
+__all__ = ["Enclosed", "Field", "area", "enclosed_volume", "vertex_normals"]
 
 _LARGEST_FIELD = 1_000_000
 """Cells of a field; larger boxes get larger cells."""
@@ -233,3 +233,20 @@ def enclosed_volume(mesh: Mesh) -> float:
     """
     a, b, c = (mesh.vertices[mesh.faces[:, k]][:, ::-1] for k in range(3))  # x, y, z: a right-handed frame
     return float(np.einsum("ni,ni->n", a, np.cross(b, c)).sum() / 6)
+
+
+def vertex_normals(mesh: Mesh) -> Points:
+    """Unit normals at the vertices, on the side from which the faces run counterclockwise: means over faces by area.
+
+    Examples
+    --------
+    >>> flat = Mesh(np.array([[0.0, 0, 0], [0, 0, 2], [0, 2, 0]]), np.array([[0, 1, 2]]))  # z, y, x
+    >>> vertex_normals(flat)[0].tolist()  # from x to y, seen from above
+    [1.0, 0.0, 0.0]
+    """
+    a, b, c = (mesh.vertices[mesh.faces[:, k]] for k in range(3))
+    turned = np.cross(c - a, b - a)  # z, y, x is a left-handed order of the axes
+    total = np.zeros_like(mesh.vertices)
+    for corner in range(3):
+        np.add.at(total, mesh.faces[:, corner], turned)
+    return unit(total)
