@@ -1,6 +1,7 @@
 """Compartments: volumes that membranes enclose, such as the lumen of a vesicle."""
 
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 import numpy as np
 from jaxtyping import Float
@@ -16,7 +17,7 @@ from cryosam.structures.binned import Binned, BinnedTomogram
 from cryosam.structures.enclosure import Enclosure, EnclosureSettings, enclose
 from cryosam.structures.ridges import Ridges, RidgeSettings, membrane_saliency
 
-__all__ = ["CompartmentFinder", "CompartmentSearch", "Judged"]
+__all__ = ["CompartmentFinder", "CompartmentSearch", "Judged", "Membranes"]
 
 _AS_GOOD = 0.95
 """The smallest of several surfaces around a click is the answer if as much of it, almost, was seen as of the best."""
@@ -124,6 +125,70 @@ class Judged:
 
 
 @dataclass(frozen=True, eq=False)
+class Membranes:
+    """The membranes of a binned volume, and the closed surfaces that they form.
+
+    Parameters
+    ----------
+    settings
+        What counts as closed.
+    ridges
+        What counts as membrane, in voxels of the binned volume.
+    voxel_size_angstrom
+        Edge of its voxels.
+    wedge
+        The missing wedge.
+    """
+
+    settings: CompartmentFinder
+    ridges: Ridges
+    voxel_size_angstrom: float
+    wedge: MissingWedge
+
+    @cached_property
+    def _tree(self) -> cKDTree:
+        return cKDTree(self.ridges.points)
+
+    def enclose(self, point: Float[np.ndarray, " 3"], limits: EnclosureSettings) -> Judged:
+        """The closed surface around a point, z, y, x in binned voxels."""
+        return Judged.of(enclose(self.ridges, self.voxel_size_angstrom, point, limits, tree=self._tree), self.wedge)
+
+    def is_closed(self, judged: Judged) -> bool:
+        """Whether enough of the surface was measured, and lies in the tomogram."""
+        return judged.seen >= self.settings.closed and judged.within >= self.settings.inside
+
+    def around(self, point: Float[np.ndarray, " 3"]) -> Judged:
+        """The smallest closed surface around a point, z, y, x in binned voxels; the best one if none is closed."""
+        tried = []
+        for start in self._starts(point):
+            found = [each for each in self._around(start) if each.enclosure.holds(point)]
+            closed = [each for each in found if self.is_closed(each)]
+            if closed:
+                best = max(each.seen for each in closed)
+                return next(each for each in closed if each.seen >= _AS_GOOD * best)
+            tried += found
+        return max(tried, key=lambda each: each.seen)
+
+    def _around(self, start: Float[np.ndarray, " 3"]) -> list[Judged]:
+        """The surfaces of several sizes around a start, from small to large."""
+        limits = self.settings.enclosure
+        sizes = limits.most_angstrom / 1.6 ** np.arange(3, -1, -1)
+        return [self.enclose(start, replace(limits, most_angstrom=float(size))) for size in sizes]
+
+    def _starts(self, point: Float[np.ndarray, " 3"]) -> list[Float[np.ndarray, " 3"]]:
+        """The point, and points farther away from the nearest membrane: from near a wall a surface is hard to see."""
+        _, nearest = self._tree.query(point)
+        away = point - self.ridges.points[int(nearest)]
+        away /= max(float(np.linalg.norm(away)), 1e-6)
+        starts = [point]
+        for angstrom in (100, 200, 400, 800):
+            start = point + away * angstrom / self.voxel_size_angstrom
+            if ((start >= 0) & (start <= np.array(self.ridges.shape) - 1)).all():
+                starts.append(start)
+        return starts
+
+
+@dataclass(frozen=True, eq=False)
 class CompartmentSearch:
     """A tomogram with its membranes; made once, it answers for any number of clicks.
 
@@ -133,15 +198,14 @@ class CompartmentSearch:
         Of the search.
     tomogram, binned
         The tomogram, and how membranes were looked for in it.
-    ridges, tree
-        What counts as membrane, and the tree of its points.
+    membranes
+        Its membranes, in voxels of the binned tomogram.
     """
 
     settings: CompartmentFinder
     tomogram: BinnedTomogram
     binned: Binned
-    ridges: Ridges
-    tree: cKDTree
+    membranes: Membranes
 
     @classmethod
     def of(
@@ -161,16 +225,7 @@ class CompartmentSearch:
         ridges = ridges.above(ridges.noise)
         if not len(ridges.points):
             raise PromptError("no membrane was found in the tomogram, so that nothing is enclosed by one")
-        return cls(settings, tomogram, binned, ridges, cKDTree(ridges.points))
-
-    def enclose(self, point: Float[np.ndarray, " 3"], limits: EnclosureSettings) -> Judged:
-        """The closed surface around a point, z, y, x in binned voxels."""
-        found = enclose(self.ridges, self.binned.voxel_size_angstrom, point, limits, tree=self.tree)
-        return Judged.of(found, self.tomogram.wedge)
-
-    def is_closed(self, judged: Judged) -> bool:
-        """Whether enough of the surface was measured, and lies in the tomogram."""
-        return judged.seen >= self.settings.closed and judged.within >= self.settings.inside
+        return cls(settings, tomogram, binned, Membranes(settings, ridges, binned.voxel_size_angstrom, tomogram.wedge))
 
     def around_click(self, click: Float[np.ndarray, " 3"]) -> Judged:
         """The smallest closed surface around a click, z, y, x in voxels of the tomogram.
@@ -180,37 +235,15 @@ class CompartmentSearch:
         PromptError
             If there is none.
         """
-        point = self.binned.from_voxels(click[None])[0]
-        for start in self._starts(point):
-            around = [each for each in self._around(start) if each.enclosure.holds(point)]
-            closed = [each for each in around if self.is_closed(each)]
-            if closed:
-                best = max(each.seen for each in closed)
-                return next(each for each in closed if each.seen >= _AS_GOOD * best)
-        at, seen = ", ".join(f"{c:.0f}" for c in click), max((each.seen for each in around), default=0.0)
-        raise PromptError(
-            f"open compartment: no membrane encloses the click at {at} (z, y, x); around it, membrane was seen over "
-            f"{seen:.0%} of a closed surface, and {self.settings.closed:.0%} are needed; click into a vesicle or an "
-            "organelle that is in the tomogram, or on a membrane with --structure membrane"
-        )
-
-    def _starts(self, point: Float[np.ndarray, " 3"]) -> list[Float[np.ndarray, " 3"]]:
-        """The point, and points farther away from the nearest membrane: from near a wall a surface is hard to see."""
-        _, nearest = self.tree.query(point)
-        away = point - self.ridges.points[int(nearest)]
-        away /= max(float(np.linalg.norm(away)), 1e-6)
-        starts = [point]
-        for angstrom in (100, 200, 400, 800):
-            start = point + away * angstrom / self.binned.voxel_size_angstrom
-            if ((start >= 0) & (start <= np.array(self.binned.data.shape) - 1)).all():
-                starts.append(start)
-        return starts
-
-    def _around(self, start: Float[np.ndarray, " 3"]) -> list[Judged]:
-        """The surfaces of several sizes around a start."""
-        limits = self.settings.enclosure
-        sizes = limits.most_angstrom / 1.6 ** np.arange(3, -1, -1)
-        return [self.enclose(start, replace(limits, most_angstrom=float(size))) for size in sizes]
+        found = self.membranes.around(self.binned.from_voxels(click[None])[0])
+        if not self.membranes.is_closed(found):
+            at = ", ".join(f"{c:.0f}" for c in click)
+            raise PromptError(
+                f"open compartment: no membrane encloses the click at {at} (z, y, x); around it, membrane was seen "
+                f"over {found.seen:.0%} of a closed surface, and {self.settings.closed:.0%} are needed; click into a "
+                "vesicle or an organelle that is in the tomogram, or on a membrane with --structure membrane"
+            )
+        return found
 
     def others(self, clicked: list[Enclosure], progress: Progress | None) -> list[Judged]:
         """Compartments like the clicked ones, best first."""
@@ -219,7 +252,7 @@ class CompartmentSearch:
         least, most = min(radii) / ratio, max(radii) * ratio
         found: list[Judged] = []
         n_failed = 0
-        places, distances = _where_normals_meet(self.ridges, least, most)
+        places, distances = _where_normals_meet(self.membranes.ridges, least, most)
         places = places[: self.settings.most_candidates]
         for done, (place, distance) in enumerate(zip(places, distances * size, strict=False)):
             if progress:
@@ -227,9 +260,9 @@ class CompartmentSearch:
             if any(each.holds(place) for each in clicked) or any(each.enclosure.holds(place) for each in found):
                 continue
             limits = replace(self.settings.enclosure, least_angstrom=distance / 2, most_angstrom=distance * 1.5)
-            judged = self.enclose(place, limits)
+            judged = self.membranes.enclose(place, limits)
             radius = (judged.enclosure.volume / (4 / 3 * np.pi)) ** (1 / 3)
-            if self.is_closed(judged) and least <= radius <= most:
+            if self.membranes.is_closed(judged) and least <= radius <= most:
                 found.append(judged)
                 n_failed = 0
             else:
