@@ -6,6 +6,7 @@ import re
 
 import numpy as np
 import pytest
+import starfile
 
 from cryosam.errors import OutputExistsError
 from cryosam.full_map import FullMap
@@ -168,6 +169,10 @@ def test_membranes_have_a_table_meshes_and_points_with_normals(tmp_path, tomogra
     assert near.min() >= 6 - 1e-6
     assert np.allclose(points.rotations.apply([1.0, 0, 0]), [1, 0, 0], atol=1e-6)
     assert (out / "membranes-warp.star").exists()
+    rows = starfile.read(out / "membranes.star")
+    assert rows["rlnTomoManifoldIndex"].dtype.kind == "i"
+    assert set(rows["rlnTomoManifoldIndex"]) == {1, 2}
+    assert np.allclose(rows["rlnAngleTiltPrior"], rows["rlnAngleTilt"])
 
 
 def test_two_kinds_of_one_structure_have_tables_of_their_own(tmp_path, tomogram):
