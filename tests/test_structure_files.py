@@ -7,10 +7,13 @@ import re
 import numpy as np
 import pytest
 import starfile
+from click.testing import CliRunner
 
-from cryosam.errors import OutputExistsError
+from cryosam.cli import main
+from cryosam.errors import InputNotFoundError, OutputExistsError
 from cryosam.full_map import FullMap
-from cryosam.io import read_points, read_volume, structure_files
+from cryosam.io import read_points, read_volume, structure_files, write_volume
+from cryosam.io.earlier_results import read_results
 from cryosam.io.lines import read_lines
 from cryosam.io.results import RunInfo, write_segmentation
 from cryosam.io.structure_files import write_map
@@ -173,6 +176,24 @@ def test_membranes_have_a_table_meshes_and_points_with_normals(tmp_path, tomogra
     assert rows["rlnTomoManifoldIndex"].dtype.kind == "i"
     assert set(rows["rlnTomoManifoldIndex"]) == {1, 2}
     assert np.allclose(rows["rlnAngleTiltPrior"], rows["rlnAngleTilt"])
+
+
+def test_a_folder_is_scored_by_the_files_of_its_structure(tmp_path, tomogram):
+    out, found = write(tmp_path / "out", everything(), tomogram), everything()
+    for part, name in zip(found.structures, ("er", "tube", "cell"), strict=True):
+        write_volume(tmp_path / f"{name}.mrc", part.labels(), SIZE)
+    cases = (("membrane", "er.mrc", "f1"), ("filament", "out", "f1"), ("compartment", "cell.mrc", "dice"))
+    for structure, truth, score in cases:
+        done = CliRunner().invoke(
+            main, ["evaluate", str(out), str(tmp_path / truth), "--structure", structure, "--json"]
+        )
+        assert json.loads(done.stdout)[score] == 1.0, done.output
+    two = FullMap(("a", "b"), (result("filament", filament(), kind="a"), result("filament", filament(), kind="b")))
+    out = write(tmp_path / "two", two, tomogram)
+    done = CliRunner().invoke(main, ["evaluate", str(out), str(out), "--structure", "filament"])
+    assert "give one of the files filaments-a.csv, filaments-b.csv" in done.stderr
+    with pytest.raises(InputNotFoundError, match="structures but no particles"):
+        read_results(out)
 
 
 def test_two_kinds_of_one_structure_have_tables_of_their_own(tmp_path, tomogram):
