@@ -25,7 +25,6 @@ __all__ = ["FilamentFinder"]
 Vector = Float[np.ndarray, " 3"]
 
 _SPREAD = 1.4826  # standard deviation of a normal distribution, in units of its median absolute deviation
-_CLICK_DIRECTIONS = 250  # 9 degrees apart, refined afterwards
 _TAPER_ANGSTROM = 40.0  # beyond the outer radius, where the profile is cut off
 _BRIGHTEST = 1.5  # times the clicked axis: gold and particles count no more than this at a voxel
 _AVERAGED_ANGSTROM = 360.0  # length over which cross-sections along a filament are averaged before they decide
@@ -59,7 +58,8 @@ class FilamentFinder:
     offset_scale_angstrom
         Distance of the axis from the click that costs as much as one unit of evidence (squared deviation of noise).
     n_directions
-        Of the lines; 200 are 10 degrees apart, over which a line of 320 angstrom leaves actin by less than its radius.
+        Of the lines, and of the axes that are tried at the click; 200 are 10 degrees apart, over which a line of
+        320 angstrom leaves actin by less than its radius.
     least_strength
         Strength at which a filament is begun, as a fraction of that at the click.
     low_strength
@@ -303,7 +303,7 @@ def _axis(
         reach=max(round(finder.profile_radius_angstrom / vox), 3),
         most_offset=max(round(finder.offset_angstrom / vox), 1),
         offset_scale=finder.offset_scale_angstrom / vox,
-        n_directions=_CLICK_DIRECTIONS,
+        n_directions=finder.n_directions,
     )
     if axis is None:
         raise PromptError(_nothing(click))
@@ -329,7 +329,7 @@ def _level(filtered: Volume, axis: Axis, half: int) -> float:
     return float(np.median(mean_along(filtered, places, np.tile(axis.tangent, (len(steps), 1)), np.zeros(1))))
 
 
-def _null_level(strength: Scores, null: Scores, false_share: float) -> float:
+def _null_level(strength: Scores, null: Float[np.ndarray, " k"], false_share: float) -> float:
     """The level above which the inverted volume has at most a share of the places of the volume; both descend."""
     if not len(strength):
         return np.inf

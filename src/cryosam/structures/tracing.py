@@ -97,7 +97,9 @@ class Tracer:
         points = np.concatenate([back[::-1], place[None], onwards])
         return Curve(points, np.zeros(len(points), dtype=bool))
 
-    def _walk(self, place: Vector, tangent: Vector, taken: cKDTree | None, taken_tangents: Points) -> Points:
+    def _walk(
+        self, place: Vector, tangent: Vector, taken: cKDTree | None, taken_tangents: Float[np.ndarray, "k 3"]
+    ) -> Points:
         """The points after a place in one direction."""
         steps, points = np.arange(0, self.ahead + 0.5), []
         rings = np.linspace(0, self.most_turn, 5)[1:]
@@ -119,7 +121,7 @@ class Tracer:
             points.append(place)
         return self._extended(np.array(points).reshape(-1, 3), place, tangent)
 
-    def _extended(self, points: Points, place: Vector, tangent: Vector) -> Points:
+    def _extended(self, points: Float[np.ndarray, "k 3"], place: Vector, tangent: Vector) -> Points:
         """The points, and those straight ahead up to where the filament is half as strong as the clicked one."""
         spread = np.arange(-1, 2) * self.step
         for distance in np.arange(self.step, self.ahead + self.step, self.step):
