@@ -22,6 +22,9 @@ __all__ = ["CompartmentFinder", "CompartmentSearch", "Judged", "Membranes"]
 _AS_GOOD = 0.95
 """The smallest of several surfaces around a click is the answer if as much of it, almost, was seen as of the best."""
 
+_LEAST_VOTES = 0.02
+"""Part of a sphere's area whose normals must meet in a place for it to be looked at."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class CompartmentFinder:
@@ -331,25 +334,24 @@ def _where_normals_meet(ridges: Ridges, least: float, most: float) -> tuple[Poin
     Each ridge votes for the two points at each distance along its normal; votes count as the part of the sphere's area
     that a ridge covers.
     """
-    strong = ridges.above(ridges.low) if np.isfinite(ridges.low) else ridges
-    if not len(strong.points):
-        strong = ridges
+    full = ridges.low if np.isfinite(ridges.low) else float(ridges.saliency.max())
+    weight = np.minimum(ridges.saliency / full, 1).astype(np.float32)
     step = max(least / 4, 2.0)
     shape = [int(n / step) + 1 for n in ridges.shape]
     best, distance = np.zeros(shape, dtype=np.float32), np.zeros(shape, dtype=np.float32)
     for radius in np.geomspace(least, most, 9):
         votes = np.zeros(shape, dtype=np.float32)
         for side in (-radius, radius):
-            at = np.round((strong.points + side * strong.normals) / step).astype(int)
-            at = at[((at >= 0) & (at < shape)).all(axis=1)]
-            np.add.at(votes, tuple(at.T), np.float32(1 / (4 * np.pi * radius**2)))
+            at = np.round((ridges.points + side * ridges.normals) / step).astype(int)
+            inside = ((at >= 0) & (at < shape)).all(axis=1)
+            np.add.at(votes, tuple(at[inside].T), weight[inside] / np.float32(4 * np.pi * radius**2))
         width = max(0.2 * radius / step, 0.5)
         # a Gaussian's peak is raised to 1: what meets within its width counts in full
         smooth = ndimage.gaussian_filter(votes, width, mode="constant") * (np.sqrt(2 * np.pi) * width) ** 3
         distance[smooth > best] = radius
         np.maximum(best, smooth, out=best)
     size = max(2 * int(0.5 * least / step) + 1, 3)
-    is_peak = (best == ndimage.maximum_filter(best, size, mode="constant")) & (best > 0.1)
+    is_peak = (best == ndimage.maximum_filter(best, size, mode="constant")) & (best > _LEAST_VOTES)
     peaks = np.argwhere(is_peak)
     peaks = peaks[np.argsort(-best[tuple(peaks.T)], kind="stable")]
     return np.asarray(peaks * step, dtype=float), distance[tuple(peaks.T)].astype(float)
