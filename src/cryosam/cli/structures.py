@@ -22,7 +22,7 @@ __all__ = ["find_chosen", "report_map", "spacings_of", "structure_steps", "take_
 Kind = PointPrompts | SavedQuery
 
 _NO_NAME = "particle"
-_DEFAULT = "particle"  # a guess takes seconds, and some particles for filaments
+_DEFAULT = "particle"  # a guess takes time, and some particles for filaments
 _WEIGHT = 0.5  # typical time of a search for a structure, in searches for a kind of particles
 
 
