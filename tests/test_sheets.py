@@ -136,6 +136,17 @@ def test_the_mask_of_a_ball_is_a_shell_of_its_width():
     assert mask.data[np.abs(radius - 14) < 1].mean() > 0.98
 
 
+def test_what_of_a_sheet_lies_outside_the_volume_is_left_out():
+    points, normals = sphere()
+    whole = sheet_mask(points, normals, 3.0, 1.5, (45, 45, 50))
+    cut = sheet_mask(points, normals, 3.0, 1.5, (20, 22, 24))
+    full = np.zeros((45, 45, 50), dtype=bool)
+    full[whole.box] = whole.data
+    part = np.zeros((20, 22, 24), dtype=bool)
+    part[cut.box] = cut.data
+    assert (part == full[:20, :22, :24]).all()
+
+
 def test_thickness_of_two_leaflets_and_of_one_peak():
     x = np.arange(-30.0, 31.0)
     two = np.exp(-((x - 5) ** 2) / 8) + np.exp(-((x + 5) ** 2) / 8)

@@ -15,7 +15,7 @@ from cryosam.structures.closing import on_one_ball, supporting
 from cryosam.structures.profiles import across, alike, mean_profile, measured_thickness, patch_means, patches
 from cryosam.structures.ridges import Ridges, RidgeSettings, membrane_saliency
 from cryosam.structures.sheet_masks import sheet_mask, without
-from cryosam.structures.sheets import Sheet, are_tubes, bends, link, oriented
+from cryosam.structures.sheets import Sheet, are_tubes, bends, link, oriented, thinned
 from cryosam.structures.surfaces import Enclosed, Field, area, enclosed_volume, vertex_normals
 
 __all__ = ["MembraneFinder"]
@@ -219,7 +219,8 @@ class MembraneFinder:
         size, fine = volume.voxel_size_angstrom, tomogram.voxel_size_angstrom
         is_closed = enclosed is not None
         mesh = surface.mesh(enclosed)
-        _, mean = bends(sheet.points, sheet.normals, self.patch_angstrom / size)
+        few = thinned(sheet.points)
+        _, mean = bends(sheet.points[few], sheet.normals[few], self.patch_angstrom / size)
         normals = sheet.normals
         if not is_closed and float(np.median(mean)) < 0:
             normals, mesh = -normals, Mesh(mesh.vertices, mesh.faces[:, ::-1])
