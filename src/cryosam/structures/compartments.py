@@ -43,8 +43,12 @@ class CompartmentFinder:
         Least fraction of the surface, of what is in the tomogram and not in the missing wedge, where a membrane was
         measured. Around random points of open background it is below 0.25, around the vesicles of simulated tilt
         series above 0.9, around those of a streaky reconstruction of 28 views 0.3 to 0.65.
+    one_sided
+        Largest one-sidedness (see `Judged`): sheets that bulge have 0.35 to 0.8, vesicles up to 0.26.
     inside
         Least fraction of the surface that is in the tomogram.
+    alike
+        Least fraction measured of another compartment, as a part of that of the clicked one.
     size_ratio
         Largest ratio of the radii of a compartment and the clicked one that are alike.
     most_candidates
@@ -57,7 +61,9 @@ class CompartmentFinder:
 
     voxel_size_angstrom: float = 20.0
     closed: float = 0.3
+    one_sided: float = 0.35
     inside: float = 0.6
+    alike: float = 0.5
     size_ratio: float = 2.0
     most_candidates: int = 200
     patience: int = 15
@@ -90,7 +96,7 @@ class CompartmentFinder:
         """
         search = CompartmentSearch.of(self, tomogram, progress)
         clicked = [search.around_click(at) for at in clicks]
-        others = search.others([each.enclosure for each in clicked], progress)
+        others = search.others(clicked, progress)
         return search.compartments(clicked, others)
 
 
@@ -106,12 +112,16 @@ class Judged:
         Fraction of what is in the tomogram, and of that part of it which the missing wedge lets be seen.
     within
         Fraction of the surface that is in the tomogram.
+    one_sidedness
+        Length of the difference of two mean normals: of what was measured, and of what could have been seen. It is
+        near 0 if the membrane was seen on all sides, 0.5 if it was seen on half of a sphere, as of a bulging sheet.
     """
 
     enclosure: Enclosure
     score: float
     seen: float
     within: float
+    one_sidedness: float
 
     @classmethod
     def of(cls, enclosure: Enclosure, wedge: MissingWedge) -> "Judged":
@@ -119,11 +129,14 @@ class Judged:
         normals, areas = enclosure.normals_and_areas()
         visible = wedge.is_sampled(*normals.T)
         measured, within = areas * enclosure.measured, areas * enclosure.within
+        seen, could_be = measured * visible, within * visible
+        middles = [(each @ normals) / max(each.sum(), 1e-9) for each in (seen, could_be)]
         return cls(
             enclosure,
             float(measured.sum() / max(within.sum(), 1e-9)),
-            float(measured[visible].sum() / max(within[visible].sum(), 1e-9)),
+            float(seen.sum() / max(could_be.sum(), 1e-9)),
             float(within.sum() / max(areas.sum(), 1e-9)),
+            float(np.linalg.norm(middles[0] - middles[1])),
         )
 
 
@@ -157,8 +170,12 @@ class Membranes:
         return Judged.of(enclose(self.ridges, self.voxel_size_angstrom, point, limits, tree=self._tree), self.wedge)
 
     def is_closed(self, judged: Judged) -> bool:
-        """Whether enough of the surface was measured, and lies in the tomogram."""
-        return judged.seen >= self.settings.closed and judged.within >= self.settings.inside
+        """Whether enough of the surface was measured, on all sides, and lies in the tomogram."""
+        return (
+            judged.seen >= self.settings.closed
+            and judged.within >= self.settings.inside
+            and judged.one_sidedness <= self.settings.one_sided
+        )
 
     def around(self, point: Float[np.ndarray, " 3"]) -> Judged:
         """The smallest closed surface around a point, z, y, x in binned voxels; the best one if none is closed."""
@@ -248,11 +265,12 @@ class CompartmentSearch:
             )
         return found
 
-    def others(self, clicked: list[Enclosure], progress: Progress | None) -> list[Judged]:
+    def others(self, clicked: list[Judged], progress: Progress | None = None) -> list[Judged]:
         """Compartments like the clicked ones, best first."""
         ratio, size = self.settings.size_ratio, self.binned.voxel_size_angstrom
-        radii = [(each.volume / (4 / 3 * np.pi)) ** (1 / 3) for each in clicked]
+        radii = [each.enclosure.radius for each in clicked]
         least, most = min(radii) / ratio, max(radii) * ratio
+        enough = self.settings.alike * min(each.seen for each in clicked)
         found: list[Judged] = []
         n_failed = 0
         places, distances = _where_normals_meet(self.membranes.ridges, least, most)
@@ -260,12 +278,12 @@ class CompartmentSearch:
         for done, (place, distance) in enumerate(zip(places, distances * size, strict=False)):
             if progress:
                 progress("compartments", done, len(places))
-            if any(each.holds(place) for each in clicked) or any(each.enclosure.holds(place) for each in found):
+            if any(each.enclosure.holds(place) for each in clicked + found):
                 continue
             limits = replace(self.settings.enclosure, least_angstrom=distance / 2, most_angstrom=distance * 1.5)
             judged = self.membranes.enclose(place, limits)
-            radius = (judged.enclosure.volume / (4 / 3 * np.pi)) ** (1 / 3)
-            if self.membranes.is_closed(judged) and least <= radius <= most:
+            is_like = judged.seen >= enough and least <= judged.enclosure.radius <= most
+            if is_like and self.membranes.is_closed(judged):
                 found.append(judged)
                 n_failed = 0
             else:

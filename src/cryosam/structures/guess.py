@@ -46,6 +46,8 @@ class GuessSettings:
         Least strength of anything at all.
     gold
         Strength above which what is at the click is more compact and stronger than protein.
+    enclosed
+        Least fraction, of the closed surface around a click on nothing, where membrane is seen, for a compartment.
     n_chance
         Number of random places.
     seed
@@ -54,10 +56,11 @@ class GuessSettings:
 
     sheet: float = 2.2
     line: float = 1.8
-    evenness: float = 0.35
+    evenness: float = 0.45
     tube: float = 3.5
     blob: float = 1.1
     gold: float = 10.0
+    enclosed: float = 0.5
     n_chance: int = 14
     seed: int = 0
 
@@ -190,7 +193,7 @@ def guess_structure(
         return _guess("filament", line / settings.line)
     if blob > settings.blob:
         return _guess("particle", blob / settings.blob)
-    if _is_enclosed(tomogram, click):
+    if _is_enclosed(tomogram, click, settings.enclosed):
         return _guess("compartment", 1.5)
     return Guess(
         "unclear",
@@ -200,7 +203,7 @@ def guess_structure(
     )
 
 
-def _is_enclosed(tomogram: BinnedTomogram, click: Float[np.ndarray, " 3"]) -> bool:
+def _is_enclosed(tomogram: BinnedTomogram, click: Float[np.ndarray, " 3"], closed: float) -> bool:
     """Whether membranes within 1000 A enclose the click."""
     cube, centre, size = cube_around(
         tomogram.voxels, tomogram.voxel_size_angstrom, click, _SURROUNDINGS_ANGSTROM, _COARSE_ANGSTROM
@@ -209,7 +212,7 @@ def _is_enclosed(tomogram: BinnedTomogram, click: Float[np.ndarray, " 3"]) -> bo
     ridges = ridges.above(ridges.noise)
     if not len(ridges.points):
         return False
-    finder = CompartmentFinder(enclosure=EnclosureSettings(most_angstrom=_SURROUNDINGS_ANGSTROM))
+    finder = CompartmentFinder(closed=closed, enclosure=EnclosureSettings(most_angstrom=_SURROUNDINGS_ANGSTROM))
     membranes = Membranes(finder, ridges, size, tomogram.wedge)
     return membranes.is_closed(membranes.around(centre))
 
