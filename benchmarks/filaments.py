@@ -137,7 +137,7 @@ def draw(tomogram: BinnedTomogram, found: tuple[Filament, ...], path: Path) -> N
     panels = []
     for axis in range(3):
         n = volume.shape[axis]
-        image = np.take(volume, range(n // 4, 3 * n // 4), axis=axis).mean(axis=0)
+        image = np.take(volume, range(n // 4, 3 * n // 4), axis=axis).mean(axis=axis)
         dark, bright = np.percentile(image, [1, 99.7])
         grey = (255 * np.clip((image - dark) / (bright - dark), 0, 1)).astype(np.uint8)
         plain = np.repeat(np.repeat(np.repeat(grey[..., None], 3, axis=-1), 2, axis=0), 2, axis=1)
@@ -148,8 +148,7 @@ def draw(tomogram: BinnedTomogram, found: tuple[Filament, ...], path: Path) -> N
                 moved = flat + shift
                 moved = moved[((moved >= 0) & (moved < coloured.shape[:2])).all(axis=1)]
                 coloured[tuple(moved.T)] = [(255, 140, 0), (0, 200, 255), (120, 255, 80), (255, 80, 200)][number % 4]
-        pair = [np.swapaxes(each, 0, 1) if axis == 2 else each for each in (plain, coloured)]
-        panels.append(np.concatenate(pair, axis=1))
+        panels.append(np.concatenate([plain, coloured], axis=1))
     canvas = np.full((sum(p.shape[0] for p in panels), max(p.shape[1] for p in panels), 3), 255, dtype=np.uint8)
     top = 0
     for panel in panels:
@@ -159,10 +158,12 @@ def draw(tomogram: BinnedTomogram, found: tuple[Filament, ...], path: Path) -> N
     Image.fromarray(canvas).save(path)
 
 
-def run_folder(folder: Path, n_clicks: int, pictures: Path | None) -> None:
+def run_folder(folder: Path, n_clicks: int, pictures: Path | None, only_kind: str | None) -> None:
     """All kinds of one simulated tomogram."""
     tomogram, binned = open_binned(folder / "tomo.mrc")
     for kind, lines in read_lines(folder / "filaments.csv").items():
+        if only_kind not in (None, kind):
+            continue
         rng = np.random.default_rng(0)
         rows = []
         for index, click in enumerate(draw_clicks(lines, WALL[kind] / binned.voxel_size_angstrom, n_clicks, rng)):
@@ -229,6 +230,7 @@ def main() -> None:
     parser.add_argument("data", type=Path)
     parser.add_argument("--clicks", type=int, default=5)
     parser.add_argument("--only", help="name of one folder, or of the real tomogram")
+    parser.add_argument("--kind", help="tube or actin")
     parser.add_argument("--pictures", type=Path)
     parser.add_argument("--large", action="store_true")
     arguments = parser.parse_args()
@@ -237,7 +239,7 @@ def main() -> None:
         return
     for truth in sorted(arguments.data.glob("*/filaments.csv")):
         if arguments.only in (None, truth.parent.name):
-            run_folder(truth.parent, arguments.clicks, arguments.pictures)
+            run_folder(truth.parent, arguments.clicks, arguments.pictures, arguments.kind)
     real = arguments.data / "microtubule_13pf.tif"
     if real.exists() and arguments.only in (None, real.name):
         run_real(real, arguments.pictures)
