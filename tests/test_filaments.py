@@ -6,11 +6,14 @@ from scipy import ndimage
 
 from cryosam.errors import ConfigError, PromptError
 from cryosam.intensities import normalise
+from cryosam.masks import InstanceMask
 from cryosam.missing_wedge import MissingWedge
+from cryosam.structure_results import Filament
 from cryosam.structures import BinnedTomogram
 from cryosam.structures.filaments import FilamentFinder
 from cryosam.structures.lines import integrate_lines, mean_along
 from cryosam.structures.radial_profile import RadialProfile, directions
+from cryosam.structures.straightened import straighten
 from cryosam.structures.tracing import Curve, Tracer, join, smooth
 from cryosam.structures.tubes import paint_tube
 from cryosam.structures.whitening import whiten
@@ -161,9 +164,7 @@ def test_a_tracer_goes_straight_on_at_a_crossing() -> None:
     one, two = (np.array([10.0, 30, 30]), np.array([0.0, 1, 1])), (np.array([10.0, 30, 30]), np.array([0.0, 1, -1]))
     volume = sum(np.exp(-(distance_to(line, shape) ** 2) / 2) for line in (one, two)).astype(np.float32).clip(0, 1)
     tracer = Tracer(volume, 2.0, 7.0, 0.35, np.radians(16), 2.0)
-    curve = tracer.trace(
-        np.array([10.0, 12.0, 12.0]), np.array([0, 1, 1]) / np.sqrt(2), np.zeros((0, 3)), np.zeros((0, 3))
-    )
+    curve = tracer.trace(np.array([10.0, 12.0, 12.0]), np.array([0, 1, 1]) / np.sqrt(2))
     assert off(one, curve.points).max() < 1
     assert curve.length > 70
 
@@ -198,3 +199,21 @@ def test_a_smoothed_line_keeps_its_ends_and_loses_its_scatter() -> None:
     deviation = np.interp(smoothed.points[:, 2], exact[:, 2], exact[:, 1]) - smoothed.points[:, 1]
     assert np.abs(deviation).mean() < 0.3
     assert np.ptp(smoothed.points[:, 2]) > 36
+
+
+def test_a_bent_filament_is_made_straight_and_its_repeat_is_seen() -> None:
+    shape, x = (24, 60, 140), np.arange(10.0, 130.0, 0.5)
+    points = np.stack([np.full(len(x), 12.0), 20 + 12 * np.sin(x / 50), x], axis=1)
+    track = np.concatenate([[0], np.cumsum(np.linalg.norm(np.diff(points, axis=0), axis=1))])
+    volume = np.zeros(shape, dtype=np.float32)
+    for point, weight in zip(points, 1 + np.cos(2 * np.pi * track / 7), strict=True):
+        volume[tuple(np.rint(point).astype(int))] += weight
+    volume = ndimage.gaussian_filter(volume, 1.2)
+    volume += np.random.default_rng(0).normal(scale=0.05 * volume.max(), size=shape).astype(np.float32)
+    tangents = np.gradient(points, axis=0)
+    tangents /= np.linalg.norm(tangents, axis=1, keepdims=True)
+    line = Filament(InstanceMask.empty(), 1.0, points, tangents, track[-1] * 10, 40.0)
+    straight_one = straighten(binned(volume, 10.0), line)
+    assert abs(len(straight_one.box) - track[-1]) < 3
+    assert np.unravel_index(straight_one.cross_section.argmax(), straight_one.cross_section.shape) == (6, 6)
+    assert straight_one.repeat_angstrom == pytest.approx(70, rel=0.03)

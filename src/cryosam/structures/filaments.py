@@ -16,7 +16,7 @@ from cryosam.structures.binned import Binned, BinnedTomogram
 from cryosam.structures.cross_sections import PlaneImaging
 from cryosam.structures.lines import LineMap, integrate_lines, mean_along
 from cryosam.structures.radial_profile import Axis, RadialProfile, axis_at
-from cryosam.structures.tracing import Curve, Tracer, join, smooth
+from cryosam.structures.tracing import Curve, Taken, Tracer, join, smooth
 from cryosam.structures.tubes import paint_tube
 from cryosam.structures.whitening import Whitened, filter_radially, whiten
 
@@ -189,8 +189,7 @@ class _Search:
         """The filament through each click."""
         curves = []
         for axis, click in zip(self.axes, clicks, strict=True):
-            nothing = np.zeros((0, 3))
-            traced = self._tracer.trace(axis.centre, axis.tangent, nothing, nothing)
+            traced = self._tracer.trace(axis.centre, axis.tangent)
             near = [piece for piece in self._agreeing(traced) if self._is_at(piece, axis)]
             if not near or self._length(traced) < self.finder.least_length_angstrom:
                 raise PromptError(_short(click))
@@ -210,17 +209,16 @@ class _Search:
         lines = integrate_lines(self.filtered, round(finder.line_angstrom / vox), finder.n_directions, progress)
         seeds, tangents = self._seeds(lines)
         pieces = _distinct(clicked, self._tracer.distance)
-        taken = [piece.at(1.0) for piece in pieces]
+        taken = Taken(pieces)
         for index, (seed, tangent) in enumerate(zip(seeds, tangents, strict=True)):
             if progress is not None:
                 progress("tracing", index + 1, len(seeds))
-            points = np.concatenate([each.points for each in taken])
-            if (np.linalg.norm(points - seed, axis=1) < 1.5 * self._tracer.distance).any():
+            if taken.is_near(seed, 1.5 * self._tracer.distance):
                 continue
-            curve = self._tracer.trace(seed, tangent, points, np.concatenate([each.tangents for each in taken]))
-            agreeing = self._agreeing(curve)
-            pieces += agreeing
-            taken += [piece.at(1.0) for piece in agreeing]
+            agreeing = self._agreeing(self._tracer.trace(seed, tangent, taken))
+            if agreeing:
+                pieces += agreeing
+                taken = Taken(pieces)
         step = 40.0 / vox
         gap = 2 * max(finder.gap_diameters * self.profile.outer_radius, finder.line_angstrom / vox)
         joined = join(pieces, gap, np.radians(finder.gap_degrees), step)
