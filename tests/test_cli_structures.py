@@ -12,6 +12,7 @@ from cryosam.cli import main, structures
 from cryosam.full_map import FullMap
 from cryosam.io import write_volume
 from cryosam.results import Segmentation
+from cryosam.run_report import RunReport
 from cryosam.structure_results import StructureResult
 from stand_in_structures import SHAPE, SIZE, StandIn, box_mask, filament, lumen, membrane
 
@@ -32,7 +33,10 @@ def tomo(tmp_path):
 def seen(monkeypatch):
     """What was searched for, and the guess from a click."""
     given = SimpleNamespace(
-        guess=SimpleNamespace(structure="membrane", confidence=0.95, text="a sheet"), particles=[], structures=[]
+        guess=SimpleNamespace(structure="membrane", confidence=0.95, text="a sheet"),
+        expected_false=0.1,
+        particles=[],
+        structures=[],
     )
 
     def segment(tomogram, prompts, config, options):
@@ -40,7 +44,13 @@ def seen(monkeypatch):
         mask = box_mask((10, 11, 8), (13, 14, 11))
         size = tomogram.voxel_size_angstrom
         return Segmentation(
-            SHAPE, np.array([[11.0, 12, 9]]), np.array([0.95]), (mask,), voxel_size_angstrom=size, kind=prompts.name
+            SHAPE,
+            np.array([[11.0, 12, 9]]),
+            np.array([0.95]),
+            (mask,),
+            voxel_size_angstrom=size,
+            kind=prompts.name,
+            report=RunReport(expected_false=given.expected_false),
         )
 
     def finder(structure):
@@ -111,6 +121,17 @@ def test_a_guess_is_said_with_the_way_to_say_otherwise(tomo, tmp_path, seen):
     assert "a sheet" in done.stderr
     seen.guess.structure = "particle"
     assert "a sheet" not in run(*words, tmp_path / "particle").stderr
+
+
+def test_a_search_for_particles_that_found_little_says_what_else_the_click_may_be_on(tomo, tmp_path, seen):
+    words = ("segment", tomo, "--point", "11,12,9", "--out")
+    assert "looks like" not in run(*words, tmp_path / "fine").stderr
+    seen.expected_false = 0.6
+    done = run(*words, tmp_path / "doubtful")
+    assert "the click looks like a membrane; to find those instead: --structure membrane" in done.stderr
+    assert "looks like" not in run(*words, tmp_path / "asked", "--structure", "particle").stderr
+    seen.guess.confidence = 0.3
+    assert "looks like" not in run(*words, tmp_path / "unsure").stderr
 
 
 def test_a_run_with_particles_alone_writes_what_it_always_did(tomo, tmp_path, seen):

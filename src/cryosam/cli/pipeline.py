@@ -14,7 +14,14 @@ from cryosam.backends.weights import MODELS, locate
 from cryosam.cli.options import open_cache
 from cryosam.cli.point_frame import PointFrame, naming_options
 from cryosam.cli.progress import show_progress
-from cryosam.cli.structures import find_chosen, report_map, spacings_of, structure_steps, take_structures
+from cryosam.cli.structures import (
+    find_chosen,
+    report_map,
+    spacings_of,
+    structure_steps,
+    suggest_structure,
+    take_structures,
+)
 from cryosam.config import Config, read_config
 from cryosam.errors import OutputExistsError, PointsFileError
 from cryosam.full_map import FullMap
@@ -115,6 +122,8 @@ def run(steps: Literal["segment", "pick", "segment_prompts"], options: dict[str,
         report_map(found, folder, time.perf_counter() - clock)
     else:
         report_findings(found, folder, time.perf_counter() - clock)
+        if steps == "segment":
+            suggest_structure(options, tomogram, kinds, config, found)
 
 
 def make_query(options: dict[str, Any]) -> None:

@@ -10,6 +10,7 @@ import click
 from cryosam.config import Config
 from cryosam.full_map import FullMap
 from cryosam.prompts import PointPrompts
+from cryosam.results import Segmentation
 from cryosam.saved_query import SavedQuery
 from cryosam.scene import RunOptions
 from cryosam.steps import SEARCH, Step, Steps
@@ -17,7 +18,14 @@ from cryosam.structure_results import StructureKind
 from cryosam.structure_search import TakenFor, find_map, find_structures, take_for
 from cryosam.tomogram import Tomogram
 
-__all__ = ["find_chosen", "report_map", "spacings_of", "structure_steps", "take_structures"]
+__all__ = [
+    "find_chosen",
+    "report_map",
+    "spacings_of",
+    "structure_steps",
+    "suggest_structure",
+    "take_structures",
+]
 
 Kind = PointPrompts | SavedQuery
 
@@ -56,6 +64,28 @@ def take_structures(
         raise click.UsageError("--trials repeats a search for particles; leave it out for other structures")
     _check_exports(options, named, structures)
     return named, structures
+
+
+def suggest_structure(
+    options: Mapping[str, Any], tomogram: Tomogram, kinds: Sequence[Kind], config: Config, found: Segmentation
+) -> None:
+    """Print what else a click may be on, where a search for particles that nobody asked for found little.
+
+    That is: no structure was given, and nothing was found, or more of it is expected to be false than true.
+    """
+    if options.get("structures") != {}:
+        return
+    for kind, part in zip(kinds, found.kinds or (found,), strict=True):
+        is_doubtful = 2 * (part.report.expected_false or 0) >= len(part.points)
+        if isinstance(kind, SavedQuery) or not is_doubtful:
+            continue
+        taken = take_for(tomogram, kind, config)
+        if taken.structure != "particle":
+            click.echo(
+                f"cryosam: {'the click' if kind.name == _NO_NAME else kind.name} looks like a {taken.structure}; "
+                f"to find those instead: --structure {taken.structure}",
+                err=True,
+            )
 
 
 def _check_exports(options: Mapping[str, Any], kinds: Sequence[Kind], structures: Mapping[str, StructureKind]) -> None:
