@@ -2,9 +2,9 @@
 
 ::
 
-    python benchmarks/filaments.py ../shared/data                     # five clicks a kind, and the real microtubule
-    python benchmarks/filaments.py ../shared/data --pictures pictures # and pictures of the first click of each
-    python benchmarks/filaments.py ../shared/data --large             # time and memory for 200 x 928 x 960 voxels
+    python benchmarks/filaments.py DATA                      # five clicks a kind, and the real microtubule
+    python benchmarks/filaments.py DATA --pictures pictures  # and pictures of the first click of each
+    python benchmarks/filaments.py DATA --large              # time and memory for 200 x 928 x 960 voxels
 
 Folders of simulated tomograms with ``tomo.mrc`` and ``filaments.csv`` (name, instance, z, y, x along each) are looked
 for in the given one. Clicks are random (fixed seed): on a tube up to its wall's radius off the axis, on actin up to 20

@@ -106,6 +106,12 @@ def test_the_answer_is_the_same_at_half_the_voxel_size(scene: BinnedTomogram) ->
     assert third.length_angstrom == pytest.approx(first.length_angstrom)
 
 
+@pytest.mark.parametrize("clicks", [np.zeros((0, 3)), np.array([[500.0, 20.0, 20.0]])])
+def test_no_click_and_one_outside_are_refused(scene: BinnedTomogram, clicks: np.ndarray) -> None:
+    with pytest.raises(PromptError):
+        FINDER.find(scene, clicks)
+
+
 def test_settings_are_checked() -> None:
     with pytest.raises(ConfigError):
         FilamentFinder(low_strength=0.9)

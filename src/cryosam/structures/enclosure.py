@@ -8,7 +8,7 @@ from jaxtyping import Bool, Float, Int
 from scipy import ndimage
 from scipy.spatial import ConvexHull, cKDTree
 
-from cryosam.arrays import Mask, Points
+from cryosam.arrays import Points, Volume
 from cryosam.structures.continuation import hemisphere
 from cryosam.structures.ridges import Ridges
 
@@ -94,7 +94,7 @@ class Enclosure:
         areas = np.linalg.norm(sums, axis=1)
         return sums / np.maximum(areas, 1e-12)[:, None], areas
 
-    def depth(self, shape: tuple[int, int, int], margin: float = 2.0) -> tuple[tuple[int, int, int], np.ndarray]:
+    def depth(self, shape: tuple[int, int, int], margin: float = 2.0) -> tuple[tuple[int, int, int], Volume]:
         """Distance from the surface, along the direction from the centre, positive inside.
 
         Returns
@@ -126,13 +126,6 @@ class Enclosure:
         leaning = np.maximum(np.einsum("ni,ni->n", normals, sphere().directions), 0.5)
         distances = np.maximum(self.distances - by / leaning, 0.2 * self.distances)
         return Enclosure(self.centre, distances, self.measured, self.within)
-
-    def mask(self, shape: tuple[int, int, int]) -> Mask:
-        """The voxels inside, in a volume of this shape."""
-        (z, y, x), depth = self.depth(shape)
-        out = np.zeros(shape, dtype=bool)
-        out[z : z + depth.shape[0], y : y + depth.shape[1], x : x + depth.shape[2]] = depth > 0
-        return out
 
 
 @dataclass(frozen=True, eq=False)

@@ -149,6 +149,8 @@ class _Search:
     @classmethod
     def of(cls, finder: FilamentFinder, tomogram: BinnedTomogram, binned: Binned, clicks: Points) -> "_Search":
         """Measure the kind at the clicks, and filter the tomogram with its profile."""
+        if not len(clicks):
+            raise PromptError("filaments are found from a click on one of them; give a point z, y, x")
         vox = binned.voxel_size_angstrom
         white = whiten(binned.data, tomogram.wedge)
         half = max(round(finder.line_angstrom / vox), 1)

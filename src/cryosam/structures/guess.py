@@ -40,6 +40,8 @@ class GuessSettings:
     evenness
         Least strength of a line or a sheet, far from the click, as a fraction of that at the click. A filament is as
         bright farther on; beyond a particle only what happens to lie in a row with it is left.
+    flatness
+        Strength of the best sheet as a fraction of that of the best line, from which on the line lies in a membrane.
     tube
         Least strength of a filament seen as a tube.
     blob
@@ -57,6 +59,7 @@ class GuessSettings:
     sheet: float = 2.2
     line: float = 1.8
     evenness: float = 0.45
+    flatness: float = 0.55
     tube: float = 3.5
     blob: float = 1.1
     gold: float = 10.0
@@ -190,6 +193,8 @@ def guess_structure(
     if sheet > settings.sheet:
         return _guess("membrane", sheet / settings.sheet)
     if line > settings.line and blob > settings.blob:
+        if measured.sheet >= settings.flatness * measured.line:
+            return _guess("membrane", line / settings.line)
         return _guess("filament", line / settings.line)
     if blob > settings.blob:
         return _guess("particle", blob / settings.blob)
