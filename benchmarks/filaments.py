@@ -17,18 +17,18 @@ import argparse
 import csv
 import resource
 import time
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
-from scipy.spatial import cKDTree
 
 from cryosam import read_tomogram
 from cryosam.arrays import Points
 from cryosam.config import Config
 from cryosam.errors import PromptError
+from cryosam.evaluation.filaments import score_filaments
 from cryosam.intensities import detect_contrast, normalise
+from cryosam.io.lines import read_lines
 from cryosam.missing_wedge import settle_wedge
 from cryosam.power_spectrum import PowerSpectrum
 from cryosam.structure_results import Filament
@@ -38,62 +38,20 @@ from cryosam.tomogram import Tomogram
 
 TOLERANCE = 40.0  # angstrom
 WALL = {"tube": 105.0, "actin": 20.0}  # angstrom: how far off the axis a click may be
-LEAST_SHARED = 150.0  # angstrom that two lines share before one counts as on the other
 REAL_CLICK = (18.0, 83.0, 69.0)  # z, y, x in microtubule_13pf.tif
-
-
-@dataclass(frozen=True)
-class Lines:
-    """Points about a voxel apart along several lines: positions, unit tangents, and the number of the line."""
-
-    points: np.ndarray
-    tangents: np.ndarray
-    line: np.ndarray
-
-    @classmethod
-    def of(cls, lines: list[Points]) -> "Lines":
-        """Resample."""
-        points, tangents, number = [np.zeros((0, 3))], [np.zeros((0, 3))], [np.zeros(0, dtype=int)]
-        for index, each in enumerate(lines):
-            track = np.concatenate([[0], np.cumsum(np.linalg.norm(np.diff(each, axis=0), axis=1))])
-            new = np.linspace(0, track[-1], max(int(track[-1]), 2))
-            dense = np.stack([np.interp(new, track, column) for column in each.T], axis=1)
-            change = np.gradient(dense, axis=0)
-            points.append(dense)
-            tangents.append(change / np.maximum(np.linalg.norm(change, axis=1, keepdims=True), 1e-9))
-            number.append(np.full(len(dense), index))
-        return cls(np.concatenate(points), np.concatenate(tangents), np.concatenate(number))
 
 
 def compare(found: list[Points], true: list[Points], voxel_size: float) -> dict[str, float]:
     """The figures of one click."""
-    ours, theirs = Lines.of(found), Lines.of(true)
-    if not len(ours.points):
-        return {
-            "precision": 0.0,
-            "recall": 0.0,
-            "F": 0.0,
-            "distance": np.nan,
-            "angle": np.nan,
-            "merges": 0,
-            "splits": 0,
-        }
-    distance, nearest = (np.asarray(each) for each in cKDTree(theirs.points).query(ours.points))
-    back = np.asarray(cKDTree(ours.points).query(theirs.points)[0])
-    is_hit = distance * voxel_size <= TOLERANCE
-    precision, recall = float(is_hit.mean()), float((back * voxel_size <= TOLERANCE).mean())
-    cosine = np.abs((ours.tangents * theirs.tangents[nearest]).sum(axis=1))[is_hit]
-    shared = np.zeros((len(found), len(true)))
-    np.add.at(shared, (ours.line[is_hit], theirs.line[nearest[is_hit]]), voxel_size)
-    on = shared >= LEAST_SHARED
+    scores = score_filaments(found, true, voxel_size, tolerance_angstrom=TOLERANCE)
     return {
-        "precision": precision,
-        "recall": recall,
-        "F": 2 * precision * recall / max(precision + recall, 1e-9),
-        "distance": float(distance[is_hit].mean() * voxel_size) if is_hit.any() else np.nan,
-        "angle": float(np.degrees(np.arccos(np.clip(cosine, 0, 1))).mean()) if is_hit.any() else np.nan,
-        "merges": int(np.maximum(on.sum(axis=1) - 1, 0).sum()),
-        "splits": int(np.maximum(on.sum(axis=0) - 1, 0).sum()),
+        "precision": scores.precision,
+        "recall": scores.recall,
+        "F": scores.f1,
+        "distance": scores.mean_distance_angstrom if scores.mean_distance_angstrom is not None else np.nan,
+        "angle": scores.tangent_error_degrees if scores.tangent_error_degrees is not None else np.nan,
+        "merges": scores.n_merges,
+        "splits": scores.n_splits,
     }
 
 
@@ -105,16 +63,11 @@ def open_binned(path: Path) -> tuple[Tomogram, BinnedTomogram]:
     return tomogram, BinnedTomogram.of(normalise(tomogram, contrast, config.percentiles), wedge)
 
 
-def read_lines(path: Path) -> dict[str, list[Points]]:
+def read_kinds(path: Path) -> dict[str, list[Points]]:
     """True lines by kind."""
-    lines: dict[tuple[str, str], list[list[float]]] = {}
     with path.open() as file:
-        for row in csv.DictReader(file):
-            lines.setdefault((row["name"], row["instance"]), []).append([float(row[axis]) for axis in "zyx"])
-    kinds: dict[str, list[Points]] = {}
-    for (kind, _), points in lines.items():
-        kinds.setdefault(kind, []).append(np.array(points))
-    return kinds
+        names = sorted({row["name"] for row in csv.DictReader(file)})
+    return {name: read_lines(path, name) for name in names}
 
 
 def draw_clicks(lines: list[Points], off_voxels: float, n: int, rng: np.random.Generator) -> Points:
@@ -143,7 +96,9 @@ def draw(tomogram: BinnedTomogram, found: tuple[Filament, ...], path: Path) -> N
         plain = np.repeat(np.repeat(np.repeat(grey[..., None], 3, axis=-1), 2, axis=0), 2, axis=1)
         coloured = plain.copy()
         for number, each in enumerate(found):
-            flat = np.rint(2 * np.delete(Lines.of([each.points]).points, axis, axis=1)).astype(int)
+            track = np.linspace(0, len(each.points) - 1, 8 * len(each.points))
+            dense = np.stack([np.interp(track, np.arange(len(each.points)), c) for c in each.points.T], axis=1)
+            flat = np.rint(2 * np.delete(dense, axis, axis=1)).astype(int)
             for shift in np.ndindex(3, 3):
                 moved = flat + shift
                 moved = moved[((moved >= 0) & (moved < coloured.shape[:2])).all(axis=1)]
@@ -161,7 +116,7 @@ def draw(tomogram: BinnedTomogram, found: tuple[Filament, ...], path: Path) -> N
 def run_folder(folder: Path, n_clicks: int, pictures: Path | None, only_kind: str | None) -> None:
     """All kinds of one simulated tomogram."""
     tomogram, binned = open_binned(folder / "tomo.mrc")
-    for kind, lines in read_lines(folder / "filaments.csv").items():
+    for kind, lines in read_kinds(folder / "filaments.csv").items():
         if only_kind not in (None, kind):
             continue
         rng = np.random.default_rng(0)
@@ -211,7 +166,7 @@ def run_large(folder: Path, shape: tuple[int, int, int] = (200, 928, 960)) -> No
     tiled = Tomogram(np.pad(small.data, pads, mode="symmetric"), small.voxel_size_angstrom)
     voxels = normalise(tiled, "dark", Config().tomogram.percentiles)
     binned = BinnedTomogram.of(voxels, settle_wedge(PowerSpectrum.of(tiled), Config().tomogram).wedge)
-    for kind, lines in read_lines(folder / "filaments.csv").items():
+    for kind, lines in read_kinds(folder / "filaments.csv").items():
         click = draw_clicks(lines, WALL[kind] / binned.voxel_size_angstrom, 1, np.random.default_rng(0))
         start, before = time.perf_counter(), time.process_time()
         found = FilamentFinder().find(binned, click)
