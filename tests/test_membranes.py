@@ -104,3 +104,11 @@ def test_it_is_a_finder_and_tells_its_progress():
     finder.find(scene(), CLICK, lambda stage, done, total: seen.append((stage, done, total)))
     assert {stage for stage, _, _ in seen} == {"ridges", "membranes"}
     assert seen[-1][1] == seen[-1][2]
+
+
+def test_curvature_is_measured_in_a_coarse_tomogram_too():
+    coarse = scene()
+    tomogram = BinnedTomogram(coarse.voxels, 32.0, coarse.wedge)
+    found = MembraneFinder(voxel_size_angstrom=32.0).find(tomogram, CLICK)
+    vesicle = next(each for each in found if np.linalg.norm(each.points.mean(axis=0) - VESICLE) < 3)
+    assert vesicle.curvature_radius_angstrom == pytest.approx(RADIUS * 32, rel=0.25)

@@ -117,7 +117,9 @@ class MembraneFinder:
 
     def _without_tubes(self, ridges: Ridges, clicks: Points, size: float) -> Ridges:
         """The ridges that are not on a narrow tube's wall; all of them if a click is on one."""
-        is_tube = are_tubes(ridges.points, ridges.normals, self.patch_angstrom / size, self.tube_radius_angstrom / size)
+        is_tube = are_tubes(
+            ridges.points, ridges.normals, _bend_reach(self.patch_angstrom / size), self.tube_radius_angstrom / size
+        )
         if not is_tube.any() or is_tube[cKDTree(ridges.points).query(clicks)[1]].any():
             return ridges
         return ridges.where(~is_tube)
@@ -220,7 +222,7 @@ class MembraneFinder:
         is_closed = enclosed is not None
         mesh = surface.mesh(enclosed)
         few = thinned(sheet.points)
-        _, mean = bends(sheet.points[few], sheet.normals[few], self.patch_angstrom / size)
+        _, mean = bends(sheet.points[few], sheet.normals[few], _bend_reach(self.patch_angstrom / size))
         normals = sheet.normals
         if not is_closed and float(np.median(mean)) < 0:
             normals, mesh = -normals, Mesh(mesh.vertices, mesh.faces[:, ::-1])
@@ -260,6 +262,9 @@ _SPACING = 1.5
 _LEAST_IN_PATCH = 6
 """Points of a patch; fewer are a corner of the sheet."""
 
+_LEAST_BEND_REACH = 5.0
+"""Voxels: of points two voxels apart, some twenty lie within."""
+
 _PARALLEL = 0.7
 """Cosine of 45 degrees: normals of one membrane within a patch differ less."""
 
@@ -272,6 +277,11 @@ def _likeness(profiles: Float[np.ndarray, "m k"], model: Float[np.ndarray, " k"]
     if not len(profiles):
         return np.zeros(1)
     return max(alike(profiles, model), alike(profiles[:, ::-1], model), key=lambda each: float(np.median(each)))
+
+
+def _bend_reach(patch: float) -> float:
+    """Voxels within which curvature is measured: a patch, and in a coarse tomogram as much as a paraboloid needs."""
+    return max(patch, _LEAST_BEND_REACH)
 
 
 def _too_small(click: Float[np.ndarray, " 3"], edge: float) -> str:
