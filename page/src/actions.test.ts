@@ -174,7 +174,7 @@ describe("clicks", () => {
 
 describe("kinds", () => {
   it("get a name and a colour that are free", async () => {
-    server.content.kinds.push({ id: 2, name: "particle", colour: "#FFB454" });
+    server.content.kinds.push({ id: 2, name: "particle", colour: "#FFB454", structure: "particle" });
     server.elsewhere("PATCH", "/api/kinds/1", { name: "particle 2" });
     await sync.refresh();
     await actions.addKind();

@@ -6,6 +6,7 @@ import { Candidates } from "./candidates";
 import { Clicks } from "./clicks";
 import { Find } from "./find";
 import { Kinds } from "./kinds";
+import { StructureSwitch } from "./structure";
 import { Threshold } from "./threshold";
 
 export function Panel() {
@@ -16,6 +17,7 @@ export function Panel() {
         <Welcome />
       ) : (
         <>
+          <StructureSwitch />
           <Clicks />
           <Find />
           <Threshold />

@@ -10,8 +10,10 @@ from PIL import Image
 
 from cryosam.masks import InstanceMask
 from cryosam.results import Average
+from cryosam.structure_results import StructureInstance
 from cryosam.ui.shapes import surface
 from cryosam.ui.state import Point
+from cryosam.ui.surfaces import surface_of
 from cryosam.ui.viewed import Gallery
 
 __all__ = ["encode_average", "encode_meshes", "encode_thumbnail"]
@@ -58,19 +60,19 @@ def _encode(picture: UInt8[np.ndarray, "h w"], n: int) -> bytes:
     return buffer.getvalue()
 
 
-def _encode_mesh(mask: InstanceMask) -> bytes:
-    vertices, faces = surface(mask)
+def _encode_mesh(body: InstanceMask | StructureInstance) -> bytes:
+    vertices, faces = surface(body) if isinstance(body, InstanceMask) else surface_of(body)
     counts = struct.pack("<II", len(vertices), len(faces))
     return counts + vertices.astype("<f4").tobytes() + faces.astype("<u4").tobytes()
 
 
-def encode_meshes(masks: Iterable[tuple[int, InstanceMask]]) -> bytes:
-    """Encode surfaces of candidates as little-endian bytes.
+def encode_meshes(bodies: Iterable[tuple[int, InstanceMask | StructureInstance]]) -> bytes:
+    """Encode surfaces of candidates, given as masks of particles or as other structures, as little-endian bytes.
 
     The number of surfaces as uint32. Then for each surface: the number of its candidate, the number of vertices and the
     number of faces as uint32, the vertices z, y, x as float32, and the faces as uint32.
     """
-    parts = [struct.pack("<I", number) + _encode_mesh(mask) for number, mask in masks]
+    parts = [struct.pack("<I", number) + _encode_mesh(body) for number, body in bodies]
     return struct.pack("<I", len(parts)) + b"".join(parts)
 
 
