@@ -49,13 +49,16 @@ describe("measures", () => {
       volume: null,
       is_closed: false,
     } as const;
-    expect(sayMeasures(membrane)).toBe("12,300 nm², open, 5.23 nm thick");
-    expect(sayMeasures({ structure: "filament", length: 3210, diameter: 250 })).toBe("321 nm long, 25 nm wide");
-    expect(sayMeasures({ structure: "compartment", volume: 4e6, is_cut: true })).toBe("4,000 nm³, cut by the border");
+    expect(sayMeasures(membrane)).toEqual(["12,300 nm²", "open", "5.23 nm thick"]);
+    expect(sayMeasures({ structure: "filament", length: 3210, diameter: 250 })).toEqual(["321 nm long", "25 nm wide"]);
+    expect(sayMeasures({ structure: "compartment", volume: 4e6, is_cut: true })).toEqual([
+      "4,000 nm³",
+      "cut by the border",
+    ]);
   });
 
   it("say nothing of what could not be measured", () => {
     const closed = { structure: "membrane", area: 1e4, thickness: null, volume: 1e6, is_closed: true } as const;
-    expect(sayMeasures(closed)).toBe("100 nm², closed");
+    expect(sayMeasures(closed)).toEqual(["100 nm²", "closed", "encloses 1,000 nm³"]);
   });
 });

@@ -31,26 +31,23 @@ export function renamed(name: string, structure: Structure, taken: readonly stri
   return free;
 }
 
-/** Measures of a structure in one line, in nanometres. */
-export function sayMeasures(measures: Measures): string {
+/** Measures of a structure, the most telling first, in nanometres. */
+export function sayMeasures(measures: Measures): readonly string[] {
   switch (measures.structure) {
     case "membrane":
       return [
         say(measures.area, 2, "nm²"),
         measures.is_closed ? "closed" : "open",
-        measures.thickness === null ? "" : `${say(measures.thickness, 1, "nm")} thick`,
-      ]
-        .filter(Boolean)
-        .join(", ");
+        ...(measures.volume === null ? [] : [`encloses ${say(measures.volume, 3, "nm³")}`]),
+        ...(measures.thickness === null ? [] : [`${say(measures.thickness, 1, "nm")} thick`]),
+      ];
     case "filament":
       return [
         `${say(measures.length, 1, "nm")} long`,
-        measures.diameter === null ? "" : `${say(measures.diameter, 1, "nm")} wide`,
-      ]
-        .filter(Boolean)
-        .join(", ");
+        ...(measures.diameter === null ? [] : [`${say(measures.diameter, 1, "nm")} wide`]),
+      ];
     case "compartment":
-      return say(measures.volume, 3, "nm³") + (measures.is_cut ? ", cut by the border" : "");
+      return [say(measures.volume, 3, "nm³"), ...(measures.is_cut ? ["cut by the border"] : [])];
   }
 }
 

@@ -216,6 +216,8 @@ function List({ kindId }: { kindId: number }) {
 function Row({ kindId, candidate, at, count }: { kindId: number; candidate: Candidate; at: number; count: number }) {
   const isSelected = selected.value?.kind === kindId && selected.value.candidate === candidate.id;
   const { score, verdict } = candidate;
+  const where = candidate.point.map((c) => Math.round(c)).join(", ");
+  const facts = candidate.measures ? sayMeasures(candidate.measures) : [];
   const judge = (to: "accepted" | "rejected") => void actions.judge(kindId, candidate, verdict === to ? null : to);
   return (
     <li
@@ -229,6 +231,7 @@ function Row({ kindId, candidate, at, count }: { kindId: number; candidate: Cand
         type="button"
         class="row-go"
         aria-current={isSelected ? "true" : undefined}
+        title={facts.length ? `${facts.join(", ")}; at ${where}` : undefined}
         onClick={() => actions.select(kindId, candidate)}
       >
         <Thumbnail kindId={kindId} point={candidate.point} />
@@ -243,8 +246,7 @@ function Row({ kindId, candidate, at, count }: { kindId: number; candidate: Cand
             )}
           </span>
           <span class="muted row-where">
-            {candidate.measures && `${sayMeasures(candidate.measures)} · `}
-            {candidate.point.map((c) => Math.round(c)).join(", ")}
+            {facts.length ? facts.slice(0, 2).join(", ") : where}
             {candidate.moved && " · moved"}
             {verdict && ` · ${verdict}`}
           </span>
