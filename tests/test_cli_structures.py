@@ -127,6 +127,10 @@ def test_what_cannot_be_is_refused(tomo, tmp_path, seen):
     assert not (tmp_path / "out").exists()
     trials = ("--structure", "membrane", "--point", "6,5,5", "--trials", "2", "--out", tmp_path / "out")
     assert "--trials" in run("segment", tomo, *trials).stderr
+    export = ("--structure", "filament", "--point", "12,20,9", "--export", "warp", "--out", tmp_path / "out")
+    assert "--spacing" in run("segment", tomo, *export).stderr
+    assert run("segment", tomo, *export, "--spacing", 82).exit_code == 0
+    assert {"filaments.star", "filaments-warp.star"} <= names(tmp_path / "out")
 
 
 def test_a_spacing_belongs_to_its_kind():

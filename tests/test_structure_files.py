@@ -9,8 +9,9 @@ import pytest
 
 from cryosam.errors import OutputExistsError
 from cryosam.full_map import FullMap
-from cryosam.io import read_volume, structure_files
-from cryosam.io.results import write_segmentation
+from cryosam.io import read_points, read_volume, structure_files
+from cryosam.io.lines import read_lines
+from cryosam.io.results import RunInfo, write_segmentation
 from cryosam.io.structure_files import write_map
 from cryosam.prompts import PointPrompts
 from cryosam.results import Segmentation
@@ -122,6 +123,28 @@ def test_the_table_of_compartments(tmp_path, tomogram):
         "score": "0.70000",
         "voxels": str(11 * 14 * 26),
     }
+
+
+def test_filaments_can_be_read_again_and_are_sampled_only_where_a_spacing_is_given(tmp_path, tomogram):
+    out = write(tmp_path / "out", everything(), tomogram)
+    (line,) = read_lines(out / "filaments.csv")
+    assert np.allclose(line, filament().points, atol=1e-3)
+    assert not list(out.glob("filaments*.star"))
+    out = write(tmp_path / "sampled", everything(), tomogram, spacings={"tube": 100.0})
+    points = read_points(out / "filaments.star", shape=SHAPE, voxel_size_angstrom=SIZE)
+    assert len(points) == 4
+    assert np.allclose(np.diff(points.points, axis=0), [[0, 0, 10.0]] * 3, atol=1e-3)
+
+
+def test_filaments_are_written_for_other_programs_too(tmp_path, tomogram):
+    found = FullMap(("tube",), (result("filament", filament(), kind="tube"),))
+    run = RunInfo(exports=("warp", "dynamo", "copick"))
+    out = write(tmp_path / "out", found, tomogram, spacings={"tube": 100.0}, run=run)
+    names = {path.name for path in out.iterdir()}
+    assert {"filaments.star", "filaments-warp.star", "filaments.tbl", "filaments-copick"} <= names
+    assert set(json.loads((out / "run.json").read_text())["outputs"]) | {"report.html", "run.json"} == names
+    write(out, found, tomogram, overwrite=True)
+    assert not {path.name for path in out.iterdir()} & {"filaments.star", "filaments.tbl", "filaments-copick"}
 
 
 def test_two_kinds_of_one_structure_have_tables_of_their_own(tmp_path, tomogram):

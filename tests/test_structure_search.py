@@ -108,6 +108,24 @@ def test_errors_name_the_kind(tomogram):
         find_map(tomogram, [PointPrompts(CLICK)], {})
 
 
+def test_progress_is_that_of_the_kind_and_never_falls(tomogram, monkeypatch):
+    class Staged(StandIn):
+        def find(self, tomogram, clicks, progress=None):
+            for stage in ("ridges", "sheets", "masks"):
+                for done in range(3):
+                    progress(stage, done, 2)
+            return self.found
+
+    monkeypatch.setattr(structure_search, "_finder", lambda structure: Staged(FOUND[structure]))
+    seen = []
+    options = RunOptions(progress=lambda *report: seen.append(report))
+    find_structures(tomogram, PointPrompts(CLICK, name="er"), "membrane", options=options)
+    assert {stage for stage, _, _ in seen} == {"er"}
+    shares = [done / total for _, done, total in seen]
+    assert shares == sorted(shares)
+    assert (shares[0], shares[2], shares[-1]) == (0, 0.5, 0.875)
+
+
 def test_particles_in_a_full_map_are_those_of_a_search_for_them(tomogram, monkeypatch):
     asked = []
 

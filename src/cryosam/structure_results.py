@@ -10,7 +10,16 @@ from cryosam.arrays import Labels, Points, Scores
 from cryosam.masks import InstanceMask
 from cryosam.run_report import RunReport
 
-__all__ = ["Compartment", "Filament", "Membrane", "Mesh", "StructureInstance", "StructureKind", "StructureResult"]
+__all__ = [
+    "Compartment",
+    "Filament",
+    "Membrane",
+    "Mesh",
+    "StructureInstance",
+    "StructureKind",
+    "StructureResult",
+    "unit",
+]
 
 StructureKind = Literal["particle", "membrane", "filament", "compartment"]
 """What a click can be on."""

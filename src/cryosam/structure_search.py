@@ -1,9 +1,8 @@
 """From clicks to every membrane, filament or compartment of their kind, and to the full map of a tomogram."""
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from importlib import import_module
 from typing import Literal
 
 import numpy as np
@@ -25,7 +24,10 @@ from cryosam.scene import RunOptions
 from cryosam.segmentation import segment, segment_kinds
 from cryosam.structure_results import StructureInstance, StructureKind, StructureResult
 from cryosam.structures import BinnedTomogram, StructureFinder
+from cryosam.structures.compartments import CompartmentFinder
+from cryosam.structures.filaments import FilamentFinder
 from cryosam.structures.guess import Guessed, chance_in, guess_structure
+from cryosam.structures.membranes import MembraneFinder
 from cryosam.tomogram import Tomogram
 
 __all__ = ["STRUCTURES", "TakenFor", "find_map", "find_structures", "take_for"]
@@ -36,6 +38,7 @@ STRUCTURES: tuple[StructureChoice, ...] = ("auto", "particle", "membrane", "fila
 """What a click may be said to be on."""
 
 _CONFIDENT = 0.5  # confidence of a guess from which a click is not taken for one on a particle: the guess's own limit
+_PROGRESS = 1000  # parts of a search that are counted
 _NEGATIVE_ANGSTROM = 30.0  # an instance this near to a negative click is left out: half a thick membrane
 
 
@@ -80,7 +83,8 @@ def find_structures(
     config
         Settings; of them the contrast, the tilts, the range of intensities, ``threshold`` and ``max_particles`` apply.
     options
-        Optional inputs; an instance of which less than half lies in the search mask is left out.
+        Optional inputs; an instance of which less than half lies in the search mask is left out. Progress is reported
+        with the name of the kind as its stage.
     is_search
         Whether to keep all instances; if not, only those under the clicks are kept.
 
@@ -120,7 +124,8 @@ def find_structures(
         raise PromptError("particles are found by cryosam.segment; the structure must be another one here")
     opened = _Opened.of(tomogram, prompts.positive if structure != "compartment" else np.zeros((0, 3)), config)
     clock = time.perf_counter()
-    instances = _finder(structure).find(opened.tomogram, prompts.positive, options.progress)
+    kind = structure if prompts.name == "particle" else prompts.name
+    instances = _finder(structure).find(opened.tomogram, prompts.positive, _of_kind(kind, options.progress))
     opened.record.note(seconds={structure: time.perf_counter() - clock})
     kept = _kept(instances, prompts, config, options.search_mask, tomogram.voxels(_NEGATIVE_ANGSTROM))
     if not is_search:
@@ -132,7 +137,7 @@ def find_structures(
         prompts=prompts.positive,
         voxel_size_angstrom=opened.tomogram.voxel_size_angstrom,
         name=tomogram.name,
-        kind=structure if prompts.name == "particle" else prompts.name,
+        kind=kind,
         report=opened.record.report,
     )
 
@@ -178,9 +183,8 @@ def find_map(
         if structure == "particle" or isinstance(kind, SavedQuery):
             particles.append(kind)
             continue
-        given = replace(options, progress=_of_kind(kind.name, options.progress))
         try:
-            result = find_structures(tomogram, kind, structure, config, given)
+            result = find_structures(tomogram, kind, structure, config, options)
         except PromptError as error:
             raise PromptError(f"{kind.name}: {error}") from error
         found.append(replace(result, kind=kind.name))
@@ -258,22 +262,29 @@ class _Opened:
         return cls(BinnedTomogram.of(voxels, settled.wedge), record)
 
 
-def _finder(structure: str) -> StructureFinder:
+def _finder(structure: StructureKind) -> StructureFinder:
     """The finder of a structure with its default settings."""
-    module, name = {
-        "membrane": ("membranes", "MembraneFinder"),
-        "filament": ("filaments", "FilamentFinder"),
-        "compartment": ("compartments", "CompartmentFinder"),
-    }[structure]
-    made: StructureFinder = getattr(import_module(f"cryosam.structures.{module}"), name)()
-    return made
+    finders: dict[StructureKind, Callable[[], StructureFinder]] = {
+        "membrane": MembraneFinder,
+        "filament": FilamentFinder,
+        "compartment": CompartmentFinder,
+    }
+    return finders[structure]()
 
 
 def _of_kind(name: str, progress: Progress | None) -> Progress | None:
-    """The same progress, reported under the name of the kind whatever the stage."""
+    """The same progress as one stage with the name of the kind; each stage of the finder is half of what is left."""
     if progress is None:
         return None
-    return lambda _, done, total: progress(name, done, total)
+    stages: list[str] = []
+
+    def report(stage: str, done: int, total: int) -> None:
+        if stage not in stages:
+            stages.append(stage)
+        left = 0.5 ** stages.index(stage) * (1 - 0.5 * done / max(total, 1))
+        progress(name, round((1 - left) * _PROGRESS), _PROGRESS)
+
+    return report
 
 
 def _kept(
@@ -284,7 +295,7 @@ def _kept(
     reach: float,
 ) -> list[StructureInstance]:
     """Leave out what the settings, the search mask and negative clicks exclude; ``reach`` of the clicks in voxels."""
-    kept = list(instances)
+    kept = sorted(instances, key=lambda each: -each.score)
     if search_mask is not None:
         kept = [
             each for each in kept if 2 * np.count_nonzero(search_mask[each.mask.box] & each.mask.data) >= _size(each)

@@ -278,8 +278,8 @@ _STRUCTURES = (
         "structures",
         type=click.Choice(["auto", "particle", "membrane", "filament", "compartment"]),
         multiple=True,
-        help="What the clicks are on; after --kind, for this kind only. auto guesses from the tomogram, and says what it "
-        "took the clicks for.  [default: particle]",
+        help="What the clicks are on; after --kind, for this kind only. auto guesses, and says what it took the "
+        "clicks for.  [default: particle]",
     ),
     click.option(
         "--spacing",

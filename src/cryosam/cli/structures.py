@@ -54,7 +54,20 @@ def take_structures(
             structures[kind.name] = structure
     if structures and options.get("trials"):
         raise click.UsageError("--trials repeats a search for particles; leave it out for other structures")
+    _check_exports(options, named, structures)
     return named, structures
+
+
+def _check_exports(options: Mapping[str, Any], kinds: Sequence[Kind], structures: Mapping[str, StructureKind]) -> None:
+    """Refuse formats of other programs for which there would be nothing to write."""
+    if not structures or not options.get("exports") or len(structures) < len(kinds):
+        return
+    spacings = options.get("spacings") or {}
+    if not any(structures[name] == "filament" and (name in spacings or None in spacings) for name in structures):
+        raise click.UsageError(
+            "--export writes particles, and points along filaments where --spacing ANGSTROM says how far apart; "
+            "add --spacing, or leave out --export"
+        )
 
 
 def _say_guess(name: str, taken: TakenFor) -> None:

@@ -10,6 +10,12 @@ import numpy as np
 
 from cryosam.full_map import FullMap
 from cryosam.io.exports import EXPORT_PATTERNS, check_exports, describe_exports, write_exports
+from cryosam.io.filament_files import (
+    write_filaments_copick,
+    write_filaments_csv,
+    write_filaments_dynamo,
+    write_filaments_star,
+)
 from cryosam.io.folders import check_output, output_folder
 from cryosam.io.mrc import write_mrc_labels
 from cryosam.io.report import render_report
@@ -106,7 +112,7 @@ def write_map(
             )
             names[:0] = [path.name for path in written]
         for part in found.structures:
-            _write_structure(temporary, found, part, run.origin_angstrom)
+            _write_structure(temporary, found, part, spacings.get(part.kind), run, target.absolute())
         write_labels(temporary / "labels.csv", found)
         write_mrc_labels(
             temporary / "semantic.mrc",
@@ -181,7 +187,9 @@ def _write_particles(
     write_relations(folder / "relations.csv", found)
 
 
-def _write_structure(folder: Path, found: FullMap, part: StructureResult, origin: tuple[float, float, float]) -> None:
+def _write_structure(
+    folder: Path, found: FullMap, part: StructureResult, spacing: float | None, run: RunInfo, lies_at: Path
+) -> None:
     """Write the volumes, the table and the points of one kind."""
     ending = "" if len(found.kinds) == 1 else f"-{part.kind}"
     for name, masks in (
@@ -191,11 +199,43 @@ def _write_structure(folder: Path, found: FullMap, part: StructureResult, origin
         if name == "instances" or any(mask.n_voxels for mask in masks):
             best_last: list[tuple[int, InstanceMask]] = list(enumerate(masks, start=1))[::-1]
             path = folder / f"{name}{ending}.mrc"
-            write_mrc_labels(path, part.shape, best_last, part.voxel_size_angstrom, origin)
-    is_only = sum(other.structure == part.structure for other in found.structures) == 1
-    table = f"{part.structure}s{'' if is_only else f'-{part.kind}'}"
+            write_mrc_labels(path, part.shape, best_last, part.voxel_size_angstrom, run.origin_angstrom)
+    table = _table_name(found, part)
     if part.structure == "compartment":
         write_compartments(folder / f"{table}.csv", part)
+    elif part.structure == "filament":
+        write_filaments_csv(folder / f"{table}.csv", part)
+        if spacing is not None:
+            _write_filament_points(folder, table, part, spacing, run, lies_at)
+
+
+def _write_filament_points(
+    folder: Path, table: str, part: StructureResult, spacing: float, run: RunInfo, lies_at: Path
+) -> None:
+    """Write points along filaments for subtomogram averaging, in the formats that filaments have."""
+    pixel_size = run.tilt_series_pixel_size_angstrom
+    write_filaments_star(folder / f"{table}.star", [part], spacing)
+    for name in dict.fromkeys(run.exports):
+        match name:
+            case "relion4" | "warp":
+                write_filaments_star(
+                    folder / f"{table}-{name}.star",
+                    [part],
+                    spacing,
+                    program=name,
+                    tilt_series_pixel_size_angstrom=pixel_size,
+                )
+            case "dynamo":
+                write_filaments_dynamo(folder / f"{table}.tbl", [part], spacing)
+            case "copick":
+                project = f"{table}-copick"
+                write_filaments_copick(folder / project, [part], spacing, lies_at=lies_at / project)
+
+
+def _table_name(found: FullMap, part: StructureResult) -> str:
+    """Name of the files of a kind without their endings; it has that of the kind if others are of the structure."""
+    is_only = sum(other.structure == part.structure for other in found.structures) == 1
+    return f"{part.structure}s{'' if is_only else f'-{part.kind}'}"
 
 
 def _texts(found: FullMap) -> dict[str, str]:
@@ -212,14 +252,22 @@ def _texts(found: FullMap) -> dict[str, str]:
         ending = "" if len(found.kinds) == 1 else f"-{part.kind}"
         texts[f"instances{ending}.mrc"] = f"the number of the {part.structure} at each voxel, or 0; {part.kind}"
         texts[f"inferred{ending}.mrc"] = f"voxels that were filled in without evidence, numbered likewise; {part.kind}"
-        is_only = sum(other.structure == part.structure for other in found.structures) == 1
-        table = f"{part.structure}s{'' if is_only else f'-{part.kind}'}"
+        table = _table_name(found, part)
         texts[f"{table}.csv"] = _TABLES[part.structure]
         texts[f"{table}.star"] = f"points on {part.structure}s of kind {part.kind}, for subtomogram averaging"
+        for ending, program in _FILAMENT_EXPORTS.items():
+            texts[f"{table}{ending}"] = f"the same points for {program}"
         texts["meshes"] = "a mesh of each membrane, PLY and OBJ, in angstrom in the frame of the tomogram"
     return texts | {"run.json": OUTPUTS["run.json"]}
 
 
+_FILAMENT_EXPORTS = {
+    "-relion4.star": "RELION 4",
+    "-warp.star": "Warp and M",
+    ".tbl": "Dynamo; the filament is in column 21",
+    ".doc": "Dynamo: the tomogram that .tbl refers to",
+    "-copick": "copick",
+}
 _TABLES = {
     "membrane": "one row per membrane: area, thickness, open or closed, enclosed volume, radius of curvature, score",
     "filament": "points along each filament from one end to the other: z,y,x in voxels",

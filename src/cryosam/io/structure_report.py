@@ -115,8 +115,9 @@ class _Drawing:
 
 
 def _outlined(found: FullMap) -> list[_Outlined]:
-    """Everything to draw, in the colours of the kinds."""
+    """Everything to draw, in the colours of the kinds; of a single kind, each instance has its own."""
     shades = {label.kind: colour(label.label - 1) for label in found.legend()}
+    is_only = len(shades) == 1
     outlined = []
     particles = found.particles
     if particles is not None:
@@ -126,8 +127,9 @@ def _outlined(found: FullMap) -> list[_Outlined]:
     for part in found.structures:
         for number, instance in enumerate(part.instances, start=1):
             title = f"{part.kind} {number}, score {instance.score:.3f}"
-            outlined.append(_Outlined(instance.mask, title, shades[part.kind], True))
-            outlined.append(_Outlined(instance.inferred, f"{title}, inferred", shades[part.kind], False))
+            shade = colour(number - 1) if is_only else shades[part.kind]
+            outlined.append(_Outlined(instance.mask, title, shade, True))
+            outlined.append(_Outlined(instance.inferred, f"{title}, inferred", shade, False))
     return outlined
 
 

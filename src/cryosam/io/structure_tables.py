@@ -16,7 +16,8 @@ STRUCTURE_PATTERNS: tuple[str, ...] = (
     "labels.csv",
     "relations.csv",
     "particles.html",
-    *(f"{structure}*{end}" for structure in ("membranes", "filaments") for end in (".csv", ".star")),
+    *(f"membranes*{end}" for end in (".csv", ".star")),
+    *(f"filaments*{end}" for end in (".csv", ".star", ".tbl", ".doc", "-copick")),
     "compartments*.csv",
     "meshes",
 )

@@ -66,16 +66,21 @@ class FilamentFinder:
         Strength at which it ends; half of a line ahead beyond the end gives 0.5.
     least_similarity
         Correlation of a cross-section with the profile, as a fraction of that at the click.
+    least_score
+        The same for the mean over a whole filament.
+    unlike_angstrom
+        Longest stretch that the strength of the line alone carries, between stretches with the kind's cross-section:
+        other structures within the margin of the cross-section, and crossings, spoil it.
     false_share
         Share of the places where filaments are begun that the inverted volume would give as well.
     gap_diameters
-        Longest gap that is bridged, in diameters.
+        Longest gap that is bridged, in diameters, or the length of a line if that is longer.
     gap_degrees
         Largest angle between what is joined.
     turn_degrees
         Largest change of direction in a step of two voxels; over two diameters of actin this is 45 degrees.
     least_length_angstrom
-        What is shorter is no filament: the longest complexes have about 300 angstrom.
+        What is shorter is no filament: complexes have up to 300 angstrom, and a line ahead blurs both ends.
     """
 
     voxel_size_angstrom: float = 24.0
@@ -87,11 +92,13 @@ class FilamentFinder:
     least_strength: float = 0.5
     low_strength: float = 0.35
     least_similarity: float = 0.6
+    least_score: float = 0.7
+    unlike_angstrom: float = 800.0
     false_share: float = 0.1
     gap_diameters: float = 3.0
     gap_degrees: float = 25.0
     turn_degrees: float = 16.0
-    least_length_angstrom: float = 400.0
+    least_length_angstrom: float = 500.0
 
     def __post_init__(self) -> None:
         require_positive(self, "voxel_size_angstrom", "profile_radius_angstrom", "line_angstrom", "n_directions")
@@ -105,11 +112,21 @@ class FilamentFinder:
         PromptError
             If at a click is nothing long and round.
         """
-        binned = tomogram.at(self.voxel_size_angstrom)
-        search = _Search.of(self, tomogram, binned, clicks)
-        curves = search.curves(progress)
-        found = [search.filament(curve, tomogram) for curve in curves]
+        search = _Search.of(self, tomogram, tomogram.at(self.voxel_size_angstrom), clicks)
+        curves = search.curves(search.clicked(clicks), progress)
+        found = [each for curve in curves if (each := search.filament(curve, tomogram)).score >= self.least_score]
         return tuple(sorted(found, key=lambda each: (-each.score, -each.length_angstrom)))
+
+    def find_clicked(self, tomogram: BinnedTomogram, clicks: Points) -> tuple[Filament, ...]:
+        """Only the filaments that were clicked on, in the order of the clicks; takes seconds.
+
+        Raises
+        ------
+        PromptError
+            If at a click is nothing long and round.
+        """
+        search = _Search.of(self, tomogram, tomogram.at(self.voxel_size_angstrom), clicks)
+        return tuple(search.filament(curve, tomogram) for curve in search.clicked(clicks))
 
 
 @dataclass(frozen=True, eq=False)
@@ -155,31 +172,52 @@ class _Search:
         """Outer radius of the kind."""
         return self.profile.outer_radius * self.binned.voxel_size_angstrom
 
-    def curves(self, progress: Progress | None) -> list[Curve]:
-        """All filaments of the kind, as smooth lines in voxels of the binned volume."""
+    @property
+    def _tracer(self) -> Tracer:
+        finder, vox = self.finder, self.binned.voxel_size_angstrom
+        radius, turn = max(self.profile.outer_radius, 2.0), np.radians(finder.turn_degrees)
+        return Tracer(self.filtered, 40.0 / vox, finder.line_angstrom / vox, finder.low_strength, turn, radius)
+
+    def clicked(self, clicks: Points) -> list[Curve]:
+        """The filament through each click."""
+        curves = []
+        for axis, click in zip(self.axes, clicks, strict=True):
+            nothing = np.zeros((0, 3))
+            traced = self._agreeing(self._tracer.trace(axis.centre, axis.tangent, nothing, nothing))
+            near = [curve for curve in traced if _distance(curve, axis.centre) <= self.profile.outer_radius + 2]
+            if not near or self._length(near[0]) < self.finder.least_length_angstrom:
+                raise PromptError(
+                    f"what is at {spell(click)} is round, but no longer than a particle; look for particles, or click "
+                    "a filament where it is clearly visible"
+                )
+            curves.append(smooth(near[0], 40.0 / self.binned.voxel_size_angstrom, 0.5))
+        return curves
+
+    def _length(self, curve: Curve) -> float:
+        return curve.length * self.binned.voxel_size_angstrom
+
+    def curves(self, clicked: list[Curve], progress: Progress | None) -> list[Curve]:
+        """All filaments of the kind, the clicked ones among them, as smooth lines in voxels of the binned volume."""
         finder, vox = self.finder, self.binned.voxel_size_angstrom
         lines = integrate_lines(self.filtered, round(finder.line_angstrom / vox), finder.n_directions, progress)
         seeds, tangents = self._seeds(lines)
-        radius = max(self.profile.outer_radius, 2.0)
-        ahead, step = finder.line_angstrom / vox, 40.0 / vox
-        tracer = Tracer(self.filtered, step, ahead, finder.low_strength, np.radians(finder.turn_degrees), radius)
-        pieces: list[Curve] = []
-        taken, taken_tangents = np.zeros((0, 3)), np.zeros((0, 3))
+        pieces = _distinct(clicked, self._tracer.distance)
+        taken = [piece.at(1.0) for piece in pieces]
         for index, (seed, tangent) in enumerate(zip(seeds, tangents, strict=True)):
             if progress is not None:
                 progress("tracing", index + 1, len(seeds))
-            if len(taken) and (np.linalg.norm(taken - seed, axis=1) < 1.5 * radius).any():
+            points = np.concatenate([each.points for each in taken])
+            if (np.linalg.norm(points - seed, axis=1) < 1.5 * self._tracer.distance).any():
                 continue
-            curve = tracer.trace(seed, tangent, taken, taken_tangents)
-            for piece in self._agreeing(curve):
-                pieces.append(piece)
-                dense = piece.at(1.0)
-                taken = np.concatenate([taken, dense.points])
-                taken_tangents = np.concatenate([taken_tangents, dense.tangents])
-        gap = finder.gap_diameters * 2 * self.profile.outer_radius
+            curve = self._tracer.trace(seed, tangent, points, np.concatenate([each.tangents for each in taken]))
+            agreeing = self._agreeing(curve)
+            pieces += agreeing
+            taken += [piece.at(1.0) for piece in agreeing]
+        step = 40.0 / vox
+        gap = 2 * max(finder.gap_diameters * self.profile.outer_radius, finder.line_angstrom / vox)
         joined = join(pieces, gap, np.radians(finder.gap_degrees), step)
         smoothed = [smooth(curve, step, 0.5) for curve in joined]
-        return [curve for curve in smoothed if curve.length * vox >= finder.least_length_angstrom]
+        return [curve for curve in smoothed if self._length(curve) >= finder.least_length_angstrom]
 
     def _seeds(self, lines: LineMap) -> tuple[Points, Points]:
         """Places where filaments are begun, strongest first, and the direction there."""
@@ -213,7 +251,7 @@ class _Search:
         line = smooth(curve, 40.0 / vox, 0.5)
         agreement = self.sections.compare(line.points, line.tangents).averaged(_AVERAGED_ANGSTROM / 40.0)
         passes = agreement.passes(finder.least_similarity * self.similarity, _LIKER)
-        gap = max(round((finder.gap_diameters * 2 * self.radius_angstrom + _AVERAGED_ANGSTROM) / 40.0), 1)
+        gap = max(round(finder.unlike_angstrom / 40.0), 1)
         parts = []
         for start, stop in _runs(passes, gap):
             part = Curve(line.points[start:stop], line.is_inferred[start:stop])
@@ -237,6 +275,21 @@ class _Search:
             radius_angstrom=self.radius_angstrom,
             inferred=inferred,
         )
+
+
+def _distance(curve: Curve, place: Vector) -> float:
+    """Of a place from a line, voxels."""
+    return float(np.linalg.norm(curve.at(1.0).points - place, axis=1).min())
+
+
+def _distinct(curves: list[Curve], distance: float) -> list[Curve]:
+    """The lines, without those that another click gave already."""
+    kept: list[Curve] = []
+    for curve in curves:
+        middle = curve.points[len(curve.points) // 2]
+        if all(_distance(other, middle) > distance for other in kept):
+            kept.append(curve)
+    return kept
 
 
 def _axis(

@@ -27,6 +27,9 @@ class GuessSettings:
         Least strength of a membrane. Rows of touching particles reach 2.7.
     line
         Least strength of a filament seen as a line.
+    evenness
+        Least strength of a line, far from the click, as a fraction of that at the click. A filament is as bright
+        farther on; beyond a particle only what happens to lie in a row with it is left.
     tube
         Least strength of a filament seen as a tube.
     blob
@@ -41,6 +44,7 @@ class GuessSettings:
 
     sheet: float = 3.2
     line: float = 1.8
+    evenness: float = 0.35
     tube: float = 3.2
     blob: float = 1.5
     gold: float = 10.0
@@ -129,8 +133,9 @@ def guess_structure(
     """
     settings = settings or GuessSettings()
     chance = chance or chance_in(tomogram, settings)
-    seen = chance.relative(continuation_at(tomogram.voxels, tomogram.voxel_size_angstrom, click))
-    sheet, line = max(seen.thin_sheet, seen.sheet), max(seen.thin_line, seen.line)
+    measured = continuation_at(tomogram.voxels, tomogram.voxel_size_angstrom, click)
+    seen = chance.relative(measured)
+    sheet, line = max(seen.thin_sheet, seen.sheet), _line(measured, seen, settings.evenness)
     tube, blob = max(seen.tube, seen.tube_end), max(seen.thin_blob, seen.blob)
     if blob > settings.gold:
         return Guess(
@@ -142,7 +147,7 @@ def guess_structure(
         return _guess("filament", tube / settings.tube)
     if sheet > settings.sheet:
         return _guess("membrane", sheet / settings.sheet)
-    if line > settings.line:
+    if line > settings.line and blob > settings.blob:
         return _guess("filament", line / settings.line)
     if blob > settings.blob:
         return _guess("particle", blob / settings.blob)
@@ -152,6 +157,13 @@ def guess_structure(
         "nothing stands out at this click, which is then searched for as a particle; "
         "say what it is with --structure particle, membrane, filament or compartment",
     )
+
+
+def _line(measured: Continuation, seen: Continuation, evenness: float) -> float:
+    """Strength of the better line among those that are about as bright far from the click as at the click."""
+    is_even_thin = measured.thin_line >= evenness * measured.thin_blob
+    is_even = measured.line >= evenness * measured.blob
+    return max(seen.thin_line if is_even_thin else -np.inf, seen.line if is_even else -np.inf)
 
 
 def _guess(structure: Literal["particle", "membrane", "filament", "compartment"], times_limit: float) -> Guess:

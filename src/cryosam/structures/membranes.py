@@ -11,11 +11,12 @@ from cryosam.errors import PromptError
 from cryosam.masks import InstanceMask
 from cryosam.structure_results import Membrane, Mesh
 from cryosam.structures.binned import Binned, BinnedTomogram
+from cryosam.structures.closing import on_one_ball, supporting
 from cryosam.structures.profiles import across, alike, mean_profile, measured_thickness, patch_means, patches
 from cryosam.structures.ridges import Ridges, RidgeSettings, membrane_saliency
 from cryosam.structures.sheet_masks import sheet_mask
 from cryosam.structures.sheets import Sheet, are_tubes, bends, link, oriented
-from cryosam.structures.surfaces import Field, area, enclosed_volume
+from cryosam.structures.surfaces import Enclosed, Field, area, enclosed_volume
 
 __all__ = ["MembraneFinder"]
 
@@ -77,10 +78,12 @@ class MembraneFinder:
         sheets = self._sheets(kept, high, volume.voxel_size_angstrom)
         membranes: list[Membrane] = []
         chosen = self._of_the_kind(sheets, volume, at)
-        for number, (sheet, score) in enumerate(chosen):
-            report("membranes", number, len(chosen))
+        faint = ridges.where(ridges.saliency >= ridges.noise)
+        joined = self._joined(chosen, faint, tomogram, volume)
+        for number, (sheet, score) in enumerate(joined):
+            report("membranes", number, len(joined))
             membranes.extend(self._measured(sheet, score, tomogram, volume))
-        report("membranes", len(chosen), len(chosen))
+        report("membranes", len(joined), len(joined))
         return tuple(sorted(membranes, key=lambda each: (-each.score, each.mask.origin)))
 
     def _click_saliency(self, ridges: Ridges, click: Float[np.ndarray, " 3"], volume: Binned) -> float:
@@ -139,7 +142,7 @@ class MembraneFinder:
             around = distances[clicked] <= max(self.click_patch_angstrom / size, nearest[clicked])
             model = mean_profile(profiles[clicked][around])
             least = float(np.quantile(_likeness(means[clicked], model), self.spread))
-            likeness = np.array([float(np.median(_likeness(each, model))) for each in means])
+            likeness = np.array([float(_likeness(mean_profile(each)[None], model)[0]) for each in profiles])
             saliency = np.array([float(np.median(each.saliency)) for each in sheets])
             score = np.clip(likeness, 0, 1) * np.sqrt(np.minimum(saliency / saliency[clicked], 1))
             score[likeness < least] = 0
@@ -147,22 +150,55 @@ class MembraneFinder:
             scores = np.maximum(scores, score)
         return [(sheet, float(score)) for sheet, score in zip(sheets, scores, strict=True) if score > 0]
 
+    def _joined(
+        self, sheets: list[tuple[Sheet, float]], faint: Ridges, tomogram: BinnedTomogram, volume: Binned
+    ) -> list[tuple[Sheet, float]]:
+        """The sheets; those that are parts of one closed membrane as one, with the faint ridges on its surface."""
+        size = volume.voxel_size_angstrom
+        parts = [sheet for sheet, _ in sheets]
+        free = np.ones(len(parts), dtype=bool)
+        joined = []
+        for seed, (sheet, score) in enumerate(sheets):
+            if not free[seed]:
+                continue
+            members, together = on_one_ball(seed, parts, free, max(volume.data.shape))
+            surface = Field.of(together.points, together.normals, self.click_angstrom / size)
+            keep, normals = supporting(surface, faint)
+            points = np.concatenate([together.points, faint.points[keep]])
+            filled = Field.of(points, np.concatenate([together.normals, normals[keep]]), self.click_angstrom / size)
+            if any(self._is_closed(each) for each in filled.enclosed(tomogram.wedge, volume.data.shape)):
+                saliency = np.concatenate([together.saliency, faint.saliency[keep]])
+                sheet = Sheet(points, np.concatenate([together.normals, normals[keep]]), saliency)
+                weights = [len(parts[i].points) for i in members]
+                score = float(np.average([sheets[i][1] for i in members], weights=weights))
+                free[members] = False
+            free[seed] = False
+            joined.append((sheet, score))
+        return joined
+
+    def _is_closed(self, enclosed: Enclosed) -> bool:
+        return (
+            not enclosed.is_cut
+            and enclosed.visible_share >= self.closed_share
+            and enclosed.share >= self.closed_share / 2
+        )
+
     def _measured(self, sheet: Sheet, score: float, tomogram: BinnedTomogram, volume: Binned) -> list[Membrane]:
         """The membranes of a sheet: each volume that it encloses, and what is left."""
         size = volume.voxel_size_angstrom
         surface = Field.of(sheet.points, sheet.normals, self.click_angstrom / size)
         membranes = []
+        least = (self.least_edge_angstrom / size) ** 2 * _POINTS_PER_AREA
         left = np.ones(len(sheet.points), dtype=bool)
         for each in surface.enclosed(tomogram.wedge, volume.data.shape):
-            if each.is_cut or each.visible_share < self.closed_share or each.share < self.closed_share / 2:
+            if not self._is_closed(each):
                 continue
             mine = left & surface.bounds(each, sheet.points)
-            if not mine.any():
+            if mine.sum() < least:
                 continue
             left &= ~mine
             part = Sheet(sheet.points[mine], sheet.normals[mine] * each.sign, sheet.saliency[mine])
             membranes.append(self._membrane(part, score, surface.mesh(each), tomogram, volume, is_closed=True))
-        least = (self.least_edge_angstrom / size) ** 2 * _POINTS_PER_AREA
         if left.all() or left.sum() >= least:
             part = Sheet(sheet.points[left], sheet.normals[left], sheet.saliency[left])
             if not left.all():

@@ -4,7 +4,7 @@ import numpy as np
 from jaxtyping import Float, Int
 from scipy import ndimage
 
-from cryosam.arrays import Points, Scores, Volume
+from cryosam.arrays import Points, Volume
 from cryosam.structures.binned import BinnedTomogram
 
 __all__ = ["across", "alike", "mean_profile", "measured_thickness", "patch_means", "patches", "thickness"]
@@ -189,7 +189,7 @@ def _crossing(profile: Profile, index: int, step: int, level: float) -> float:
     return index + step * float((profile[index] - level) / fall if fall > 0 else 0.0)
 
 
-def mean_profile(profiles: Float[np.ndarray, "n k"]) -> Scores:
+def mean_profile(profiles: Float[np.ndarray, "n k"]) -> Float[np.ndarray, " k"]:
     """Mean over points, of the offsets that lie in the volume; NaN where none does."""
     known = np.isfinite(profiles)
     number = known.sum(axis=0)

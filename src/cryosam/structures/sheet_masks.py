@@ -2,19 +2,14 @@
 
 import numpy as np
 from jaxtyping import Float
-from scipy import ndimage
-from scipy.spatial import cKDTree
 
-from cryosam.arrays import Points
+from cryosam.arrays import Mask, Points
 from cryosam.masks import InstanceMask
 
 __all__ = ["sheet_mask"]
 
-_NEIGHBOURS = 4
-"""Points whose tangent planes are averaged for the height of a voxel."""
-
-_BLOCK = 300_000
-"""Voxels that are looked at together."""
+_SLAB = 64
+"""Voxels along z that are painted together."""
 
 
 def sheet_mask(
@@ -47,37 +42,38 @@ def sheet_mask(
     """
     if not len(points):
         return InstanceMask.empty()
-    margin = width / 2 + spacing
-    low = np.maximum(np.floor(points.min(axis=0) - margin).astype(int), 0)
-    high = np.minimum(np.ceil(points.max(axis=0) + margin).astype(int) + 1, shape)
+    reach = float(np.hypot(width / 2, spacing))
+    low = np.maximum(np.floor(points.min(axis=0) - reach).astype(int), 0)
+    high = np.minimum(np.ceil(points.max(axis=0) + reach).astype(int) + 1, shape)
     if (high <= low).any():
         return InstanceMask.empty()
     data = np.zeros(tuple(high - low), dtype=bool)
-    tree = cKDTree(points)
-    candidates = _near(points - low, data.shape, margin)
-    for start in range(0, len(candidates), _BLOCK):
-        part = candidates[start : start + _BLOCK]
-        place = (part + low).astype(float)
-        distance, index = tree.query(place, k=min(_NEIGHBOURS, len(points)))
-        distance, index = np.reshape(distance, (len(part), -1)), np.reshape(index, (len(part), -1))
-        first = normals[index[:, :1]]
-        same_side = np.sign(np.einsum("nki,nji->nk", normals[index], first))
-        heights = same_side * np.einsum("nki,nki->nk", place[:, None] - points[index], normals[index])
-        weights = np.exp(-((distance / spacing) ** 2 - (distance[:, :1] / spacing) ** 2) / 2)
-        height = np.abs((weights * heights).sum(axis=1) / weights.sum(axis=1))
-        beside = np.sqrt(np.maximum(distance[:, 0] ** 2 - heights[:, 0] ** 2, 0))
-        inside = (height <= width / 2) & (beside <= spacing)
-        data[tuple(part[inside].astype(int).T)] = True
+    for start in range(0, len(data), _SLAB):
+        slab = data[start : start + _SLAB]
+        from_slab = points - low - [start, 0, 0]
+        near = (from_slab[:, 0] > -reach - 1) & (from_slab[:, 0] < len(slab) + reach)
+        slab[:] = _within(from_slab[near], normals[near], width, spacing, slab.shape)
     z, y, x = (int(c) for c in low)
     return InstanceMask.crop(data, (z, y, x))
 
 
-def _near(points: Points, shape: tuple[int, ...], distance: float) -> Float[np.ndarray, "m 3"]:
-    """Voxels that may be within a distance of a point: those of coarse cells near to one."""
-    edge = max(int(distance / 2), 1)
-    cells = np.zeros([-(-n // edge) for n in shape], dtype=bool)
-    at = np.clip(np.floor(points / edge).astype(int), 0, np.array(cells.shape) - 1)
-    cells[tuple(at.T)] = True
-    cells = ndimage.binary_dilation(cells, np.ones((3, 3, 3), dtype=bool), iterations=int(np.ceil(distance / edge)))
-    voxels = cells.repeat(edge, 0).repeat(edge, 1).repeat(edge, 2)[tuple(slice(0, n) for n in shape)]
-    return np.argwhere(voxels).astype(float)
+def _within(
+    points: Points, normals: Float[np.ndarray, "n 3"], width: float, spacing: float, shape: tuple[int, ...]
+) -> Mask:
+    """Voxels of a box whose height over the tangent planes of the points nearby is at most half the width."""
+    heights, weights = np.zeros(int(np.prod(shape)), dtype=np.float32), np.zeros(int(np.prod(shape)), dtype=np.float32)
+    reach = float(np.hypot(width / 2, spacing))
+    nearest = np.round(points).astype(int)
+    offsets = np.argwhere(np.ones((2 * int(reach) + 1,) * 3)) - int(reach)
+    for offset in offsets[(offsets**2).sum(axis=1) <= reach**2]:
+        voxels = nearest + offset
+        apart = voxels - points
+        height = np.einsum("ni,ni->n", apart, normals)
+        square = np.einsum("ni,ni->n", apart, apart)
+        keep = (square - height**2 <= spacing**2) & (voxels >= 0).all(axis=1) & (voxels < shape).all(axis=1)
+        index = np.ravel_multi_index(tuple(voxels[keep].T), shape)
+        weight = np.exp(-square[keep] / (2 * (spacing / 2) ** 2))  # the nearest point counts most
+        np.add.at(heights, index, (weight * height[keep]).astype(np.float32))
+        np.add.at(weights, index, weight.astype(np.float32))
+    inside = (weights > 0) & (np.abs(heights) <= weights * np.float32(width / 2 + 1e-3))
+    return inside.reshape(shape)

@@ -19,7 +19,7 @@ from cryosam.structure_results import Mesh, unit
 
 __all__ = ["Enclosed", "Field", "area", "enclosed_volume"]
 
-_LARGEST_FIELD = 4_000_000
+_LARGEST_FIELD = 1_000_000
 """Cells of a field; larger boxes get larger cells."""
 
 _NO_MESH = Mesh(np.zeros((0, 3)), np.zeros((0, 3), dtype=np.int64))
@@ -193,17 +193,17 @@ def _splat(at: Points, values: Float[np.ndarray, " n"], shape: tuple[int, ...]) 
         share = np.prod(np.where(corner, part, 1 - part), axis=1)
         index = np.ravel_multi_index(tuple(np.clip(low + corner, 0, np.array(shape) - 1).T), shape)
         out += np.bincount(index, share * values, len(out))
-    return out.reshape(shape)
+    return out.reshape(shape).astype(np.float32)
 
 
 def _integrated(at: Points, vectors: Points, shape: tuple[int, ...]) -> Volume:
     """The field whose gradient is nearest to the vectors at the points."""
     z, y, x = fft.fftfreq(shape[0]), fft.fftfreq(shape[1]), fft.rfftfreq(shape[2])
     frequencies = (z[:, None, None], y[None, :, None], x[None, None, :])
-    divergence = np.zeros((len(z), len(y), len(x)), dtype=np.complex128)
+    divergence = np.zeros((len(z), len(y), len(x)), dtype=np.complex64)
     for axis, each in enumerate(frequencies):
         part = ndimage.gaussian_filter(_splat(at, vectors[:, axis], shape), _SMOOTH)
-        divergence += np.asarray(fft.rfftn(part)) * each
+        divergence += np.asarray(fft.rfftn(part)) * each.astype(np.float32)
     square = frequencies[0] ** 2 + frequencies[1] ** 2 + frequencies[2] ** 2
     square[0, 0, 0] = 1.0
     return np.asarray(fft.irfftn(-1j * divergence / (2 * np.pi * square), s=shape), dtype=float)
