@@ -28,7 +28,7 @@ __all__ = [
 _STAGES: Mapping[StructureKind, tuple[tuple[str, float], ...]] = {
     "membrane": (("ridges", 0.7), ("membranes", 0.3)),
     "filament": (("lines", 0.6), ("tracing", 0.4)),
-    "compartment": (("ridges", 0.6), ("basins", 0.4)),
+    "compartment": (("membranes", 0.5), ("compartments", 0.5)),
 }
 """The stages that each finder reports, with their typical shares of its time."""
 
