@@ -22,6 +22,7 @@ from cryosam.structure_results import StructureResult
 from cryosam.structures.guess import Guess
 from cryosam.ui import guessing
 from cryosam.ui.description import describe_candidates
+from cryosam.ui.earlier import add_results
 from cryosam.ui.exchange import write_all, write_tables
 from cryosam.ui.instance_files import InstanceFolder
 from cryosam.ui.server import make_app
@@ -389,7 +390,7 @@ def guess_of(session, click):
     deadline = time.monotonic() + 30
     while time.monotonic() < deadline:
         views = session.describe()["views"]["0"]["kinds"].values()
-        (found,) = [each["guess"] for view in views for each in view["clicks"] if each["id"] == click]
+        (found,) = (each["guess"] for view in views for each in view["clicks"] if each["id"] == click)
         if found is not None:
             return found
         time.sleep(0.01)
@@ -410,6 +411,18 @@ def test_clicks_are_guessed_in_the_background_and_chance_is_measured_once(file, 
     assert guess_of(session, second) == guess
     assert session.state.kind(kind).structure == "particle", "a guess is offered, not followed"
     assert told.count(("session", 4)) >= 2, "the page is told of a guess although the revision is the same"
+    session.close()
+
+
+def test_a_click_of_a_kind_that_is_known_is_not_guessed(file, guesses):
+    session = Session(Gallery([ViewedTomogram(file)]), guesses=True)
+    kind = session.add_kind("sheet", "#4cc9f0")
+    session.change_kind(kind, structure="membrane")
+    session.add_click(0, kind, CLICK)
+    known = session.add_kind("particle", "#4cc9f0")
+    session.add_click(0, known, CLICK)
+    assert guess_of(session, session.state.view(0, known).clicks[0].id) is not None
+    assert session.describe()["views"]["0"]["kinds"][str(kind)]["clicks"][0]["guess"] is None
     session.close()
 
 
@@ -556,6 +569,30 @@ def test_tables_of_particles_are_refused_if_there_are_only_structures(session, t
     searched(session)
     with pytest.raises(InputError, match="only other structures"):
         write_tables(session, 0, tmp_path)
+
+
+def test_a_result_with_structures_gives_its_particles_and_says_what_is_left_out(session, file, tmp_path):
+    searched(session)
+    kind = session.add_kind("ribosome", "#ff0000")
+    session.add_click(0, kind, (11.0, 12.0, 9.0))
+    find(session, kind)
+    write_all(session, 0, tmp_path / "out")
+    other = Session(Gallery([ViewedTomogram(file)]))
+    (said,) = add_results(other, [tmp_path / "out"])
+    assert "find them again from a click" in said
+    (kind,) = other.state.kinds
+    view = other.state.view(0, kind.id)
+    assert (kind.name, kind.structure) == ("ribosome", "particle")
+    assert [click.point for click in view.clicks] == [(11.0, 12.0, 9.0)], "without the click on the membrane"
+    assert len(view.candidates) == 1
+    other.close()
+
+
+def test_a_result_without_particles_is_refused_with_the_reason(session, file, tmp_path):
+    searched(session)
+    write_all(session, 0, tmp_path / "out")
+    with pytest.raises(InputError, match="reads particles only"):
+        add_results(session, [tmp_path / "out"])
 
 
 # --------------------------------------------------------------------------------------------------------------- server

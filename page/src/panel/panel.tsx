@@ -44,6 +44,10 @@ function Welcome() {
         </li>
       </ol>
       <p class="muted">
+        Membranes, filaments and compartments are found too: <strong>Add kind</strong>, and say what it is before the
+        click.
+      </p>
+      <p class="muted">
         Scroll to change the slice, drag to pan, Ctrl and scroll to zoom. Press <kbd>?</kbd> for all keys.
       </p>
     </div>

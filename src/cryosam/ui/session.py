@@ -181,7 +181,7 @@ class Session:
             return replace(view, clicks=(*view.clicks, click), size=masked.size if gives_size else view.size)
 
         self._change_view(tomogram, kind_id, change, ("click", click.id))
-        if self._is_guessing and is_positive:
+        if self._is_guessing and is_positive and is_particle and not self.state.view(tomogram, kind_id).searched:
             self._guesser.ask(self.tomograms[tomogram], click.id, point)
         return click.id
 

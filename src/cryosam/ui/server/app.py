@@ -101,8 +101,8 @@ def _add_looking(app: FastAPI, session: Session) -> None:
 def _add_pictures(app: FastAPI, session: Session) -> None:
     @app.get("/api/tomograms/{t}/thumbnail/{kind}")
     def thumbnail(t: int, kind: int, z: Voxel, y: Voxel, x: Voxel) -> Response:
-        size = session.state.view(session.number(t), kind).size
-        picture = images.encode_thumbnail(session.tomograms, t, (z, y, x), None if size is None else size.diameter)
+        diameter = images.diameter_of(session, session.number(t), kind)
+        picture = images.encode_thumbnail(session.tomograms, t, (z, y, x), diameter)
         return Response(picture, media_type="image/png")
 
     @app.get("/api/tomograms/{t}/average/{kind}")

@@ -11,15 +11,17 @@ from PIL import Image
 from cryosam.masks import InstanceMask
 from cryosam.results import Average
 from cryosam.structure_results import StructureInstance
+from cryosam.ui.session import Session
 from cryosam.ui.shapes import surface
 from cryosam.ui.state import Point
 from cryosam.ui.surfaces import surface_of
 from cryosam.ui.viewed import Gallery
 
-__all__ = ["encode_average", "encode_meshes", "encode_thumbnail"]
+__all__ = ["diameter_of", "encode_average", "encode_meshes", "encode_thumbnail"]
 
 _EDGE = 96  # pixels
 _LEAST, _MARGIN = 32, 2.0  # size of a thumbnail: at least this many voxels, and this many diameters
+_STRUCTURE = 400.0  # angstrom; as if membranes, filaments and compartments were particles of this diameter
 _STRETCH = (1, 99)  # percentiles that become black and white
 
 
@@ -43,6 +45,14 @@ def encode_thumbnail(gallery: Gallery, tomogram: int, point: Point, diameter: fl
     rows = np.clip(np.arange(y - half, y + half + 1), 0, height - 1)
     cols = np.clip(np.arange(x - half, x + half + 1), 0, width - 1)
     return _encode(_stretched(section[np.ix_(rows, cols)]), 1)
+
+
+def diameter_of(session: Session, tomogram: int, kind: int) -> float | None:
+    """Return the diameter in voxels of what a thumbnail shows: that of particles, or enough of another structure."""
+    view, voxel_size = session.state.view(tomogram, kind), session.tomograms[tomogram].voxel_size_angstrom
+    if view.searched_as != "particle" and voxel_size is not None:
+        return _STRUCTURE / voxel_size
+    return None if view.size is None else view.size.diameter
 
 
 def encode_average(average: Average) -> bytes:
