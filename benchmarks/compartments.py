@@ -165,7 +165,7 @@ def _exosomes(path: Path, centres: Path) -> None:
             judged = search.around_click(click)
         except PromptError:
             continue
-        found_all = search.compartments([judged], search.others([judged.enclosure], None))
+        found_all = search.compartments([judged], search.others([judged]))
         hit = sum(any(each.mask.holds(centre) for each in found_all) for centre in clicks)
         at = ", ".join(f"{c:.0f}" for c in click)
         print(f"from the click {at}: {len(found_all)} found, which hold {hit} of {len(clicks)} centres", flush=True)

@@ -132,26 +132,24 @@ def draw_clicks(lines: list[Points], off_voxels: float, n: int, rng: np.random.G
 
 
 def draw(tomogram: BinnedTomogram, found: tuple[Filament, ...], path: Path) -> None:
-    """Means over slabs of an eighth of the volume along each axis, above with the tubes' centre lines in colours."""
+    """The mean over the middle half of the volume along each axis, plain and with the centre lines in colours."""
     volume = tomogram.at(tomogram.voxel_size_angstrom).data
     panels = []
     for axis in range(3):
-        for part in (1, 3, 5):
-            n = volume.shape[axis]
-            low, high = part * n // 8, (part + 2) * n // 8
-            image = np.take(volume, range(low, high), axis=axis).mean(axis=0)
-            deep, bright = np.percentile(image, [1, 99.7])
-            grey = (255 * np.clip((image - deep) / (bright - deep), 0, 1)).astype(np.uint8)
-            coloured = np.repeat(grey[..., None], 3, axis=-1)
-            for number, each in enumerate(found):
-                inside = each.points[(each.points[:, axis] >= low) & (each.points[:, axis] < high)]
-                flat = np.rint(np.delete(inside, axis, axis=1)).astype(int)
-                flat = flat[((flat >= 0) & (flat < image.shape)).all(axis=1)]
-                colour = np.array([(255, 140, 0), (0, 200, 255), (120, 255, 80), (255, 80, 200)][number % 4])
-                coloured[tuple(flat.T)] = colour
-            panels.append(np.concatenate([np.repeat(grey[..., None], 3, axis=-1), coloured], axis=1))
-    height, width = sum(panel.shape[0] for panel in panels), max(panel.shape[1] for panel in panels)
-    canvas = np.full((height, width, 3), 255, dtype=np.uint8)
+        n = volume.shape[axis]
+        image = np.take(volume, range(n // 4, 3 * n // 4), axis=axis).mean(axis=axis)
+        dark, bright = np.percentile(image, [1, 99.7])
+        grey = (255 * np.clip((image - dark) / (bright - dark), 0, 1)).astype(np.uint8)
+        plain = np.repeat(np.repeat(np.repeat(grey[..., None], 3, axis=-1), 2, axis=0), 2, axis=1)
+        coloured = plain.copy()
+        for number, each in enumerate(found):
+            flat = np.rint(2 * np.delete(Lines.of([each.points]).points, axis, axis=1)).astype(int)
+            for shift in np.ndindex(3, 3):
+                moved = flat + shift
+                moved = moved[((moved >= 0) & (moved < coloured.shape[:2])).all(axis=1)]
+                coloured[tuple(moved.T)] = [(255, 140, 0), (0, 200, 255), (120, 255, 80), (255, 80, 200)][number % 4]
+        panels.append(np.concatenate([plain, coloured], axis=1))
+    canvas = np.full((sum(p.shape[0] for p in panels), max(p.shape[1] for p in panels), 3), 255, dtype=np.uint8)
     top = 0
     for panel in panels:
         canvas[top : top + panel.shape[0], : panel.shape[1]] = panel
@@ -160,21 +158,26 @@ def draw(tomogram: BinnedTomogram, found: tuple[Filament, ...], path: Path) -> N
     Image.fromarray(canvas).save(path)
 
 
-def run_folder(folder: Path, n_clicks: int, pictures: Path | None) -> None:
+def run_folder(folder: Path, n_clicks: int, pictures: Path | None, only_kind: str | None) -> None:
     """All kinds of one simulated tomogram."""
     tomogram, binned = open_binned(folder / "tomo.mrc")
     for kind, lines in read_lines(folder / "filaments.csv").items():
+        if only_kind not in (None, kind):
+            continue
         rng = np.random.default_rng(0)
         rows = []
         for index, click in enumerate(draw_clicks(lines, WALL[kind] / binned.voxel_size_angstrom, n_clicks, rng)):
-            start = time.perf_counter()
+            start, before = time.perf_counter(), time.process_time()
             try:
                 found = FilamentFinder().find(binned, click[None])
             except PromptError as error:
                 print(f"  refused: {error}")
                 found = ()
-            seconds = time.perf_counter() - start
-            row = compare([each.points for each in found], lines, binned.voxel_size_angstrom) | {"seconds": seconds}
+            seconds, busy = time.perf_counter() - start, time.process_time() - before
+            row = compare([each.points for each in found], lines, binned.voxel_size_angstrom) | {
+                "seconds": seconds,
+                "processor seconds": busy,
+            }
             rows.append(row)
             place = ",".join(f"{c:.0f}" for c in click)
             print(f"  {place}: " + ", ".join(f"{name} {value:.3g}" for name, value in row.items()), flush=True)
@@ -210,11 +213,15 @@ def run_large(folder: Path, shape: tuple[int, int, int] = (200, 928, 960)) -> No
     binned = BinnedTomogram.of(voxels, settle_wedge(PowerSpectrum.of(tiled), Config().tomogram).wedge)
     for kind, lines in read_lines(folder / "filaments.csv").items():
         click = draw_clicks(lines, WALL[kind] / binned.voxel_size_angstrom, 1, np.random.default_rng(0))
-        start = time.perf_counter()
+        start, before = time.perf_counter(), time.process_time()
         found = FilamentFinder().find(binned, click)
-        seconds = time.perf_counter() - start
+        seconds, busy = time.perf_counter() - start, time.process_time() - before
         gigabytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-        print(f"{shape}, {kind}: {len(found)} filaments, {seconds:.0f} s, peak {gigabytes:.2f} GiB", flush=True)
+        print(
+            f"{shape}, {kind}: {len(found)} filaments, {seconds:.0f} s ({busy:.0f} s of processor), "
+            f"peak {gigabytes:.2f} GiB",
+            flush=True,
+        )
 
 
 def main() -> None:
@@ -223,6 +230,7 @@ def main() -> None:
     parser.add_argument("data", type=Path)
     parser.add_argument("--clicks", type=int, default=5)
     parser.add_argument("--only", help="name of one folder, or of the real tomogram")
+    parser.add_argument("--kind", help="tube or actin")
     parser.add_argument("--pictures", type=Path)
     parser.add_argument("--large", action="store_true")
     arguments = parser.parse_args()
@@ -231,7 +239,7 @@ def main() -> None:
         return
     for truth in sorted(arguments.data.glob("*/filaments.csv")):
         if arguments.only in (None, truth.parent.name):
-            run_folder(truth.parent, arguments.clicks, arguments.pictures)
+            run_folder(truth.parent, arguments.clicks, arguments.pictures, arguments.kind)
     real = arguments.data / "microtubule_13pf.tif"
     if real.exists() and arguments.only in (None, real.name):
         run_real(real, arguments.pictures)

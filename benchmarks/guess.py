@@ -6,10 +6,10 @@
     python benchmarks/guess.py DATA --only structures --clicks 20
 
 Clicks are at random true positions, moved by up to two voxels. One row for each kind of position, with the number of
-clicks that were taken for each structure. Positions of membranes, microtubules and gold are voxels of their labels,
-those of actin lie on centre lines, those of background at least six voxels away from everything. The membranes of
-``real/exosomes`` are looked for from the centres of the vesicles outwards: at the radius where the mean over
-neighbouring directions is brightest.
+clicks that were taken for each structure. Positions of membranes, microtubules, actin and gold are voxels of their
+labels, those of lumina and background at least six voxels away from everything. The membranes of ``real/exosomes`` are
+looked for from the centres of the vesicles outwards: at the radius where the mean over neighbouring directions is
+brightest.
 """
 
 import argparse
@@ -22,7 +22,7 @@ import numpy as np
 from scipy import ndimage
 
 from cryosam import Config, read_points, read_tomogram
-from cryosam.arrays import Points
+from cryosam.arrays import Mask, Points
 from cryosam.intensities import normalise
 from cryosam.io import read_volume
 from cryosam.missing_wedge import MissingWedge
@@ -77,6 +77,10 @@ def _tomograms(folder: Path) -> Iterator[tuple[str, Path, dict[str, Points]]]:
         if (labels == 96).any():
             positions["actin"] = np.argwhere(labels == 96).astype(float)
         is_far = ndimage.distance_transform_edt(labels == 0) > 6
+        lumen = _lumen(labels == 99)
+        if lumen.any():
+            positions["lumen"] = np.argwhere((ndimage.distance_transform_edt(lumen) > 6) & (labels == 0)).astype(float)
+            is_far &= ~lumen
         positions["background"] = np.argwhere(is_far).astype(float)
         yield name, folder / name / "tomo.mrc", positions
     for tomogram, points in _REAL_PARTICLES.items():
@@ -87,6 +91,13 @@ def _tomograms(folder: Path) -> Iterator[tuple[str, Path, dict[str, Points]]]:
         path,
         {"membrane": _walls(path, read_points(folder / "real/exosomes_vesicles.csv").points)},
     )
+
+
+def _lumen(is_membrane: Mask) -> Mask:
+    """What membranes, and the border, enclose: all parts of the rest but the largest."""
+    parts, _ = ndimage.label(~is_membrane)
+    sizes = np.bincount(parts.ravel())
+    return np.asarray((parts > 0) & (parts != 1 + sizes[1:].argmax()))
 
 
 def _walls(path: Path, centres: Points) -> Points:

@@ -28,7 +28,7 @@ def membrane(z=6, score=0.8, inferred=None):
         score=score,
         points=points,
         normals=np.tile([1.0, 0.0, 0.0], (len(points), 1)),
-        mesh=Mesh(corners, np.array([[0, 1, 2], [1, 3, 2]])),
+        mesh=Mesh(corners, np.array([[0, 2, 1], [1, 2, 3]])),
         is_closed=False,
         thickness_angstrom=30.0,
         area_angstrom2=float(SHAPE[1] * SHAPE[2] * SIZE**2),

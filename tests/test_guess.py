@@ -69,7 +69,7 @@ def test_a_particle_is_surer_than_gold(tomogram: BinnedTomogram, chance: Chance)
 
 
 def test_empty_ice_is_unclear(tomogram: BinnedTomogram, chance: Chance) -> None:
-    guess = guess_structure(tomogram, np.array([50.0, 62.0, 70.0]), chance=chance)
+    guess = guess_structure(tomogram, np.array([12.0, 62.0, 70.0]), chance=chance)
     assert guess.structure == "unclear"
 
 

@@ -6,10 +6,14 @@ import re
 
 import numpy as np
 import pytest
+import starfile
+from click.testing import CliRunner
 
-from cryosam.errors import OutputExistsError
+from cryosam.cli import main
+from cryosam.errors import InputNotFoundError, OutputExistsError
 from cryosam.full_map import FullMap
-from cryosam.io import read_points, read_volume, structure_files
+from cryosam.io import read_points, read_volume, structure_files, write_volume
+from cryosam.io.earlier_results import read_results
 from cryosam.io.lines import read_lines
 from cryosam.io.results import RunInfo, write_segmentation
 from cryosam.io.structure_files import write_map
@@ -145,6 +149,51 @@ def test_filaments_are_written_for_other_programs_too(tmp_path, tomogram):
     assert set(json.loads((out / "run.json").read_text())["outputs"]) | {"report.html", "run.json"} == names
     write(out, found, tomogram, overwrite=True)
     assert not {path.name for path in out.iterdir()} & {"filaments.star", "filaments.tbl", "filaments-copick"}
+
+
+def test_membranes_have_a_table_meshes_and_points_with_normals(tmp_path, tomogram):
+    found = FullMap(("er",), (result("membrane", membrane(6, 0.8, inferred=GAP), membrane(20, 0.4), kind="er"),))
+    run = RunInfo(origin_angstrom=(100.0, 200.0, 300.0), exports=("warp",))
+    out = write(tmp_path / "out", found, tomogram, spacings={"er": 60.0}, run=run)
+    first, second = rows_of(out / "membranes.csv")
+    assert (first["membrane"], float(first["score"]), first["enclosed_angstrom3"]) == ("1", 0.8, "")
+    assert float(second["area_angstrom2"]) == SHAPE[1] * SHAPE[2] * SIZE**2
+    assert sorted(path.name for path in (out / "meshes").iterdir()) == [
+        f"er-{number:03d}.{ending}" for number in (1, 2) for ending in ("obj", "ply")
+    ]
+    lines = [line.split() for line in (out / "meshes" / "er-001.obj").read_text().splitlines()]
+    vertices = np.array([line[1:] for line in lines if line[0] == "v"], dtype=float)
+    assert np.allclose(vertices[0], [300, 200, 100 + 60])  # x, y, z in angstrom
+    corners = [[int(word.split("/")[0]) - 1 for word in line[1:]] for line in lines if line[0] == "f"]
+    for a, b, c in vertices[corners]:
+        assert np.cross(b - a, c - a)[2] > 0  # counterclockwise seen from where the normal points
+    points = read_points(out / "membranes.star", shape=SHAPE, voxel_size_angstrom=SIZE)
+    near = np.linalg.norm(points.points[:, None] - points.points[None], axis=2) + 99 * np.eye(len(points))
+    assert near.min() >= 6 - 1e-6
+    assert np.allclose(points.rotations.apply([1.0, 0, 0]), [1, 0, 0], atol=1e-6)
+    assert (out / "membranes-warp.star").exists()
+    rows = starfile.read(out / "membranes.star")
+    assert rows["rlnTomoManifoldIndex"].dtype.kind == "i"
+    assert set(rows["rlnTomoManifoldIndex"]) == {1, 2}
+    assert np.allclose(rows["rlnAngleTiltPrior"], rows["rlnAngleTilt"])
+
+
+def test_a_folder_is_scored_by_the_files_of_its_structure(tmp_path, tomogram):
+    out, found = write(tmp_path / "out", everything(), tomogram), everything()
+    for part, name in zip(found.structures, ("er", "tube", "cell"), strict=True):
+        write_volume(tmp_path / f"{name}.mrc", part.labels(), SIZE)
+    cases = (("membrane", "er.mrc", "f1"), ("filament", "out", "f1"), ("compartment", "cell.mrc", "dice"))
+    for structure, truth, score in cases:
+        done = CliRunner().invoke(
+            main, ["evaluate", str(out), str(tmp_path / truth), "--structure", structure, "--json"]
+        )
+        assert json.loads(done.stdout)[score] == 1.0, done.output
+    two = FullMap(("a", "b"), (result("filament", filament(), kind="a"), result("filament", filament(), kind="b")))
+    out = write(tmp_path / "two", two, tomogram)
+    done = CliRunner().invoke(main, ["evaluate", str(out), str(out), "--structure", "filament"])
+    assert "give one of the files filaments-a.csv, filaments-b.csv" in done.stderr
+    with pytest.raises(InputNotFoundError, match="structures but no particles"):
+        read_results(out)
 
 
 def test_two_kinds_of_one_structure_have_tables_of_their_own(tmp_path, tomogram):

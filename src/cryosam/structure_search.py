@@ -1,6 +1,5 @@
 """From clicks to every membrane, filament or compartment of their kind, and to the full map of a tomogram."""
 
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
@@ -117,29 +116,13 @@ def find_structures(
         structure = taken.structure
         if structure == "particle":
             raise PromptError(
-                f"the click at {spell(prompts.positive[0])} is taken for one on a particle ({taken.text}): search for "
-                "it with cryosam.segment, or say which structure it is on"
+                f"the click at {spell(prompts.positive[0])}: {taken.text}; particles are found by cryosam.segment"
             )
     if structure == "particle":
         raise PromptError("particles are found by cryosam.segment; the structure must be another one here")
-    opened = _Opened.of(tomogram, prompts.positive if structure != "compartment" else np.zeros((0, 3)), config)
-    clock = time.perf_counter()
-    kind = structure if prompts.name == "particle" else prompts.name
-    instances = _finder(structure).find(opened.tomogram, prompts.positive, _of_kind(kind, options.progress))
-    opened.record.note(seconds={structure: time.perf_counter() - clock})
-    kept = _kept(instances, prompts, config, options.search_mask, tomogram.voxels(_NEGATIVE_ANGSTROM))
-    if not is_search:
-        kept = _under(prompts.positive, kept)
-    return StructureResult(
-        shape=tomogram.shape,
-        structure=structure,
-        instances=tuple(kept),
-        prompts=prompts.positive,
-        voxel_size_angstrom=opened.tomogram.voxel_size_angstrom,
-        name=tomogram.name,
-        kind=kind,
-        report=opened.record.report,
-    )
+    opened = _Opened.of(tomogram, [prompts] if structure != "compartment" else [], config)
+    found = _search(opened, prompts, structure, config, options)
+    return found if is_search else replace(found, instances=_under(prompts.positive, found.instances))
 
 
 def find_map(
@@ -177,19 +160,25 @@ def find_map(
     config, options = config or Config(), options or RunOptions()
     require_kind_names([kind.name for kind in kinds])
     particles: list[PointPrompts | SavedQuery] = []
-    found: list[StructureResult] = []
+    others: list[tuple[PointPrompts, StructureKind]] = []
     for kind in kinds:
         structure = structures.get(kind.name, "particle")
         if structure == "particle" or isinstance(kind, SavedQuery):
             particles.append(kind)
-            continue
+        else:
+            others.append((kind, structure))
+        if isinstance(kind, PointPrompts):
+            kind.validate(tomogram.shape)
+    if not others:
+        raise PromptError("every kind is one of particles: find them with cryosam.segment")
+    opened = _Opened.of(tomogram, [kind for kind, structure in others if structure != "compartment"], config)
+    found: list[StructureResult] = []
+    for kind, structure in others:
         try:
-            result = find_structures(tomogram, kind, structure, config, options)
+            result = _search(opened, kind, structure, config, options)
         except PromptError as error:
             raise PromptError(f"{kind.name}: {error}") from error
         found.append(replace(result, kind=kind.name))
-    if not found:
-        raise PromptError("every kind is one of particles: find them with cryosam.segment")
     segmentation = None
     if len(particles) == 1:
         segmentation = segment(tomogram, particles[0], config, options)
@@ -215,7 +204,7 @@ def take_for(tomogram: Tomogram, prompts: PointPrompts, config: Config | None = 
     """
     if tomogram.voxel_size_angstrom is None:
         return TakenFor("particle", "particle", 0.0, "the voxel size is not known")
-    opened = _Opened.of(tomogram, np.zeros((0, 3)), config or Config()).tomogram
+    opened = _Opened.of(tomogram, [], config or Config()).tomogram
     chance = chance_in(opened)
     guesses = [guess_structure(opened, point, chance=chance) for point in prompts.positive]
     total: dict[Guessed, float] = {}
@@ -232,11 +221,12 @@ class _Opened:
     """A tomogram as a finder sees it, and what was found out in opening it."""
 
     tomogram: BinnedTomogram
-    record: Recorder
+    report: RunReport
 
     @classmethod
-    def of(cls, tomogram: Tomogram, clicks: Points, config: Config) -> "_Opened":
-        """Settle contrast, range of intensities and wedge, as a search for particles does."""
+    def of(cls, tomogram: Tomogram, prompts: Sequence[PointPrompts], config: Config) -> "_Opened":
+        """Settle contrast, range of intensities and wedge, as a search for particles does; clicks are on protein."""
+        clicks = np.concatenate([np.zeros((0, 3)), *(each.positive for each in prompts)])
         choice = config.tomogram.contrast
         seen = detect_contrast(tomogram, clicks) if choice == "auto" else SeenContrast(contrast=choice, evidence=np.inf)
         voxels = normalise(tomogram, seen.contrast, config.tomogram.percentiles)
@@ -259,7 +249,28 @@ class _Opened:
             )
         for code, text in settled.doubts:
             record.warn(code, text)
-        return cls(BinnedTomogram.of(voxels, settled.wedge), record)
+        return cls(BinnedTomogram.of(voxels, settled.wedge), record.report)
+
+
+def _search(
+    opened: _Opened, prompts: PointPrompts, structure: StructureKind, config: Config, options: RunOptions
+) -> StructureResult:
+    """Find every instance of one kind in an opened tomogram."""
+    tomogram, record = opened.tomogram, Recorder(opened.report)
+    kind = structure if prompts.name == "particle" else prompts.name
+    with record.timed(structure):
+        instances = _finder(structure).find(tomogram, prompts.positive, _of_kind(kind, options.progress))
+    reach = _NEGATIVE_ANGSTROM / tomogram.voxel_size_angstrom
+    return StructureResult(
+        shape=tomogram.shape,
+        structure=structure,
+        instances=_kept(instances, prompts, config, options.search_mask, reach),
+        prompts=prompts.positive,
+        voxel_size_angstrom=tomogram.voxel_size_angstrom,
+        name=tomogram.voxels.source.name,
+        kind=kind,
+        report=record.report,
+    )
 
 
 def _finder(structure: StructureKind) -> StructureFinder:
@@ -293,7 +304,7 @@ def _kept(
     config: Config,
     search_mask: Mask | None,
     reach: float,
-) -> list[StructureInstance]:
+) -> tuple[StructureInstance, ...]:
     """Leave out what the settings, the search mask and negative clicks exclude; ``reach`` of the clicks in voxels."""
     kept = sorted(instances, key=lambda each: -each.score)
     if search_mask is not None:
@@ -303,15 +314,15 @@ def _kept(
     if config.matching.threshold is not None:
         kept = [each for each in kept if each.score >= config.matching.threshold]
     kept = [each for each in kept if all(_distance(each.mask, point) > reach for point in prompts.negative)]
-    return kept[: config.matching.max_particles]
+    return tuple(kept[: config.matching.max_particles])
 
 
-def _under(clicks: Points, instances: Sequence[StructureInstance]) -> list[StructureInstance]:
+def _under(clicks: Points, instances: Sequence[StructureInstance]) -> tuple[StructureInstance, ...]:
     """The instance nearest to each click, in the order of the instances."""
     if not instances:
-        return []
+        return ()
     nearest = {int(np.argmin([_distance(each.mask, click) for each in instances])) for click in clicks}
-    return [instances[i] for i in sorted(nearest)]
+    return tuple(instances[i] for i in sorted(nearest))
 
 
 def _size(instance: StructureInstance) -> int:

@@ -17,7 +17,7 @@ from cryosam.evaluation.compartments import CompartmentScores, score_compartment
 from cryosam.evaluation.filaments import FilamentScores, score_filaments
 from cryosam.evaluation.surfaces import SurfaceScores, score_surfaces
 from cryosam.io import read_info
-from cryosam.io.earlier_results import describe_result, read_labels
+from cryosam.io.earlier_results import describe_result, read_labels, read_structures
 from cryosam.io.lines import read_lines
 
 __all__ = ["compare_structures", "print_scores", "to_json"]
@@ -72,12 +72,12 @@ def compare_structures(
     """
     size = frame.voxel_size_angstrom
     if structure == "filament":
-        lines = read_lines(_in_folder(predicted, "filaments.csv"))
-        true_lines = read_lines(_in_folder(truth, "filaments.csv"), name)
+        lines = read_lines(_in_folder(predicted, structure))
+        true_lines = read_lines(_in_folder(truth, structure), name)
         return score_filaments(lines, true_lines, _voxel_size(size, predicted, truth), tolerance_angstrom=tolerance)
     if name is not None:
         raise InputError("--name chooses true filaments; choose the labels of a true volume with --label")
-    found, true = (_in_folder(path, "instances.mrc") for path in (predicted, truth))
+    found, true = (_in_folder(path, structure) for path in (predicted, truth))
     answer = _chosen(read_labels(true), labels)
     if structure == "compartment":
         return score_compartments(read_labels(found), answer)
@@ -108,16 +108,25 @@ def _cell(value: float | int | None) -> str:
     return str(value) if isinstance(value, int) else f"{value:.3f}"
 
 
-def _in_folder(path: Path, name: str) -> Path:
-    """The file with this name in a result folder, possibly compressed; a file as it is."""
+def _in_folder(path: Path, structure: str) -> Path:
+    """The file of a structure in a result folder, possibly compressed; a file as it is."""
     if not path.exists():
         raise InputNotFoundError(f"{path}: no such file or folder; check the path")
     if not path.is_dir() or path.suffix.lower() == ".zarr":
         return path
+    name, found = ("filaments.csv" if structure == "filament" else "instances.mrc"), read_structures(path)
+    if found is not None:
+        names = [file for file, of in found.items() if of == structure and file.endswith(name.partition(".")[2])]
+        if len(names) != 1:
+            raise InputError(
+                f"{path}: {len(names) or 'no'} kinds of {structure}s in this folder"
+                + (f"; give one of the files {', '.join(names)}" if names else "")
+            )
+        name = names[0]
     for ending in ("", ".gz"):
         if (path / f"{name}{ending}").is_file():
             return path / f"{name}{ending}"
-    raise InputNotFoundError(f"{path}: no {name} in this folder; give the file, as a run with several kinds names it")
+    raise InputNotFoundError(f"{path}: no {name} in this folder; give the file itself")
 
 
 def _voxel_size(given: float | None, *paths: Path) -> float:

@@ -22,7 +22,7 @@ __all__ = ["find_chosen", "report_map", "spacings_of", "structure_steps", "take_
 Kind = PointPrompts | SavedQuery
 
 _NO_NAME = "particle"
-_DEFAULT = "particle"  # a guess takes seconds, and some particles for filaments
+_DEFAULT = "particle"  # a guess takes time, and some particles for filaments
 _WEIGHT = 0.5  # typical time of a search for a structure, in searches for a kind of particles
 
 
@@ -63,10 +63,10 @@ def _check_exports(options: Mapping[str, Any], kinds: Sequence[Kind], structures
     if not structures or not options.get("exports") or len(structures) < len(kinds):
         return
     spacings = options.get("spacings") or {}
-    if not any(structures[name] == "filament" and (name in spacings or None in spacings) for name in structures):
+    if not any(kind != "compartment" and (name in spacings or None in spacings) for name, kind in structures.items()):
         raise click.UsageError(
-            "--export writes particles, and points along filaments where --spacing ANGSTROM says how far apart; "
-            "add --spacing, or leave out --export"
+            "--export writes particles, and points on filaments and membranes where --spacing ANGSTROM says how far "
+            "apart; add --spacing, or leave out --export"
         )
 
 

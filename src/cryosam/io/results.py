@@ -26,15 +26,7 @@ from cryosam.results import Average, Segmentation, Trust
 from cryosam.saved_query import SavedQuery
 from cryosam.tomogram import Tomogram
 
-__all__ = [
-    "OUTPUTS",
-    "RunInfo",
-    "describe_run",
-    "points_of",
-    "write_files",
-    "write_particles",
-    "write_segmentation",
-]
+__all__ = ["OUTPUTS", "RunInfo", "describe_run", "points_of", "write_files", "write_particles", "write_segmentation"]
 
 OUTPUTS: Mapping[str, str] = {
     "report.html": "this page",

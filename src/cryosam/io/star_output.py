@@ -112,7 +112,7 @@ def write_star(
         elif groups:
             rows["rlnOpticsGroup"] = groups.index(_group_size(part, pixel_size)) + 1
         if part.name in more:
-            rows[more[part.name].columns] = more[part.name].to_numpy()
+            rows = rows.assign(**{str(name): values.to_numpy() for name, values in more[part.name].items()})
         frames.append(rows)
     blocks = {"particles": pd.concat(frames, ignore_index=True)}
     if groups:

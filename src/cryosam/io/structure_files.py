@@ -17,6 +17,8 @@ from cryosam.io.filament_files import (
     write_filaments_star,
 )
 from cryosam.io.folders import check_output, output_folder
+from cryosam.io.membrane_files import write_membrane_star, write_membranes
+from cryosam.io.meshes import write_obj, write_ply
 from cryosam.io.mrc import write_mrc_labels
 from cryosam.io.report import render_report
 from cryosam.io.results import OUTPUTS, RunInfo, describe_run, points_of, write_files
@@ -26,7 +28,7 @@ from cryosam.masks import InstanceMask
 from cryosam.prompts import PointPrompts
 from cryosam.results import Segmentation
 from cryosam.saved_query import SavedQuery
-from cryosam.structure_results import StructureResult
+from cryosam.structure_results import Membrane, Mesh, StructureResult
 from cryosam.tomogram import Tomogram
 
 __all__ = ["describe_map", "write_map"]
@@ -207,6 +209,31 @@ def _write_structure(
         write_filaments_csv(folder / f"{table}.csv", part)
         if spacing is not None:
             _write_filament_points(folder, table, part, spacing, run, lies_at)
+    else:
+        membranes = [each for each in part.instances if isinstance(each, Membrane)]
+        write_membranes(folder / f"{table}.csv", membranes)
+        _write_meshes(folder / "meshes", part.kind, membranes, part.voxel_size_angstrom, run)
+        if spacing is not None:
+            _write_membrane_points(folder, table, part, spacing, run)
+
+
+def _write_meshes(folder: Path, kind: str, membranes: Sequence[Membrane], size: float, run: RunInfo) -> None:
+    """Write a mesh of each membrane, shifted by the origin of the tomogram, as viewers place its volumes."""
+    folder.mkdir(exist_ok=True)
+    for number, each in enumerate(membranes, start=1):
+        mesh = Mesh(each.mesh.vertices + np.array(run.origin_angstrom) / size, each.mesh.faces)
+        write_ply(folder / f"{kind}-{number:03d}.ply", mesh, size)
+        write_obj(folder / f"{kind}-{number:03d}.obj", mesh, size)
+
+
+def _write_membrane_points(folder: Path, table: str, part: StructureResult, spacing: float, run: RunInfo) -> None:
+    """Write points on membranes for subtomogram averaging."""
+    write_membrane_star(folder / f"{table}.star", part, spacing)
+    pixel_size = run.tilt_series_pixel_size_angstrom
+    for name in ("relion4", "warp"):
+        if name in run.exports:
+            path = folder / f"{table}-{name}.star"
+            write_membrane_star(path, part, spacing, program=name, tilt_series_pixel_size_angstrom=pixel_size)
 
 
 def _write_filament_points(
@@ -255,13 +282,13 @@ def _texts(found: FullMap) -> dict[str, str]:
         table = _table_name(found, part)
         texts[f"{table}.csv"] = _TABLES[part.structure]
         texts[f"{table}.star"] = f"points on {part.structure}s of kind {part.kind}, for subtomogram averaging"
-        for ending, program in _FILAMENT_EXPORTS.items():
+        for ending, program in _POINT_EXPORTS.items():
             texts[f"{table}{ending}"] = f"the same points for {program}"
         texts["meshes"] = "a mesh of each membrane, PLY and OBJ, in angstrom in the frame of the tomogram"
     return texts | {"run.json": OUTPUTS["run.json"]}
 
 
-_FILAMENT_EXPORTS = {
+_POINT_EXPORTS = {
     "-relion4.star": "RELION 4",
     "-warp.star": "Warp and M",
     ".tbl": "Dynamo; the filament is in column 21",
@@ -269,7 +296,7 @@ _FILAMENT_EXPORTS = {
     "-copick": "copick",
 }
 _TABLES = {
-    "membrane": "one row per membrane: area, thickness, open or closed, enclosed volume, radius of curvature, score",
+    "membrane": "one row per membrane: centre, open or closed, area, thickness, curvature, enclosed volume, score",
     "filament": "points along each filament from one end to the other: z,y,x in voxels",
     "compartment": "one row per compartment: centre, volume, whether the border cuts it, score",
 }

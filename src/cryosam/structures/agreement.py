@@ -107,14 +107,14 @@ class CrossSections:
             images = cut_across(
                 self.white, centres[some], self._tangents[index[some]], self.reach + slack, self.imaging.half_length
             )
-            pairs = zip(sign * images, index[some], strict=True)
+            pairs = zip(sign * images, index[some].tolist(), strict=True)
             parts.append(np.array([self._compare(*each, slack) for each in pairs]))
         similarity, sheet = np.concatenate(parts).T
         return Agreement(similarity, sheet)
 
     def _compare(self, image: Float[np.ndarray, "h w"], direction: int, slack: int) -> tuple[float, float]:
         """Similarity to the kind and to a sheet, at the place where the former is largest."""
-        kind, sheets = self._model(int(direction))
+        kind, sheets = self._model(direction)
         size = 2 * self.reach + 1
         moved = [
             image[i : i + size, j : j + size][self._disc] for i in range(2 * slack + 1) for j in range(2 * slack + 1)

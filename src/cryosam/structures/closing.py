@@ -30,6 +30,9 @@ _OFF_BALL = 0.25
 _OFF_RADIUS = 0.77
 """Cosine of 40 degrees, the largest angle between a normal and the radius of the ball, as on that ellipsoid."""
 
+_TESTED = 200
+"""Points of a part that are tested."""
+
 _SHARE = 0.7
 """Of a part's points, that must lie on the ball."""
 
@@ -103,9 +106,10 @@ def _grown(
 
 
 def _fits(sheet: Sheet, centre: Float[np.ndarray, " 3"], radius: float) -> bool:
-    apart = sheet.points - centre
+    every = -(-len(sheet.points) // _TESTED)
+    apart, normals = sheet.points[::every] - centre, sheet.normals[::every]
     is_near = np.abs(np.linalg.norm(apart, axis=1) - radius) <= _OFF_BALL * radius
-    is_radial = np.abs(np.einsum("ni,ni->n", unit(apart), sheet.normals)) >= _OFF_RADIUS
+    is_radial = np.abs(np.einsum("ni,ni->n", unit(apart), normals)) >= _OFF_RADIUS
     return bool((is_near & is_radial).mean() >= _SHARE)
 
 

@@ -1,6 +1,7 @@
 """Compartments: volumes that membranes enclose, such as the lumen of a vesicle."""
 
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 import numpy as np
 from jaxtyping import Float
@@ -16,10 +17,13 @@ from cryosam.structures.binned import Binned, BinnedTomogram
 from cryosam.structures.enclosure import Enclosure, EnclosureSettings, enclose
 from cryosam.structures.ridges import Ridges, RidgeSettings, membrane_saliency
 
-__all__ = ["CompartmentFinder", "CompartmentSearch", "Judged"]
+__all__ = ["CompartmentFinder", "CompartmentSearch", "Judged", "Membranes"]
 
 _AS_GOOD = 0.95
 """The smallest of several surfaces around a click is the answer if as much of it, almost, was seen as of the best."""
+
+_LEAST_VOTES = 0.02
+"""Part of a sphere's area whose normals must meet in a place for it to be looked at."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,8 +43,12 @@ class CompartmentFinder:
         Least fraction of the surface, of what is in the tomogram and not in the missing wedge, where a membrane was
         measured. Around random points of open background it is below 0.25, around the vesicles of simulated tilt
         series above 0.9, around those of a streaky reconstruction of 28 views 0.3 to 0.65.
+    one_sided
+        Largest one-sidedness (see `Judged`): sheets that bulge have 0.35 to 0.8, vesicles up to 0.26.
     inside
         Least fraction of the surface that is in the tomogram.
+    alike
+        Least fraction measured of another compartment, as a part of that of the clicked one.
     size_ratio
         Largest ratio of the radii of a compartment and the clicked one that are alike.
     most_candidates
@@ -53,7 +61,9 @@ class CompartmentFinder:
 
     voxel_size_angstrom: float = 20.0
     closed: float = 0.3
+    one_sided: float = 0.35
     inside: float = 0.6
+    alike: float = 0.5
     size_ratio: float = 2.0
     most_candidates: int = 200
     patience: int = 15
@@ -86,7 +96,7 @@ class CompartmentFinder:
         """
         search = CompartmentSearch.of(self, tomogram, progress)
         clicked = [search.around_click(at) for at in clicks]
-        others = search.others([each.enclosure for each in clicked], progress)
+        others = search.others(clicked, progress)
         return search.compartments(clicked, others)
 
 
@@ -102,12 +112,16 @@ class Judged:
         Fraction of what is in the tomogram, and of that part of it which the missing wedge lets be seen.
     within
         Fraction of the surface that is in the tomogram.
+    one_sidedness
+        Length of the difference of two mean normals: of what was measured, and of what could have been seen. It is
+        near 0 if the membrane was seen on all sides, 0.5 if it was seen on half of a sphere, as of a bulging sheet.
     """
 
     enclosure: Enclosure
     score: float
     seen: float
     within: float
+    one_sidedness: float
 
     @classmethod
     def of(cls, enclosure: Enclosure, wedge: MissingWedge) -> "Judged":
@@ -115,12 +129,83 @@ class Judged:
         normals, areas = enclosure.normals_and_areas()
         visible = wedge.is_sampled(*normals.T)
         measured, within = areas * enclosure.measured, areas * enclosure.within
+        seen, could_be = measured * visible, within * visible
+        middles = [(each @ normals) / max(each.sum(), 1e-9) for each in (seen, could_be)]
         return cls(
             enclosure,
             float(measured.sum() / max(within.sum(), 1e-9)),
-            float(measured[visible].sum() / max(within[visible].sum(), 1e-9)),
+            float(seen.sum() / max(could_be.sum(), 1e-9)),
             float(within.sum() / max(areas.sum(), 1e-9)),
+            float(np.linalg.norm(middles[0] - middles[1])),
         )
+
+
+@dataclass(frozen=True, eq=False)
+class Membranes:
+    """The membranes of a binned volume, and the closed surfaces that they form.
+
+    Parameters
+    ----------
+    settings
+        What counts as closed.
+    ridges
+        What counts as membrane, in voxels of the binned volume.
+    voxel_size_angstrom
+        Edge of its voxels.
+    wedge
+        The missing wedge.
+    """
+
+    settings: CompartmentFinder
+    ridges: Ridges
+    voxel_size_angstrom: float
+    wedge: MissingWedge
+
+    @cached_property
+    def _tree(self) -> cKDTree:
+        return cKDTree(self.ridges.points)
+
+    def enclose(self, point: Float[np.ndarray, " 3"], limits: EnclosureSettings) -> Judged:
+        """The closed surface around a point, z, y, x in binned voxels."""
+        return Judged.of(enclose(self.ridges, self.voxel_size_angstrom, point, limits, tree=self._tree), self.wedge)
+
+    def is_closed(self, judged: Judged) -> bool:
+        """Whether enough of the surface was measured, on all sides, and lies in the tomogram."""
+        return (
+            judged.seen >= self.settings.closed
+            and judged.within >= self.settings.inside
+            and judged.one_sidedness <= self.settings.one_sided
+        )
+
+    def around(self, point: Float[np.ndarray, " 3"]) -> Judged:
+        """The smallest closed surface around a point, z, y, x in binned voxels; the best one if none is closed."""
+        tried = []
+        for start in self._starts(point):
+            found = [each for each in self._around(start) if each.enclosure.holds(point)]
+            closed = [each for each in found if self.is_closed(each)]
+            if closed:
+                best = max(each.seen for each in closed)
+                return next(each for each in closed if each.seen >= _AS_GOOD * best)
+            tried += found
+        return max(tried, key=lambda each: each.seen)
+
+    def _around(self, start: Float[np.ndarray, " 3"]) -> list[Judged]:
+        """The surfaces of several sizes around a start, from small to large."""
+        limits = self.settings.enclosure
+        sizes = limits.most_angstrom / 1.6 ** np.arange(3, -1, -1)
+        return [self.enclose(start, replace(limits, most_angstrom=float(size))) for size in sizes]
+
+    def _starts(self, point: Float[np.ndarray, " 3"]) -> list[Float[np.ndarray, " 3"]]:
+        """The point, and points farther away from the nearest membrane: from near a wall a surface is hard to see."""
+        _, nearest = self._tree.query(point)
+        away = point - self.ridges.points[int(nearest)]
+        away /= max(float(np.linalg.norm(away)), 1e-6)
+        starts = [point]
+        for angstrom in (100, 200, 400, 800):
+            start = point + away * angstrom / self.voxel_size_angstrom
+            if ((start >= 0) & (start <= np.array(self.ridges.shape) - 1)).all():
+                starts.append(start)
+        return starts
 
 
 @dataclass(frozen=True, eq=False)
@@ -133,15 +218,14 @@ class CompartmentSearch:
         Of the search.
     tomogram, binned
         The tomogram, and how membranes were looked for in it.
-    ridges, tree
-        What counts as membrane, and the tree of its points.
+    membranes
+        Its membranes, in voxels of the binned tomogram.
     """
 
     settings: CompartmentFinder
     tomogram: BinnedTomogram
     binned: Binned
-    ridges: Ridges
-    tree: cKDTree
+    membranes: Membranes
 
     @classmethod
     def of(
@@ -161,16 +245,7 @@ class CompartmentSearch:
         ridges = ridges.above(ridges.noise)
         if not len(ridges.points):
             raise PromptError("no membrane was found in the tomogram, so that nothing is enclosed by one")
-        return cls(settings, tomogram, binned, ridges, cKDTree(ridges.points))
-
-    def enclose(self, point: Float[np.ndarray, " 3"], limits: EnclosureSettings) -> Judged:
-        """The closed surface around a point, z, y, x in binned voxels."""
-        found = enclose(self.ridges, self.binned.voxel_size_angstrom, point, limits, tree=self.tree)
-        return Judged.of(found, self.tomogram.wedge)
-
-    def is_closed(self, judged: Judged) -> bool:
-        """Whether enough of the surface was measured, and lies in the tomogram."""
-        return judged.seen >= self.settings.closed and judged.within >= self.settings.inside
+        return cls(settings, tomogram, binned, Membranes(settings, ridges, binned.voxel_size_angstrom, tomogram.wedge))
 
     def around_click(self, click: Float[np.ndarray, " 3"]) -> Judged:
         """The smallest closed surface around a click, z, y, x in voxels of the tomogram.
@@ -180,56 +255,35 @@ class CompartmentSearch:
         PromptError
             If there is none.
         """
-        point = self.binned.from_voxels(click[None])[0]
-        for start in self._starts(point):
-            around = [each for each in self._around(start) if each.enclosure.holds(point)]
-            closed = [each for each in around if self.is_closed(each)]
-            if closed:
-                best = max(each.seen for each in closed)
-                return next(each for each in closed if each.seen >= _AS_GOOD * best)
-        at, seen = ", ".join(f"{c:.0f}" for c in click), max((each.seen for each in around), default=0.0)
-        raise PromptError(
-            f"open compartment: no membrane encloses the click at {at} (z, y, x); around it, membrane was seen over "
-            f"{seen:.0%} of a closed surface, and {self.settings.closed:.0%} are needed; click into a vesicle or an "
-            "organelle that is in the tomogram, or on a membrane with --structure membrane"
-        )
+        found = self.membranes.around(self.binned.from_voxels(click[None])[0])
+        if not self.membranes.is_closed(found):
+            at = ", ".join(f"{c:.0f}" for c in click)
+            raise PromptError(
+                f"open compartment: no membrane encloses the click at {at} (z, y, x); around it, membrane was seen "
+                f"over {found.seen:.0%} of a closed surface, and {self.settings.closed:.0%} are needed; click into a "
+                "vesicle or an organelle that is in the tomogram, or on a membrane with --structure membrane"
+            )
+        return found
 
-    def _starts(self, point: Float[np.ndarray, " 3"]) -> list[Float[np.ndarray, " 3"]]:
-        """The point, and points farther away from the nearest membrane: from near a wall a surface is hard to see."""
-        _, nearest = self.tree.query(point)
-        away = point - self.ridges.points[int(nearest)]
-        away /= max(float(np.linalg.norm(away)), 1e-6)
-        starts = [point]
-        for angstrom in (100, 200, 400, 800):
-            start = point + away * angstrom / self.binned.voxel_size_angstrom
-            if ((start >= 0) & (start <= np.array(self.binned.data.shape) - 1)).all():
-                starts.append(start)
-        return starts
-
-    def _around(self, start: Float[np.ndarray, " 3"]) -> list[Judged]:
-        """The surfaces of several sizes around a start."""
-        limits = self.settings.enclosure
-        sizes = limits.most_angstrom / 1.6 ** np.arange(3, -1, -1)
-        return [self.enclose(start, replace(limits, most_angstrom=float(size))) for size in sizes]
-
-    def others(self, clicked: list[Enclosure], progress: Progress | None) -> list[Judged]:
+    def others(self, clicked: list[Judged], progress: Progress | None = None) -> list[Judged]:
         """Compartments like the clicked ones, best first."""
         ratio, size = self.settings.size_ratio, self.binned.voxel_size_angstrom
-        radii = [(each.volume / (4 / 3 * np.pi)) ** (1 / 3) for each in clicked]
+        radii = [each.enclosure.radius for each in clicked]
         least, most = min(radii) / ratio, max(radii) * ratio
+        enough = self.settings.alike * min(each.seen for each in clicked)
         found: list[Judged] = []
         n_failed = 0
-        places, distances = _where_normals_meet(self.ridges, least, most)
+        places, distances = _where_normals_meet(self.membranes.ridges, least, most)
         places = places[: self.settings.most_candidates]
         for done, (place, distance) in enumerate(zip(places, distances * size, strict=False)):
             if progress:
                 progress("compartments", done, len(places))
-            if any(each.holds(place) for each in clicked) or any(each.enclosure.holds(place) for each in found):
+            if any(each.enclosure.holds(place) for each in clicked + found):
                 continue
             limits = replace(self.settings.enclosure, least_angstrom=distance / 2, most_angstrom=distance * 1.5)
-            judged = self.enclose(place, limits)
-            radius = (judged.enclosure.volume / (4 / 3 * np.pi)) ** (1 / 3)
-            if self.is_closed(judged) and least <= radius <= most:
+            judged = self.membranes.enclose(place, limits)
+            is_like = judged.seen >= enough and least <= judged.enclosure.radius <= most
+            if is_like and self.membranes.is_closed(judged):
                 found.append(judged)
                 n_failed = 0
             else:
@@ -298,25 +352,24 @@ def _where_normals_meet(ridges: Ridges, least: float, most: float) -> tuple[Poin
     Each ridge votes for the two points at each distance along its normal; votes count as the part of the sphere's area
     that a ridge covers.
     """
-    strong = ridges.above(ridges.low) if np.isfinite(ridges.low) else ridges
-    if not len(strong.points):
-        strong = ridges
+    full = ridges.low if np.isfinite(ridges.low) else float(ridges.saliency.max())
+    weight = np.minimum(ridges.saliency / full, 1).astype(np.float32)
     step = max(least / 4, 2.0)
     shape = [int(n / step) + 1 for n in ridges.shape]
     best, distance = np.zeros(shape, dtype=np.float32), np.zeros(shape, dtype=np.float32)
     for radius in np.geomspace(least, most, 9):
         votes = np.zeros(shape, dtype=np.float32)
         for side in (-radius, radius):
-            at = np.round((strong.points + side * strong.normals) / step).astype(int)
-            at = at[((at >= 0) & (at < shape)).all(axis=1)]
-            np.add.at(votes, tuple(at.T), np.float32(1 / (4 * np.pi * radius**2)))
+            at = np.round((ridges.points + side * ridges.normals) / step).astype(int)
+            inside = ((at >= 0) & (at < shape)).all(axis=1)
+            np.add.at(votes, tuple(at[inside].T), weight[inside] / np.float32(4 * np.pi * radius**2))
         width = max(0.2 * radius / step, 0.5)
         # a Gaussian's peak is raised to 1: what meets within its width counts in full
         smooth = ndimage.gaussian_filter(votes, width, mode="constant") * (np.sqrt(2 * np.pi) * width) ** 3
         distance[smooth > best] = radius
         np.maximum(best, smooth, out=best)
     size = max(2 * int(0.5 * least / step) + 1, 3)
-    is_peak = (best == ndimage.maximum_filter(best, size, mode="constant")) & (best > 0.1)
+    is_peak = (best == ndimage.maximum_filter(best, size, mode="constant")) & (best > _LEAST_VOTES)
     peaks = np.argwhere(is_peak)
     peaks = peaks[np.argsort(-best[tuple(peaks.T)], kind="stable")]
     return np.asarray(peaks * step, dtype=float), distance[tuple(peaks.T)].astype(float)

@@ -10,7 +10,7 @@ from scipy import ndimage
 from cryosam.arrays import Points, Volume
 from cryosam.intensities import Normalised
 
-__all__ = ["Continuation", "continuation_at", "hemisphere", "tangents_of"]
+__all__ = ["Continuation", "continuation_at", "cube_around", "hemisphere", "tangents_of"]
 
 _FINEST_ANGSTROM = 15.0
 """Largest edge of the voxels that are looked at: an actin filament is about 60 A wide."""
@@ -19,6 +19,8 @@ _HALF_ANGSTROM = 380.0
 _BANDS_ANGSTROM = ((18.0, 30.0), (30.0, 50.0))
 """Standard deviations of the two Gaussians whose difference shows single filaments and leaflets, and membranes and the
 walls of tubes."""
+_COARSEST_THIN_ANGSTROM = 22.0
+"""Voxel size above which the narrow band would show single voxels of noise; the wide one then stands for both."""
 _SHEET_RADII = np.array([120.0, 160.0, 200.0, 240.0])
 """Distances from the point, angstrom, at which a sheet is looked for; within 120 A lies whatever was clicked."""
 _SHEET_CURVATURES = np.array([0, 1 / 1000, -1 / 1000, 1 / 500, -1 / 500, 1 / 300, -1 / 300, 1 / 200, -1 / 200])
@@ -81,8 +83,8 @@ def continuation_at(
     bright
         1 for what is bright, -1 to measure what is dark instead: the same amount of noise, no protein.
     """
-    volume, centre, size = _around(voxels, voxel_size_angstrom, point)
-    thin, thick = (
+    volume, centre, size = cube_around(voxels, voxel_size_angstrom, point, _HALF_ANGSTROM, _FINEST_ANGSTROM)
+    bands = [
         _Seen(
             ndimage.gaussian_filter(volume * bright, low / size, truncate=3)
             - ndimage.gaussian_filter(volume * bright, high / size, truncate=3),
@@ -90,7 +92,8 @@ def continuation_at(
             size,
         )
         for low, high in _BANDS_ANGSTROM
-    )
+    ]
+    thin, thick = bands if size <= _COARSEST_THIN_ANGSTROM else (bands[1], bands[1])
     off = max(_OFF_ANGSTROM, 2 * voxel_size_angstrom)
     ball = _ball(30.0, 15.0)
     tube, tube_end = _tube(thick)
@@ -121,12 +124,33 @@ class _Seen:
         return np.asarray(values.reshape(offsets.shape[:-1]), dtype=np.float32)
 
 
-def _around(
-    voxels: Normalised, voxel_size: float, point: Float[np.ndarray, " 3"]
+def cube_around(
+    voxels: Normalised,
+    voxel_size_angstrom: float,
+    point: Float[np.ndarray, " 3"],
+    half_angstrom: float,
+    finest_angstrom: float,
 ) -> tuple[Volume, Float[np.ndarray, " 3"], float]:
-    """Cube around a point, binned; where the point is in it; its voxel size. Beyond the tomogram it has its median."""
-    factor = max(int(_FINEST_ANGSTROM / voxel_size + 1e-6), 1)
-    n = 2 * int(np.ceil(_HALF_ANGSTROM / voxel_size / factor)) + 1
+    """Read the cube around a point, binned.
+
+    Parameters
+    ----------
+    voxels, voxel_size_angstrom
+        The tomogram.
+    point
+        z, y, x in voxels.
+    half_angstrom
+        Half of the cube's edge.
+    finest_angstrom
+        Whole voxels are averaged up to this edge.
+
+    Returns
+    -------
+    cube, centre, size
+        Its voxels minus their median, and 0 beyond the tomogram; where the point is in it; and its voxel size.
+    """
+    factor = max(int(finest_angstrom / voxel_size_angstrom + 1e-6), 1)
+    n = 2 * int(np.ceil(half_angstrom / voxel_size_angstrom / factor)) + 1
     low = np.round(point).astype(int) - n * factor // 2
     start = np.clip(low, 0, np.array(voxels.shape) - 1)
     end = np.clip(low + n * factor, start + 1, voxels.shape)
@@ -137,7 +161,7 @@ def _around(
     inside = tuple(slice(int(a), int(b)) for a, b in zip(start - low, end - low, strict=True))
     cube[inside] = np.clip(read, low_value, high_value) - median
     cube = cube.reshape(n, factor, n, factor, n, factor).mean(axis=(1, 3, 5))
-    return cube, np.asarray((point - low - (factor - 1) / 2) / factor, dtype=float), factor * voxel_size
+    return cube, np.asarray((point - low - (factor - 1) / 2) / factor, dtype=float), factor * voxel_size_angstrom
 
 
 def _sheet(seen: _Seen, off: float) -> float:

@@ -70,7 +70,7 @@ def rings(reach: int) -> Images:
     return np.clip(1 - np.abs(radius - np.arange(reach)[:, None, None]), 0, 1)
 
 
-def stripes(reach: int, angle: float, offsets: Scores) -> Images:
+def stripes(reach: int, angle: float, offsets: Float[np.ndarray, " k"]) -> Images:
     """Lines through an image at an angle, radians from its first axis, at offsets from the middle in voxels."""
     across = np.arange(-reach, reach + 1.0)
     distance = across[:, None] * np.cos(angle) + across[None, :] * np.sin(angle)

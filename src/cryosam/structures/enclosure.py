@@ -79,9 +79,9 @@ class Enclosure:
         return np.asarray(self.centre + sphere().directions * self.distances[:, None], dtype=float)
 
     @property
-    def volume(self) -> float:
-        """Volume inside, cubic voxels."""
-        return float(4 / 3 * np.pi * np.mean(self.distances**3))
+    def radius(self) -> float:
+        """Radius of the ball with the same volume, voxels."""
+        return float(np.mean(self.distances**3) ** (1 / 3))
 
     def normals_and_areas(self) -> tuple[Points, Float[np.ndarray, " n"]]:
         """Outward unit normals and areas of the surface around each point."""

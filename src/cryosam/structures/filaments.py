@@ -16,7 +16,7 @@ from cryosam.structures.binned import Binned, BinnedTomogram
 from cryosam.structures.cross_sections import PlaneImaging
 from cryosam.structures.lines import LineMap, integrate_lines, mean_along
 from cryosam.structures.radial_profile import Axis, RadialProfile, axis_at
-from cryosam.structures.tracing import Curve, Tracer, join, smooth
+from cryosam.structures.tracing import Curve, Taken, Tracer, join, smooth
 from cryosam.structures.tubes import paint_tube
 from cryosam.structures.whitening import Whitened, filter_radially, whiten
 
@@ -25,11 +25,11 @@ __all__ = ["FilamentFinder"]
 Vector = Float[np.ndarray, " 3"]
 
 _SPREAD = 1.4826  # standard deviation of a normal distribution, in units of its median absolute deviation
-_CLICK_DIRECTIONS = 250  # 9 degrees apart, refined afterwards
 _TAPER_ANGSTROM = 40.0  # beyond the outer radius, where the profile is cut off
 _BRIGHTEST = 1.5  # times the clicked axis: gold and particles count no more than this at a voxel
 _AVERAGED_ANGSTROM = 360.0  # length over which cross-sections along a filament are averaged before they decide
 _LIKER = 1.1  # times as much like the kind as like a sheet; the wall of a microtubule is as much like both
+_LEAST_PIECE = 0.6  # of the least length of a filament: pieces that may be joined, and the least around a click
 _MOST_SEEDS = 50_000
 _LEAST_SEEDS = 20
 
@@ -59,7 +59,11 @@ class FilamentFinder:
     offset_scale_angstrom
         Distance of the axis from the click that costs as much as one unit of evidence (squared deviation of noise).
     n_directions
-        Of the lines; 200 are 10 degrees apart, over which a line of 320 angstrom leaves actin by less than its radius.
+        Of the lines, and of the axes that are tried at the click; 200 are 10 degrees apart, over which a line of
+        320 angstrom leaves actin by less than its radius.
+    least_evenness
+        Lower quartile of the strength along the line at the click, as a fraction of its mean: a filament is as strong
+        everywhere, a particle or a gold bead is not.
     least_strength
         Strength at which a filament is begun, as a fraction of that at the click.
     low_strength
@@ -89,6 +93,7 @@ class FilamentFinder:
     offset_angstrom: float = 130.0
     offset_scale_angstrom: float = 25.0
     n_directions: int = 200
+    least_evenness: float = 0.5
     least_strength: float = 0.5
     low_strength: float = 0.35
     least_similarity: float = 0.6
@@ -161,9 +166,11 @@ class _Search:
                     "look for membranes, or click another place on the filament"
                 )
         filtered = _matched(white, profile)
-        level = float(np.median([_level(filtered, axis, half) for axis in axes]))
-        if level <= 0:
-            raise PromptError(_nothing(clicks[0]))
+        along = [_along(filtered, axis, half) for axis in axes]
+        for click, values in zip(clicks, along, strict=True):
+            if not np.quantile(values, 0.25) > finder.least_evenness * values.mean():
+                raise PromptError(_short(click))
+        level = float(np.median([np.median(values) for values in along]))
         filtered = np.clip(filtered / level, -_BRIGHTEST, _BRIGHTEST, dtype=np.float32)
         return cls(finder, binned, axes, profile, sections, float(np.median(at_clicks.similarity)), filtered)
 
@@ -182,16 +189,16 @@ class _Search:
         """The filament through each click."""
         curves = []
         for axis, click in zip(self.axes, clicks, strict=True):
-            nothing = np.zeros((0, 3))
-            traced = self._agreeing(self._tracer.trace(axis.centre, axis.tangent, nothing, nothing))
-            near = [curve for curve in traced if _distance(curve, axis.centre) <= self.profile.outer_radius + 2]
-            if not near or self._length(near[0]) < self.finder.least_length_angstrom:
-                raise PromptError(
-                    f"what is at {spell(click)} is round, but no longer than a particle; look for particles, or click "
-                    "a filament where it is clearly visible"
-                )
+            traced = self._tracer.trace(axis.centre, axis.tangent)
+            near = [piece for piece in self._agreeing(traced) if self._is_at(piece, axis)]
+            if not near or self._length(traced) < self.finder.least_length_angstrom:
+                raise PromptError(_short(click))
             curves.append(smooth(near[0], 40.0 / self.binned.voxel_size_angstrom, 0.5))
         return curves
+
+    def _is_at(self, curve: Curve, axis: Axis) -> bool:
+        """Whether a line passes through the axis at a click."""
+        return _distance(curve, axis.centre) <= self.profile.outer_radius + 2
 
     def _length(self, curve: Curve) -> float:
         return curve.length * self.binned.voxel_size_angstrom
@@ -202,22 +209,25 @@ class _Search:
         lines = integrate_lines(self.filtered, round(finder.line_angstrom / vox), finder.n_directions, progress)
         seeds, tangents = self._seeds(lines)
         pieces = _distinct(clicked, self._tracer.distance)
-        taken = [piece.at(1.0) for piece in pieces]
+        taken = Taken(pieces)
         for index, (seed, tangent) in enumerate(zip(seeds, tangents, strict=True)):
             if progress is not None:
                 progress("tracing", index + 1, len(seeds))
-            points = np.concatenate([each.points for each in taken])
-            if (np.linalg.norm(points - seed, axis=1) < 1.5 * self._tracer.distance).any():
+            if taken.is_near(seed, 1.5 * self._tracer.distance):
                 continue
-            curve = self._tracer.trace(seed, tangent, points, np.concatenate([each.tangents for each in taken]))
-            agreeing = self._agreeing(curve)
-            pieces += agreeing
-            taken += [piece.at(1.0) for piece in agreeing]
+            agreeing = self._agreeing(self._tracer.trace(seed, tangent, taken))
+            if agreeing:
+                pieces += agreeing
+                taken = Taken(pieces)
         step = 40.0 / vox
         gap = 2 * max(finder.gap_diameters * self.profile.outer_radius, finder.line_angstrom / vox)
         joined = join(pieces, gap, np.radians(finder.gap_degrees), step)
         smoothed = [smooth(curve, step, 0.5) for curve in joined]
-        return [curve for curve in smoothed if self._length(curve) >= finder.least_length_angstrom]
+        return [
+            curve
+            for curve in smoothed
+            if self._length(curve) >= finder.least_length_angstrom or any(self._is_at(curve, a) for a in self.axes)
+        ]
 
     def _seeds(self, lines: LineMap) -> tuple[Points, Points]:
         """Places where filaments are begun, strongest first, and the direction there."""
@@ -255,7 +265,7 @@ class _Search:
         parts = []
         for start, stop in _runs(passes, gap):
             part = Curve(line.points[start:stop], line.is_inferred[start:stop])
-            if part.length * vox >= finder.least_length_angstrom / 2:
+            if self._length(part) >= _LEAST_PIECE * finder.least_length_angstrom:
                 parts.append(part)
         return parts
 
@@ -303,7 +313,7 @@ def _axis(
         reach=max(round(finder.profile_radius_angstrom / vox), 3),
         most_offset=max(round(finder.offset_angstrom / vox), 1),
         offset_scale=finder.offset_scale_angstrom / vox,
-        n_directions=_CLICK_DIRECTIONS,
+        n_directions=finder.n_directions,
     )
     if axis is None:
         raise PromptError(_nothing(click))
@@ -322,14 +332,23 @@ def _matched(white: Whitened, profile: RadialProfile) -> Volume:
     return np.ascontiguousarray(padded[pad:-pad, pad:-pad, pad:-pad])
 
 
-def _level(filtered: Volume, axis: Axis, half: int) -> float:
-    """Median along the axis."""
-    steps = np.arange(-half, half + 1.0)
-    places = np.tile(axis.centre, (len(steps), 1)) + steps[:, None] * axis.tangent
-    return float(np.median(mean_along(filtered, places, np.tile(axis.tangent, (len(steps), 1)), np.zeros(1))))
+def _short(click: Vector) -> str:
+    return (
+        f"what is at {spell(click)} is no longer than a particle; look for particles, or click a filament where it is "
+        "clearly visible, away from its ends"
+    )
 
 
-def _null_level(strength: Scores, null: Scores, false_share: float) -> float:
+def _along(filtered: Volume, axis: Axis, half: int) -> Scores:
+    """Means over three voxels along the axis, as far as it is inside."""
+    steps = np.arange(-half, half + 1.0)[:, None]
+    places = axis.centre + steps * axis.tangent
+    inside = ((places >= 0) & (places <= np.array(filtered.shape) - 1)).all(axis=1)
+    places = places[inside] if inside.any() else places
+    return mean_along(filtered, places, np.tile(axis.tangent, (len(places), 1)), np.array([-1.0, 0.0, 1.0]))
+
+
+def _null_level(strength: Scores, null: Float[np.ndarray, " k"], false_share: float) -> float:
     """The level above which the inverted volume has at most a share of the places of the volume; both descend."""
     if not len(strength):
         return np.inf

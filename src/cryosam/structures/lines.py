@@ -108,7 +108,7 @@ def _keep(line: Volume, index: int, strongest: Volume, direction: Int[np.ndarray
     np.maximum(strongest, line, out=strongest)
 
 
-def _line(padded: Volume, step: Int[np.ndarray, " 3"], half: int) -> Volume:
+def _line(padded: Float[np.ndarray, "pz py px"], step: Int[np.ndarray, " 3"], half: int) -> Volume:
     """Mean over the line from ``-step`` to ``step`` around each voxel of a volume that is padded by ``half``."""
     out, n = padded.copy(), 1
     while n < 2 * half:
@@ -129,7 +129,9 @@ def _overlap(shift: Int[np.ndarray, " 3"], shape: tuple[int, ...]) -> tuple[tupl
     return here, there
 
 
-def mean_along(volume: Volume, centres: Float[np.ndarray, "n 3"], tangents: Points, steps: Scores) -> Scores:
+def mean_along(
+    volume: Volume, centres: Float[np.ndarray, "n 3"], tangents: Points, steps: Float[np.ndarray, " k"]
+) -> Scores:
     """Mean of a volume along a straight piece, for each of several points; only what is inside counts."""
     places = centres[:, None, :] + tangents[:, None, :] * steps[None, :, None]
     is_inside = ((places >= 0) & (places <= np.array(volume.shape) - 1)).all(axis=-1)

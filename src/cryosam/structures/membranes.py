@@ -14,9 +14,9 @@ from cryosam.structures.binned import Binned, BinnedTomogram
 from cryosam.structures.closing import on_one_ball, supporting
 from cryosam.structures.profiles import across, alike, mean_profile, measured_thickness, patch_means, patches
 from cryosam.structures.ridges import Ridges, RidgeSettings, membrane_saliency
-from cryosam.structures.sheet_masks import sheet_mask
-from cryosam.structures.sheets import Sheet, are_tubes, bends, link, oriented
-from cryosam.structures.surfaces import Enclosed, Field, area, enclosed_volume
+from cryosam.structures.sheet_masks import sheet_mask, without
+from cryosam.structures.sheets import Sheet, are_tubes, bends, link, oriented, thinned
+from cryosam.structures.surfaces import Enclosed, Field, area, enclosed_volume, vertex_normals
 
 __all__ = ["MembraneFinder"]
 
@@ -73,7 +73,7 @@ class MembraneFinder:
         ridges = membrane_saliency(volume, self.ridges, progress=progress)
         at = volume.from_voxels(np.asarray(clicks, dtype=float))
         high = min(self._click_saliency(ridges, click, volume) for click in at) / 2
-        low = float(np.clip(ridges.low, ridges.noise, high))
+        low = float(np.clip(ridges.low / 2, ridges.noise, high))
         kept = self._without_tubes(ridges.above(low), at, volume.voxel_size_angstrom)
         sheets = self._sheets(kept, high, volume.voxel_size_angstrom)
         membranes: list[Membrane] = []
@@ -198,19 +198,29 @@ class MembraneFinder:
                 continue
             left &= ~mine
             part = Sheet(sheet.points[mine], sheet.normals[mine] * each.sign, sheet.saliency[mine])
-            membranes.append(self._membrane(part, score, surface.mesh(each), tomogram, volume, is_closed=True))
+            membranes.append(self._membrane(part, score, surface, tomogram, volume, each))
         if left.all() or left.sum() >= least:
             part = Sheet(sheet.points[left], sheet.normals[left], sheet.saliency[left])
             if not left.all():
                 surface = Field.of(part.points, part.normals, self.click_angstrom / size)
-            membranes.append(self._membrane(part, score, surface.mesh(), tomogram, volume, is_closed=False))
+            membranes.append(self._membrane(part, score, surface, tomogram, volume))
         return membranes
 
     def _membrane(
-        self, sheet: Sheet, score: float, mesh: Mesh, tomogram: BinnedTomogram, volume: Binned, *, is_closed: bool
+        self,
+        sheet: Sheet,
+        score: float,
+        surface: Field,
+        tomogram: BinnedTomogram,
+        volume: Binned,
+        enclosed: Enclosed | None = None,
     ) -> Membrane:
+        """A sheet with its measures; around what it encloses, or open."""
         size, fine = volume.voxel_size_angstrom, tomogram.voxel_size_angstrom
-        _, mean = bends(sheet.points, sheet.normals, self.patch_angstrom / size)
+        is_closed = enclosed is not None
+        mesh = surface.mesh(enclosed)
+        few = thinned(sheet.points)
+        _, mean = bends(sheet.points[few], sheet.normals[few], self.patch_angstrom / size)
         normals = sheet.normals
         if not is_closed and float(np.median(mean)) < 0:
             normals, mesh = -normals, Mesh(mesh.vertices, mesh.faces[:, ::-1])
@@ -218,11 +228,16 @@ class MembraneFinder:
         mesh = Mesh(volume.to_voxels(mesh.vertices), mesh.faces)
         points = volume.to_voxels(sheet.points)
         thick, width = measured_thickness(tomogram, points, normals, self.profile_angstrom)
-        width = width if np.isfinite(width) else 2 * size
-        spacing = 1.5 * volume.factor
-        inferred = InstanceMask.empty()
+        width = (width if np.isfinite(width) else 2 * size) / fine
+        spacing = _SPACING * volume.factor
+        mask, inferred = sheet_mask(points, normals, width, spacing, tomogram.shape), InstanceMask.empty()
+        if is_closed:
+            far = cKDTree(points).query(mesh.vertices)[0] > spacing
+            spacing *= surface.cell
+            filled = sheet_mask(mesh.vertices[far], vertex_normals(mesh)[far], width, spacing, tomogram.shape)
+            inferred = without(filled, mask)
         return Membrane(
-            mask=sheet_mask(points, normals, width=width / fine, spacing=spacing, shape=tomogram.shape),
+            mask=mask,
             score=score,
             points=points,
             normals=normals,
@@ -238,6 +253,9 @@ class MembraneFinder:
 
 _STEP = 10.0
 """Angstrom, step of the profiles that are compared."""
+
+_SPACING = 1.5
+"""Binned voxels between neighbouring points of a sheet, a little more than the least, so that masks have no holes."""
 
 _LEAST_IN_PATCH = 6
 """Points of a patch; fewer are a corner of the sheet."""

@@ -189,7 +189,7 @@ def _crossing(profile: Profile, index: int, step: int, level: float) -> float:
     return index + step * float((profile[index] - level) / fall if fall > 0 else 0.0)
 
 
-def mean_profile(profiles: Float[np.ndarray, "n k"]) -> Float[np.ndarray, " k"]:
+def mean_profile(profiles: Float[np.ndarray, "n k"]) -> Profile:
     """Mean over points, of the offsets that lie in the volume; NaN where none does."""
     known = np.isfinite(profiles)
     number = known.sum(axis=0)

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float
-from scipy import special
+from scipy import ndimage, special
 
 from cryosam.arrays import Images, Points, Scores, Volume
 from cryosam.structures.cross_sections import PlaneImaging, cut_across, normals_of, rings
@@ -14,7 +14,7 @@ __all__ = ["Axis", "RadialProfile", "axis_at", "cone", "directions"]
 Vector = Float[np.ndarray, " 3"]
 
 _RIDGE = 0.05  # of the mean power of a ring: keeps the profile smooth where the wedge leaves rings undetermined
-_PLACES = 12  # places of an image, best first, that may be refused before the direction is
+_PLACES = 5  # places of an image, best first, that may be refused before the direction is
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,7 +101,7 @@ def directions(n: int) -> Points:
     return np.stack([z, radius * np.sin(turn), radius * np.cos(turn)], axis=1)
 
 
-def cone(tangent: Vector, angles: Scores, n: int) -> Points:
+def cone(tangent: Vector, angles: Float[np.ndarray, " k"], n: int) -> Points:
     """The tangent, and unit vectors at each angle (radians) around it, ``n`` for the first, ``2 n`` for the second."""
     u, v = (each[0] for each in normals_of(tangent[None]))
     rings = [tangent[None]]
@@ -186,13 +186,14 @@ class _Scan:
         solve = _solver(shapes)
         radius = np.hypot(*(np.indices((2 * self.reach + 1,) * 2) - self.reach))
         found = []
-        for flat in np.argsort(-likely, axis=None)[:_PLACES]:
-            i, j = (int(each) for each in np.unravel_index(flat, likely.shape))
+        peaks = np.argwhere((ndimage.maximum_filter(likely, 3) == likely) & np.isfinite(likely))
+        for i, j in sorted(peaks.tolist(), key=lambda place: -likely[place[0], place[1]])[:_PLACES]:
             part = image[i : i + 2 * self.reach + 1, j : j + 2 * self.reach + 1]
             weights = solve @ part.ravel()
             profile = RadialProfile(weights / np.sqrt(n_summed))
-            if _is_dense(profile) and distance[i, j] <= profile.outer_radius + 1:
-                near = radius <= profile.outer_radius + 1
+            outer = profile.outer_radius
+            if _is_dense(profile) and distance[i, j] <= outer + 1:
+                near = radius <= outer + 1
                 rest = (part - np.tensordot(weights, shapes, 1))[near]
                 explained = 1 - float((rest**2).sum() / max((part[near] ** 2).sum(), 1e-9))
                 value = float(evidence[i, j]) * explained - (distance[i, j] / self.offset_scale) ** 2
@@ -201,7 +202,7 @@ class _Scan:
         return found
 
 
-def _explained(image: Float[np.ndarray, "h w"], shapes: Images, most_offset: int) -> Float[np.ndarray, "a b"]:
+def _explained(image: Float[np.ndarray, "height width"], shapes: Images, most_offset: int) -> Float[np.ndarray, "a b"]:
     """Squared length of the projection onto the span of the shapes, for each offset."""
     basis, _ = np.linalg.qr(shapes.reshape(len(shapes), -1).T)
     basis = basis.T.reshape(shapes.shape)

@@ -7,6 +7,7 @@ inverted volume; what it holds is noise, and tells how much support noise gives.
 """
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -127,18 +128,22 @@ def membrane_saliency(
     settings = settings or RidgeSettings()
     report = progress or (lambda *_: None)
     voxel_size = volume.voxel_size_angstrom
-    report("ridges", 0, 3)
+    report("ridges", 0, 2)
     points, normals, strength, level = _ridges(volume.data, voxel_size, settings)
     saliency = _saliency(points, normals, strength, volume, settings)
-    report("ridges", 1, 3)
+    report("ridges", 1, 2)
     if not len(points):
         return Ridges(points, normals, saliency, np.inf, np.inf, volume.data.shape)
-    null_points, null_normals, null_strength, _ = _ridges(-volume.data, voxel_size, settings, level)
-    null = _saliency(null_points, null_normals, null_strength, volume, settings)
-    report("ridges", 2, 3)
-    at, directions, strengths, _ = _ridges(_without_phases(volume.data), voxel_size, settings, level)
-    noise = _low_level(saliency, _saliency(at, directions, strengths, volume, settings), settings.false_share)
-    report("ridges", 3, 3)
+
+    def supported(data: Volume) -> tuple[Points, Scores]:
+        at, directions, strengths, _ = _ridges(data, voxel_size, settings, level)
+        return at, _saliency(at, directions, strengths, volume, settings)
+
+    with ThreadPoolExecutor(2) as pool:  # much of the work is in functions that let other threads run
+        inverted, random = pool.map(supported, (-volume.data, _without_phases(volume.data)))
+    null_points, null = inverted
+    noise = _low_level(saliency, random[1], settings.false_share)
+    report("ridges", 2, 2)
     fringe = _are_fringes(null_points, null, points, saliency, settings.fringe_angstrom / voxel_size)
     above = saliency[saliency >= noise]
     low = min(

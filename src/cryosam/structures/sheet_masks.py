@@ -6,7 +6,7 @@ from jaxtyping import Float
 from cryosam.arrays import Mask, Points
 from cryosam.masks import InstanceMask
 
-__all__ = ["sheet_mask"]
+__all__ = ["sheet_mask", "without"]
 
 _SLAB = 64
 """Voxels along z that are painted together."""
@@ -15,7 +15,6 @@ _SLAB = 64
 def sheet_mask(
     points: Points,
     normals: Float[np.ndarray, "n 3"],
-    *,
     width: float,
     spacing: float,
     shape: tuple[int, int, int],
@@ -36,7 +35,7 @@ def sheet_mask(
     Examples
     --------
     >>> points = np.array([[4.0, y, x] for y in range(7) for x in range(8)])
-    >>> mask = sheet_mask(points, np.tile([1.0, 0.0, 0.0], (56, 1)), width=3.0, spacing=1.0, shape=(9, 7, 8))
+    >>> mask = sheet_mask(points, np.tile([1.0, 0.0, 0.0], (56, 1)), 3.0, 1.0, (9, 7, 8))
     >>> mask.origin, mask.data.shape, mask.n_voxels
     ((3, 0, 0), (3, 7, 8), 168)
     """
@@ -51,7 +50,7 @@ def sheet_mask(
     for start in range(0, len(data), _SLAB):
         slab = data[start : start + _SLAB]
         from_slab = points - low - [start, 0, 0]
-        near = (from_slab[:, 0] > -reach - 1) & (from_slab[:, 0] < len(slab) + reach)
+        near = ((from_slab > -reach - 1) & (from_slab < np.array(slab.shape) + reach)).all(axis=1)
         slab[:] = _within(from_slab[near], normals[near], width, spacing, slab.shape)
     z, y, x = (int(c) for c in low)
     return InstanceMask.crop(data, (z, y, x))
@@ -61,19 +60,43 @@ def _within(
     points: Points, normals: Float[np.ndarray, "n 3"], width: float, spacing: float, shape: tuple[int, ...]
 ) -> Mask:
     """Voxels of a box whose height over the tangent planes of the points nearby is at most half the width."""
-    heights, weights = np.zeros(int(np.prod(shape)), dtype=np.float32), np.zeros(int(np.prod(shape)), dtype=np.float32)
     reach = float(np.hypot(width / 2, spacing))
+    margin = int(2 * reach) + 3  # of points outside the box, and of what they reach: no index needs to be checked
+    padded = np.array(shape) + 2 * margin
+    heights, weights = np.zeros(int(padded.prod()), dtype=np.float32), np.zeros(int(padded.prod()), dtype=np.float32)
     nearest = np.round(points).astype(int)
+    step = np.array([padded[1] * padded[2], padded[2], 1])
+    index, rest = (nearest + margin) @ step, points - nearest
+    z, y, x = normals.T
     offsets = np.argwhere(np.ones((2 * int(reach) + 1,) * 3)) - int(reach)
     for offset in offsets[(offsets**2).sum(axis=1) <= reach**2]:
-        voxels = nearest + offset
-        apart = voxels - points
-        height = np.einsum("ni,ni->n", apart, normals)
-        square = np.einsum("ni,ni->n", apart, apart)
-        keep = (square - height**2 <= spacing**2) & (voxels >= 0).all(axis=1) & (voxels < shape).all(axis=1)
-        index = np.ravel_multi_index(tuple(voxels[keep].T), shape)
-        weight = np.exp(-square[keep] / (2 * (spacing / 2) ** 2))  # the nearest point counts most
-        np.add.at(heights, index, (weight * height[keep]).astype(np.float32))
-        np.add.at(weights, index, weight.astype(np.float32))
+        down, along, right = (float(o) - rest[:, axis] for axis, o in enumerate(offset))
+        height = down * z + along * y + right * x
+        square = down * down + along * along + right * right
+        keep = square - height * height <= spacing**2
+        voxel = index[keep] + int(offset @ step)
+        weight = np.exp(square[keep] / (-2 * (spacing / 2) ** 2))  # the nearest point counts most
+        np.add.at(heights, voxel, (weight * height[keep]).astype(np.float32))
+        np.add.at(weights, voxel, weight.astype(np.float32))
     inside = (weights > 0) & (np.abs(heights) <= weights * np.float32(width / 2 + 1e-3))
-    return inside.reshape(shape)
+    return inside.reshape(padded)[tuple(slice(margin, margin + n) for n in shape)]
+
+
+def without(mask: InstanceMask, other: InstanceMask) -> InstanceMask:
+    """The voxels of a mask that are not in the other one.
+
+    Examples
+    --------
+    >>> row = InstanceMask((0, 0, 0), np.ones((1, 1, 4), dtype=bool))
+    >>> without(row, InstanceMask((0, 0, 1), np.ones((1, 1, 1), dtype=bool))).data.tolist()
+    [[[True, False, True, True]]]
+    """
+    low = np.maximum(mask.origin, other.origin)
+    high = np.minimum(np.add(mask.origin, mask.data.shape), np.add(other.origin, other.data.shape))
+    if (high <= low).any():
+        return mask
+    data = mask.data.copy()
+    mine = tuple(slice(*each) for each in zip(low - mask.origin, high - mask.origin, strict=True))
+    theirs = tuple(slice(*each) for each in zip(low - other.origin, high - other.origin, strict=True))
+    data[mine] &= ~other.data[theirs]
+    return InstanceMask.crop(data, mask.origin)

@@ -17,7 +17,7 @@ from cryosam.arrays import Mask, Points, Volume
 from cryosam.missing_wedge import MissingWedge
 from cryosam.structure_results import Mesh, unit
 
-__all__ = ["Enclosed", "Field", "area", "enclosed_volume"]
+__all__ = ["Enclosed", "Field", "area", "enclosed_volume", "vertex_normals"]
 
 _LARGEST_FIELD = 1_000_000
 """Cells of a field; larger boxes get larger cells."""
@@ -65,14 +65,17 @@ class Field:
         Position of the first cell, z, y, x in voxels.
     cell
         Edge of a cell in voxels.
-    measured
-        Cells that are near to a point.
+    distance
+        ``(z, y, x)`` of each cell from the nearest cell with a point, in cells.
+    reach
+        Cells from a point that count as measured.
     """
 
     values: Volume
     origin: Float[np.ndarray, " 3"]
     cell: int
-    measured: Mask
+    distance: Volume
+    reach: float
 
     @classmethod
     def of(cls, points: Points, normals: Points, reach: float) -> "Field":
@@ -104,12 +107,12 @@ class Field:
         mean, least = float(np.average(values, weights=weight)), 0.05 * float(number.max())
         level = (smoothed + least * mean) / (number + least)
         occupied = _splat(at, np.ones(len(at)), shape) > 0
-        measured = ndimage.distance_transform_edt(~occupied) <= max(reach / cell, 1.0)
-        return cls((chi - level).astype(np.float32), origin, cell, measured)
+        distance = np.asarray(ndimage.distance_transform_edt(~occupied), dtype=np.float32)
+        return cls((chi - level).astype(np.float32), origin, cell, distance, max(reach / cell, 1.0))
 
     def mesh(self, enclosed: Enclosed | None = None) -> Mesh:
         """The surface where it was measured, or the whole surface around what it encloses."""
-        values, mask = self.values, self.measured
+        values, mask = self.values, self.distance <= _RIM
         if enclosed is not None:
             values = np.where(ndimage.binary_dilation(enclosed.inside), enclosed.sign * values, -np.abs(values))
             mask = ndimage.binary_dilation(enclosed.inside, iterations=2)
@@ -158,7 +161,7 @@ class Field:
                 at = np.argwhere(edge)
                 normals = unit(np.stack([g[edge] for g in gradient], axis=1).astype(float))
                 is_visible = wedge.is_sampled(*normals.T)
-                is_measured = self.measured[edge]
+                is_measured = self.distance[edge] <= self.reach
                 place = at * self.cell + self.origin
                 is_out = ((place < -0.5) | (place > np.array(shape) - 0.5)).any(axis=1)
                 yield Enclosed(
@@ -169,6 +172,9 @@ class Field:
                     bool(is_out.mean() > _CUT),
                 )
 
+
+_RIM = 1.5
+"""Cells by which the mesh of an open sheet reaches beyond its points: the least without holes between points."""
 
 _OPENING = 2
 """Cells: narrower necks do not join what a surface encloses to what is outside."""
@@ -233,3 +239,20 @@ def enclosed_volume(mesh: Mesh) -> float:
     """
     a, b, c = (mesh.vertices[mesh.faces[:, k]][:, ::-1] for k in range(3))  # x, y, z: a right-handed frame
     return float(np.einsum("ni,ni->n", a, np.cross(b, c)).sum() / 6)
+
+
+def vertex_normals(mesh: Mesh) -> Points:
+    """Unit normals at the vertices, on the side from which the faces run counterclockwise: means over faces by area.
+
+    Examples
+    --------
+    >>> flat = Mesh(np.array([[0.0, 0, 0], [0, 0, 2], [0, 2, 0]]), np.array([[0, 1, 2]]))  # z, y, x
+    >>> vertex_normals(flat)[0].tolist()  # from x to y, seen from above
+    [1.0, 0.0, 0.0]
+    """
+    a, b, c = (mesh.vertices[mesh.faces[:, k]] for k in range(3))
+    turned = np.cross(c - a, b - a)  # z, y, x is a left-handed order of the axes
+    total = np.zeros_like(mesh.vertices)
+    for corner in range(3):
+        np.add.at(total, mesh.faces[:, corner], turned)
+    return unit(total)

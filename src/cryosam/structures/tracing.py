@@ -13,7 +13,7 @@ from cryosam.structures.cross_sections import normals_of
 from cryosam.structures.lines import mean_along
 from cryosam.structures.radial_profile import cone
 
-__all__ = ["Curve", "Tracer", "join", "smooth"]
+__all__ = ["Curve", "Taken", "Tracer", "join", "smooth"]
 
 Vector = Float[np.ndarray, " 3"]
 
@@ -89,15 +89,14 @@ class Tracer:
     most_turn: float
     distance: float
 
-    def trace(self, place: Vector, tangent: Vector, taken: Points, taken_tangents: Points) -> Curve:
+    def trace(self, place: Vector, tangent: Vector, taken: "Taken | None" = None) -> Curve:
         """The line through a place, both ways, up to where it ends or meets a line that is taken."""
-        tree = cKDTree(taken) if len(taken) else None
         place = self._centred(place, tangent)
-        onwards, back = (self._walk(place, way, tree, taken_tangents) for way in (tangent, -tangent))
+        onwards, back = (self._walk(place, way, taken) for way in (tangent, -tangent))
         points = np.concatenate([back[::-1], place[None], onwards])
         return Curve(points, np.zeros(len(points), dtype=bool))
 
-    def _walk(self, place: Vector, tangent: Vector, taken: cKDTree | None, taken_tangents: Points) -> Points:
+    def _walk(self, place: Vector, tangent: Vector, taken: "Taken | None") -> Points:
         """The points after a place in one direction."""
         steps, points = np.arange(0, self.ahead + 0.5), []
         rings = np.linspace(0, self.most_turn, 5)[1:]
@@ -110,7 +109,7 @@ class Tracer:
             inside = (following >= -0.5).all() and (following <= np.array(self.volume.shape) - 0.5).all()
             if not inside or float(mean_along(self.volume, following[None], tangent[None], steps)[0]) < self.low:
                 break
-            if taken is not None and self._is_taken(following, tangent, taken, taken_tangents):
+            if taken is not None and taken.has_parallel(following, tangent, self.distance):
                 break
             moved = following - place
             tangent = tangent + moved / max(float(np.linalg.norm(moved)), 1e-9)
@@ -119,7 +118,7 @@ class Tracer:
             points.append(place)
         return self._extended(np.array(points).reshape(-1, 3), place, tangent)
 
-    def _extended(self, points: Points, place: Vector, tangent: Vector) -> Points:
+    def _extended(self, points: Float[np.ndarray, "k 3"], place: Vector, tangent: Vector) -> Points:
         """The points, and those straight ahead up to where the filament is half as strong as the clicked one."""
         spread = np.arange(-1, 2) * self.step
         for distance in np.arange(self.step, self.ahead + self.step, self.step):
@@ -140,9 +139,29 @@ class Tracer:
         weight = np.clip(value - value.min(), 0, None) ** 2
         return np.asarray((weight[:, None] * places).sum(axis=0) / weight.sum() if weight.sum() > 0 else place)
 
-    def _is_taken(self, place: Vector, tangent: Vector, taken: cKDTree, taken_tangents: Points) -> bool:
-        near = taken.query_ball_point(place, self.distance)
-        return bool(len(near) and (np.abs(taken_tangents[near] @ tangent) > _PARALLEL).any())
+
+class Taken:
+    """Lines that were found already.
+
+    Parameters
+    ----------
+    curves
+        At least one.
+    """
+
+    def __init__(self, curves: list[Curve]) -> None:
+        dense = [curve.at(1.0) for curve in curves]
+        self._tree = cKDTree(np.concatenate([curve.points for curve in dense]))
+        self._tangents = np.concatenate([curve.tangents for curve in dense])
+
+    def is_near(self, place: Vector, distance: float) -> bool:
+        """Whether a line passes within a distance of a place, voxels."""
+        return bool(np.isfinite(self._tree.query(place, distance_upper_bound=distance)[0]))
+
+    def has_parallel(self, place: Vector, tangent: Vector, distance: float) -> bool:
+        """Whether a line of about the same direction does."""
+        near = self._tree.query_ball_point(place, distance)
+        return bool(len(near) and (np.abs(self._tangents[near] @ tangent) > _PARALLEL).any())
 
 
 def smooth(curve: Curve, spacing: float, deviation: float) -> Curve:
