@@ -41,10 +41,9 @@ class CompartmentFinder:
         Edge of the voxels at which membranes are looked for.
     closed
         Least fraction of the surface, of what is in the tomogram and not in the missing wedge, where a membrane was
-        measured. Around random points of open background it is below 0.25, around the vesicles of simulated tilt
-        series above 0.9, around those of a streaky reconstruction of 28 views 0.3 to 0.65.
+        measured. Chosen between what random points in the open and vesicles of a streaky reconstruction give.
     one_sided
-        Largest one-sidedness (see `Judged`): sheets that bulge have 0.35 to 0.8, vesicles up to 0.26.
+        Largest one-sidedness (see `Judged`); a sheet that bulges has more.
     inside
         Least fraction of the surface that is in the tomogram.
     alike

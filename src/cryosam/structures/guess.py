@@ -34,7 +34,7 @@ class GuessSettings:
     Parameters
     ----------
     sheet
-        Least strength of a membrane; particles reach 1.9 in a crowded cell.
+        Least strength of a membrane; a little above that of particles in a crowded cell.
     line
         Least strength of a filament seen as a line.
     evenness
