@@ -14,7 +14,7 @@ from cryosam.steps import SEARCH, Step, Steps
 from cryosam.structure_results import Compartment, StructureInstance, StructureKind, StructureResult
 from cryosam.tomogram import Tomogram
 from cryosam.ui.state import Candidate, Kind, Point, State, View, best_first
-from cryosam.ui.wording import on_page
+from cryosam.ui.wording import on_page, without_options
 
 __all__ = [
     "centre_of",
@@ -74,8 +74,8 @@ def refuse_structure(kind: Kind, candidate: Candidate | None = None) -> None:
 def say_failures(state: State, searched: Collection[int], failed: Mapping[int, PromptError]) -> str:
     """Say why nothing was found of some kinds, with their names if others were searched for too."""
     if len(searched) == 1:
-        return " ".join(str(error) for error in failed.values())
-    return "; ".join(f"{state.kind(kind).name}: {error}" for kind, error in failed.items())
+        return " ".join(without_options(str(error)) for error in failed.values())
+    return "; ".join(f"{state.kind(kind).name}: {without_options(str(error))}" for kind, error in failed.items())
 
 
 def find_structure(
