@@ -242,6 +242,21 @@ def test_particles_and_structures_are_found_in_one_search(session, seen):
     assert [len(view.candidates) for view in found.values()] == [2, 1, 2]
 
 
+def test_a_kind_of_which_nothing_is_found_does_not_take_the_others_with_it(session):
+    sheet, line = session.add_kind("sheet", "#4cc9f0"), session.add_kind("line", "#ff0000")
+    session.change_kind(sheet, structure="membrane")
+    session.change_kind(line, structure="filament")
+    session.add_click(0, sheet, (20.0, 5.0, 5.0))
+    session.add_click(0, line, CLICK)
+    said = []
+    session.subscribe(lambda event, content: said.append(content["error"]) if event == "done" else None)
+    session.find(0)
+    wait(session)
+    assert said == ["sheet: nothing like a structure is at 20,5,5: click on one"]
+    assert session.state.view(0, sheet).searched is None
+    assert len(session.state.view(0, line).candidates) == 2
+
+
 def test_the_progress_of_several_kinds_never_falls_and_ends_at_one():
     steps = search_steps(["membrane", "particle", "filament"])
     reports = [("starting", 1, 1), ("segmenting", 1, 1), ("matching", 1, 1), ("refining", 1, 1)]

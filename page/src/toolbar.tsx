@@ -279,7 +279,8 @@ function ExportMenu() {
           <p class="menu-note muted">
             {n > 0 && `${n} ${n === 1 ? "particle" : "particles"} `}
             {n > 0 && nStructures > 0 && "and "}
-            {nStructures > 0 && `${nStructures} other ${nStructures === 1 ? "structure" : "structures"} `}
+            {nStructures > 0 &&
+              `${nStructures} ${n > 0 ? "other " : ""}${nStructures === 1 ? "structure" : "structures"} `}
             of all kinds, as shown.{" "}
             {n === 0
               ? ""

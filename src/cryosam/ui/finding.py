@@ -9,6 +9,7 @@ from scipy.spatial.transform import Rotation
 
 from cryosam.arrays import Points, Progress
 from cryosam.config import Config
+from cryosam.errors import PromptError
 from cryosam.masks import InstanceMask
 from cryosam.matching.feature_cache import FeatureCache
 from cryosam.prompts import PointPrompts
@@ -16,11 +17,13 @@ from cryosam.results import Segmentation
 from cryosam.structure_results import StructureKind, StructureResult
 from cryosam.tomogram import Tomogram
 from cryosam.ui.masking import size_of
-from cryosam.ui.state import Candidate, Click, Quaternion, View, best_first
+from cryosam.ui.state import Candidate, Click, Quaternion, State, View, best_first
 from cryosam.ui.structures import find_structure, with_structures
 from cryosam.ui.wording import on_page
 
-__all__ = ["clicks_of", "find", "with_found"]
+__all__ = ["Found", "clicks_of", "find", "with_all_found", "with_found"]
+
+Found = Segmentation | StructureResult
 
 _UNKNOWN = 16.0  # voxels, diameter of a kind without a mask
 _SAME = 0.5  # diameters: an earlier candidate within this distance is the same particle
@@ -34,7 +37,7 @@ def find(
     so_far: Callable[[int, Points], None],
     cache: FeatureCache | None = None,
     structures: Mapping[int, StructureKind] | None = None,
-) -> dict[int, Segmentation | StructureResult]:
+) -> tuple[dict[int, Found], dict[int, PromptError]]:
     """Search a tomogram for one kind, or for several; those of particles compete for each particle.
 
     Parameters
@@ -58,15 +61,32 @@ def find(
     -------
     found
         Result of each kind.
+    failed
+        Why there is none of a kind that is no particle.
     """
     others = {kind: what for kind, what in (structures or {}).items() if what != "particle" and kind in views}
     particles = {kind: view for kind, view in views.items() if kind not in others}
-    found: dict[int, Segmentation | StructureResult] = {}
+    found: dict[int, Found] = {}
+    failed: dict[int, PromptError] = {}
     if particles:
         found.update(_find_particles(tomogram, particles, config, progress, so_far, cache))
     for number, (kind, what) in enumerate(others.items()):
-        found[kind] = find_structure(tomogram, views[kind], what, number, config, progress)
-    return found
+        try:
+            found[kind] = find_structure(tomogram, views[kind], what, number, config, progress)
+        except PromptError as error:
+            failed[kind] = error
+    return found, failed
+
+
+def with_all_found(
+    state: State, tomogram: int, used: Mapping[int, View], found: Mapping[int, Found], next_id: Callable[[], int]
+) -> State:
+    """Return the state after a search that used these views; a kind may have been removed meanwhile."""
+    for kind, each in found.items():
+        if any(known.id == kind for known in state.kinds):
+            settled = with_found(state.view(tomogram, kind), used[kind], each, next_id)
+            state = state.with_view(tomogram, kind, settled)
+    return state
 
 
 def _find_particles(
@@ -93,7 +113,7 @@ def _find_particles(
     return dict(zip(views, found.kinds, strict=True))
 
 
-def with_found(view: View, used: View, found: Segmentation | StructureResult, next_id: Callable[[], int]) -> View:
+def with_found(view: View, used: View, found: Found, next_id: Callable[[], int]) -> View:
     """Return the view of a kind after a search.
 
     Candidates that are found again keep their verdicts. Accepted candidates are kept even if they are not found again.

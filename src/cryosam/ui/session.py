@@ -20,14 +20,14 @@ from cryosam.steps import MASKS, Steps
 from cryosam.structure_results import StructureKind
 from cryosam.ui import description
 from cryosam.ui.filling import fill_masks, with_masks, without_mask
-from cryosam.ui.finding import clicks_of, find, with_found
+from cryosam.ui.finding import clicks_of, find, with_all_found, with_found
 from cryosam.ui.guessing import Guesser
 from cryosam.ui.history import History, Listener
 from cryosam.ui.jobs import SearchJob, Worker
 from cryosam.ui.masking import Masked, mask_at, no_mask, warm_up
 from cryosam.ui.state import Candidate, Click, Kind, Point, Size, State, Verdict, View, best_first
 from cryosam.ui.storage import Store
-from cryosam.ui.structures import refuse_structure, require_voxel_size, search_steps
+from cryosam.ui.structures import refuse_structure, require_voxel_size, say_failures, search_steps
 from cryosam.ui.viewed import Gallery
 
 __all__ = ["Session"]
@@ -230,18 +230,14 @@ class Session:
             self._history.tell("so_far", content)
 
         def work(progress: Progress) -> None:
-            found = find(viewed.tomogram, views, config, progress, report, self._cache, structures)
+            found, failed = find(viewed.tomogram, views, config, progress, report, self._cache, structures)
             self._worker.require(job.id)
 
-            def change(state: State) -> State:
-                for kind_id, each in found.items():
-                    if any(kind.id == kind_id for kind in state.kinds):  # it may have been removed meanwhile
-                        now = state.view(tomogram, kind_id)
-                        settled = with_found(now, views[kind_id], each, self._history.next_id)
-                        state = state.with_view(tomogram, kind_id, settled)
-                return state
-
-            self._history.change(change, None)
+            if found:
+                next_id = self._history.next_id
+                self._history.change(lambda state: with_all_found(state, tomogram, views, found, next_id), None)
+            if failed:
+                raise PromptError(say_failures(state, views, failed))
 
         self._worker.start(job, steps, work)
         return job.id

@@ -1,6 +1,6 @@
 """Membranes, filaments and compartments as a session keeps them: one candidate each, with its geometry."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -13,14 +13,15 @@ from cryosam.prompts import PointPrompts
 from cryosam.steps import SEARCH, Step, Steps
 from cryosam.structure_results import Compartment, StructureInstance, StructureKind, StructureResult
 from cryosam.tomogram import Tomogram
-from cryosam.ui.state import Candidate, Kind, Point, View, best_first
-from cryosam.ui.wording import on_page
+from cryosam.ui.state import Candidate, Kind, Point, State, View, best_first
+from cryosam.ui.wording import on_page, without_options
 
 __all__ = [
     "centre_of",
     "find_structure",
     "refuse_structure",
     "require_voxel_size",
+    "say_failures",
     "search_steps",
     "with_structures",
 ]
@@ -68,6 +69,13 @@ def refuse_structure(kind: Kind, candidate: Candidate | None = None) -> None:
             f"{kind.name}: only particles can be placed by hand; click another one and find all again, or accept and "
             "reject what was found"
         )
+
+
+def say_failures(state: State, searched: Collection[int], failed: Mapping[int, PromptError]) -> str:
+    """Say why nothing was found of some kinds, with their names if others were searched for too."""
+    if len(searched) == 1:
+        return " ".join(without_options(str(error)) for error in failed.values())
+    return "; ".join(f"{state.kind(kind).name}: {without_options(str(error))}" for kind, error in failed.items())
 
 
 def find_structure(
