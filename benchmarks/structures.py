@@ -34,6 +34,7 @@ from cryosam.evaluation.simulation import (
 )
 from cryosam.evaluation.surfaces import middle_of, score_surfaces
 from cryosam.structure_results import Filament, StructureKind, StructureResult
+from speed import machine
 
 TOMOGRAMS = {
     "fourier": SimulationConfig(
@@ -140,6 +141,7 @@ def main() -> None:
     parser.add_argument("--clicks", type=int, default=3, help="on each structure")
     parser.add_argument("--only", choices=TOMOGRAMS, help="one tomogram only")
     arguments = parser.parse_args()
+    print(machine())
     for name, config in TOMOGRAMS.items():
         if arguments.only not in (None, name):
             continue
