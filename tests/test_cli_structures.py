@@ -118,7 +118,7 @@ def test_a_guess_is_said_with_the_way_to_say_otherwise(tomo, tmp_path, seen):
     seen.guess.confidence = 0.3
     done = run(*words, tmp_path / "unsure")
     assert seen.particles == ["particle"]
-    assert "a sheet" in done.stderr
+    assert "the click: looks like a membrane, but not clearly, so particles are searched for" in done.stderr
     seen.guess.structure = "particle"
     assert "a sheet" not in run(*words, tmp_path / "particle").stderr
 
@@ -152,6 +152,15 @@ def test_what_cannot_be_is_refused(tomo, tmp_path, seen):
     assert "--spacing" in run("segment", tomo, *export).stderr
     assert run("segment", tomo, *export, "--spacing", 82).exit_code == 0
     assert {"filaments.star", "filaments-warp.star"} <= names(tmp_path / "out")
+
+
+def test_what_would_have_no_effect_is_said_or_refused(tomo, tmp_path, seen):
+    words = ("segment", tomo, "--structure", "membrane", "--point", "6,5,5", "--out")
+    assert "--edge-margin has no effect" in run(*words, tmp_path / "margin", "--edge-margin", "5").stderr
+    twice = run(*words, tmp_path / "twice", "--structure", "filament")
+    assert (twice.exit_code, "--structure was given more than once" in twice.stderr) == (2, True)
+    kinds = ("--kind", "a", "--structure", "membrane", "--point", "6,5,5", "--kind", "a", "--structure", "filament")
+    assert "more than once for kind a" in run("segment", tomo, *kinds, "--out", tmp_path / "two").stderr
 
 
 def test_a_spacing_belongs_to_its_kind():

@@ -11,7 +11,7 @@ from cryosam.missing_wedge import MissingWedge
 from cryosam.structure_results import Filament
 from cryosam.structures import BinnedTomogram
 from cryosam.structures.filaments import FilamentFinder
-from cryosam.structures.lines import integrate_lines, mean_along
+from cryosam.structures.lines import integrate_lines, line_steps
 from cryosam.structures.radial_profile import RadialProfile, directions
 from cryosam.structures.straightened import straighten
 from cryosam.structures.tracing import Curve, Tracer, join, smooth
@@ -120,14 +120,47 @@ def test_settings_are_checked() -> None:
 def test_lines_are_means_in_units_of_their_own_background() -> None:
     volume = np.random.default_rng(1).normal(size=(12, 20, 24)).astype(np.float32)
     lines = integrate_lines(volume, 4, 3)
-    middle = np.array([6, 10, 12])
-    steps = lines.tangents * 4 / np.abs(lines.tangents).max(axis=1, keepdims=True)
-    assert lines.tangents.shape == (3, 3)
-    assert len(steps) == len(lines.deviations)
-    value = lines.strength[tuple(middle)] * lines.deviations[lines.direction[tuple(middle)]]
-    exact = mean_along(volume, np.tile(middle, (3, 1)).astype(float), lines.tangents, np.arange(-4.0, 4))
-    assert value == pytest.approx(exact.max(), abs=0.5)  # whole steps against interpolation
+    middle, expected = np.array([6, 10, 12]), []
+    for step, deviation in zip(line_steps(4, 3), lines.deviations, strict=True):
+        places = middle - step[None]
+        for n in (1, 2, 4):
+            places = np.concatenate([places, places + np.rint(step * (n / 4)).astype(int)])
+        assert len(places) == 8
+        expected.append(volume[tuple(places.T)].mean() / deviation)
+    assert lines.strength[tuple(middle)] == pytest.approx(max(expected), rel=1e-5)
+    assert lines.direction[tuple(middle)] == np.argmax(expected)
     np.testing.assert_array_equal(lines.opposite, integrate_lines(-volume, 4, 3).strength)
+
+
+def test_a_gap_that_is_bridged_is_inferred_from_either_side() -> None:
+    for gap in (3.0, 6.0, 9.5):
+        x = np.concatenate([np.arange(0, 21.0), np.arange(20.0 + gap, 41.0 + gap)])
+        points = np.stack([np.full_like(x, 5), np.full_like(x, 6), x], axis=1)
+        halves = [Curve(part, np.zeros(len(part), dtype=bool)) for part in (points[:21], points[21:])]
+        (joined,) = join(halves, 12.0, np.radians(25), 2.0)
+        dense = joined.at(1.0)
+        inside = (dense.points[:, 2] > 20.5) & (dense.points[:, 2] < 19.5 + gap)
+        assert dense.is_inferred[inside].all()
+        assert not dense.is_inferred[(dense.points[:, 2] < 17) | (dense.points[:, 2] > 23 + gap)].any()
+        back = Curve(joined.points[::-1], joined.is_inferred[::-1]).at(1.0)
+        np.testing.assert_array_equal(back.is_inferred[::-1], dense.is_inferred)
+
+
+def test_lines_that_meet_at_an_angle_are_not_joined() -> None:
+    along = np.arange(0, 21.0)
+    one = np.stack([np.full_like(along, 5), np.full_like(along, 6), along], axis=1)
+    two = np.stack([np.full_like(along, 5), 6 + along, np.full_like(along, 20.0)], axis=1)
+    halves = [Curve(part, np.zeros(len(part), dtype=bool)) for part in (one, two)]
+    assert len(join(halves, 12.0, np.radians(25), 2.0)) == 2
+
+
+def test_a_ring_is_followed_once() -> None:
+    z, y, x = np.mgrid[:9, :80, :80]
+    tube = np.hypot(np.hypot(y - 40, x - 40) - 25, z - 4)
+    volume = np.exp(-(tube**2) / 4).astype(np.float32)
+    tracer = Tracer(volume, step=2.0, ahead=6.0, low=0.3, most_turn=np.radians(16), distance=3.0)
+    found = tracer.trace(np.array([4.0, 40, 65]), np.array([0.0, 1, 0]))
+    assert found.length == pytest.approx(2 * np.pi * 25, rel=0.1)
 
 
 def test_a_line_of_ones_has_mean_one() -> None:

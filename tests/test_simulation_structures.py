@@ -4,9 +4,11 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 from scipy import ndimage
 from scipy.spatial import KDTree
 
+from cryosam.cli import main
 from cryosam.errors import ConfigError
 from cryosam.evaluation.simulation import (
     FILAMENT_LABEL,
@@ -105,3 +107,11 @@ def test_every_structure_can_be_asked_for_by_name() -> None:
         with pytest.raises(ConfigError, match=f"{field} must not be negative"):
             SimulationConfig(**{field: -1})
         assert hasattr(SimulationConfig(), field), name
+
+
+def test_the_command_makes_only_what_was_asked_for(tmp_path) -> None:
+    words = ["simulate", "--out", str(tmp_path / "out"), "--shape", "40,90,90", "--count", "membrane=1", "--clean"]
+    done = CliRunner().invoke(main, words)
+    assert done.exit_code == 0, done.output
+    assert done.stdout.startswith("0 particles, 1 membranes and filaments in ")
+    assert np.unique(read_volume(tmp_path / "out" / "labels.mrc")).tolist() == [0, MEMBRANE_LABEL]

@@ -40,6 +40,21 @@ class Mesh:
     vertices: Points
     faces: Int[np.ndarray, "m 3"]
 
+    def within(self, shape: tuple[int, int, int]) -> "Mesh":
+        """The triangles that lie in a volume of this shape.
+
+        Examples
+        --------
+        >>> corners = np.array([[0.0, 0, 0], [0, 2, 0], [0, 0, 2], [0, 0, -3]])
+        >>> mesh = Mesh(corners, np.array([[0, 1, 2], [0, 3, 1]])).within((4, 4, 4))
+        >>> mesh.faces.tolist(), len(mesh.vertices)
+        ([[0, 1, 2]], 3)
+        """
+        is_in = np.all((self.vertices >= -0.5) & (self.vertices <= np.array(shape) - 0.5), axis=1)
+        faces = self.faces[is_in[self.faces].all(axis=1)]
+        used, numbers = np.unique(faces, return_inverse=True)
+        return Mesh(self.vertices[used], numbers.reshape(-1, 3))
+
 
 @dataclass(frozen=True, eq=False)
 class Membrane:

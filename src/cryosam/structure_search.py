@@ -213,6 +213,8 @@ def take_for(tomogram: Tomogram, prompts: PointPrompts, config: Config | None = 
     best = max(total, key=lambda guess: total[guess])
     text = max((each for each in guesses if each.structure == best), key=lambda each: each.confidence).text
     structure: StructureKind = "particle" if best == "unclear" or total[best] < _CONFIDENT else best
+    if structure != best and best != "unclear":
+        text = f"looks like a {best}, but not clearly, so particles are searched for; to say what it is: --structure"
     return TakenFor(structure, best, total[best], text)
 
 

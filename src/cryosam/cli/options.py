@@ -1,6 +1,6 @@
 """Options shared by several commands."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -354,6 +354,7 @@ class SearchCommand(GroupedCommand):
         rest = super().parse_args(ctx, args)
         for option, key in (("--structure", "structures"), ("--spacing", "spacings")):
             if key in ctx.params:
+                _refuse_repeated(option, owners[option])
                 ctx.params[key] = dict(zip(owners[option], ctx.params[key], strict=True))
         kinds: dict[str, tuple[list[Point], list[Point]]] = {name: ([], []) for name in ctx.params.get("kinds", ())}
         if kinds:
@@ -366,6 +367,14 @@ class SearchCommand(GroupedCommand):
                     kinds[owner][column].append(point)
         ctx.params["kinds"] = kinds
         return rest
+
+
+def _refuse_repeated(option: str, owners: Sequence[str | None]) -> None:
+    """Raise UsageError if an option was given twice for one kind."""
+    for name in owners:
+        if owners.count(name) > 1:
+            whose = "before the first --kind" if name is None else f"for kind {name}"
+            raise click.UsageError(f"{option} was given more than once {whose}")
 
 
 def _apply(command: Command, decorators: tuple[Callable[[Command], Command], ...]) -> Command:

@@ -139,13 +139,15 @@ def simulate(
     config = SimulationConfig(**settings)
     maps = {} if densities is None else read_densities(densities, config.voxel_size_angstrom)
     chosen = counted or dict.fromkeys(maps, 10)
-    if chosen:
+    if chosen or counts:
         config = SimulationConfig(**settings, counts=chosen)
     with show_progress(Steps(SIMULATION)) as progress:
         simulated = simulate_tomogram(config, maps, progress)
     folder = write_simulated(out, simulated, overwrite=overwrite)
-    click.echo(
-        f"{len(simulated.names)} particles of {len(simulated.kinds)} kinds ({', '.join(simulated.kinds)}) in {folder}"
-    )
-    z, y, x = (round(c) for c in simulated.points[0])
-    click.echo(f"try: cryosam segment {folder / 'tomo.mrc'} --point {z},{y},{x} --out results")
+    n_structures = int(simulated.structures.max())
+    also = f", {n_structures} membranes and filaments" if n_structures else ""
+    of_kinds = f" of {len(simulated.kinds)} kinds ({', '.join(simulated.kinds)})" if simulated.kinds else ""
+    click.echo(f"{len(simulated.names)} particles{of_kinds}{also} in {folder}")
+    if len(simulated.points):
+        z, y, x = (round(c) for c in simulated.points[0])
+        click.echo(f"try: cryosam segment {folder / 'tomo.mrc'} --point {z},{y},{x} --out results")

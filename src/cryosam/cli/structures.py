@@ -31,6 +31,7 @@ Kind = PointPrompts | SavedQuery
 
 _NO_NAME = "particle"
 _DEFAULT = "particle"  # a guess takes time, and some particles for filaments
+_OF_PARTICLES = ("diameter", "edge_margin", "max_false_discovery")  # settings
 _WEIGHT = 0.5  # typical time of a search for a structure, in searches for a kind of particles
 
 
@@ -57,11 +58,13 @@ def take_structures(
             _say_guess(kind.name, taken)
             structure = taken.structure
         if structure != "particle":
-            if kind.name == _NO_NAME:
+            if kind.name == _NO_NAME and not options.get("kinds"):
                 named[row] = kind = replace(kind, name=structure)
             structures[kind.name] = structure
     if structures and options.get("trials"):
         raise click.UsageError("--trials repeats a search for particles; leave it out for other structures")
+    if structures and len(structures) == len(kinds):
+        _say_unused(options)
     _check_exports(options, named, structures)
     return named, structures
 
@@ -97,6 +100,15 @@ def _check_exports(options: Mapping[str, Any], kinds: Sequence[Kind], structures
         raise click.UsageError(
             "--export writes particles, and points on filaments and membranes where --spacing ANGSTROM says how far "
             "apart; add --spacing, or leave out --export"
+        )
+
+
+def _say_unused(options: Mapping[str, Any]) -> None:
+    """Warn of settings that only a search for particles has."""
+    unused = [f"--{name.replace('_', '-')}" for name in _OF_PARTICLES if options.get(name) is not None]
+    if unused:
+        click.secho(
+            f"cryosam: warning: {', '.join(unused)} has no effect on a search without particles", fg="yellow", err=True
         )
 
 

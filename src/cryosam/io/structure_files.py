@@ -123,7 +123,7 @@ def write_map(
             found.voxel_size_angstrom,
             run.origin_angstrom,
         )
-        listed = {path.name for path in temporary.iterdir()}
+        listed = {path.name for path in temporary.iterdir()} | {"report.html", "run.json"}
         description["outputs"] = {name: text for name, text in _texts(found).items() if name in listed}
         description["outputs"] |= {} if particles is None else describe_exports(run.exports, points_of(particles))
         page = render_structures(found, tomogram, clicks, description)
@@ -296,7 +296,7 @@ _POINT_EXPORTS = {
     "-copick": "copick",
 }
 _TABLES = {
-    "membrane": "one row per membrane: centre, open or closed, area, thickness, curvature, enclosed volume, score",
+    "membrane": "one row per membrane: open or closed, area, thickness, curvature, enclosed volume, score",
     "filament": "points along each filament from one end to the other: z,y,x in voxels",
     "compartment": "one row per compartment: centre, volume, whether the border cuts it, score",
 }

@@ -12,6 +12,7 @@ from cryosam.arrays import Points, Progress
 from cryosam.errors import PromptError
 from cryosam.masks import InstanceMask, merge_duplicates
 from cryosam.missing_wedge import MissingWedge
+from cryosam.prompts import spell
 from cryosam.structure_results import Compartment
 from cryosam.structures.binned import Binned, BinnedTomogram
 from cryosam.structures.enclosure import Enclosure, EnclosureSettings, enclose
@@ -176,6 +177,18 @@ class Membranes:
             and judged.one_sidedness <= self.settings.one_sided
         )
 
+    def lacks(self, judged: Judged) -> str:
+        """Why a surface is not closed, as the end of a sentence."""
+        if judged.seen < self.settings.closed:
+            needed = f"{self.settings.closed:.0%}"
+            return f"membrane was seen over {judged.seen:.0%} of a closed surface, and {needed} are needed"
+        if judged.within < self.settings.inside:
+            return (
+                f"only {judged.within:.0%} of a closed surface lie in the tomogram, and {self.settings.inside:.0%} are "
+                "needed"
+            )
+        return f"membrane was seen over {judged.seen:.0%} of a closed surface, but on one side of the click only"
+
     def around(self, point: Float[np.ndarray, " 3"]) -> Judged:
         """The smallest closed surface around a point, z, y, x in binned voxels; the best one if none is closed."""
         tried = []
@@ -256,11 +269,10 @@ class CompartmentSearch:
         """
         found = self.membranes.around(self.binned.from_voxels(click[None])[0])
         if not self.membranes.is_closed(found):
-            at = ", ".join(f"{c:.0f}" for c in click)
             raise PromptError(
-                f"open compartment: no membrane encloses the click at {at} (z, y, x); around it, membrane was seen "
-                f"over {found.seen:.0%} of a closed surface, and {self.settings.closed:.0%} are needed; click into a "
-                "vesicle or an organelle that is in the tomogram, or on a membrane with --structure membrane"
+                f"open compartment: no membrane encloses the click at {spell(click)}; around it "
+                f"{self.membranes.lacks(found)}; click into a vesicle or an organelle that is in the tomogram, or on "
+                "its membrane with --structure membrane"
             )
         return found
 

@@ -154,13 +154,20 @@ def cube_around(
     low = np.round(point).astype(int) - n * factor // 2
     start = np.clip(low, 0, np.array(voxels.shape) - 1)
     end = np.clip(low + n * factor, start + 1, voxels.shape)
-    z, y, x = (slice(int(a), int(b)) for a, b in zip(start, end, strict=True))
-    read = voxels.crop((z, y, x)).astype(np.float32)
-    low_value, median, high_value = np.percentile(read, [0.1, 50, 99.9])
-    cube = np.zeros((n * factor,) * 3, dtype=np.float32)
-    inside = tuple(slice(int(a), int(b)) for a, b in zip(start - low, end - low, strict=True))
-    cube[inside] = np.clip(read, low_value, high_value) - median
-    cube = cube.reshape(n, factor, n, factor, n, factor).mean(axis=(1, 3, 5))
+    y, x = (slice(int(a), int(b)) for a, b in zip(start[1:], end[1:], strict=True))
+    sections = range(int(start[0]), int(end[0]), factor)
+    sample = np.concatenate([voxels.crop((slice(k, k + 1), y, x)).ravel() for k in sections])
+    low_value, median, high_value = np.percentile(sample, [0.1, 50, 99.9])
+    inside = tuple(slice(int(a), int(b)) for a, b in zip(start[1:] - low[1:], end[1:] - low[1:], strict=True))
+    cube = np.zeros((n, n, n), dtype=np.float32)
+    for row in range(n):  # slab by slab: with small voxels the cube is large
+        first = int(low[0]) + row * factor
+        a, b = max(first, int(start[0])), min(first + factor, int(end[0]))
+        if a < b:
+            slab = np.zeros((factor, n * factor, n * factor), dtype=np.float32)
+            read = voxels.crop((slice(a, b), y, x))
+            slab[(slice(a - first, b - first), *inside)] = np.clip(read, low_value, high_value) - median
+            cube[row] = slab.reshape(factor, n, factor, n, factor).mean(axis=(0, 2, 4))
     return cube, np.asarray((point - low - (factor - 1) / 2) / factor, dtype=float), factor * voxel_size_angstrom
 
 

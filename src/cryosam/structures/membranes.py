@@ -227,7 +227,7 @@ class MembraneFinder:
         if not is_closed and float(np.median(mean)) < 0:
             normals, mesh = -normals, Mesh(mesh.vertices, mesh.faces[:, ::-1])
         bend = float(np.median(np.abs(mean)))
-        mesh = Mesh(volume.to_voxels(mesh.vertices), mesh.faces)
+        mesh = Mesh(volume.to_voxels(mesh.vertices), mesh.faces).within(tomogram.shape)
         points = volume.to_voxels(sheet.points)
         thick, width = measured_thickness(tomogram, points, normals, self.profile_angstrom)
         width = (width if np.isfinite(width) else 2 * size) / fine

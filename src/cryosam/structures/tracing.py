@@ -60,8 +60,10 @@ class Curve:
         new = np.linspace(0, places[-1], max(round(places[-1] / spacing), 1) + 1)
         line = CubicSpline(places, points) if len(places) > 3 else None
         moved = line(new) if line is not None else np.stack([np.interp(new, places, c) for c in points.T], axis=1)
-        nearest = np.clip(np.searchsorted(places, new), 0, len(places) - 1)
-        return Curve(np.asarray(moved, dtype=float), self.is_inferred[is_new][nearest])
+        before = np.searchsorted(places, new + 1e-6, side="right") - 1  # both are the point itself where there is one
+        after = np.minimum(np.searchsorted(places, new - 1e-6), len(places) - 1)
+        flags = self.is_inferred[is_new]
+        return Curve(np.asarray(moved, dtype=float), flags[before] | flags[after])
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,9 +92,14 @@ class Tracer:
     distance: float
 
     def trace(self, place: Vector, tangent: Vector, taken: "Taken | None" = None) -> Curve:
-        """The line through a place, both ways, up to where it ends or meets a line that is taken."""
+        """The line through a place, both ways, up to where it ends or meets itself or a line that is taken."""
         place = self._centred(place, tangent)
-        onwards, back = (self._walk(place, way, taken) for way in (tangent, -tangent))
+        onwards = self._walk(place, tangent, taken)
+        far = onwards[len(onwards) // 2 :]
+        is_ring = len(onwards) * self.step > 4 * self.ahead and bool(
+            (np.linalg.norm(far - place, axis=1) < 2 * self.distance).any()
+        )
+        back = onwards[:0] if is_ring else self._walk(place, -tangent, taken)
         points = np.concatenate([back[::-1], place[None], onwards])
         return Curve(points, np.zeros(len(points), dtype=bool))
 
@@ -116,6 +123,9 @@ class Tracer:
             tangent /= np.linalg.norm(tangent)
             place = following
             points.append(place)
+            before = points[: -round(4 * self.ahead / self.step)]
+            if before and np.linalg.norm(np.array(before) - place, axis=1).min() < self.distance:
+                return np.array(points)  # around a ring, once
         return self._extended(np.array(points).reshape(-1, 3), place, tangent)
 
     def _extended(self, points: Float[np.ndarray, "k 3"], place: Vector, tangent: Vector) -> Points:
@@ -176,6 +186,8 @@ def smooth(curve: Curve, spacing: float, deviation: float) -> Curve:
     deviation
         Standard deviation in voxels with which the points scatter about the line.
     """
+    is_new = np.concatenate([[True], np.linalg.norm(np.diff(curve.points, axis=0), axis=1) > 1e-9])
+    curve = Curve(curve.points[is_new], curve.is_inferred[is_new])
     n = len(curve.points)
     if n < 5:
         return curve.at(spacing)
@@ -206,7 +218,7 @@ def join(curves: list[Curve], most_gap: float, most_angle: float, spacing: float
         first, second = pair
         one, two = (c if not is_reversed else _reversed(c) for c, is_reversed in (first[1:], second[1:]))
         way = two.points[0] - one.points[-1]
-        n = max(int(np.linalg.norm(way) / spacing), 1)
+        n = max(int(np.ceil(np.linalg.norm(way) / spacing)), 2)  # at least one point says that this is a gap
         bridge = one.points[-1] + way * (np.arange(1, n) / n)[:, None]
         is_inferred = [one.is_inferred, np.ones(len(bridge), dtype=bool), two.is_inferred]
         joined = Curve(np.concatenate([one.points, bridge, two.points]), np.concatenate(is_inferred))
@@ -219,21 +231,24 @@ _End = tuple[int, Curve, bool]
 def _nearest_ends(curves: list[Curve], most_gap: float, most_angle: float) -> tuple[_End, _End] | None:
     """The two ends that are joined next: of each the index, the line, and whether it must be reversed."""
     ends = [(k, c, is_start) for k, c in enumerate(curves) for is_start in (True, False)]
-    best, least = None, most_gap
-    for a, one in enumerate(ends):
-        for two in ends[a + 1 :]:
-            if one[0] == two[0]:
-                continue
-            (p, out_p), (q, out_q) = _outward(one), _outward(two)
-            way = q - p
-            gap = float(np.linalg.norm(way))
-            if gap > least:
-                continue
-            unit = way / max(gap, 1e-9)
-            angles = np.arccos(np.clip([out_p @ unit, -out_q @ unit, -out_p @ out_q], -1, 1))
-            if gap < 1 or (angles <= most_angle).all():
-                best, least = (one, (two[0], two[1], not two[2])), gap
-    return best
+    if len(ends) < 4:
+        return None
+    places, ways = (np.array(each) for each in zip(*map(_outward, ends), strict=True))
+    first, second = cKDTree(places).query_pairs(most_gap * (1 + 1e-9), output_type="ndarray").reshape(-1, 2).T
+    apart = first // 2 != second // 2  # the two ends of one line follow each other
+    first, second = first[apart], second[apart]
+    way = places[second] - places[first]
+    gap = np.linalg.norm(way, axis=1)
+    way /= np.maximum(gap, 1e-9)[:, None]
+    least = np.cos(most_angle)
+    goes_on = np.einsum("ni,ni->n", -ways[first], ways[second]) >= least
+    leads_there = np.stack([np.einsum("ni,ni->n", *pair) for pair in ((ways[first], way), (-ways[second], way))])
+    fits = np.flatnonzero((gap <= most_gap) & goes_on & ((gap < 1) | (leads_there >= least).all(axis=0)))
+    if not len(fits):
+        return None
+    best = fits[np.lexsort((second[fits], first[fits], gap[fits]))[0]]
+    one, two = ends[first[best]], ends[second[best]]
+    return one, (two[0], two[1], not two[2])
 
 
 def _outward(end: _End) -> tuple[Vector, Vector]:

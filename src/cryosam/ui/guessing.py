@@ -13,7 +13,8 @@ import numpy as np
 from cryosam.config import Config
 from cryosam.errors import CryosamError
 from cryosam.intensities import normalise
-from cryosam.missing_wedge import MissingWedge
+from cryosam.missing_wedge import settle_wedge
+from cryosam.power_spectrum import PowerSpectrum
 from cryosam.structures import BinnedTomogram
 from cryosam.structures.guess import Chance, Guess, chance_in, guess_structure
 from cryosam.ui.state import Point
@@ -34,7 +35,7 @@ class Guesser:
     Parameters
     ----------
     config
-        Settings of the tomogram: contrast and range of intensities.
+        Settings of the tomogram: contrast, range of intensities and tilts.
     tell
         Called, from the thread, after each guess.
     """
@@ -45,6 +46,7 @@ class Guesser:
         self._guesses: Mapping[int, Guess] = MappingProxyType({})
         self._chances: dict[ViewedTomogram, tuple[BinnedTomogram, Chance]] = {}
         self._thread: threading.Thread | None = None
+        self._starting = threading.Lock()
         self._is_closed = False
 
     @property
@@ -57,9 +59,10 @@ class Guesser:
         if viewed.voxel_size_angstrom is None or self._is_closed:
             return
         self._asked.put((viewed, click_id, point))
-        if self._thread is None:
-            self._thread = threading.Thread(target=self._work, daemon=True, name="guesses")
-            self._thread.start()
+        with self._starting:
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._work, daemon=True, name="guesses")
+                self._thread.start()
 
     def close(self) -> None:
         """Guess no more; a guess that is being made is not waited for."""
@@ -88,7 +91,8 @@ class Guesser:
             choice = self._config.tomogram.contrast
             contrast = viewed.contrast.contrast if choice == "auto" else choice
             voxels = normalise(viewed.tomogram, contrast, self._config.tomogram.percentiles)
-            opened = BinnedTomogram.of(voxels, MissingWedge())
+            wedge = settle_wedge(PowerSpectrum.of(viewed.tomogram), self._config.tomogram).wedge
+            opened = BinnedTomogram.of(voxels, wedge)
             self._chances[viewed] = (opened, chance_in(opened))
         opened, chance = self._chances[viewed]
         return guess_structure(opened, np.array(point), chance=chance)

@@ -26,13 +26,6 @@ __all__ = [
     "with_structures",
 ]
 
-_STAGES: Mapping[StructureKind, tuple[tuple[str, float], ...]] = {
-    "membrane": (("ridges", 0.7), ("membranes", 0.3)),
-    "filament": (("lines", 0.6), ("tracing", 0.4)),
-    "compartment": (("membranes", 0.5), ("compartments", 0.5)),
-}
-"""The stages that each finder reports, with their typical shares of its time."""
-
 _MOST_VOXELS = 64  # along each axis, of the thinned mask in which the voxel nearest to the centroid is looked for
 _SAME = 0.5  # of the smaller one's voxels: two instances that share as many are the same
 
@@ -46,10 +39,7 @@ def search_steps(structures: Sequence[StructureKind]) -> Steps:
     share = n_particles / len(structures)
     plan = [replace(step, weight=step.weight * share) for step in SEARCH] if n_particles else []
     for number, structure in enumerate(others):
-        plan += [
-            Step(f"finding {structure}s", f"{number} {stage}", weight * (1 - share) / len(others))
-            for stage, weight in _STAGES[structure]
-        ]
+        plan.append(Step(f"finding {structure}s", str(number), (1 - share) / len(others)))
     return Steps(plan)
 
 
@@ -101,12 +91,11 @@ def find_structure(
 
     points = np.array([click.point for click in view.clicks], dtype=float)
     prompts = PointPrompts(points, np.array([click.is_positive for click in view.clicks]))
-    known = [stage for stage, _ in _STAGES[structure]]
 
-    def report(stage: str, done: int, total: int) -> None:
-        progress(f"{number} {stage if stage in known else known[-1]}", done, total)
+    def report(_: str, done: int, total: int) -> None:
+        progress(str(number), done, total)
 
-    report(known[0], 0, 1)
+    report("", 0, 1)
     options = RunOptions(progress=report)
     return structure_search.find_structures(tomogram, prompts, structure, config, options)
 

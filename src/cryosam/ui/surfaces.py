@@ -1,12 +1,13 @@
 """Membranes, filaments and compartments as surfaces, for the 3D view."""
 
-from functools import lru_cache
+from weakref import WeakKeyDictionary
 
 import numpy as np
 from jaxtyping import Float
 from scipy import ndimage
 
 from cryosam.arrays import Points
+from cryosam.io.filament_files import transport_frames
 from cryosam.masks import InstanceMask
 from cryosam.structure_results import Filament, Membrane, StructureInstance
 from cryosam.ui.shapes import Surface
@@ -17,9 +18,18 @@ _SIDES = 8  # of the cross-section of a tube
 _EDGE = 96  # cells of the grid, along the longest axis, on which the surface of a compartment is computed
 
 
-@lru_cache(maxsize=256)
+_made: WeakKeyDictionary[StructureInstance, Surface] = WeakKeyDictionary()
+
+
 def surface_of(instance: StructureInstance) -> Surface:
     """Return the middle surface of a membrane, a tube along a filament, or the surface around a compartment."""
+    made = _made.get(instance)
+    if made is None:
+        made = _made[instance] = _surface_of(instance)
+    return made
+
+
+def _surface_of(instance: StructureInstance) -> Surface:
     match instance:
         case Membrane():
             return Surface(instance.mesh.vertices.astype(np.float32), instance.mesh.faces.astype(np.uint32))
@@ -47,8 +57,8 @@ def tube(points: Points, tangents: Points, radius: float) -> Surface:
     """
     if len(points) < 2:
         return Surface(np.zeros((0, 3), dtype=np.float32), np.zeros((0, 3), dtype=np.uint32))
-    side = _across(tangents)
-    other = np.cross(tangents, side)
+    frames = transport_frames(tangents)
+    side, other = frames.apply([0.0, 0.0, 1.0]), frames.apply([0.0, 1.0, 0.0])
     angles = np.linspace(0, 2 * np.pi, _SIDES, endpoint=False)
     ring = np.cos(angles)[None, :, None] * side[:, None] + np.sin(angles)[None, :, None] * other[:, None]
     vertices = (points[:, None] + radius * ring).reshape(-1, 3)
@@ -57,16 +67,6 @@ def tube(points: Points, tangents: Points, radius: float) -> Surface:
     a, b = start + here, start + there
     faces = np.stack([np.stack([a, b, a + _SIDES], axis=-1), np.stack([b, b + _SIDES, a + _SIDES], axis=-1)])
     return Surface(vertices.astype(np.float32), faces.reshape(-1, 3).astype(np.uint32))
-
-
-def _across(tangents: Points) -> Points:
-    """A unit vector normal to each tangent, turned as little as possible from one to the next."""
-    first = np.eye(3)[int(np.argmin(np.abs(tangents[0])))]
-    sides = np.empty_like(tangents, dtype=float)
-    for i, tangent in enumerate(tangents):
-        first = first - tangent * (first @ tangent)
-        first = sides[i] = first / np.linalg.norm(first)
-    return sides
 
 
 def _radius(filament: Filament) -> float:
