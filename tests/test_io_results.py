@@ -232,7 +232,7 @@ def test_a_folder_with_a_run_json_is_of_one_run(tmp_path, monkeypatch):
 
     monkeypatch.setattr(Path, "replace", moving)
     monkeypatch.setattr(folders, "atomic_path", None)  # not used for a folder that exists
-    monkeypatch.setattr(results, "_write_files", lambda place, *_: [(place / n).write_text("new") for n in OUTPUTS])
+    monkeypatch.setattr(results, "write_files", lambda place, *_: [(place / n).write_text("new") for n in OUTPUTS])
     write(folder, overwrite=True)
     assert moved == list(OUTPUTS)
     assert moved[-1] == "run.json"

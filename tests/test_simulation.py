@@ -158,7 +158,7 @@ def test_progress_reaches_its_end():
         ({"voxel_size_angstrom": -1.0}, "the voxel size must be positive, got -1"),
         ({"voxel_size_angstrom": float("nan")}, "the voxel size must be positive, got nan"),
         ({"counts": {"ring": -1}}, "counts must not be negative"),
-        ({"counts": {f"kind {i}": 1 for i in range(97)}}, "at most 96 kinds, got 97"),
+        ({"counts": {f"kind {i}": 1 for i in range(97)}}, "at most 95 kinds, got 97"),
         ({"n_gold": -1}, "n_gold must not be negative, got -1"),
         ({"crowding": 1.0}, "crowding must be a share from 0 to 1, got 1"),
         ({"tilt_range_degrees": (60.0, -60.0)}, "tilts must ascend"),

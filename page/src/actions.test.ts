@@ -172,9 +172,34 @@ describe("clicks", () => {
   });
 });
 
+describe("the structure of a kind", () => {
+  it("names a kind that has no name of its own", async () => {
+    server.content.kinds.push({ id: 2, name: "particle", colour: "#FFB454", structure: "particle" });
+    await sync.refresh();
+    await actions.setStructure(2, "membrane");
+    expect(server.content.kinds[1]).toMatchObject({ name: "membrane", structure: "membrane" });
+    await actions.setStructure(2, "filament");
+    expect(server.content.kinds[1]).toMatchObject({ name: "filament", structure: "filament" });
+  });
+
+  it("leaves the name that the user gave, and is not sent if it is the same", async () => {
+    await actions.setStructure(1, "compartment");
+    await actions.setStructure(1, "compartment");
+    expect(server.content.kinds[0]).toMatchObject({ name: "ring", structure: "compartment" });
+    expect(server.changes).toHaveLength(1);
+  });
+
+  it("ends placing, because only particles are placed by hand", async () => {
+    state.placing.value = "add";
+    await actions.setStructure(1, "membrane");
+    expect(state.placing.value).toBeNull();
+    expect(state.activeStructure.value).toBe("membrane");
+  });
+});
+
 describe("kinds", () => {
   it("get a name and a colour that are free", async () => {
-    server.content.kinds.push({ id: 2, name: "particle", colour: "#FFB454" });
+    server.content.kinds.push({ id: 2, name: "particle", colour: "#FFB454", structure: "particle" });
     server.elsewhere("PATCH", "/api/kinds/1", { name: "particle 2" });
     await sync.refresh();
     await actions.addKind();

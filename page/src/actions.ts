@@ -1,6 +1,6 @@
 /** The actions of the user. Each sends a request to the server and then reads the session again. */
 
-import type { Candidate, Changed, Verdict } from "./api";
+import type { Candidate, Changed, Structure, Verdict } from "./api";
 import * as api from "./api";
 import { ApiError } from "./api";
 import type { Point } from "./geometry";
@@ -9,6 +9,7 @@ import type { Thing } from "./revisions";
 import * as revisions from "./revisions";
 import * as state from "./state";
 import { candidateOf, candidates, goTo, kind, look, notify, selected, session, tomogram } from "./state";
+import { renamed } from "./structures";
 import { doubtCandidates, refresh } from "./sync";
 
 export const PALETTE = ["#4cc9f0", "#ffb454", "#b794f6", "#7bd88f", "#ff7b9c", "#f6e05e", "#5eead4", "#f0a6ca"];
@@ -105,6 +106,18 @@ export const renameKind = (id: number, name: string) =>
   changeThing(revisions.kindAlone(id), (based) => api.changeKind(id, { name }, based));
 export const recolourKind = (id: number, colour: string) =>
   changeThing(revisions.kindAlone(id), (based) => api.changeKind(id, { colour }, based));
+
+/** Says what a kind is; if its name is still the one it was added with, it is renamed accordingly. */
+export async function setStructure(id: number, structure: Structure): Promise<void> {
+  const kinds = session.value?.kinds ?? [];
+  const old = kinds.find((k) => k.id === id);
+  if (!old || old.structure === structure) return;
+  state.placing.value = null;
+  const taken = kinds.filter((k) => k.id !== id).map((k) => k.name);
+  const name = renamed(old.name, structure, taken);
+  const what = name === null ? { structure } : { structure, name };
+  await changeThing(revisions.kindAlone(id), (based) => api.changeKind(id, what, based));
+}
 
 export async function removeKind(id: number): Promise<void> {
   const name = session.value?.kinds.find((k) => k.id === id)?.name;

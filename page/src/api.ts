@@ -16,10 +16,13 @@ export interface Grey {
   readonly histogram: readonly number[];
 }
 
+export type Structure = "particle" | "membrane" | "filament" | "compartment";
+
 export interface Kind {
   readonly id: number;
   readonly name: string;
   readonly colour: string;
+  readonly structure: Structure;
 }
 
 export interface Click {
@@ -28,6 +31,8 @@ export interface Click {
   readonly positive: boolean;
   readonly has_mask: boolean;
   readonly message: string | null;
+  /** What the click looks like; null until that was guessed. */
+  readonly guess: { readonly structure: Structure | "unclear"; readonly confidence: number } | null;
 }
 
 /** The average of a kind; lengths are in voxels. */
@@ -80,6 +85,18 @@ export interface Session {
 
 export type Verdict = "accepted" | "rejected" | null;
 
+/** What was measured on a membrane, filament or compartment, in angstrom; null stands for what could not be. */
+export type Measures =
+  | {
+      readonly structure: "membrane";
+      readonly area: number | null;
+      readonly thickness: number | null;
+      readonly volume: number | null;
+      readonly is_closed: boolean;
+    }
+  | { readonly structure: "filament"; readonly length: number | null; readonly diameter: number | null }
+  | { readonly structure: "compartment"; readonly volume: number | null; readonly is_cut: boolean };
+
 export interface Candidate {
   readonly id: number;
   readonly point: Point;
@@ -90,6 +107,8 @@ export interface Candidate {
   readonly n_voxels: number;
   readonly box: readonly [Point, Point] | null;
   readonly moved?: boolean;
+  /** Absent for a particle. */
+  readonly measures?: Measures;
 }
 
 export interface Candidates {
@@ -102,6 +121,8 @@ export interface Outline {
   readonly candidate: number | null;
   readonly click: number | null;
   readonly paths: readonly (readonly (readonly [row: number, col: number])[])[];
+  /** Whether the voxels inside were filled in where the tomogram shows nothing. */
+  readonly inferred?: boolean;
 }
 
 export interface Slice {
@@ -226,8 +247,12 @@ export const removeClick = (tomogram: number, click: number, based: number) =>
 
 export const addKind = (name: string, colour: string) =>
   send<Changed & { kind: number }>("POST", "/api/kinds", { name, colour });
-export const changeKind = (kind: number, change: { name?: string; colour?: string }, based: number) =>
-  send("PATCH", `/api/kinds/${kind}`, { ...change, expected_revision: based });
+export const changeKind = (
+  kind: number,
+  change: { name?: string; colour?: string; structure?: Structure },
+  based: number,
+) => send("PATCH", `/api/kinds/${kind}`, { ...change, expected_revision: based });
+
 export const removeKind = (kind: number, based: number) =>
   send("DELETE", `/api/kinds/${kind}?expected_revision=${based}`);
 

@@ -150,7 +150,7 @@ describe("of one tab", () => {
     expect(told()).toEqual([]);
     expect(server.content.thresholds[1]).toBe(0.2);
     expect(kept(11)).toMatchObject({ verdict: "rejected", point: [4, 5, 6] });
-    expect(server.content.kinds).toEqual([{ id: 1, name: "barrel", colour: "#ff7b9c" }]);
+    expect(server.content.kinds).toEqual([{ id: 1, name: "barrel", colour: "#ff7b9c", structure: "particle" }]);
   });
 
   it("a change after an undo that is on its way is no conflict", async () => {

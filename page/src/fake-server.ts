@@ -44,7 +44,7 @@ export class FakeServer {
   /** Starts with kind 1 and its candidates 11 to 13, in order of decreasing score. */
   static searched(): FakeServer {
     const server = new FakeServer();
-    server.content.kinds = [{ id: 1, name: "ring", colour: "#4cc9f0" }];
+    server.content.kinds = [{ id: 1, name: "ring", colour: "#4cc9f0", structure: "particle" }];
     server.content.clicks = { 1: [click(5, [2, 7, 30])] };
     server.content.thresholds = { 1: 0.5 };
     server.content.candidates = { 1: [candidate(11, 0.9), candidate(12, 0.7), candidate(13, 0.2)] };
@@ -192,7 +192,10 @@ export class FakeServer {
   private addKind({ name, colour }: Kind): object {
     const id = this.nextId++;
     if (this.content.kinds.some((k) => k.name === name)) throw new Refused(422, "Two kinds would have the same name.");
-    return { ...this.change(`kind ${id}`, null, ({ kinds }) => kinds.push({ id, name, colour })), kind: id };
+    return {
+      ...this.change(`kind ${id}`, null, ({ kinds }) => kinds.push({ id, name, colour, structure: "particle" })),
+      kind: id,
+    };
   }
 
   private addClick({ kind, point, positive }: { kind: number; point: Click["point"]; positive: boolean }): object {
@@ -208,7 +211,7 @@ export class FakeServer {
 }
 
 function click(id: number, point: Click["point"]): Click {
-  return { id, point, positive: true, has_mask: true, message: null };
+  return { id, point, positive: true, has_mask: true, message: null, guess: null };
 }
 
 export function candidate(id: number, score: number | null, change: Partial<Candidate> = {}): Candidate {

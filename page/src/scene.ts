@@ -75,6 +75,7 @@ function readOutlines(plane: Plane, index: number): DrawnOutline[] {
     const colour = colours.get(outline.kind);
     if (!colour || state.hiddenKinds.value.has(outline.kind)) continue;
     if (outline.candidate === null) {
+      if (state.structureOf(outline.kind) !== "particle") continue; // the mask of the click is one of a particle
       const isFound = (state.kindViews.value[String(outline.kind)]?.n_candidates ?? 0) > 0;
       drawn.push({ outline, stroke: isFound ? { colour, width: 1, dash: [2, 3] } : { colour, width: 2, fill: 0.14 } });
       continue;
@@ -83,7 +84,8 @@ function readOutlines(plane: Plane, index: number): DrawnOutline[] {
     if (!candidate) continue;
     const choice = state.selected.value;
     const isSelected = choice?.candidate === candidate.id && choice.kind === outline.kind;
-    const stroke = strokeOf(candidate, outline.kind, colour, isSelected);
+    const drawnAs = strokeOf(candidate, outline.kind, colour, isSelected);
+    const stroke = drawnAs && outline.inferred ? { ...drawnAs, width: 1.2, dash: [1.5, 3] } : drawnAs;
     if (stroke) (isSelected ? last : drawn).push({ outline, stroke });
   }
   return [...drawn, ...last];
@@ -109,6 +111,7 @@ function readMarks(moved: Point | null): ((pen: Pen) => void)[] {
     const choice = state.selected.value;
     for (const candidate of state.candidates.value[String(id)] ?? []) {
       const isSelected = choice?.kind === id && choice.candidate === candidate.id;
+      if (candidate.measures) continue; // it has neither a handle nor a diameter
       const hasRing = candidate.n_voxels === 0 && state.isShown(candidate, state.thresholdOf(id));
       if (!isSelected && !hasRing) continue;
       const drawn = isSelected && moved ? { ...candidate, point: moved } : candidate;

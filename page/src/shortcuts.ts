@@ -25,7 +25,9 @@ function judge(verdict: "accepted" | "rejected" | null): void {
 }
 
 function place(what: "move" | "add"): void {
-  if (what === "move" && !state.candidateOf(state.selected.value)) return;
+  const candidate = state.candidateOf(state.selected.value);
+  if (what === "move" && (!candidate || candidate.measures)) return;
+  if (what === "add" && state.activeStructure.value !== "particle") return;
   state.placing.value = state.placing.value === what ? null : what;
 }
 

@@ -272,7 +272,7 @@ export function zoomBy(factor: number): void {
 
 function onGrip(frame: Frame, x: number, y: number): boolean {
   const candidate = state.candidateOf(state.selected.value);
-  if (!candidate || !state.layout.value.outlines || state.placing.value) return false;
+  if (!candidate || candidate.measures || !state.layout.value.outlines || state.placing.value) return false;
   const { normal } = SHOWN[frame.plane];
   const reach = (state.kindView.value?.diameter_voxels ?? 12) / 2;
   if (Math.abs(candidate.point[normal] - looks.value.cursor[normal]) > reach) return false;
@@ -293,6 +293,8 @@ function candidateUnder(
   for (const { outline } of scene?.outlines ?? []) {
     if (outline.candidate === null || !holds(outline, turned, row, col, context)) continue;
     const candidate = state.candidates.value[String(outline.kind)]?.find((c) => c.id === outline.candidate);
+    // What is inside a compartment can be clicked, unless compartments are what the user works on.
+    if (candidate?.measures?.structure === "compartment" && outline.kind !== state.kind.value?.id) continue;
     if (candidate && (!best || candidate.n_voxels < best.candidate.n_voxels)) best = { kind: outline.kind, candidate };
   }
   return best;

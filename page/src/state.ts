@@ -1,7 +1,7 @@
 /** The complete state of the page, as signals: data from the server, and view settings of the user. */
 
 import { batch, computed, effect, signal } from "@preact/signals";
-import type { Candidate, Grey, Job, Kind, KindView, Session, Tomogram } from "./api";
+import type { Candidate, Grey, Job, Kind, KindView, Session, Structure, Tomogram } from "./api";
 import type { Plane, Point } from "./geometry";
 import { clampPoint, fitZoom, keepInside } from "./geometry";
 import { recall, remember } from "./storage";
@@ -111,6 +111,14 @@ export const kindViews = computed<Readonly<Record<string, KindView>>>(
   () => session.value?.views[String(tomogram.value?.id)]?.kinds ?? {},
 );
 export const kindView = computed<KindView | null>(() => kindViews.value[String(kind.value?.id)] ?? null);
+
+/** What the active kind is; a particle as long as there is none. */
+export const activeStructure = computed<Structure>(() => kind.value?.structure ?? "particle");
+
+/** What a kind is, by number. */
+export function structureOf(kindId: number): Structure {
+  return session.value?.kinds.find((k) => k.id === kindId)?.structure ?? "particle";
+}
 
 /** Screen pixels per voxel in a view: the chosen zoom, which all views have, or else each shows its whole plane. */
 export function zoomOf(plane: Plane): number {

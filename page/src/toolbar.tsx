@@ -8,6 +8,7 @@ import type { IconName } from "./icons";
 import { Icon } from "./icons";
 import type { Tool } from "./state";
 import {
+  activeStructure,
   arrange,
   candidates,
   countOf,
@@ -133,11 +134,18 @@ const TOOLS: readonly { tool: Tool; name: string; icon: IconName; title: string 
   },
 ];
 
+/** The name of a tool, in the word for what the active kind is. */
+function nameOf(tool: Tool, name: string): string {
+  const structure = activeStructure.value;
+  if (structure === "particle" || tool === "browse") return name;
+  return tool === "negative" ? `Not a ${structure}` : structure.charAt(0).toUpperCase() + structure.slice(1);
+}
+
 function Tools() {
   return (
     <div class="segments" role="radiogroup" aria-label="What a click does">
       {TOOLS.map(({ tool, name, icon, title }) => (
-        <label key={tool} class="segment" title={title}>
+        <label key={tool} class="segment" title={title.replace("particle", activeStructure.value)}>
           <input
             type="radio"
             name="tool"
@@ -148,7 +156,7 @@ function Tools() {
             }}
           />
           <Icon name={icon} />
-          <span class="word">{name}</span>
+          <span class="word">{nameOf(tool, name)}</span>
         </label>
       ))}
     </div>
@@ -176,6 +184,13 @@ const FORMATS = [
   { format: "zip", name: "Everything (ZIP)", what: "masks, coordinates, score map, average, settings" },
 ] as const;
 
+/** Number of the shown membranes, filaments and compartments of all kinds. */
+function countStructures(): number {
+  return (session.value?.kinds ?? []).flatMap((k) =>
+    (candidates.value[String(k.id)] ?? []).filter((c) => c.measures && isShown(c, thresholdOf(k.id))),
+  ).length;
+}
+
 function ExportMenu() {
   const isOpen = useSignal(false);
   const host = useRef<HTMLDivElement>(null);
@@ -191,7 +206,8 @@ function ExportMenu() {
     };
   }, []);
   const t = tomogram.value;
-  const n = (session.value?.kinds ?? []).reduce((sum, k) => sum + countOf(k.id).shown, 0);
+  const nStructures = countStructures();
+  const n = (session.value?.kinds ?? []).reduce((sum, k) => sum + countOf(k.id).shown, 0) - nStructures;
   const nOriented = countOriented();
   if (!t) return null;
   return (
@@ -215,6 +231,15 @@ function ExportMenu() {
         >
           <Icon name="save" /> Export STAR
         </a>
+      ) : nStructures ? (
+        <a
+          class={isSettled() ? "button primary" : "button"}
+          href={exportAddress(t.id, "zip")}
+          download=""
+          title={`Save what is shown: ${nStructures} ${nStructures === 1 ? "structure" : "structures"}`}
+        >
+          <Icon name="save" /> Export ZIP
+        </a>
       ) : (
         <button type="button" class="button" disabled title="Nothing to export yet: click a particle, then find all">
           <Icon name="save" /> Export STAR
@@ -223,7 +248,7 @@ function ExportMenu() {
       <button
         type="button"
         class="button"
-        disabled={n === 0}
+        disabled={n + nStructures === 0}
         aria-label="Export in another format"
         aria-expanded={isOpen.value}
         aria-controls="export-menu"
@@ -233,7 +258,7 @@ function ExportMenu() {
       </button>
       {isOpen.value && (
         <div id="export-menu" class="menu-list">
-          {FORMATS.map(({ format, name, what }) => (
+          {FORMATS.filter(({ format }) => n > 0 || format === "zip").map(({ format, name, what }) => (
             <a
               key={format}
               class="menu-item"
@@ -243,17 +268,27 @@ function ExportMenu() {
             >
               <strong>{name}</strong>
               <span class="muted">
-                {format === "star" && nOriented === n ? "coordinates and orientations for RELION" : what}
+                {format === "star" && nOriented === n
+                  ? "coordinates and orientations for RELION"
+                  : format === "zip" && nStructures
+                    ? "volumes, meshes, lines, tables, one map of all kinds, settings"
+                    : what}
               </span>
             </a>
           ))}
           <p class="menu-note muted">
-            {n} {n === 1 ? "particle" : "particles"} of all kinds, as shown.{" "}
-            {nOriented === n
-              ? "The STAR file has their orientations."
-              : nOriented > 0
-                ? `The STAR file has no orientations, because ${n - nOriented} of the particles ${n - nOriented === 1 ? "has" : "have"} none. A search determines the orientations of the particles that it accepts.`
-                : ""}
+            {n > 0 && `${n} ${n === 1 ? "particle" : "particles"} `}
+            {n > 0 && nStructures > 0 && "and "}
+            {nStructures > 0 &&
+              `${nStructures} ${n > 0 ? "other " : ""}${nStructures === 1 ? "structure" : "structures"} `}
+            of all kinds, as shown.{" "}
+            {n === 0
+              ? ""
+              : nOriented === n
+                ? "The STAR file has their orientations."
+                : nOriented > 0
+                  ? `The STAR file has no orientations, because ${n - nOriented} of the particles ${n - nOriented === 1 ? "has" : "have"} none. A search determines the orientations of the particles that it accepts.`
+                  : ""}
           </p>
         </div>
       )}

@@ -3,7 +3,7 @@
 import { effect, signal } from "@preact/signals";
 import { useEffect, useRef } from "preact/hooks";
 import * as actions from "./actions";
-import type { Slice } from "./api";
+import type { Candidate, Slice } from "./api";
 import { getMeshes } from "./api";
 import { EnlargeButton } from "./enlarge";
 import { Icon } from "./icons";
@@ -172,6 +172,10 @@ async function loadMeshes(
   }
 }
 
+function opacityOf({ measures }: Candidate): number {
+  return measures?.structure === "compartment" ? 0.45 : measures?.structure === "membrane" ? 0.7 : 1;
+}
+
 function readBodies(view: VolumeView): [Body[], Dot[]] {
   const bodies: Body[] = [];
   const dots: Dot[] = [];
@@ -185,7 +189,12 @@ function readBodies(view: VolumeView): [Body[], Dot[]] {
       if (!state.isShown(candidate, threshold)) continue;
       const key = meshKey(id, candidate);
       if (view.has(key))
-        bodies.push({ key, colour, isSelected: choice?.kind === id && choice.candidate === candidate.id });
+        bodies.push({
+          key,
+          colour,
+          isSelected: choice?.kind === id && choice.candidate === candidate.id,
+          opacity: opacityOf(candidate),
+        });
       else dots.push({ point: candidate.point, colour, radius: 2 * radius });
     }
     if (state.job.value?.tomogram === state.tomogram.value?.id)

@@ -35,6 +35,8 @@ export interface Body {
   readonly key: string;
   readonly colour: string;
   readonly isSelected: boolean;
+  /** From 0 to 1; what is inside a membrane or compartment shows through. */
+  readonly opacity: number;
 }
 
 /** A click or a particle without a mask. */
@@ -150,11 +152,14 @@ export class VolumeView {
   /** Shows exactly these particles; those without a mesh are skipped. */
   show(bodies: readonly Body[], dots: readonly Dot[]): void {
     this.bodies.clear();
-    for (const { key, colour, isSelected } of bodies) {
+    for (const { key, colour, isSelected, opacity } of bodies) {
       const mesh = this.meshes.get(key);
       if (!mesh) continue;
       mesh.material.color.set(isSelected ? "#ffffff" : colour);
       mesh.material.emissive = isSelected ? new Color(colour).multiplyScalar(0.5) : new Color(0);
+      mesh.material.opacity = opacity;
+      mesh.material.transparent = opacity < 1;
+      mesh.material.depthWrite = opacity === 1;
       this.bodies.add(mesh);
     }
     this.dots.clear();

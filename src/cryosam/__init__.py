@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from cryosam.backends import load_features, load_segmenter
     from cryosam.config import Config
     from cryosam.errors import CryosamError
+    from cryosam.full_map import FullMap
     from cryosam.io import read_points, read_tomogram
     from cryosam.io.queries import read_queries, write_queries
     from cryosam.masks import InstanceMask
@@ -16,17 +17,23 @@ if TYPE_CHECKING:
     from cryosam.saved_query import SavedQuery
     from cryosam.scene import RunOptions
     from cryosam.segmentation import make_queries, pick, segment, segment_kinds, segment_prompts
+    from cryosam.structure_results import StructureResult
+    from cryosam.structure_search import find_map, find_structures
     from cryosam.tomogram import Tomogram
 
 __all__ = [
     "Config",
     "CryosamError",
+    "FullMap",
     "InstanceMask",
     "PointPrompts",
     "RunOptions",
     "SavedQuery",
     "Segmentation",
+    "StructureResult",
     "Tomogram",
+    "find_map",
+    "find_structures",
     "load_features",
     "load_segmenter",
     "make_queries",
@@ -45,12 +52,16 @@ __version__ = version("cryosam-et")
 _MODULES = {
     "Config": "config",
     "CryosamError": "errors",
+    "FullMap": "full_map",
     "InstanceMask": "masks",
     "PointPrompts": "prompts",
     "RunOptions": "scene",
     "SavedQuery": "saved_query",
     "Segmentation": "results",
+    "StructureResult": "structure_results",
     "Tomogram": "tomogram",
+    "find_map": "structure_search",
+    "find_structures": "structure_search",
     "load_features": "backends",
     "load_segmenter": "backends",
     "make_queries": "segmentation",

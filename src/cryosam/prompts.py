@@ -98,7 +98,7 @@ def require_kind_names(names: Sequence[str]) -> None:
     ------
     PromptError
         If there is no kind, if two have the same name, or if a name contains characters other than letters, digits and
-        ``_.+-``.
+        ``_.+-``, or begins with a dot.
 
     Examples
     --------
@@ -106,8 +106,8 @@ def require_kind_names(names: Sequence[str]) -> None:
     """
     if len(set(names)) < len(names) or not names:
         raise PromptError(f"every kind needs its own name, got {', '.join(names) or 'none'}")
-    if invalid := [name for name in names if not re.fullmatch(r"[\w.+-]+", name)]:
+    if invalid := [name for name in names if not re.fullmatch(r"[\w+-][\w.+-]*", name)]:
         raise PromptError(
             "the name of a kind becomes part of file names, so it may contain only letters, digits and _.+-, "
-            f"got {invalid[0]!r}"
+            f"and not begin with a dot, got {invalid[0]!r}"
         )

@@ -9,6 +9,7 @@ import { Icon } from "../icons";
 import { thumbnailKey, thumbnails } from "../slices";
 import type { Filter } from "../state";
 import {
+  activeStructure,
   candidateOf,
   candidates,
   countOf,
@@ -26,6 +27,7 @@ import {
   thresholdOf,
   tomogram,
 } from "../state";
+import { sayMeasures } from "../structures";
 
 const ROW_REM = 3.5;
 const MOST_SO_FAR = 60;
@@ -48,15 +50,17 @@ export function Candidates() {
     <section class="candidates" aria-labelledby="candidates-title">
       <div class="section-head">
         <h2 id="candidates-title">Candidates</h2>
-        <button
-          type="button"
-          class="chip"
-          aria-pressed={placing.value === "add"}
-          title="Add a particle with the next click (N)"
-          onClick={() => (placing.value = placing.value === "add" ? null : "add")}
-        >
-          <Icon name="plus" /> By hand
-        </button>
+        {k.structure === "particle" && (
+          <button
+            type="button"
+            class="chip"
+            aria-pressed={placing.value === "add"}
+            title="Add a particle with the next click (N)"
+            onClick={() => (placing.value = placing.value === "add" ? null : "add")}
+          >
+            <Icon name="plus" /> By hand
+          </button>
+        )}
       </div>
       {all.length > 0 && (
         <div class="segments small" role="radiogroup" aria-label="Which candidates are listed">
@@ -109,12 +113,16 @@ function WithoutMask({ kindId, all }: { kindId: number; all: readonly Candidate[
 }
 
 function Empty({ isSearched }: { isSearched: boolean }) {
+  const structure = activeStructure.value;
+  const isFound = kindView.value?.is_searched && !kindView.value.stale;
   const text = !isSearched
-    ? job.value
-      ? "Searching. Candidates appear here."
-      : kindView.value?.clicks.length
-        ? "Press Find all to list every particle of this kind here, best first."
-        : "Particles of this kind are listed here, best first."
+    ? structure !== "particle" && isFound && !job.value
+      ? `No ${structure} was found. Click another one.`
+      : job.value
+        ? "Searching. Candidates appear here."
+        : kindView.value?.clicks.length
+          ? `Press Find all to list every ${structure} of this kind here, best first.`
+          : `${structure.charAt(0).toUpperCase()}${structure.slice(1)}s of this kind are listed here, best first.`
     : filter.value === "shown"
       ? "No candidate is above the threshold. Move the slider to the left, or see Below."
       : filter.value === "hidden"
@@ -208,6 +216,8 @@ function List({ kindId }: { kindId: number }) {
 function Row({ kindId, candidate, at, count }: { kindId: number; candidate: Candidate; at: number; count: number }) {
   const isSelected = selected.value?.kind === kindId && selected.value.candidate === candidate.id;
   const { score, verdict } = candidate;
+  const where = candidate.point.map((c) => Math.round(c)).join(", ");
+  const facts = candidate.measures ? sayMeasures(candidate.measures) : [];
   const judge = (to: "accepted" | "rejected") => void actions.judge(kindId, candidate, verdict === to ? null : to);
   return (
     <li
@@ -221,6 +231,7 @@ function Row({ kindId, candidate, at, count }: { kindId: number; candidate: Cand
         type="button"
         class="row-go"
         aria-current={isSelected ? "true" : undefined}
+        title={facts.length ? `${facts.join(", ")}; at ${where}` : undefined}
         onClick={() => actions.select(kindId, candidate)}
       >
         <Thumbnail kindId={kindId} point={candidate.point} />
@@ -235,7 +246,7 @@ function Row({ kindId, candidate, at, count }: { kindId: number; candidate: Cand
             )}
           </span>
           <span class="muted row-where">
-            {candidate.point.map((c) => Math.round(c)).join(", ")}
+            {facts.length ? facts.slice(0, 2).join(", ") : where}
             {candidate.moved && " · moved"}
             {verdict && ` · ${verdict}`}
           </span>
@@ -312,15 +323,17 @@ function SelectedBar() {
       >
         <Icon name="cross" /> Reject
       </button>
-      <button
-        type="button"
-        class="button"
-        aria-pressed={placing.value === "move"}
-        title="Move it to the next click (M), or drag its handle"
-        onClick={() => (placing.value = placing.value === "move" ? null : "move")}
-      >
-        <Icon name="move" /> Move
-      </button>
+      {!candidate.measures && (
+        <button
+          type="button"
+          class="button"
+          aria-pressed={placing.value === "move"}
+          title="Move it to the next click (M), or drag its handle"
+          onClick={() => (placing.value = placing.value === "move" ? null : "move")}
+        >
+          <Icon name="move" /> Move
+        </button>
+      )}
     </fieldset>
   );
 }

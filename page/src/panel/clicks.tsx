@@ -1,18 +1,21 @@
 import * as actions from "../actions";
 import type { Click } from "../api";
 import { Icon } from "../icons";
-import { goTo, kind, kindView, pendingClicks } from "../state";
+import { activeStructure, goTo, kind, kindView, pendingClicks } from "../state";
+import { STRUCTURES } from "../structures";
 
 export function Clicks() {
   const clicks = kindView.value?.clicks ?? [];
   const pending = pendingClicks.value.filter((p) => p.kind === kind.value?.id);
+  const structure = activeStructure.value;
+  const where = STRUCTURES.find(({ value }) => value === structure)!.where;
   const isEmpty = !clicks.length && !pending.length;
   return (
     <section class="clicks" aria-labelledby="clicks-title">
       <h2 id="clicks-title">Clicks</h2>
       {isEmpty ? (
         <p class="hint">
-          Click the middle of a <strong>{kind.value?.name}</strong> in any slice.
+          Click {where} <strong>{kind.value?.name}</strong> in any slice.
         </p>
       ) : (
         <ul class="plain chips">
@@ -27,7 +30,7 @@ export function Clicks() {
         </ul>
       )}
       {clicks
-        .filter((c) => c.message)
+        .filter((c) => c.message && structure === "particle")
         .map((c) => (
           <p key={c.id} class="warning">
             <Icon name="warn" /> {c.message}
@@ -39,7 +42,8 @@ export function Clicks() {
 
 function ClickChip({ click }: { click: Click }) {
   const where = click.point.map((c) => Math.round(c)).join(", ");
-  const what = click.positive ? "Particle" : "Not a particle";
+  const structure = activeStructure.value;
+  const what = click.positive ? STRUCTURES.find(({ value }) => value === structure)!.name : `Not a ${structure}`;
   return (
     <li class={click.positive ? "click" : "click negative"} data-testid="click">
       <button
@@ -50,7 +54,7 @@ function ClickChip({ click }: { click: Click }) {
       >
         <Icon name={click.positive ? "plus" : "minus"} />
         <span class="visually-hidden">{what} at</span> {where}
-        {click.message && <span class="visually-hidden"> {click.message}</span>}
+        {click.message && structure === "particle" && <span class="visually-hidden"> {click.message}</span>}
       </button>
       <button
         type="button"

@@ -1,7 +1,7 @@
 import { useSignal } from "@preact/signals";
 import * as actions from "../actions";
 import { Icon } from "../icons";
-import { job, kind, kindView, kindViews, notify, session, soFar, tomogram } from "../state";
+import { activeStructure, job, kind, kindView, kindViews, notify, session, soFar, tomogram } from "../state";
 
 /** Kinds with at least one positive click in the shown tomogram. */
 function clickedKinds(): number[] {
@@ -16,7 +16,8 @@ export function startFind(diameterAngstrom: number | null = null): void {
   const kinds = clickedKinds();
   const id = kind.value?.id;
   if (job.value) notify("A search is running: wait until it ends, or cancel it.", true);
-  else if (id === undefined || !kinds.includes(id)) notify("Click a particle first: a search needs an example.", true);
+  else if (id === undefined || !kinds.includes(id))
+    notify(`Click a ${activeStructure.value} first: a search needs an example.`, true);
   else void actions.findAll(kinds.length > 1 ? null : [id], diameterAngstrom);
 }
 
@@ -27,7 +28,9 @@ export function Find() {
   const view = kindView.value;
   const canFind = id !== undefined && kinds.includes(id);
   const isRepeated = !!view?.is_searched;
-  const isDoubtful = canFind && !!view?.clicks.filter((c) => c.positive).every((c) => c.message);
+  const structure = activeStructure.value;
+  const isParticle = structure === "particle";
+  const isDoubtful = isParticle && canFind && !!view?.clicks.filter((c) => c.positive).every((c) => c.message);
   if (job.value) return <Progress />;
   const value = parseFloat(diameter.value);
   return (
@@ -38,38 +41,45 @@ export function Find() {
           class={(isRepeated && !view?.stale) || isDoubtful ? "button" : "button primary"}
           disabled={!canFind}
           onClick={() => startFind(value > 0 ? value : null)}
-          title={canFind ? "Search the whole tomogram (F)" : "Click a particle first"}
+          title={canFind ? "Search the whole tomogram (F)" : `Click a ${structure} first`}
         >
           <Icon name="search" />
           {isRepeated ? "Find all again" : kinds.length > 1 ? `Find all of ${kinds.length} kinds` : "Find all"}
         </button>
-        <label
-          class="diameter"
-          title={
-            tomogram.value?.voxel_size_angstrom
-              ? "Diameter of the particle, if you know it; otherwise it is measured on the clicked mask"
-              : "The voxel size is unknown; start the server with --voxel-size to give a diameter"
-          }
-        >
-          <span>Diameter</span>
-          <input
-            type="number"
-            min={1}
-            step="any"
-            inputMode="decimal"
-            placeholder="auto"
-            value={diameter.value}
-            disabled={!tomogram.value?.voxel_size_angstrom}
-            onInput={(event) => (diameter.value = event.currentTarget.value)}
-          />
-          <span aria-hidden="true">Å</span>
-          <span class="visually-hidden">in angstrom</span>
-        </label>
+        {isParticle && (
+          <label
+            class="diameter"
+            title={
+              tomogram.value?.voxel_size_angstrom
+                ? "Diameter of the particle, if you know it; otherwise it is measured on the clicked mask"
+                : "The voxel size is unknown; start the server with --voxel-size to give a diameter"
+            }
+          >
+            <span>Diameter</span>
+            <input
+              type="number"
+              min={1}
+              step="any"
+              inputMode="decimal"
+              placeholder="auto"
+              value={diameter.value}
+              disabled={!tomogram.value?.voxel_size_angstrom}
+              onInput={(event) => (diameter.value = event.currentTarget.value)}
+            />
+            <span aria-hidden="true">Å</span>
+            <span class="visually-hidden">in angstrom</span>
+          </label>
+        )}
       </div>
       {!canFind && !!view?.clicks.length && (
-        <p class="hint">Click a particle too: so far there are only negative clicks.</p>
+        <p class="hint">Click a {structure} too: so far there are only negative clicks.</p>
       )}
-      {view?.stale && <p class="hint">The clicks changed since the last search. Press Find all again to use them.</p>}
+      {view?.stale && (
+        <p class="hint">
+          The clicks {isParticle ? "" : "or the structure "}changed since the last search. Press Find all again to use
+          them.
+        </p>
+      )}
       {view?.warnings.map((text) => (
         <p key={text} class="warning">
           <Icon name="warn" /> {text}

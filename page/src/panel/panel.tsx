@@ -6,6 +6,7 @@ import { Candidates } from "./candidates";
 import { Clicks } from "./clicks";
 import { Find } from "./find";
 import { Kinds } from "./kinds";
+import { StructureSwitch } from "./structure";
 import { Threshold } from "./threshold";
 
 export function Panel() {
@@ -16,6 +17,7 @@ export function Panel() {
         <Welcome />
       ) : (
         <>
+          <StructureSwitch />
           <Clicks />
           <Find />
           <Threshold />
@@ -41,6 +43,10 @@ function Welcome() {
           <strong>Export</strong> their coordinates and masks.
         </li>
       </ol>
+      <p class="muted">
+        Membranes, filaments and compartments are found too: <strong>Add kind</strong>, and say what it is before the
+        click.
+      </p>
       <p class="muted">
         Scroll to change the slice, drag to pan, Ctrl and scroll to zoom. Press <kbd>?</kbd> for all keys.
       </p>

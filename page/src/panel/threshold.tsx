@@ -64,9 +64,10 @@ export function Threshold() {
 function Scores({ all, threshold, colour }: { all: readonly Candidate[]; threshold: number; colour: string }) {
   const canvas = useRef<HTMLCanvasElement>(null);
   useEffect(() => {
-    const draw = () => drawScores(canvas.current!, all, threshold, colour);
+    const element = canvas.current!; // the observer may call once more after an undo removed it from the page
+    const draw = () => drawScores(element, all, threshold, colour);
     const observer = new ResizeObserver(draw);
-    observer.observe(canvas.current!);
+    observer.observe(element);
     draw();
     return () => observer.disconnect();
   }, [all, threshold, colour]);

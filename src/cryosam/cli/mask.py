@@ -4,16 +4,16 @@ from typing import Any
 
 import click
 
-from cryosam.cli.options import GroupedCommand, example, mask_options
+from cryosam.cli.options import SearchCommand, example, mask_options
 
 __all__ = ["mask"]
 
 
-@click.command(cls=GroupedCommand, epilog=example("cryosam mask tomogram.mrc --point 92,310,254 --out one-particle"))
+@click.command(cls=SearchCommand, epilog=example("cryosam mask tomogram.mrc --point 92,310,254 --out one-particle"))
 @mask_options
 @click.pass_obj
 def mask(command: str, /, **options: Any) -> None:
-    """Segment only the clicked particles, without searching for others."""
+    """Segment only what was clicked, without searching for others."""
     from cryosam.cli.pipeline import run
 
     run("segment_prompts", options, command)

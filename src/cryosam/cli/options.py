@@ -1,6 +1,6 @@
 """Options shared by several commands."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -29,6 +29,7 @@ __all__ = [
     "parse_point",
     "query_options",
     "search_options",
+    "structure_options",
 ]
 
 Point = tuple[float, float, float]
@@ -271,11 +272,33 @@ _SEARCH = (
     ),
     TILT_SERIES_PIXEL_SIZE,
 )
+_STRUCTURES = (
+    click.option(
+        "--structure",
+        "structures",
+        type=click.Choice(["auto", "particle", "membrane", "filament", "compartment"]),
+        multiple=True,
+        help="What the clicks are on; after --kind, for this kind only. auto guesses, and says what it took the "
+        "clicks for.  [default: particle]",
+    ),
+    click.option(
+        "--spacing",
+        "spacings",
+        type=click.FloatRange(min=0, min_open=True),
+        metavar="ANGSTROM",
+        multiple=True,
+        help="Distance of the points along filaments, or on membranes, in the .star file for subtomogram averaging; "
+        "after --kind, for this kind only.  [default: no such file]",
+    ),
+)
 _GROUPS = (
-    ("What to find", ("points", "points_file", "axes", "queries", "kinds", "negatives", "search_mask", "edge_margin")),
+    (
+        "What to find",
+        ("points", "points_file", "axes", "queries", "kinds", "negatives", "structures", "search_mask", "edge_margin"),
+    ),
     ("Size and tomogram", ("diameter", "voxel_size", "name", "contrast", "tilt_range", "tilt_axis")),
     ("How many to accept", ("threshold", "max_false_discovery", "max_particles", "trials")),
-    ("Results", ("out", "overwrite", "exports", "tilt_series_pixel_size")),
+    ("Results", ("out", "overwrite", "spacings", "exports", "tilt_series_pixel_size")),
     ("Models and settings", ("preset", "config_file", "segmenter", "features")),
     ("Processor and memory", ("device", "memory_gb", "cache", "no_cache")),
 )
@@ -311,15 +334,17 @@ class GroupedCommand(click.Command):
 
 
 class SearchCommand(GroupedCommand):
-    """Assigns each ``--point`` and ``--negative`` to the ``--kind`` that precedes it.
+    """Assigns each ``--point``, ``--negative``, ``--structure`` and ``--spacing`` to the ``--kind`` that precedes it.
 
-    The parameter ``kinds`` becomes ``{name: (points, negatives)}``; it is empty if no kind is named.
+    The parameter ``kinds`` becomes ``{name: (points, negatives)}``; it is empty if no kind is named. The parameters
+    ``structures`` and ``spacings`` become ``{name: value}``; what precedes the first kind has the name None, and stands
+    for all kinds without an own value.
     """
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Read the command line."""
         current: str | None = None
-        owners: dict[str, list[str | None]] = {"--point": [], "--negative": []}
+        owners: dict[str, list[str | None]] = {"--point": [], "--negative": [], "--structure": [], "--spacing": []}
         for word, following in zip(args, [*args[1:], ""], strict=False):
             name, is_joined, value = word.partition("=")
             if name == "--kind":
@@ -327,7 +352,11 @@ class SearchCommand(GroupedCommand):
             elif name in owners:
                 owners[name].append(current)
         rest = super().parse_args(ctx, args)
-        kinds: dict[str, tuple[list[Point], list[Point]]] = {name: ([], []) for name in ctx.params["kinds"]}
+        for option, key in (("--structure", "structures"), ("--spacing", "spacings")):
+            if key in ctx.params:
+                _refuse_repeated(option, owners[option])
+                ctx.params[key] = dict(zip(owners[option], ctx.params[key], strict=True))
+        kinds: dict[str, tuple[list[Point], list[Point]]] = {name: ([], []) for name in ctx.params.get("kinds", ())}
         if kinds:
             for column, (option, key) in enumerate((("--point", "points"), ("--negative", "negatives"))):
                 for owner, point in zip(owners[option], ctx.params[key], strict=True):
@@ -340,6 +369,14 @@ class SearchCommand(GroupedCommand):
         return rest
 
 
+def _refuse_repeated(option: str, owners: Sequence[str | None]) -> None:
+    """Raise UsageError if an option was given twice for one kind."""
+    for name in owners:
+        if owners.count(name) > 1:
+            whose = "before the first --kind" if name is None else f"for kind {name}"
+            raise click.UsageError(f"{option} was given more than once {whose}")
+
+
 def _apply(command: Command, decorators: tuple[Callable[[Command], Command], ...]) -> Command:
     """Add options so that ``--help`` lists them in this order."""
     for decorator in reversed(decorators):
@@ -349,12 +386,17 @@ def _apply(command: Command, decorators: tuple[Callable[[Command], Command], ...
 
 def mask_options(command: Command) -> Command:
     """Add the options of a command that segments the clicked particles."""
-    return _apply(command, (*_PROMPTS, OUT, *_SETTINGS))
+    return _apply(command, (*_PROMPTS, *_STRUCTURES, OUT, *_SETTINGS))
 
 
 def search_options(command: Command) -> Command:
     """Add the options of a command that searches the tomogram."""
     return _apply(command, (*_PROMPTS, OUT, *_SEARCH, *_SETTINGS))
+
+
+def structure_options(command: Command) -> Command:
+    """Add the options of a command that finds structures other than particles."""
+    return _apply(command, _STRUCTURES)
 
 
 def query_options(command: Command) -> Command:

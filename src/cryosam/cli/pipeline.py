@@ -14,14 +14,24 @@ from cryosam.backends.weights import MODELS, locate
 from cryosam.cli.options import open_cache
 from cryosam.cli.point_frame import PointFrame, naming_options
 from cryosam.cli.progress import show_progress
+from cryosam.cli.structures import (
+    find_chosen,
+    report_map,
+    spacings_of,
+    structure_steps,
+    suggest_structure,
+    take_structures,
+)
 from cryosam.config import Config, read_config
 from cryosam.errors import OutputExistsError, PointsFileError
+from cryosam.full_map import FullMap
 from cryosam.io import read_info, read_search_mask, read_tomogram
 from cryosam.io.exports import check_exports
 from cryosam.io.folders import check_output
 from cryosam.io.locations import RemotePath
 from cryosam.io.queries import read_queries, write_queries
 from cryosam.io.results import RunInfo, write_segmentation
+from cryosam.io.structure_files import write_map
 from cryosam.prompts import PointPrompts
 from cryosam.results import Segmentation, Trust
 from cryosam.saved_query import SavedQuery
@@ -75,13 +85,20 @@ def run(steps: Literal["segment", "pick", "segment_prompts"], options: dict[str,
             n_trials=options["trials"],
             cache=open_cache(options["cache"], options["no_cache"]),
         )
-    _require_models(config, steps)
+    kinds, structures = take_structures(options, tomogram, kinds, config)
+    if len(structures) < len(kinds):
+        _require_models(config, steps)
 
     n_searches = len(kinds) * (1 + given.n_trials)
     following = Steps(MASKS) if steps == "segment_prompts" else Steps(SEARCH, n_searches)
+    if structures:
+        following = structure_steps(kinds, structures)
     with show_progress(following) as progress:
         given = replace(given, progress=progress)
-        if len(kinds) > 1 or options.get("kinds"):
+        found: Segmentation | FullMap
+        if structures:
+            found = find_chosen(steps, tomogram, kinds, structures, config, given)
+        elif len(kinds) > 1 or options.get("kinds"):
             found = segmentation.segment_kinds(tomogram, kinds, config, given)
             found = found.without_masks() if steps == "pick" else found
         else:
@@ -96,15 +113,17 @@ def run(steps: Literal["segment", "pick", "segment_prompts"], options: dict[str,
             exports=exports,
             tilt_series_pixel_size_angstrom=pixel_size,
         )
-        folder = write_segmentation(
-            options["out"],
-            found,
-            tomogram=tomogram,
-            prompts=kinds if found.kinds else kinds[0],
-            run=information,
-            overwrite=options["overwrite"],
-        )
-    report_findings(found, folder, time.perf_counter() - clock)
+        given_out = {"tomogram": tomogram, "run": information, "overwrite": options["overwrite"]}
+        if isinstance(found, FullMap):
+            folder = write_map(options["out"], found, prompts=kinds, spacings=spacings_of(options, found), **given_out)
+        else:
+            folder = write_segmentation(options["out"], found, prompts=kinds if found.kinds else kinds[0], **given_out)
+    if isinstance(found, FullMap):
+        report_map(found, folder, time.perf_counter() - clock)
+    else:
+        report_findings(found, folder, time.perf_counter() - clock)
+        if steps == "segment":
+            suggest_structure(options, tomogram, kinds, config, found)
 
 
 def make_query(options: dict[str, Any]) -> None:

@@ -101,7 +101,7 @@ def serve(
         store = Store.for_tomograms(viewed, results=[each for folder in results for each in find_results(folder)])
     else:
         store = Store(session_folder, viewed)
-    session = Session(Gallery(viewed), store, Config(memory_gb=memory_gb), open_cache(cache, no_cache))
+    session = Session(Gallery(viewed), store, Config(memory_gb=memory_gb), open_cache(cache, no_cache), guesses=True)
     try:
         if session.state.kinds and results:
             text = "continuing the saved session; to start from --results instead, add --session DIR with a new folder"

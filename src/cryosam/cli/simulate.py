@@ -11,10 +11,10 @@ __all__ = ["simulate"]
 
 
 def _parse_count(text: str) -> tuple[str, int]:
-    """Parse the name of a kind and the number of its particles."""
+    """Parse the name of a kind and its number."""
     name, _, number = text.partition("=")
     if not name or not number.isdigit():
-        raise click.BadParameter(f"give a kind and a number of particles, such as ring=20, got {text!r}")
+        raise click.BadParameter(f"give a kind and a number, such as ring=20 or membrane=1, got {text!r}")
     return name, int(number)
 
 
@@ -43,6 +43,7 @@ def _parse_tilts(text: str) -> tuple[float, float]:
     epilog=example(
         "cryosam simulate --out phantom --count ring=30 --count barrel=20 --snr 0.05",
         "cryosam simulate --out phantom --densities maps --voxel-size 10",
+        "cryosam simulate --out phantom --count barrel=10 --count membrane=1 --count vesicle=3 --count microtubule=2",
         "cryosam simulate --out phantom --imaging tilt-series --tilt -51,57 --crowd 0.02 --deconvolve",
     )
 )
@@ -56,7 +57,8 @@ def _parse_tilts(text: str) -> tuple[float, float]:
     type=_parse_count,
     metavar="NAME=N",
     multiple=True,
-    help="Number of particles of a kind; repeatable.  [default: a mixture]",
+    help="Number of particles of a kind; repeatable. Also membrane, double-membrane, vesicle, microtubule, actin, "
+    "actin-bundle.  [default: a mixture]",
 )
 @click.option(
     "--seed", type=int, default=0, show_default=True, help="Random seed; the same seed gives the same tomogram."
@@ -106,9 +108,12 @@ def simulate(
     overwrite: bool,
     **given: Any,
 ) -> None:
-    """Simulate a tomogram with known ground truth: tomo.mrc, particles.csv, labels.mrc, instances.mrc."""
+    """Simulate a tomogram with known ground truth: tomo.mrc, particles.csv, labels.mrc, instances.mrc.
+
+    Membranes and filaments are in structures.mrc and filaments.csv.
+    """
     from cryosam.cli.progress import show_progress
-    from cryosam.evaluation.simulation import Deconvolution, SimulationConfig, TiltSeries
+    from cryosam.evaluation.simulation import STRUCTURE_COUNTS, Deconvolution, SimulationConfig, TiltSeries
     from cryosam.evaluation.simulation import simulate as simulate_tomogram
     from cryosam.io.folders import check_output
     from cryosam.io.phantoms import read_densities, write_simulated
@@ -129,16 +134,20 @@ def simulate(
         raise click.UsageError("--deconvolve needs --imaging tilt-series")
     if clean:
         settings |= {"n_vesicles": 0, "n_gold": 0, "n_debris": 0}
+    counted = dict(counts)
+    settings |= {STRUCTURE_COUNTS[name]: counted.pop(name) for name in list(counted) if name in STRUCTURE_COUNTS}
     config = SimulationConfig(**settings)
     maps = {} if densities is None else read_densities(densities, config.voxel_size_angstrom)
-    chosen = dict(counts) or dict.fromkeys(maps, 10)
-    if chosen:
+    chosen = counted or dict.fromkeys(maps, 10)
+    if chosen or counts:
         config = SimulationConfig(**settings, counts=chosen)
     with show_progress(Steps(SIMULATION)) as progress:
         simulated = simulate_tomogram(config, maps, progress)
     folder = write_simulated(out, simulated, overwrite=overwrite)
-    click.echo(
-        f"{len(simulated.names)} particles of {len(simulated.kinds)} kinds ({', '.join(simulated.kinds)}) in {folder}"
-    )
-    z, y, x = (round(c) for c in simulated.points[0])
-    click.echo(f"try: cryosam segment {folder / 'tomo.mrc'} --point {z},{y},{x} --out results")
+    n_structures = int(simulated.structures.max())
+    also = f", {n_structures} membranes and filaments" if n_structures else ""
+    of_kinds = f" of {len(simulated.kinds)} kinds ({', '.join(simulated.kinds)})" if simulated.kinds else ""
+    click.echo(f"{len(simulated.names)} particles{of_kinds}{also} in {folder}")
+    if len(simulated.points):
+        z, y, x = (round(c) for c in simulated.points[0])
+        click.echo(f"try: cryosam segment {folder / 'tomo.mrc'} --point {z},{y},{x} --out results")

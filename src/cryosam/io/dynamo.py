@@ -8,8 +8,9 @@
     Rz(tdrot), which acts on x, y, z. M rotates the particle onto the template, so the inverse of M rotates the template
     into the orientation of the particle. The orientation with the Dynamo angles (-47.2730, 1.1777, -132.3000) has the
     RELION angles (137.7000, 1.1777, 42.7270): both give the same reconstruction, and the tests check this pair.
-10, 20, 22, 36
-    Score, number of the tomogram, class, and voxel size in angstrom.
+10, 20, 21, 22, 36
+    Score, number of the tomogram, region (for points on filaments: the number of the filament), class, and voxel size
+    in angstrom.
 
 Sources: Dynamo wiki, "Table convention"; the pair of angles is from the package eulerangles.
 """
@@ -34,7 +35,7 @@ from cryosam.io.x_first import x_first
 __all__ = ["read_dynamo", "write_dynamo"]
 
 _N_COLUMNS, _N_NEEDED = 42, 26
-_TAG, _IS_ALIGNED, _IS_AVERAGED, _CC, _TOMOGRAM, _CLASS, _APIX = (c - 1 for c in (1, 2, 3, 10, 20, 22, 36))
+_TAG, _IS_ALIGNED, _IS_AVERAGED, _CC, _TOMOGRAM, _REGION, _CLASS, _APIX = (c - 1 for c in (1, 2, 3, 10, 20, 21, 22, 36))
 _SHIFTS, _ANGLES, _POSITIONS = [3, 4, 5], [6, 7, 8], [23, 24, 25]
 _USED = [*_SHIFTS, *_ANGLES, _CC, _TOMOGRAM, _CLASS, *_POSITIONS]
 
@@ -91,7 +92,7 @@ def read_dynamo(
     )
 
 
-def write_dynamo(path: Path, parts: Sequence[TomogramPoints]) -> None:
+def write_dynamo(path: Path, parts: Sequence[TomogramPoints], *, has_regions: bool = False) -> None:
     """Write the points of one or several tomograms as a Dynamo table.
 
     Parameters
@@ -102,6 +103,8 @@ def write_dynamo(path: Path, parts: Sequence[TomogramPoints]) -> None:
     parts
         Scores become column 10, kinds become the class, see `cryosam.io.tomogram_points.number_kinds`. Unknown
         orientations are written as zeros, which Dynamo reads as "not rotated".
+    has_regions
+        Instances become the region, for points of which several are on one thing.
 
     Raises
     ------
@@ -127,6 +130,8 @@ def write_dynamo(path: Path, parts: Sequence[TomogramPoints]) -> None:
     for part, mine in fill_rows(rows, parts, positions=_POSITIONS, tomogram=_TOMOGRAM, score=_CC, kind=_CLASS):
         if part.table.rotations is not None:
             mine[:, _ANGLES] = _to_angles(part.table.rotations)
+        if has_regions and part.table.instances is not None:
+            mine[:, _REGION] = part.table.instances
         if part.voxel_size_angstrom is not None:
             mine[:, _APIX] = part.voxel_size_angstrom
     with atomic_path(path) as temporary:

@@ -16,7 +16,15 @@ from cryosam.io.points import PointTable
 from cryosam.io.tomogram_points import TomogramPoints
 from cryosam.io.volumes import read_volume
 
-__all__ = ["Results", "describe_result", "find_results", "read_labels", "read_result_points", "read_results"]
+__all__ = [
+    "Results",
+    "describe_result",
+    "find_results",
+    "read_labels",
+    "read_result_points",
+    "read_results",
+    "read_structures",
+]
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,6 +82,8 @@ def read_results(folder: str | os.PathLike[str]) -> Results:
         If the folder has no ``particles.csv`` or no ``run.json``.
     """
     target = Path(folder)
+    if read_structures(target) is not None and not (target / "particles.csv").is_file():
+        raise InputNotFoundError(f"{target} has structures but no particles; see its report.html")
     for name in ("particles.csv", "run.json"):
         if not (target / name).is_file():
             raise InputNotFoundError(
@@ -81,6 +91,43 @@ def read_results(folder: str | os.PathLike[str]) -> Results:
             )
     run = _read_run(target / "run.json")
     return Results(target, read_points(target / "particles.csv"), run)
+
+
+def read_structures(folder: Path) -> dict[str, str] | None:
+    """Names of the volumes of instances and tables of a run with structures, and of which structure each is.
+
+    Returns
+    -------
+    files
+        None if this is no folder of a run with structures.
+
+    Raises
+    ------
+    InputError
+        If ``run.json`` is damaged.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> run = {"labels": [{}, {}], "structures": [{"kind": "er", "structure": "membrane"}]}
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     _ = Path(folder, "run.json").write_text(json.dumps(run))
+    ...     read_structures(Path(folder))
+    {'instances-er.mrc': 'membrane', 'membranes.csv': 'membrane'}
+    """
+    if not (folder / "run.json").is_file():
+        return None
+    run = _read_run(folder / "run.json")
+    parts = run.get("structures")
+    if not parts:
+        return None
+    files = {}
+    for part in parts:
+        kind, structure = part["kind"], part["structure"]
+        is_only = sum(other["structure"] == structure for other in parts) == 1
+        files["instances.mrc" if len(run["labels"]) == 1 else f"instances-{kind}.mrc"] = structure
+        files[f"{structure}s.csv" if is_only else f"{structure}s-{kind}.csv"] = structure
+    return files
 
 
 def _read_run(file: Path) -> dict[str, Any]:

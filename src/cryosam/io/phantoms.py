@@ -2,12 +2,12 @@
 
 import csv
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from cryosam.arrays import Volume
 from cryosam.errors import InputError, InputNotFoundError, VoxelSizeError
-from cryosam.evaluation.simulation import Simulated, resample_density
+from cryosam.evaluation.simulation import Line, Simulated, resample_density
 from cryosam.io.folders import output_folder
 from cryosam.io.volumes import read_tomogram, write_volume
 
@@ -18,8 +18,10 @@ SIMULATED_FILES: Mapping[str, str] = {
     "labels.mrc": "number of the kind at each voxel",
     "instances.mrc": "number of the particle at each voxel",
     "particles.csv": "name,class,instance,z,y,x of each particle; voxels, counted from 0",
+    "structures.mrc": "number of the membrane or filament at each voxel",
+    "filaments.csv": "name,instance,z,y,x along the centre line of each filament; the instance as in structures.mrc",
 }
-"""Every file that `write_simulated` writes, and its content."""
+"""Every file that `write_simulated` writes, and its content; the last two only if there are such objects."""
 
 
 def write_simulated(folder: str | os.PathLike[str], simulated: Simulated, *, overwrite: bool = False) -> Path:
@@ -55,7 +57,20 @@ def write_simulated(folder: str | os.PathLike[str], simulated: Simulated, *, ove
             ):
                 number = simulated.kinds.index(name) + 1
                 writer.writerow([name, number, instance, *(f"{c:.2f}" for c in point)])
+        if simulated.structures.any():
+            write_volume(temporary / "structures.mrc", simulated.structures, size)
+        if simulated.lines:
+            _write_lines(temporary / "filaments.csv", simulated.lines)
     return target
+
+
+def _write_lines(path: Path, lines: Sequence[Line]) -> None:
+    """Write the points of centre lines, one row per point."""
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(["name", "instance", "z", "y", "x"])
+        for line in lines:
+            writer.writerows([line.name, line.instance, *(f"{c:.2f}" for c in point)] for point in line.points.tolist())
 
 
 def read_densities(folder: str | os.PathLike[str], voxel_size_angstrom: float) -> dict[str, Volume]:

@@ -18,7 +18,7 @@ from cryosam.geometry import AXIS, in_plane_axes
 from cryosam.hot_voxels import sample_without_hot_voxels
 from cryosam.masks import InstanceMask
 
-__all__ = ["SliceView", "colour", "gray_range"]
+__all__ = ["Picture", "SliceView", "View", "colour", "gray_range", "scale_bar"]
 
 _MAX_PX = 1400
 _SLAB = 3  # slices averaged in a picture: one is noisy, more would blur a small particle
@@ -47,6 +47,42 @@ def gray_range(data: AnyVolume, percentiles: tuple[float, float] = (0.5, 99.5)) 
     sample = sample_without_hot_voxels(data, (z, y, x))
     low, high = (float(v) for v in np.percentile(sample.astype(np.float32), percentiles))
     return (low, high) if high > low else (low - 1, low + 1)
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A grey image with its outlines ``(path, colour, title, is_main)`` and marked points ``(x, y, kind)``."""
+
+    png: str
+    width: int
+    height: int
+    outlines: list[tuple[str, str, str, bool]]
+    marks: list[tuple[float, float, str]]
+
+
+@dataclass(frozen=True)
+class View:
+    """Three orthogonal slices through one point; ``bar`` is the length in voxels and the label of a scale bar."""
+
+    title: str
+    planes: dict[Plane, Picture]
+    bar: tuple[float, str] | None
+
+
+def scale_bar(voxel_size_angstrom: float | None, width: int) -> tuple[float, str] | None:
+    """Return length in voxels and label of a scale bar: a round number of nanometres, about a quarter of ``width``.
+
+    Examples
+    --------
+    >>> scale_bar(10.0, 300)
+    (50.0, '50 nm')
+    """
+    if voxel_size_angstrom is None:
+        return None
+    about = width * voxel_size_angstrom / 10 / 4
+    power = 10.0 ** np.floor(np.log10(about))
+    length = max(m * power for m in (1, 2, 5) if m * power <= about * (1 + 1e-9))
+    return float(length * 10 / voxel_size_angstrom), f"{length:g} nm"
 
 
 @dataclass(frozen=True)

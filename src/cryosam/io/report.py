@@ -11,12 +11,12 @@ from cryosam.arrays import PLANES, Plane
 from cryosam.geometry import AXIS, ball_diameter
 from cryosam.io.average_figure import draw_average
 from cryosam.io.pages import render_page
-from cryosam.io.pictures import SliceView, colour, gray_range
+from cryosam.io.pictures import Picture, SliceView, View, colour, gray_range, scale_bar
 from cryosam.prompts import PointPrompts
 from cryosam.results import Segmentation
 from cryosam.tomogram import Tomogram
 
-__all__ = ["particle_diameter", "render_report"]
+__all__ = ["describe_decisions", "particle_diameter", "render_report"]
 
 _GALLERY = 12
 _TILES = ("Particles", "Scores, best to worst", "Threshold on the score", "Diameter from the median mask")
@@ -57,7 +57,7 @@ def render_report(
         run=run,
         clicks=[] if prompts is None else prompts.positive,
         against=[] if prompts is None else prompts.negative,
-        decisions=_decisions(segmentation.provenance),
+        decisions=describe_decisions(segmentation.provenance),
         facts=_facts(segmentation, drawing.diameter),
         views=[drawing.view(title, point) for title, point in drawing.viewpoints()],
         galleries=[
@@ -106,32 +106,12 @@ def particle_diameter(segmentation: Segmentation) -> float:
 
 
 @dataclass(frozen=True)
-class _Picture:
-    """A grey image with its outlines ``(path, colour, title, is_main)`` and marked points ``(x, y, kind)``."""
-
-    png: str
-    width: int
-    height: int
-    outlines: list[tuple[str, str, str, bool]]
-    marks: list[tuple[float, float, str]]
-
-
-@dataclass(frozen=True)
-class _View:
-    """Three orthogonal slices through one point; ``bar`` is the length in voxels and the label of a scale bar."""
-
-    title: str
-    planes: dict[Plane, _Picture]
-    bar: tuple[float, str] | None
-
-
-@dataclass(frozen=True)
 class _Card:
     """One detection in the gallery; its pictures are squares of ``size`` voxels."""
 
     row: int
     size: int
-    planes: dict[Plane, _Picture]
+    planes: dict[Plane, Picture]
     bar: tuple[float, str] | None
 
 
@@ -168,14 +148,14 @@ class _Drawing:
                 break
         return points
 
-    def view(self, title: str, point: Sequence[float]) -> _View:
+    def view(self, title: str, point: Sequence[float]) -> View:
         """Draw whole slices through a point; plane x is transposed, so that its y axis is that of plane z."""
         shape = self.segmentation.shape
         planes = {
             plane: self._draw(SliceView.through(point, plane, shape, is_transposed=plane == "x"), point)
             for plane in PLANES
         }
-        return _View(title, planes, _scale_bar(self.segmentation.voxel_size_angstrom, shape[2]))
+        return View(title, planes, scale_bar(self.segmentation.voxel_size_angstrom, shape[2]))
 
     def card(self, row: int) -> _Card:
         """Draw three small slices through a detection."""
@@ -185,16 +165,16 @@ class _Drawing:
             plane: self._draw(SliceView.through(point, plane, shape, half=self.half), None, row) for plane in PLANES
         }
         size = 2 * self.half + 1
-        return _Card(row, size, planes, _scale_bar(self.segmentation.voxel_size_angstrom, size))
+        return _Card(row, size, planes, scale_bar(self.segmentation.voxel_size_angstrom, size))
 
-    def _draw(self, view: SliceView, cross: Sequence[float] | None, row: int | None = None) -> _Picture:
+    def _draw(self, view: SliceView, cross: Sequence[float] | None, row: int | None = None) -> Picture:
         marks = [] if cross is None else [(*view.to_picture(cross), "cross")]
         if row is None and self.prompts is not None:
             for kind, points in (("positive", self.prompts.positive), ("negative", self.prompts.negative)):
                 near = points[np.abs(points[:, AXIS[view.plane]] - view.index) <= 1]
                 marks += [(*view.to_picture(p), kind) for p in near.tolist()]
         width, height = view.size
-        return _Picture(view.png(self.data, self.gray), width, height, self._outlines(view, row), marks)
+        return Picture(view.png(self.data, self.gray), width, height, self._outlines(view, row), marks)
 
     def _outlines(self, view: SliceView, row: int | None) -> list[tuple[str, str, str, bool]]:
         """Return the outlines of all masks that the slice cuts; a detection without a mask is drawn as a ball."""
@@ -217,16 +197,6 @@ def _choose(n: int) -> tuple[list[int], list[int]]:
     """Return the rows of the two galleries: the best detections, and the worst of the others."""
     best = list(range(min(n, _GALLERY)))
     return best, list(range(max(n - _GALLERY, len(best)), n))
-
-
-def _scale_bar(voxel_size_angstrom: float | None, width: int) -> tuple[float, str] | None:
-    """Return length in voxels and label of a scale bar: a round number of nanometres, about a quarter of ``width``."""
-    if voxel_size_angstrom is None:
-        return None
-    about = width * voxel_size_angstrom / 10 / 4
-    power = 10.0 ** np.floor(np.log10(about))
-    length = max(m * power for m in (1, 2, 5) if m * power <= about * (1 + 1e-9))
-    return float(length * 10 / voxel_size_angstrom), f"{length:g} nm"
 
 
 def _facts(segmentation: Segmentation, diameter: float) -> list[tuple[str, str]]:
@@ -255,7 +225,7 @@ def _facts(segmentation: Segmentation, diameter: float) -> list[tuple[str, str]]
     return facts
 
 
-def _decisions(provenance: Mapping[str, str | float]) -> list[tuple[str, str]]:
+def describe_decisions(provenance: Mapping[str, str | float]) -> list[tuple[str, str]]:
     """Return the values determined during the run and the times; digests are shown elsewhere."""
     rows = []
     for name, value in provenance.items():

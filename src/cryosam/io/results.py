@@ -19,20 +19,14 @@ from cryosam.io.point_files import write_points
 from cryosam.io.points import PointTable
 from cryosam.io.report import render_report
 from cryosam.io.star_output import write_star
+from cryosam.io.structure_tables import STRUCTURE_PATTERNS
 from cryosam.io.tomogram_points import TomogramPoints
 from cryosam.prompts import PointPrompts
 from cryosam.results import Average, Segmentation, Trust
 from cryosam.saved_query import SavedQuery
 from cryosam.tomogram import Tomogram
 
-__all__ = [
-    "OUTPUTS",
-    "RunInfo",
-    "describe_run",
-    "points_of",
-    "write_particles",
-    "write_segmentation",
-]
+__all__ = ["OUTPUTS", "RunInfo", "describe_run", "points_of", "write_files", "write_particles", "write_segmentation"]
 
 OUTPUTS: Mapping[str, str] = {
     "report.html": "this page",
@@ -156,7 +150,7 @@ def write_segmentation(
     page = render_report(segmentation, tomogram, _clicks(prompts), description)
     names = [*_left_behind(Path(folder)), *(name for part in segmentation.kinds for name in _of_kind(part)), *OUTPUTS]
     with output_folder(Path(folder), names, overwrite=overwrite) as temporary:
-        _write_files(temporary, segmentation, description, page, run.origin_angstrom)
+        write_files(temporary, segmentation, description, page, run.origin_angstrom)
         written = write_exports(
             temporary,
             run.exports,
@@ -347,19 +341,19 @@ def _of_kind(part: Segmentation) -> tuple[str, str]:
 
 
 def _left_behind(folder: Path) -> list[str]:
-    """List files of an earlier run: score maps and averages of its kinds, and its exports for other programs."""
-    patterns = ("score-*.mrc", "average-*.mrc", *EXPORT_PATTERNS)
+    """List files of an earlier run: of its kinds, of its structures, and its exports for other programs."""
+    patterns = ("score-*.mrc", "average-*.mrc", *EXPORT_PATTERNS, *STRUCTURE_PATTERNS)
     return sorted({path.name for pattern in patterns for path in folder.glob(pattern)})
 
 
-def _write_files(
+def write_files(
     folder: Path,
     segmentation: Segmentation,
     description: Mapping[str, Any],
     page: str,
     origin: tuple[float, float, float],
 ) -> None:
-    """Write every file into an empty folder."""
+    """Write every file into an empty folder; ``page`` is the report, and ``description`` goes into ``run.json``."""
     size = segmentation.voxel_size_angstrom
     write_particles(folder, segmentation)
     names = _names(segmentation)

@@ -38,6 +38,7 @@ def write_star(
     program: StarProgram = "relion5",
     tilt_series_pixel_size_angstrom: float | None = None,
     extents: Mapping[str, Sequence[float]] | None = None,
+    columns: Mapping[str, pd.DataFrame] | None = None,
 ) -> None:
     """Write the particles of one or several tomograms to one file.
 
@@ -61,6 +62,8 @@ def write_star(
     extents
         For RELION 5: size z, y, x in voxels of each tomogram according to RELION, by name of the tomogram; it need not
         be whole. The shapes are used if left out.
+    columns
+        More columns, or other values of those above, by name of the tomogram: a row for each of its particles.
 
     Raises
     ------
@@ -85,6 +88,7 @@ def write_star(
     if program == "warp":
         parts = [replace(part, name=warp_name(part.name)) for part in parts]
     check_distinct(path, parts)
+    more = {warp_name(name) if program == "warp" else name: frame for name, frame in (columns or {}).items()}
     pixel_size = tilt_series_pixel_size_angstrom
     filled = [part for part in parts if len(part.table)] or list(parts[:1])
     known = _known_columns(filled)
@@ -94,9 +98,9 @@ def write_star(
     groups = _optics_groups(filled, program, pixel_size)
     frames = []
     for part in filled:
-        columns, positions = _positions(path, part, program, pixel_size, (extents or {}).get(part.name))
+        names, positions = _positions(path, part, program, pixel_size, (extents or {}).get(part.name))
         # coordinates come first, because a line that starts with a name such as data_1 would begin a new block
-        rows = pd.DataFrame(positions[:, ::-1], columns=columns)
+        rows = pd.DataFrame(positions[:, ::-1], columns=names)
         if program == "warp":
             rows["rlnMicrographName"] = f"{part.name}.tomostar"
         else:
@@ -107,6 +111,8 @@ def write_star(
             rows["rlnDetectorPixelSize"] = part.need_voxel_size(path, "Warp")
         elif groups:
             rows["rlnOpticsGroup"] = groups.index(_group_size(part, pixel_size)) + 1
+        if part.name in more:
+            rows = rows.assign(**{str(name): values.to_numpy() for name, values in more[part.name].items()})
         frames.append(rows)
     blocks = {"particles": pd.concat(frames, ignore_index=True)}
     if groups:

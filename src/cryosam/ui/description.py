@@ -1,10 +1,14 @@
 """Descriptions of a session as plain numbers and strings, for the page."""
 
+from collections.abc import Mapping
+from math import isfinite
 from typing import Any
 
 from cryosam.results import Average
+from cryosam.structure_results import Compartment, Filament, Membrane, StructureInstance
+from cryosam.structures.guess import Guess
 from cryosam.ui.jobs import SearchJob
-from cryosam.ui.state import Candidate, Click, State, View
+from cryosam.ui.state import Candidate, Click, Kind, State, View
 from cryosam.ui.viewed import Grey, ViewedTomogram
 
 __all__ = [
@@ -36,13 +40,16 @@ def describe_grey(grey: Grey) -> Plain:
 
 def describe_kinds(state: State) -> list[Plain]:
     """Describe the kinds in their order."""
-    return [{"id": kind.id, "name": kind.name, "colour": kind.colour} for kind in state.kinds]
+    return [
+        {"id": kind.id, "name": kind.name, "colour": kind.colour, "structure": kind.structure} for kind in state.kinds
+    ]
 
 
-def describe_views(state: State, n_tomograms: int) -> Plain:
-    """Describe every kind in every tomogram, without candidates and masks."""
+def describe_views(state: State, n_tomograms: int, guesses: Mapping[int, Guess] | None = None) -> Plain:
+    """Describe every kind in every tomogram, without candidates and masks; with the guesses at clicks, by number."""
+    known = guesses or {}
     return {
-        str(t): {"kinds": {str(kind.id): _describe_view(state.view(t, kind.id)) for kind in state.kinds}}
+        str(t): {"kinds": {str(kind.id): _describe_view(kind, state.view(t, kind.id), known) for kind in state.kinds}}
         for t in range(n_tomograms)
     }
 
@@ -69,14 +76,14 @@ def describe_job(job: SearchJob) -> Plain:
     }
 
 
-def _describe_view(view: View) -> Plain:
+def _describe_view(kind: Kind, view: View, guesses: Mapping[int, Guess]) -> Plain:
     return {
-        "clicks": [_describe_click(click) for click in view.clicks],
+        "clicks": [_describe_click(click, guesses.get(click.id)) for click in view.clicks],
         "threshold": view.threshold,
         "default_threshold": view.default_threshold,
         "is_probability": view.average is not None,
         "average": None if view.average is None else _describe_average(view.average),
-        "stale": view.is_stale,
+        "stale": view.is_outdated(kind),
         "n_candidates": len(view.candidates),
         "is_searched": view.searched is not None,
         "warnings": list(view.current_warnings),
@@ -92,13 +99,14 @@ def _describe_average(average: Average) -> Plain:
     }
 
 
-def _describe_click(click: Click) -> Plain:
+def _describe_click(click: Click, guess: Guess | None) -> Plain:
     return {
         "id": click.id,
         "point": list(click.point),
         "positive": click.is_positive,
         "has_mask": click.mask.n_voxels > 0,
         "message": click.message,
+        "guess": None if guess is None else {"structure": guess.structure, "confidence": round(guess.confidence, 3)},
     }
 
 
@@ -114,4 +122,36 @@ def _describe_candidate(candidate: Candidate) -> Plain:
         "n_voxels": mask.n_voxels,
         "box": [list(mask.origin), stops] if mask.data.size else None,
     }
+    if candidate.instance is not None:
+        plain["measures"] = _describe_instance(candidate.instance)
     return plain | ({"moved": True} if candidate.is_moved else {})
+
+
+def _describe_instance(instance: StructureInstance) -> Plain:
+    """What was measured, in angstrom; None stands for what could not be measured."""
+    match instance:
+        case Membrane():
+            return {
+                "structure": "membrane",
+                "area": _finite(instance.area_angstrom2),
+                "thickness": _finite(instance.thickness_angstrom),
+                "volume": _finite(instance.enclosed_angstrom3),
+                "is_closed": instance.is_closed,
+            }
+        case Filament():
+            return {
+                "structure": "filament",
+                "length": _finite(instance.length_angstrom),
+                "diameter": _finite(2 * instance.radius_angstrom),
+            }
+        case Compartment():
+            return {
+                "structure": "compartment",
+                "volume": _finite(instance.volume_angstrom3),
+                "is_cut": instance.is_cut,
+            }
+
+
+def _finite(value: float) -> float | None:
+    """The value with four digits; None if it is not finite, which JSON cannot say."""
+    return float(f"{value:.4g}") if isfinite(value) else None

@@ -55,7 +55,7 @@ def add_results(session: Session, folders: Sequence[Path]) -> list[str]:
     Returns
     -------
     left_out
-        A message for each tomogram of a batch that the session does not have.
+        A message for each tomogram of a batch that the session does not have, and for structures that are no particles.
 
     Raises
     ------
@@ -78,12 +78,22 @@ def _read_all(given: Path, tomograms: Gallery) -> tuple[list[_Read], list[str]]:
     read: list[_Read] = []
     left_out: list[str] = []
     for folder in find_results(given):
+        if (folder / "labels.csv").is_file() and not (folder / "particles.csv").is_file():
+            raise InputError(
+                f"{folder}: a result with membranes, filaments or compartments, of which the page reads particles "
+                "only: open the tomogram, and find them again from a click"
+            )
         results = read_results(folder)
         try:
             number = _tomogram_of(results, tomograms)
         except InputError as error:
             left_out.append(str(error))
         else:
+            if results.run.get("structures"):
+                left_out.append(
+                    f"the membranes, filaments and compartments in {folder}, of which the page reads particles only: "
+                    "find them again from a click"
+                )
             read += _read(results, number, tomograms[number])
     if not read:
         raise InputError(left_out[0])
@@ -167,7 +177,7 @@ def _kinds(results: Results, candidates: PointTable) -> list[_Kind]:
     run = results.run
     if not run["kinds"]:
         name = run.get("kind", _NO_NAME)
-        prompts = _prompts(run["prompts"], name)
+        prompts = _prompts([click for click in run["prompts"] if click.get("kind", name) == name], name)
         return [_Kind(name, run, prompts, np.arange(len(results.particles)), np.arange(len(candidates)))]
     kinds = []
     for part in run["kinds"]:

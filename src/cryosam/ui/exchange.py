@@ -10,12 +10,15 @@ import numpy as np
 from scipy.spatial.transform import Rotation
 
 from cryosam.errors import InputError, PointsFileError
+from cryosam.full_map import FullMap
 from cryosam.io import read_points
 from cryosam.io.point_files import POINT_FORMATS
 from cryosam.io.results import RunInfo, write_particles, write_segmentation
+from cryosam.io.structure_files import write_map
 from cryosam.prompts import PointPrompts
 from cryosam.results import Segmentation
 from cryosam.run_report import RunReport, RunWarning
+from cryosam.structure_results import StructureResult
 from cryosam.ui.session import Session
 from cryosam.ui.state import Kind, Point, View
 from cryosam.ui.viewed import ViewedTomogram
@@ -24,7 +27,7 @@ __all__ = ["import_points", "write_all", "write_tables"]
 
 
 def write_all(session: Session, tomogram: int, folder: Path, command: str = "") -> None:
-    """Write the shown particles of a tomogram with the files of ``cryosam segment``: masks, tables, report.
+    """Write what is shown of a tomogram with the files of ``cryosam segment``: masks, tables, report.
 
     Parameters
     ----------
@@ -40,27 +43,22 @@ def write_all(session: Session, tomogram: int, folder: Path, command: str = "") 
     Raises
     ------
     InputError
-        If no particle is shown.
+        If nothing is shown.
     """
     shown, viewed = _shown(session, tomogram), session.tomograms[tomogram]
     path = str(viewed.path) if viewed.path.exists() else viewed.name
-    write_segmentation(
-        folder,
-        shown.segmentation,
-        tomogram=viewed.tomogram,
-        prompts=shown.prompts if len(shown.prompts) > 1 else shown.prompts[0],
-        run=RunInfo(
-            command=command,
-            input_path=path,
-            origin_angstrom=viewed.info.origin_angstrom,
-            config=session.config,
-        ),
-    )
+    run = RunInfo(command=command, input_path=path, origin_angstrom=viewed.info.origin_angstrom, config=session.config)
+    if shown.structures:
+        found = FullMap(tuple(each.name for each in shown.prompts), shown.structures, shown.segmentation)
+        write_map(folder, found, tomogram=viewed.tomogram, prompts=shown.prompts, run=run)
+        return
+    prompts = shown.prompts if len(shown.prompts) > 1 else shown.prompts[0]
+    write_segmentation(folder, shown.particles, tomogram=viewed.tomogram, prompts=prompts, run=run)
 
 
 def write_tables(session: Session, tomogram: int, folder: Path) -> None:
     """Write ``particles.csv`` and ``particles.star`` of the shown particles; parameters as in `write_all`."""
-    write_particles(folder, _shown(session, tomogram).segmentation)
+    write_particles(folder, _shown(session, tomogram).particles)
 
 
 def import_points(
@@ -114,10 +112,18 @@ def import_points(
 
 @dataclass(frozen=True, eq=False)
 class _Shown:
-    """The shown particles, and the clicks that they came from, with one entry per kind."""
+    """The shown particles and other structures, and the clicks that they came from, with one entry per kind."""
 
-    segmentation: Segmentation
+    segmentation: Segmentation | None
+    structures: tuple[StructureResult, ...]
     prompts: Sequence[PointPrompts]
+
+    @property
+    def particles(self) -> Segmentation:
+        """The particles; InputError if there are none."""
+        if self.segmentation is None:
+            raise InputError("no particle is shown, only other structures: export everything instead")
+        return self.segmentation
 
 
 def _shown(session: Session, tomogram: int) -> _Shown:
@@ -127,9 +133,29 @@ def _shown(session: Session, tomogram: int) -> _Shown:
     if not views:
         raise InputError("no particle is shown, so there is nothing to export: find particles, or lower the threshold")
     names = _file_names([kind for kind, _ in views])
-    parts = [_segmentation(viewed, view, name) for (_, view), name in zip(views, names, strict=True)]
-    prompts = [_prompts(view, name) for (_, view), name in zip(views, names, strict=True)]
-    return _Shown(parts[0] if len(parts) == 1 else Segmentation.combine(parts), prompts)
+    named = [(view, name) for (_, view), name in zip(views, names, strict=True)]
+    parts = [_segmentation(viewed, view, name) for view, name in named if view.searched_as == "particle"]
+    others = [_structures(viewed, view, name) for view, name in named if view.searched_as != "particle"]
+    segmentation = Segmentation.combine(parts) if len(parts) > 1 else next(iter(parts), None)
+    return _Shown(segmentation, tuple(others), [_prompts(view, name) for view, name in named])
+
+
+def _structures(viewed: ViewedTomogram, view: View, name: str) -> StructureResult:
+    """Return the shown membranes, filaments or compartments of one kind."""
+    clicks = [click.point for click in view.clicks if click.is_positive]
+    shown = sorted(
+        (each.instance for each in view.shown if each.instance is not None), key=lambda instance: -instance.score
+    )
+    return StructureResult(
+        shape=viewed.shape,
+        structure=view.searched_as,
+        instances=tuple(shown),
+        prompts=_points(clicks or [each.point for each in view.shown]),
+        voxel_size_angstrom=viewed.voxel_size_angstrom or 1.0,
+        name=viewed.tomogram.name,
+        kind=name,
+        report=RunReport(warnings=tuple(RunWarning("found", text) for text in view.current_warnings)),
+    )
 
 
 def _segmentation(viewed: ViewedTomogram, view: View, name: str) -> Segmentation:

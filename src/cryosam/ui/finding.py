@@ -1,6 +1,6 @@
 """Searching for the clicked kinds, and keeping the verdicts of the user on the results of an earlier search."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -9,15 +9,21 @@ from scipy.spatial.transform import Rotation
 
 from cryosam.arrays import Points, Progress
 from cryosam.config import Config
+from cryosam.errors import PromptError
+from cryosam.masks import InstanceMask
 from cryosam.matching.feature_cache import FeatureCache
 from cryosam.prompts import PointPrompts
 from cryosam.results import Segmentation
+from cryosam.structure_results import StructureKind, StructureResult
 from cryosam.tomogram import Tomogram
 from cryosam.ui.masking import size_of
-from cryosam.ui.state import Candidate, Click, Quaternion, View, best_first
+from cryosam.ui.state import Candidate, Click, Quaternion, State, View, best_first
+from cryosam.ui.structures import find_structure, with_structures
 from cryosam.ui.wording import on_page
 
-__all__ = ["find", "with_found"]
+__all__ = ["Found", "clicks_of", "find", "with_all_found", "with_found"]
+
+Found = Segmentation | StructureResult
 
 _UNKNOWN = 16.0  # voxels, diameter of a kind without a mask
 _SAME = 0.5  # diameters: an earlier candidate within this distance is the same particle
@@ -30,8 +36,9 @@ def find(
     progress: Progress,
     so_far: Callable[[int, Points], None],
     cache: FeatureCache | None = None,
-) -> dict[int, Segmentation]:
-    """Search a tomogram for one kind, or for several that compete for each particle.
+    structures: Mapping[int, StructureKind] | None = None,
+) -> tuple[dict[int, Found], dict[int, PromptError]]:
+    """Search a tomogram for one kind, or for several; those of particles compete for each particle.
 
     Parameters
     ----------
@@ -47,12 +54,49 @@ def find(
         Called with a kind and points that resemble it, before the search has ended.
     cache
         Stores the features of the tomogram for the next search.
+    structures
+        What each kind is; without an entry, a particle.
 
     Returns
     -------
     found
         Result of each kind.
+    failed
+        Why there is none of a kind that is no particle.
     """
+    others = {kind: what for kind, what in (structures or {}).items() if what != "particle" and kind in views}
+    particles = {kind: view for kind, view in views.items() if kind not in others}
+    found: dict[int, Found] = {}
+    failed: dict[int, PromptError] = {}
+    if particles:
+        found.update(_find_particles(tomogram, particles, config, progress, so_far, cache))
+    for number, (kind, what) in enumerate(others.items()):
+        try:
+            found[kind] = find_structure(tomogram, views[kind], what, number, config, progress)
+        except PromptError as error:
+            failed[kind] = error
+    return found, failed
+
+
+def with_all_found(
+    state: State, tomogram: int, used: Mapping[int, View], found: Mapping[int, Found], next_id: Callable[[], int]
+) -> State:
+    """Return the state after a search that used these views; a kind may have been removed meanwhile."""
+    for kind, each in found.items():
+        if any(known.id == kind for known in state.kinds):
+            settled = with_found(state.view(tomogram, kind), used[kind], each, next_id)
+            state = state.with_view(tomogram, kind, settled)
+    return state
+
+
+def _find_particles(
+    tomogram: Tomogram,
+    views: Mapping[int, View],
+    config: Config,
+    progress: Progress,
+    so_far: Callable[[int, Points], None],
+    cache: FeatureCache | None,
+) -> dict[int, Segmentation]:
     from cryosam import segmentation  # torch is slow to import
     from cryosam.scene import RunOptions
 
@@ -69,7 +113,7 @@ def find(
     return dict(zip(views, found.kinds, strict=True))
 
 
-def with_found(view: View, used: View, found: Segmentation, next_id: Callable[[], int]) -> View:
+def with_found(view: View, used: View, found: Found, next_id: Callable[[], int]) -> View:
     """Return the view of a kind after a search.
 
     Candidates that are found again keep their verdicts. Accepted candidates are kept even if they are not found again.
@@ -85,8 +129,10 @@ def with_found(view: View, used: View, found: Segmentation, next_id: Callable[[]
     next_id
         Returns an unused number for a candidate.
     """
+    if isinstance(found, StructureResult):
+        return with_structures(view, used, found, next_id)
     new = _candidates(found, next_id)
-    judged = [candidate for candidate in view.candidates if candidate.verdict is not None]
+    judged = [each for each in view.candidates if each.verdict is not None and each.instance is None]
     size = size_of(found)
     for old in judged:
         _keep_verdict(new, old, _SAME * (_UNKNOWN if size is None else size.diameter))
@@ -103,6 +149,18 @@ def with_found(view: View, used: View, found: Segmentation, next_id: Callable[[]
         searched=tuple(click.id for click in used.clicks),
         warnings=tuple(on_page(warning) for warning in found.report.warnings),
         size=size,
+        searched_as="particle",
+    )
+
+
+def clicks_of(
+    prompts: PointPrompts, masks_of_positive: Sequence[InstanceMask], next_id: Callable[[], int]
+) -> tuple[Click, ...]:
+    """Return clicks at the points of prompts, the positive ones with these masks."""
+    masks = iter(masks_of_positive)
+    return tuple(
+        Click(next_id(), (z, y, x), bool(positive), next(masks) if positive else InstanceMask.empty())
+        for (z, y, x), positive in zip(prompts.points.tolist(), np.asarray(prompts.is_positive), strict=True)
     )
 
 

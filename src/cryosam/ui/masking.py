@@ -16,7 +16,7 @@ from cryosam.ui.state import Point, Size
 from cryosam.ui.viewed import ViewedTomogram
 from cryosam.ui.wording import on_page
 
-__all__ = ["Masked", "mask_at", "size_of", "warm_up"]
+__all__ = ["Masked", "mask_at", "no_mask", "size_of", "warm_up"]
 
 _HALF = 64  # voxels around a click that are used
 _ELONGATED = 2.5  # diameters: a longer mask is not round, and its volume is no bound for others
@@ -74,6 +74,12 @@ def mask_at(viewed: ViewedTomogram, point: Point, config: Config, size: Size | N
     if mask.n_voxels == 0:
         return Masked(mask, text or "no mask was found here: click the middle of a particle")
     return Masked(mask, text or None, None if text else size_of(found))
+
+
+def no_mask(viewed: ViewedTomogram, point: Point) -> Masked:
+    """Return an empty mask for a click that is not on a particle; PromptError if it is outside the tomogram."""
+    PointPrompts(np.array([point])).validate(viewed.shape)
+    return Masked(InstanceMask.empty(), None)
 
 
 def size_of(found: Segmentation) -> Size | None:

@@ -16,15 +16,18 @@ from cryosam.masks import InstanceMask
 from cryosam.matching.feature_cache import FeatureCache
 from cryosam.prompts import PointPrompts
 from cryosam.results import Segmentation
-from cryosam.steps import MASKS, SEARCH, Steps
+from cryosam.steps import MASKS, Steps
+from cryosam.structure_results import StructureKind
 from cryosam.ui import description
 from cryosam.ui.filling import fill_masks, with_masks, without_mask
-from cryosam.ui.finding import find, with_found
+from cryosam.ui.finding import clicks_of, find, with_all_found, with_found
+from cryosam.ui.guessing import Guesser
 from cryosam.ui.history import History, Listener
 from cryosam.ui.jobs import SearchJob, Worker
-from cryosam.ui.masking import Masked, mask_at, warm_up
+from cryosam.ui.masking import Masked, mask_at, no_mask, warm_up
 from cryosam.ui.state import Candidate, Click, Kind, Point, Size, State, Verdict, View, best_first
 from cryosam.ui.storage import Store
+from cryosam.ui.structures import refuse_structure, require_voxel_size, say_failures, search_steps
 from cryosam.ui.viewed import Gallery
 
 __all__ = ["Session"]
@@ -47,6 +50,8 @@ class Session:
         Settings of searches and masks; the default preset if left out.
     cache
         Stores the features of tomograms, so that only the first search computes them.
+    guesses
+        Whether to guess in the background what each click is on.
     """
 
     def __init__(
@@ -55,6 +60,8 @@ class Session:
         store: Store | None = None,
         config: Config | None = None,
         cache: FeatureCache | None = None,
+        *,
+        guesses: bool = False,
     ) -> None:
         self.tomograms = tomograms
         self.config = config or Config()
@@ -62,6 +69,8 @@ class Session:
         self._history = History(store)
         self._masking = threading.Lock()  # one mask at a time: two would take as long as one after the other
         self._worker = Worker(lambda job: self._history.tell("job", description.describe_job(job)), self._end_job)
+        self._guesser = Guesser(self.config, lambda: self._history.tell("session", {"revision": self.revision}))
+        self._is_guessing = guesses
 
     @property
     def state(self) -> State:
@@ -88,7 +97,7 @@ class Session:
                 "version": __version__,
                 "tomograms": tomograms,
                 "kinds": description.describe_kinds(state),
-                "views": description.describe_views(state, len(self.tomograms)),
+                "views": description.describe_views(state, len(self.tomograms), self._guesser.guesses),
                 "job": None if job is None else description.describe_job(job),
                 "can_undo": self._history.can_undo,
                 "can_redo": self._history.can_redo,
@@ -112,21 +121,28 @@ class Session:
 
     def close(self) -> None:
         """Cancel the running job, and save."""
+        self._guesser.close()
         self._worker.stop(_PATIENCE)
         self._history.close()
 
     # --------------------------------------------------------------------------------------------------------- kinds
 
     def add_kind(self, name: str, colour: str) -> int:
-        """Add a kind of particle; return its number."""
+        """Add a kind, which is one of particles until that is changed; return its number."""
         kind = Kind(self._history.next_id(), name, colour)
         self._history.change(lambda state: state.with_kinds((*state.kinds, kind)), ("kind", kind.id))
         return kind.id
 
     def change_kind(
-        self, kind_id: int, *, name: str | None = None, colour: str | None = None, expected: int | None = None
+        self,
+        kind_id: int,
+        *,
+        name: str | None = None,
+        colour: str | None = None,
+        structure: StructureKind | None = None,
+        expected: int | None = None,
     ) -> None:
-        """Change the name or colour of a kind."""
+        """Change the name or colour of a kind, or what it is; what was found as something else stays until a search."""
 
         def change(state: State) -> State:
             old = state.kind(kind_id)
@@ -134,6 +150,7 @@ class Session:
                 kind_id,
                 old.name if name is None else name,
                 old.colour if colour is None else colour,
+                old.structure if structure is None else structure,
             )
             return state.with_kinds(tuple(new if kind.id == kind_id else kind for kind in state.kinds))
 
@@ -151,10 +168,11 @@ class Session:
     # -------------------------------------------------------------------------------------------------------- clicks
 
     def add_click(self, tomogram: int, kind_id: int, point: Point, *, is_positive: bool = True) -> int:
-        """Add a click, compute its mask, and return the number of the click."""
+        """Add a click, compute its mask if it is on a particle, and return the number of the click."""
         # The size of the kind also limits the masks of negative clicks, so that a membrane does not take long.
         size = self.state.view(tomogram, kind_id).size
-        masked = self._mask(tomogram, point, size)
+        is_particle = self.state.kind(kind_id).structure == "particle"
+        masked = self._mask(tomogram, point, size) if is_particle else no_mask(self.tomograms[tomogram], point)
         message = masked.message if is_positive else None
         click = Click(self._history.next_id(), point, is_positive, masked.mask, message)
 
@@ -163,6 +181,8 @@ class Session:
             return replace(view, clicks=(*view.clicks, click), size=masked.size if gives_size else view.size)
 
         self._change_view(tomogram, kind_id, change, ("click", click.id))
+        if self._is_guessing and is_positive and is_particle and not self.state.view(tomogram, kind_id).searched:
+            self._guesser.ask(self.tomograms[tomogram], click.id, point)
         return click.id
 
     def remove_click(self, tomogram: int, click_id: int, *, expected: int | None = None) -> None:
@@ -184,7 +204,7 @@ class Session:
         PromptError
             If a kind has no positive click.
         VoxelSizeError
-            If a diameter is given and the voxel size is unknown.
+            If the voxel size is unknown, and a diameter is given or a kind is no particle.
         ConflictError
             If a search is running.
         """
@@ -195,11 +215,13 @@ class Session:
             views = {kind_id: view for kind_id, view in views.items() if _has_particle(view)}
         if not views or not all(_has_particle(view) for view in views.values()):
             raise PromptError("click a particle of the kind first: a search needs an example")
+        structures = {kind_id: state.kind(kind_id).structure for kind_id in views}
+        require_voxel_size(viewed.tomogram, list(structures.values()))
         config = replace(self.config, diameter_angstrom=diameter_angstrom or self.config.diameter_angstrom)
         if config.diameter_angstrom is not None:
             viewed.tomogram.voxels(config.diameter_angstrom)
 
-        steps = Steps(SEARCH, len(views))
+        steps = search_steps(list(structures.values()))
         job = SearchJob(self._history.next_id(), tomogram, next(iter(views)) if len(views) == 1 else None, steps.now)
 
         def report(kind_id: int, points: Points) -> None:
@@ -208,25 +230,21 @@ class Session:
             self._history.tell("so_far", content)
 
         def work(progress: Progress) -> None:
-            found = find(viewed.tomogram, views, config, progress, report, self._cache)
+            found, failed = find(viewed.tomogram, views, config, progress, report, self._cache, structures)
             self._worker.require(job.id)
 
-            def change(state: State) -> State:
-                for kind_id, each in found.items():
-                    if any(kind.id == kind_id for kind in state.kinds):  # it may have been removed meanwhile
-                        now = state.view(tomogram, kind_id)
-                        settled = with_found(now, views[kind_id], each, self._history.next_id)
-                        state = state.with_view(tomogram, kind_id, settled)
-                return state
-
-            self._history.change(change, None)
+            if found:
+                next_id = self._history.next_id
+                self._history.change(lambda state: with_all_found(state, tomogram, views, found, next_id), None)
+            if failed:
+                raise PromptError(say_failures(state, views, failed))
 
         self._worker.start(job, steps, work)
         return job.id
 
     def add_found(self, tomogram: int, kind_id: int, prompts: PointPrompts | None, found: Segmentation) -> None:
         """Add a result and its clicks, if any, computed elsewhere, as if a search of the session had found it."""
-        used = View() if prompts is None else View(clicks=self._clicks(prompts, found.prompt_masks))
+        used = View() if prompts is None else View(clicks=clicks_of(prompts, found.prompt_masks, self._history.next_id))
         settled = with_found(used, used, found, self._history.next_id)
         self._change_view(tomogram, kind_id, lambda _: settled, None)
 
@@ -282,6 +300,7 @@ class Session:
 
     def add_candidate(self, tomogram: int, kind_id: int, point: Point) -> int:
         """Add a particle by hand, compute its mask, and return its number."""
+        refuse_structure(self.state.kind(kind_id))
         mask = self._mask(tomogram, point, self.state.view(tomogram, kind_id).size).mask
         candidate = Candidate(self._history.next_id(), point, None, mask, "accepted")
         self._change_view(tomogram, kind_id, lambda view: view.with_candidate(candidate), ("candidate", candidate.id))
@@ -302,7 +321,7 @@ class Session:
     ) -> None:
         """Move a candidate and compute a new mask; more than half a diameter away, it loses its orientation."""
         view = self.state.view(tomogram, kind_id)
-        view.candidate(candidate_id)
+        refuse_structure(self.state.kind(kind_id), view.candidate(candidate_id))
         self._history.require_current(("candidate", candidate_id), expected)
         mask = self._mask(tomogram, point, view.size).mask
 
@@ -317,6 +336,8 @@ class Session:
     def add_points(self, tomogram: int, kind_id: int, points: Points, *, are_clicks: bool) -> None:
         """Add points ``(n, 3)`` as clicks or as accepted candidates, without masks; a search adds those of clicks."""
         PointPrompts(points).validate(self.tomograms[tomogram].shape)
+        if not are_clicks:
+            refuse_structure(self.state.kind(kind_id))
         nothing = InstanceMask.empty()
         rows: list[Point] = [(z, y, x) for z, y, x in np.asarray(points, dtype=float).tolist()]
 
@@ -336,13 +357,6 @@ class Session:
     def redo(self) -> None:
         """Redo the change that was undone last."""
         self._history.redo()
-
-    def _clicks(self, prompts: PointPrompts, masks_of_positive: Sequence[InstanceMask]) -> tuple[Click, ...]:
-        masks = iter(masks_of_positive)
-        return tuple(
-            Click(self._history.next_id(), (z, y, x), bool(positive), next(masks) if positive else InstanceMask.empty())
-            for (z, y, x), positive in zip(prompts.points.tolist(), np.asarray(prompts.is_positive), strict=True)
-        )
 
     def _mask(self, tomogram: int, point: Point, size: Size | None, config: Config | None = None) -> Masked:
         with self._masking:

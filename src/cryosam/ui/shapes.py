@@ -22,12 +22,16 @@ _LARGE = 64  # voxels; for larger masks, the surface is computed from every othe
 
 
 class Outline(NamedTuple):
-    """The outline of the mask of a candidate or a click in a slice; the other one of the two is None."""
+    """The outline of the mask of a candidate or a click in a slice; the other one of the two is None.
+
+    ``inferred`` marks the outline of voxels that were filled in where the tomogram shows nothing.
+    """
 
     kind: int
     candidate: int | None
     click: int | None
     paths: list[Path]
+    inferred: bool = False
 
 
 class Surface(NamedTuple):
@@ -70,7 +74,12 @@ def contours(mask: InstanceMask, plane: Plane, index: int) -> list[Path]:
 
 def outlines(state: State, tomogram: int, plane: Plane, index: int) -> list[Outline]:
     """Return the outlines of all candidates, whatever their score, and of all clicks in a slice."""
-    found = (Outline(*owner, contours(mask, plane, index)) for owner, mask in _masks(state, tomogram))
+    found = [Outline(*owner, contours(mask, plane, index)) for owner, mask in _masks(state, tomogram)]
+    for kind in state.kinds:
+        for each in state.view(tomogram, kind.id).candidates:
+            if each.instance is not None:
+                paths = contours(each.instance.inferred, plane, index)
+                found.append(Outline(kind.id, each.id, None, paths, inferred=True))
     return [outline for outline in found if outline.paths]
 
 

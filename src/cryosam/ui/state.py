@@ -9,6 +9,7 @@ from typing import Literal
 from cryosam.errors import InputError, UnknownItemError
 from cryosam.masks import InstanceMask
 from cryosam.results import Average, ScoreMap
+from cryosam.structure_results import StructureInstance, StructureKind
 
 __all__ = ["Candidate", "Click", "Kind", "Point", "Quaternion", "Size", "State", "Verdict", "View", "best_first"]
 
@@ -25,7 +26,7 @@ _LONGEST_NAME = 60
 
 @dataclass(frozen=True)
 class Kind:
-    """A kind of particle.
+    """A kind of particle, membrane, filament or compartment.
 
     Parameters
     ----------
@@ -35,6 +36,8 @@ class Kind:
         Unique name of the kind.
     colour
         ``#rrggbb``.
+    structure
+        What it is.
 
     Raises
     ------
@@ -45,6 +48,7 @@ class Kind:
     id: int
     name: str
     colour: str
+    structure: StructureKind = "particle"
 
     def __post_init__(self) -> None:
         name = " ".join(self.name.split())
@@ -97,7 +101,7 @@ class Click:
 
 @dataclass(frozen=True, eq=False)
 class Candidate:
-    """A place that may be a particle of a kind.
+    """A place that may be a particle of a kind, or another structure that was found.
 
     Parameters
     ----------
@@ -115,6 +119,8 @@ class Candidate:
         Whether the user changed its position.
     rotation
         Rotation of the average of the kind about its centre into the orientation of the particle; None if unknown.
+    instance
+        The membrane, filament or compartment with its geometry, whose mask is ``mask``; None for a particle.
     """
 
     id: int
@@ -124,6 +130,7 @@ class Candidate:
     verdict: Verdict | None = None
     is_moved: bool = False
     rotation: Quaternion | None = None
+    instance: StructureInstance | None = None
 
     def is_shown(self, threshold: float) -> bool:
         """Whether it counts as found: accepted by the user, or without a verdict and with a sufficient score."""
@@ -154,6 +161,8 @@ class View:
         Warnings of the last search.
     size
         Size of the kind; None if not known yet.
+    searched_as
+        What the last search took the kind for.
     """
 
     clicks: tuple[Click, ...] = ()
@@ -165,11 +174,16 @@ class View:
     searched: tuple[int, ...] | None = None
     warnings: tuple[str, ...] = ()
     size: Size | None = None
+    searched_as: StructureKind = "particle"
 
     @property
     def is_stale(self) -> bool:
         """Whether the clicks changed since the last search."""
         return self.searched is not None and set(self.searched) != {click.id for click in self.clicks}
+
+    def is_outdated(self, kind: Kind) -> bool:
+        """Whether the clicks, or what the kind is, changed since the last search."""
+        return self.is_stale or (self.searched is not None and self.searched_as != kind.structure)
 
     @property
     def current_warnings(self) -> tuple[str, ...]:

@@ -1,6 +1,6 @@
 """A session on disk: a file that is whole or not there, and that is believed only where it makes sense.
 
-Score maps lie beside it, each in a file of its own.
+Score maps and structures that are no particles lie beside it, each in a file of its own.
 """
 
 import hashlib
@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from types import MappingProxyType
-from typing import IO, Any
+from typing import IO, Any, get_args
 
 import numpy as np
 
@@ -24,13 +24,15 @@ from cryosam.errors import ConflictError, CryosamError
 from cryosam.io import atomic_path
 from cryosam.masks import InstanceMask
 from cryosam.results import Average
+from cryosam.structure_results import StructureInstance, StructureKind
+from cryosam.ui.instance_files import InstanceFolder
 from cryosam.ui.maps import MapFolder
 from cryosam.ui.state import Candidate, Click, Kind, Quaternion, Size, State, View
 from cryosam.ui.viewed import ViewedTomogram
 
 __all__ = ["Saved", "Store", "state_folder"]
 
-_FORMAT = 2
+_FORMAT, _READ = 3, (2, 3)  # written, and read: format 2 knew only particles
 _NAME = "session.npz"
 _TOKEN = "token"
 _OTHERS = 0o077  # permissions of others than the owner
@@ -81,7 +83,7 @@ class Store:
         self._thread = threading.Thread(target=self._write_on, daemon=True, name="saving")
         folder.mkdir(parents=True, exist_ok=True)
         self._lock = _lock(folder)
-        self._maps = MapFolder(folder)
+        self._maps, self._instances = MapFolder(folder), InstanceFolder(folder)
         self._thread.start()
 
     @classmethod
@@ -111,7 +113,7 @@ class Store:
         if not self.path.exists():
             return None
         try:
-            return _decode(self.path.read_bytes(), self._fingerprints, self._shapes, self._maps)
+            return _decode(self.path.read_bytes(), self._fingerprints, self._shapes, self._maps, self._instances)
         except Exception as error:  # any problem means that the file cannot be used
             aside = self.path.with_name(f"set-aside-{time.strftime('%Y%m%d-%H%M%S')}-{_NAME}")
             self.path.replace(aside)
@@ -149,9 +151,12 @@ class Store:
     def _write(self, saved: Saved) -> None:
         views = saved.state.views.items()
         maps = {key: self._maps.write(view.score_map) for key, view in views if view.score_map is not None}
+        found = [(each.id, each.instance) for _, view in views for each in view.candidates]
+        instances = {number: self._instances.write(instance) for number, instance in found if instance is not None}
         with atomic_path(self.path) as temporary:
-            temporary.write_bytes(_encode(saved, self._fingerprints, maps))
+            temporary.write_bytes(_encode(saved, self._fingerprints, maps, instances))
         self._maps.keep_only(maps.values())
+        self._instances.keep_only(instances.values())
 
 
 def _content(file: Path) -> bytes:
@@ -177,8 +182,13 @@ def _lock(folder: Path) -> IO[bytes] | None:
     return file
 
 
-def _encode(saved: Saved, fingerprints: Sequence[str], maps: Mapping[tuple[int, int], str]) -> bytes:
-    """Encode a session: JSON with the names of the score maps, the voxels of the masks as bits, and the averages."""
+def _encode(
+    saved: Saved, fingerprints: Sequence[str], maps: Mapping[tuple[int, int], str], instances: Mapping[int, str]
+) -> bytes:
+    """Encode a session: JSON, the voxels of the masks as bits, and the averages.
+
+    The JSON has the names of the files of score maps, and by number of the candidate those of other structures.
+    """
     masks: list[InstanceMask] = []
     arrays: dict[str, np.ndarray] = {}
 
@@ -188,7 +198,7 @@ def _encode(saved: Saved, fingerprints: Sequence[str], maps: Mapping[tuple[int, 
 
     views = []
     for (tomogram, kind), view in saved.state.views.items():
-        plain = _plain_view(view, place) | {"score_map": maps.get((tomogram, kind))}
+        plain = _plain_view(view, place, instances) | {"score_map": maps.get((tomogram, kind))}
         if view.average is not None:
             plain["average_step"] = view.average.step
             plain["average_fsc"] = None if view.average.fsc is None else view.average.fsc.tolist()
@@ -199,7 +209,7 @@ def _encode(saved: Saved, fingerprints: Sequence[str], maps: Mapping[tuple[int, 
         "tomograms": list(fingerprints),
         "revision": saved.revision,
         "next_id": saved.next_id,
-        "kinds": [[kind.id, kind.name, kind.colour] for kind in saved.state.kinds],
+        "kinds": [[kind.id, kind.name, kind.colour, kind.structure] for kind in saved.state.kinds],
         "views": views,
     }
     voxels = np.concatenate([np.zeros(0, dtype=bool), *(mask.data.ravel() for mask in masks)])
@@ -209,12 +219,26 @@ def _encode(saved: Saved, fingerprints: Sequence[str], maps: Mapping[tuple[int, 
     return buffer.getvalue()
 
 
-def _plain_view(view: View, place: Callable[[InstanceMask], list[list[int]]]) -> dict[str, Any]:
+def _plain_view(
+    view: View, place: Callable[[InstanceMask], list[list[int]]], instances: Mapping[int, str]
+) -> dict[str, Any]:
+    nothing = InstanceMask.empty()
     return {
         "clicks": [[c.id, c.point, c.is_positive, c.message, place(c.mask)] for c in view.clicks],
         "candidates": [
-            [c.id, c.point, c.score, c.verdict, c.is_moved, c.rotation, place(c.mask)] for c in view.candidates
+            [
+                c.id,
+                c.point,
+                c.score,
+                c.verdict,
+                c.is_moved,
+                c.rotation,
+                place(c.mask if c.instance is None else nothing),
+            ]
+            for c in view.candidates
         ],
+        "structures": {str(c.id): instances[c.id] for c in view.candidates if c.instance is not None},
+        "searched_as": view.searched_as,
         "threshold": view.threshold,
         "default_threshold": view.default_threshold,
         "searched": view.searched,
@@ -224,12 +248,16 @@ def _plain_view(view: View, place: Callable[[InstanceMask], list[list[int]]]) ->
 
 
 def _decode(
-    content: bytes, fingerprints: Sequence[str], shapes: Sequence[tuple[int, int, int]], maps: MapFolder
+    content: bytes,
+    fingerprints: Sequence[str],
+    shapes: Sequence[tuple[int, int, int]],
+    maps: MapFolder,
+    instances: InstanceFolder,
 ) -> Saved:
     """Inverse of `_encode`; raises an error if anything is inconsistent."""
     with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
         plain = json.loads(arrays["content"].tobytes())
-        if plain["format"] != _FORMAT:
+        if plain["format"] not in _READ:
             raise ValueError(f"it has format {plain['format']}, but this program reads {_FORMAT}")
         if plain["tomograms"] != list(fingerprints):
             raise ValueError("it belongs to other tomograms, or they have changed")
@@ -257,10 +285,14 @@ def _decode(
                     None if fsc is None else np.array(fsc, dtype=float),
                 )
             view = _view(each, average, lambda box, shape=shape: taken(box, shape))
+            names = {int(number): str(name) for number, name in each.get("structures", {}).items()}
+            view = _with_instances(view, {number: instances.read(name, shape) for number, name in names.items()})
             if each["score_map"] is not None:
                 view = replace(view, score_map=maps.read(str(each["score_map"])))
             views[tomogram, kind] = view
-    kinds = tuple(Kind(int(i), str(name), str(colour)) for i, name, colour in plain["kinds"])
+    kinds = tuple(
+        Kind(int(i), str(name), str(colour), *map(_structure, rest)) for i, name, colour, *rest in plain["kinds"]
+    )
     if not {kind for _, kind in views} <= {kind.id for kind in kinds}:
         raise ValueError("it has candidates of a kind that it does not name")
     return Saved(State(kinds, MappingProxyType(views)), int(plain["revision"]), int(plain["next_id"]))
@@ -288,7 +320,28 @@ def _view(plain: dict[str, Any], average: Average | None, taken: Callable[..., I
         searched=None if searched is None else tuple(int(i) for i in searched),
         warnings=tuple(str(warning) for warning in plain["warnings"]),
         size=None if plain["size"] is None else _size(*plain["size"]),
+        searched_as=_structure(plain.get("searched_as", "particle")),
     )
+
+
+def _with_instances(view: View, instances: Mapping[int, StructureInstance | None]) -> View:
+    """A view whose candidates have these structures; those whose structure could not be read are left out."""
+    candidates = []
+    for candidate in view.candidates:
+        instance = instances.get(candidate.id)
+        if instance is not None:
+            candidates.append(replace(candidate, mask=instance.mask, instance=instance))
+        elif candidate.id not in instances:
+            candidates.append(candidate)
+    return replace(view, candidates=tuple(candidates))
+
+
+def _structure(name: str) -> StructureKind:
+    for known in get_args(StructureKind):
+        if name == known:
+            structure: StructureKind = known
+            return structure
+    raise ValueError(f"{name!r} is not a structure")
 
 
 def _size(diameter: float, smoothing: float | None) -> Size:

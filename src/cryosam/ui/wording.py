@@ -1,8 +1,10 @@
 """Warnings in the words of a window: without options of the command line."""
 
+import re
+
 from cryosam.run_report import RunWarning
 
-__all__ = ["on_page"]
+__all__ = ["on_page", "without_options"]
 
 _ON_PAGE = {
     "contrast_uncertain": "it is not certain whether protein is dark or bright in this tomogram: check the masks",
@@ -22,3 +24,14 @@ def on_page(warning: RunWarning) -> str:
     if warning.code == "nothing_there":
         return f"{warning}, so a search may find nothing: click the middle of a particle"
     return _ON_PAGE.get(warning.code, str(warning))
+
+
+def without_options(text: str) -> str:
+    """Return an error of a search with the switch of the page in the place of an option of the command line.
+
+    Examples
+    --------
+    >>> without_options("click in a vesicle, or on a membrane with --structure membrane")
+    'click in a vesicle, or on a membrane and choose Membrane'
+    """
+    return re.sub(r"with --structure (\w+)", lambda found: f"and choose {found[1].capitalize()}", text)

@@ -18,7 +18,14 @@ from cryosam.evaluation.simulation.complexes import (
 )
 from cryosam.evaluation.simulation.deconvolution import Deconvolution
 from cryosam.evaluation.simulation.imaging import Imaging, list_tilts, record
-from cryosam.evaluation.simulation.specimen import FILAMENT_LABEL, GOLD_LABEL, MEMBRANE_LABEL, Specimen
+from cryosam.evaluation.simulation.specimen import (
+    FILAMENT_LABEL,
+    GOLD_LABEL,
+    MEMBRANE_LABEL,
+    MICROTUBULE_LABEL,
+    Specimen,
+)
+from cryosam.evaluation.simulation.structures import Line
 from cryosam.evaluation.simulation.tilt_series import TiltSeries, record_tilt_series
 from cryosam.tomogram import Contrast, Tomogram
 
@@ -28,7 +35,10 @@ __all__ = [
     "FILAMENT_LABEL",
     "GOLD_LABEL",
     "MEMBRANE_LABEL",
+    "MICROTUBULE_LABEL",
+    "STRUCTURE_COUNTS",
     "Deconvolution",
+    "Line",
     "Simulated",
     "SimulationConfig",
     "TiltSeries",
@@ -42,6 +52,17 @@ __all__ = [
 
 DEMO_KIND = "bilobe"
 """The kind of `demo_config` that the demonstration searches for."""
+
+
+STRUCTURE_COUNTS: Mapping[str, str] = {
+    "membrane": "n_membranes",
+    "double-membrane": "n_double_membranes",
+    "vesicle": "n_vesicles",
+    "microtubule": "n_microtubules",
+    "actin": "n_filaments",
+    "actin-bundle": "n_bundles",
+}
+"""Structures that are no particles, and the fields of `SimulationConfig` that hold their numbers."""
 
 
 def _require(condition: bool, message: str) -> None:
@@ -62,7 +83,10 @@ class SimulationConfig:
     counts
         Number of particles of each kind; the kinds are numbered from 1 in this order.
     n_vesicles, n_filaments, n_gold, n_debris
-        Numbers of other objects.
+        Numbers of other objects; the filaments are like actin.
+    n_membranes, n_double_membranes, n_microtubules, n_bundles
+        Numbers of bilayers and of pairs of them that cross the volume, of microtubules, and of bundles of seven
+        filaments like actin.
     crowding
         Share of the volume, from 0 to 1, that small proteins and complexes fill between all other objects; they are not
         in the answer. 0.01 is about 35 of them in a cube of 100 nm; above 0.05 there may be no room.
@@ -98,6 +122,10 @@ class SimulationConfig:
     n_filaments: int = 0
     n_gold: int = 1
     n_debris: int = 20
+    n_membranes: int = 0
+    n_double_membranes: int = 0
+    n_microtubules: int = 0
+    n_bundles: int = 0
     crowding: float = 0.0
     tilt_range_degrees: tuple[float, float] = (-60.0, 60.0)
     tilt_step_degrees: float = 3.0
@@ -114,10 +142,10 @@ class SimulationConfig:
         _require(self.voxel_size_angstrom > 0, f"the voxel size must be positive, got {self.voxel_size_angstrom}")
         _require(all(n >= 0 for n in self.counts.values()), f"counts must not be negative, got {dict(self.counts)}")
         _require(
-            len(self.counts) < FILAMENT_LABEL,
-            f"there may be at most {FILAMENT_LABEL - 1} kinds, got {len(self.counts)}",
+            len(self.counts) < MICROTUBULE_LABEL,
+            f"there may be at most {MICROTUBULE_LABEL - 1} kinds, got {len(self.counts)}",
         )
-        for name in ("n_vesicles", "n_filaments", "n_gold", "n_debris", "defocus_um", "smoothing", "seed"):
+        for name in (*STRUCTURE_COUNTS.values(), "n_gold", "n_debris", "defocus_um", "smoothing", "seed"):
             _require(getattr(self, name) >= 0, f"{name} must not be negative, got {getattr(self, name)}")
         _require(0 <= self.crowding < 1, f"crowding must be a share from 0 to 1, got {self.crowding}")
         low, high = self.tilt_range_degrees
@@ -152,9 +180,13 @@ class Simulated:
         ``(z, y, x)`` label of the particle in each voxel; 0 where there is none.
     labels
         ``(z, y, x)`` the number of the kind, from 1 in the order of the configuration's counts, or
-        `FILAMENT_LABEL`, `GOLD_LABEL`, `MEMBRANE_LABEL`.
+        `MICROTUBULE_LABEL`, `FILAMENT_LABEL`, `GOLD_LABEL`, `MEMBRANE_LABEL`.
     kinds
         Names of the kinds in the order of their numbers.
+    structures
+        ``(z, y, x)`` number of the membrane or filament in each voxel, from 1; 0 where there is none.
+    lines
+        Centre lines of the filaments, from end to end within the volume.
     """
 
     tomogram: Tomogram
@@ -165,6 +197,8 @@ class Simulated:
     instances: Labels
     labels: Labels
     kinds: tuple[str, ...]
+    structures: Labels
+    lines: tuple[Line, ...] = ()
 
 
 def demo_config(seed: int = 0) -> SimulationConfig:
@@ -224,6 +258,9 @@ def simulate(
     scene_rng, noise_rng = np.random.default_rng(config.seed).spawn(2)
 
     scene = Specimen(config.shape, config.voxel_size_angstrom, scene_rng)
+    scene.add_membranes(config.n_membranes)
+    scene.add_membranes(config.n_double_membranes, are_double=True)
+    scene.add_microtubules(config.n_microtubules)
     scene.add_vesicles(config.n_vesicles)
     scene.add_gold(config.n_gold)
     kinds = tuple(config.counts)
@@ -232,7 +269,7 @@ def simulate(
         tell("placing particles", done, len(kinds))
         scene.add_particles(maps[name], name, kinds.index(name) + 1, config.counts[name])
     tell("placing particles", len(kinds), len(kinds))
-    scene.add_filaments(config.n_filaments)
+    scene.add_filaments(config.n_filaments, config.n_bundles)
     scene.add_debris(config.n_debris)
     scene.add_crowd(config.crowding)
 
@@ -263,6 +300,8 @@ def simulate(
         instances=scene.instances,
         labels=scene.labels,
         kinds=kinds,
+        structures=scene.structures,
+        lines=tuple(scene.lines),
     )
 
 

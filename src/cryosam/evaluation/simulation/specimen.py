@@ -11,13 +11,30 @@ from scipy.spatial.transform import Rotation
 from cryosam.arrays import Mask, Points, Volume
 from cryosam.errors import ConfigError
 from cryosam.evaluation.simulation.complexes import random_complex, random_protein, render_blobs
+from cryosam.evaluation.simulation.structures import (
+    BUNDLE,
+    MICROTUBULE_RADIUS,
+    MONOMER,
+    Line,
+    Path,
+    Sheet,
+    actin_domains,
+    beside,
+    longest_inside,
+    microtubule_monomers,
+    part_inside,
+    random_path,
+)
 
-__all__ = ["FILAMENT_LABEL", "GOLD_LABEL", "MEMBRANE_LABEL", "Specimen", "turn_density"]
+__all__ = ["FILAMENT_LABEL", "GOLD_LABEL", "MEMBRANE_LABEL", "MICROTUBULE_LABEL", "Specimen", "turn_density"]
 
-FILAMENT_LABEL, GOLD_LABEL, MEMBRANE_LABEL = 97, 98, 99
+MICROTUBULE_LABEL, FILAMENT_LABEL, GOLD_LABEL, MEMBRANE_LABEL = 96, 97, 98, 99
 _INSIDE = 0.3  # voxels above this share of the protein's density belong to the particle
 _GOLD_DENSITY = 4.0
 _MEMBRANE_DENSITY = 0.75
+_ROOM = 1.3  # of a microtubule, in radii of its wall's middle
+_LEAST_ANGSTROM = 800.0  # length of a microtubule
+_DOUBLE_ANGSTROM = 250.0  # between the middles of the two membranes of an envelope
 _MEMBRANE_REACH = 130.0  # angstrom from a membrane's middle beyond which its density is below 1e-15
 _TURNS, _PLACES = 12, 60
 _N_CROWDERS = 40  # different kinds in a crowd, of which every fourth is a complex with symmetry
@@ -53,16 +70,24 @@ class Specimen:
     instances
         ``(z, y, x)`` int16; particle i of `particles` has label i + 1.
     labels
-        ``(z, y, x)`` uint8; the number of the kind, or `FILAMENT_LABEL`, `GOLD_LABEL`, `MEMBRANE_LABEL`.
+        ``(z, y, x)`` uint8; the number of the kind, or `MICROTUBULE_LABEL`, `FILAMENT_LABEL` (actin), `GOLD_LABEL`,
+        `MEMBRANE_LABEL`.
+    structures
+        ``(z, y, x)`` int16; each membrane and each filament has its own number, from 1.
     particles
         Sorted by their labels in ``instances``.
+    lines
+        Centre lines of the filaments, from end to end within the volume.
     """
 
     def __init__(self, shape: tuple[int, int, int], voxel_size_angstrom: float, rng: np.random.Generator) -> None:
         self.density = np.zeros(shape, dtype=np.float32)
         self.instances = np.zeros(shape, dtype=np.int16)
         self.labels = np.zeros(shape, dtype=np.uint8)
+        self.structures = np.zeros(shape, dtype=np.int16)
         self.particles: list[_Placed] = []
+        self.lines: list[Line] = []
+        self._n_structures = 0
         self._taken = np.zeros(shape, dtype=bool)
         self._voxel = voxel_size_angstrom
         self._rng = rng
@@ -160,28 +185,91 @@ class Specimen:
                 raise ConfigError(
                     f"no room for {n} vesicles in {self.density.shape} voxels; give fewer or a larger shape"
                 )
-            self.density[box] += _MEMBRANE_DENSITY * np.exp(-0.5 * ((depth - 20) / 9) ** 2)
-            self.labels[box][depth < 30] = MEMBRANE_LABEL
-            self._taken[box] |= shell
+            self._add_membrane(box, depth)
 
-    def add_filaments(self, n: int) -> None:
-        """Add curved two-stranded filaments like actin, through the whole volume, interrupted at other objects."""
-        rise, strand = 27.5 / self._voxel, 22.0 / self._voxel
+    def add_membranes(self, n: int, *, are_double: bool = False) -> None:
+        """Add gently curved bilayers that cross the whole volume; double ones are two, 250 angstrom apart.
+
+        Raises
+        ------
+        ConfigError
+            If the volume is too full for them.
+        """
+        box = (slice(0, None),) * 3
+        grid = [places.astype(np.float32) for places in np.ogrid[tuple(slice(0, m) for m in self.density.shape)]]
         for _ in range(n):
-            length = int(2 * np.linalg.norm(self.density.shape) / rise)
-            angle, tilt = self._rng.uniform(0, np.pi), self._rng.normal(scale=0.15)
-            bend = np.cumsum(self._rng.normal(scale=0.015, size=length)) + angle
-            steps = rise * np.column_stack([np.full(length, tilt), np.sin(bend), np.cos(bend)])
-            path = np.cumsum(steps, axis=0)
-            path += self._rng.uniform(0.2, 0.8, size=3) * np.array(self.density.shape) - path[length // 2]
-            side = np.column_stack([np.zeros(length), steps[:, 2], -steps[:, 1]]) / rise
-            turn = np.radians(-166.6) * np.arange(length)[:, None]
-            path += strand * (np.cos(turn) * side + np.sin(turn) * np.array([1.0, 0, 0]))
-            drawn = 1 - np.exp(-1.5 * render_blobs(self.density.shape, path, 16 / self._voxel))
-            drawn[self._taken] = 0
-            self.density += drawn
-            self.labels[drawn > _INSIDE] = FILAMENT_LABEL
-            self._taken |= _grown(drawn > 0.5 * _INSIDE)
+            for _ in range(_PLACES):
+                height = Sheet.random(self.density.shape, self._voxel, self._rng).height(grid) * self._voxel
+                middles = (-_DOUBLE_ANGSTROM / 2, _DOUBLE_ANGSTROM / 2) if are_double else (0.0,)
+                depths = [np.abs(height - middle) for middle in middles]
+                if not any((self._taken & (depth < 40)).any() for depth in depths):
+                    break
+            else:
+                raise ConfigError(
+                    f"no room for {n} membranes in {self.density.shape} voxels; give fewer or a larger shape"
+                )
+            for depth in depths:
+                self._add_membrane(box, depth)
+
+    def _add_membrane(self, box: tuple[slice, slice, slice], depth: Volume) -> None:
+        """Add a bilayer; ``depth`` is the distance from its middle in angstrom, in a box."""
+        self._n_structures += 1
+        self.density[box] += _MEMBRANE_DENSITY * np.exp(-0.5 * ((depth - 20) / 9) ** 2)
+        self.labels[box][depth < 30] = MEMBRANE_LABEL
+        self.structures[box][depth < 30] = self._n_structures
+        self._taken[box] |= depth < 40
+
+    def add_filaments(self, n: int, n_bundles: int = 0) -> None:
+        """Add curved two-stranded filaments like actin, through the whole volume, interrupted at other objects.
+
+        A bundle is seven parallel ones, 120 angstrom apart.
+        """
+        for number in range(n + n_bundles):
+            path = random_path(self.density.shape, 27.5 / self._voxel, self._rng)
+            for offset in BUNDLE if number >= n else BUNDLE[:1]:
+                middle = beside(path, offset / self._voxel)
+                drawn = render_blobs(self.density.shape, actin_domains(middle, 22.0 / self._voxel), 16 / self._voxel)
+                self._add_filament("actin", FILAMENT_LABEL, middle, 1 - np.exp(-1.5 * drawn))
+
+    def add_microtubules(self, n: int) -> None:
+        """Add nearly straight microtubules of 13 protofilaments, as long as there is room.
+
+        Raises
+        ------
+        ConfigError
+            If the volume is too full for them.
+        """
+        radius = MICROTUBULE_RADIUS / self._voxel
+        for _ in range(n):
+            free = (
+                ndimage.distance_transform_edt(~self._taken) if self._taken.any() else np.full(self._taken.shape, 1e9)
+            )
+            for _ in range(_PLACES):
+                path = random_path(self.density.shape, MONOMER / self._voxel, self._rng, bend=0.002)
+                path = longest_inside(path, free > _ROOM * radius)
+                if len(path) * MONOMER >= _LEAST_ANGSTROM:
+                    break
+            else:
+                raise ConfigError(
+                    f"no room for {n} microtubules in {self.density.shape} voxels; give fewer or a larger shape"
+                )
+            monomers = microtubule_monomers(path, self._voxel)
+            drawn = 1 - np.exp(-1.5 * render_blobs(self.density.shape, monomers, 14 / self._voxel))
+            self._add_filament("microtubule", MICROTUBULE_LABEL, path, drawn, radius)
+            lumen = np.zeros(self._taken.shape, dtype=bool)
+            lumen[tuple(np.rint(path).astype(int).T)] = True
+            self._taken |= ndimage.distance_transform_edt(~lumen) < _ROOM * radius
+
+    def _add_filament(self, name: str, label: int, path: Path, drawn: Volume, radius: float = 0.0) -> None:
+        """Add a filament where nothing else is; ``radius`` is that of its wall, in voxels."""
+        drawn[self._taken] = 0
+        self.density += drawn
+        is_filament = drawn > _INSIDE
+        self._n_structures += 1
+        self.labels[is_filament] = label
+        self.structures[is_filament] = self._n_structures
+        self.lines.append(Line(name, self._n_structures, part_inside(path, is_filament, radius + 3.0)))
+        self._taken |= _grown(drawn > 0.5 * _INSIDE)
 
     def _box_around(
         self, centre: Float[np.ndarray, " 3"], reach: Float[np.ndarray, " 3"]

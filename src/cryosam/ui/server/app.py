@@ -101,8 +101,8 @@ def _add_looking(app: FastAPI, session: Session) -> None:
 def _add_pictures(app: FastAPI, session: Session) -> None:
     @app.get("/api/tomograms/{t}/thumbnail/{kind}")
     def thumbnail(t: int, kind: int, z: Voxel, y: Voxel, x: Voxel) -> Response:
-        size = session.state.view(session.number(t), kind).size
-        picture = images.encode_thumbnail(session.tomograms, t, (z, y, x), None if size is None else size.diameter)
+        diameter = images.diameter_of(session, session.number(t), kind)
+        picture = images.encode_thumbnail(session.tomograms, t, (z, y, x), diameter)
         return Response(picture, media_type="image/png")
 
     @app.get("/api/tomograms/{t}/average/{kind}")
@@ -115,7 +115,7 @@ def _add_pictures(app: FastAPI, session: Session) -> None:
     @app.get("/api/tomograms/{t}/meshes/{kind}")
     def meshes(t: int, kind: int, min_score: float = 0.0) -> Response:
         found = session.state.view(session.number(t), kind).candidates
-        shown = [(c.id, c.mask) for c in found if c.is_shown(min_score) and c.mask.n_voxels]
+        shown = [(c.id, c.instance or c.mask) for c in found if c.is_shown(min_score) and c.mask.n_voxels]
         return Response(images.encode_meshes(shown), media_type=_BINARY)
 
 
@@ -126,7 +126,8 @@ def _add_clicking(app: FastAPI, session: Session) -> None:
 
     @app.patch("/api/kinds/{kind}")
     def change_kind(kind: int, body: bodies.KindChange) -> dict[str, int]:
-        session.change_kind(kind, name=body.name, colour=body.colour, expected=body.expected_revision)
+        expected = body.expected_revision
+        session.change_kind(kind, name=body.name, colour=body.colour, structure=body.structure, expected=expected)
         return _changed(session)
 
     @app.delete("/api/kinds/{kind}")
@@ -205,7 +206,8 @@ def _add_exchange(app: FastAPI, session: Session, command: str) -> None:
             folder.cleanup()
             raise
         stem = session.tomograms[t].tomogram.name
-        name = f"{stem}-particles.{format}"
+        has_structures = any(kind.structure != "particle" for kind in session.state.kinds)
+        name = f"{stem}-{'structures' if has_structures and format == 'zip' else 'particles'}.{format}"
         return FileResponse(file, filename=name, media_type=_BINARY, background=BackgroundTask(folder.cleanup))
 
     @app.post("/api/tomograms/{t}/import")
@@ -252,8 +254,8 @@ def _zipped(folder: Path) -> Path:
     """Create a zip file of the files in a folder; tables and labels compress well."""
     file = folder.with_suffix(".zip")
     with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
-        for path in sorted(folder.iterdir()):
-            archive.write(path, path.name)
+        for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+            archive.write(path, path.relative_to(folder))
     return file
 
 

@@ -4,6 +4,7 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from cryosam.structure_results import StructureKind
 from cryosam.ui.state import Verdict
 
 __all__ = [
@@ -36,10 +37,11 @@ class NewKind(_Body):
 
 
 class KindChange(_Change):
-    """A new name or colour of a kind."""
+    """A new name or colour of a kind, or what it is."""
 
     name: str | None = None
     colour: str | None = None
+    structure: StructureKind | None = None
 
 
 class NewClick(_Body):

@@ -10,14 +10,18 @@ from PIL import Image
 
 from cryosam.masks import InstanceMask
 from cryosam.results import Average
+from cryosam.structure_results import StructureInstance
+from cryosam.ui.session import Session
 from cryosam.ui.shapes import surface
 from cryosam.ui.state import Point
+from cryosam.ui.surfaces import surface_of
 from cryosam.ui.viewed import Gallery
 
-__all__ = ["encode_average", "encode_meshes", "encode_thumbnail"]
+__all__ = ["diameter_of", "encode_average", "encode_meshes", "encode_thumbnail"]
 
 _EDGE = 96  # pixels
 _LEAST, _MARGIN = 32, 2.0  # size of a thumbnail: at least this many voxels, and this many diameters
+_STRUCTURE = 400.0  # angstrom; as if membranes, filaments and compartments were particles of this diameter
 _STRETCH = (1, 99)  # percentiles that become black and white
 
 
@@ -43,6 +47,14 @@ def encode_thumbnail(gallery: Gallery, tomogram: int, point: Point, diameter: fl
     return _encode(_stretched(section[np.ix_(rows, cols)]), 1)
 
 
+def diameter_of(session: Session, tomogram: int, kind: int) -> float | None:
+    """Return the diameter in voxels of what a thumbnail shows: that of particles, or enough of another structure."""
+    view, voxel_size = session.state.view(tomogram, kind), session.tomograms[tomogram].voxel_size_angstrom
+    if view.searched_as != "particle" and voxel_size is not None:
+        return _STRUCTURE / voxel_size
+    return None if view.size is None else view.size.diameter
+
+
 def encode_average(average: Average) -> bytes:
     """Encode the central slices z, y and x of an average, side by side, as PNG; protein is bright."""
     middle, data = len(average.data) // 2, average.data
@@ -58,19 +70,19 @@ def _encode(picture: UInt8[np.ndarray, "h w"], n: int) -> bytes:
     return buffer.getvalue()
 
 
-def _encode_mesh(mask: InstanceMask) -> bytes:
-    vertices, faces = surface(mask)
+def _encode_mesh(body: InstanceMask | StructureInstance) -> bytes:
+    vertices, faces = surface(body) if isinstance(body, InstanceMask) else surface_of(body)
     counts = struct.pack("<II", len(vertices), len(faces))
     return counts + vertices.astype("<f4").tobytes() + faces.astype("<u4").tobytes()
 
 
-def encode_meshes(masks: Iterable[tuple[int, InstanceMask]]) -> bytes:
-    """Encode surfaces of candidates as little-endian bytes.
+def encode_meshes(bodies: Iterable[tuple[int, InstanceMask | StructureInstance]]) -> bytes:
+    """Encode surfaces of candidates, given as masks of particles or as other structures, as little-endian bytes.
 
     The number of surfaces as uint32. Then for each surface: the number of its candidate, the number of vertices and the
     number of faces as uint32, the vertices z, y, x as float32, and the faces as uint32.
     """
-    parts = [struct.pack("<I", number) + _encode_mesh(mask) for number, mask in masks]
+    parts = [struct.pack("<I", number) + _encode_mesh(body) for number, body in bodies]
     return struct.pack("<I", len(parts)) + b"".join(parts)
 
 

@@ -1,0 +1,124 @@
+"""What clicks on particles, membranes, filaments, gold and background are taken for.
+
+::
+
+    python benchmarks/guess.py DATA                            # all tomograms of the development data
+    python benchmarks/guess.py DATA --only structures --clicks 20
+
+Clicks are at random true positions, moved by up to two voxels. One row for each kind of position, with the number of
+clicks that were taken for each structure. Positions of membranes, microtubules, actin and gold are voxels of their
+labels, those of lumina and background at least six voxels away from everything. The membranes of ``real/exosomes`` are
+looked for from the centres of the vesicles outwards: at the radius where the mean over neighbouring directions is
+brightest.
+"""
+
+import argparse
+import time
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+from scipy import ndimage
+
+from cryosam import Config, read_points, read_tomogram
+from cryosam.arrays import Mask, Points
+from cryosam.intensities import normalise
+from cryosam.io import read_volume
+from cryosam.missing_wedge import MissingWedge
+from cryosam.structures import BinnedTomogram
+from cryosam.structures.continuation import hemisphere
+from cryosam.structures.guess import chance_in, guess_structure
+
+_SIMULATED = ("structures", "tomo_dev", "tilt_wbp", "tilt_deconv")
+_REAL_PARTICLES = {"real/apoferritin.mrc": "real/apoferritin.csv", "real/lamella.mrc": "real/lamella_ribosomes.csv"}
+_LABELS = {"microtubule": 97, "gold": 98, "membrane": 99}
+_ANSWERS = ("particle", "membrane", "filament", "compartment", "unclear")
+
+
+def main() -> None:
+    """Run the benchmark from the command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path, help="the development data")
+    parser.add_argument("--clicks", type=int, default=20, help="number of clicks of each kind in each tomogram")
+    parser.add_argument("--only", help="name of one tomogram")
+    parser.add_argument("--seed", type=int, default=0)
+    chosen = parser.parse_args()
+    print(f"| tomogram | click on | {' | '.join(_ANSWERS)} | s a click |")
+    print(f"| --- | --- | {' | '.join('---' for _ in _ANSWERS)} | --- |")
+    for name, path, positions in _tomograms(chosen.folder):
+        if chosen.only in (None, name):
+            _row(name, path, positions, chosen.clicks, np.random.default_rng(chosen.seed))
+
+
+def _row(name: str, path: Path, positions: dict[str, Points], n_clicks: int, random: np.random.Generator) -> None:
+    """Print what clicks in one tomogram are taken for."""
+    voxels = normalise(read_tomogram(path), "dark", Config().tomogram.percentiles)
+    tomogram = BinnedTomogram.of(voxels, MissingWedge())
+    chance = chance_in(tomogram)
+    for kind, where in positions.items():
+        start, answers = time.perf_counter(), Counter[str]()
+        chosen = where[random.permutation(len(where))[:n_clicks]]
+        moved = chosen + random.uniform(-1, 1, chosen.shape) * 2 / np.sqrt(3)
+        for click in np.clip(moved, 0, np.array(tomogram.shape) - 1):
+            answers[guess_structure(tomogram, click, chance=chance).structure] += 1
+        seconds = (time.perf_counter() - start) / max(len(chosen), 1)
+        print(f"| {name} | {kind} | {' | '.join(str(answers[a]) for a in _ANSWERS)} | {seconds:.1f} |", flush=True)
+
+
+def _tomograms(folder: Path) -> Iterator[tuple[str, Path, dict[str, Points]]]:
+    """Name, file and true positions of each tomogram."""
+    for name in _SIMULATED:
+        labels = np.asarray(read_volume(folder / name / "labels.mrc.gz"))
+        positions = {"particle": read_points(folder / name / "particles.csv").points}
+        for kind, label in _LABELS.items():
+            if (labels == label).any():
+                positions[kind] = np.argwhere(labels == label).astype(float)
+        if (labels == 96).any():
+            positions["actin"] = np.argwhere(labels == 96).astype(float)
+        is_far = ndimage.distance_transform_edt(labels == 0) > 6
+        lumen = _lumen(labels == 99)
+        if lumen.any():
+            positions["lumen"] = np.argwhere((ndimage.distance_transform_edt(lumen) > 6) & (labels == 0)).astype(float)
+            is_far &= ~lumen
+        positions["background"] = np.argwhere(is_far).astype(float)
+        yield name, folder / name / "tomo.mrc", positions
+    for tomogram, points in _REAL_PARTICLES.items():
+        yield tomogram, folder / tomogram, {"particle": read_points(folder / points).points}
+    path = folder / "real/exosomes.mrc"
+    yield (
+        "real/exosomes.mrc",
+        path,
+        {"membrane": _walls(path, read_points(folder / "real/exosomes_vesicles.csv").points)},
+    )
+
+
+def _lumen(is_membrane: Mask) -> Mask:
+    """What membranes, and the border, enclose: all parts of the rest but the largest."""
+    parts, _ = ndimage.label(~is_membrane)
+    sizes = np.bincount(parts.ravel())
+    return np.asarray((parts > 0) & (parts != 1 + sizes[1:].argmax()))
+
+
+def _walls(path: Path, centres: Points) -> Points:
+    """Points on the walls of vesicles, at the brightest radius in each of some directions away from the beam."""
+    tomogram = read_tomogram(path)
+    smooth = ndimage.gaussian_filter(-np.asarray(tomogram.data, dtype=np.float32), 1.5)
+    directions = hemisphere(60)
+    directions = directions[np.abs(directions[:, 0]) < 0.4]
+    directions = np.concatenate([directions, -directions])
+    radii = np.arange(20.0, 60.0)
+    walls = []
+    for centre in centres:
+        along = centre + directions[:, None] * radii[None, :, None]
+        seen = ndimage.map_coordinates(smooth, along.reshape(-1, 3).T, order=1).reshape(len(directions), -1)
+        near = directions @ directions.T > np.cos(np.radians(35))
+        mean = near @ seen / near.sum(axis=1, keepdims=True)
+        walls.append(centre + directions * radii[mean.argmax(axis=1)][:, None])
+    points = np.concatenate(walls)
+    inside = ((points >= 2) & (points <= np.array(tomogram.shape) - 3)).all(axis=1)
+    return points[inside]
+
+
+if __name__ == "__main__":
+    main()

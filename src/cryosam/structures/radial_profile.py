@@ -1,0 +1,225 @@
+"""The axis at a click and the radial profile around it."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float
+from scipy import ndimage, special
+
+from cryosam.arrays import Images, Points, Scores, Volume
+from cryosam.structures.cross_sections import PlaneImaging, cut_across, normals_of, rings
+
+__all__ = ["Axis", "RadialProfile", "axis_at", "cone", "directions"]
+
+Vector = Float[np.ndarray, " 3"]
+
+_RIDGE = 0.05  # of the mean power of a ring: keeps the profile smooth where the wedge leaves rings undetermined
+_PLACES = 5  # places of an image, best first, that may be refused before the direction is
+
+
+@dataclass(frozen=True, eq=False)
+class RadialProfile:
+    """Density around an axis as a function of the distance from it.
+
+    Parameters
+    ----------
+    density
+        ``(n,)`` at distances of 0, 1, 2, ... voxels.
+    """
+
+    density: Scores
+
+    @property
+    def wall(self) -> int:
+        """Distance of the ring with the most energy, in voxels; 0 or 1 for something solid."""
+        area = np.arange(len(self.density)) + 0.25
+        return int(np.argmax(area * np.maximum(self.density, 0) ** 2))
+
+    @property
+    def outer_radius(self) -> float:
+        """Distance in voxels at which the density has fallen to half of that of the wall."""
+        wall, half = self.wall, self.density[self.wall] / 2
+        below = np.flatnonzero(self.density[wall:] < half)
+        if not len(below) or half <= 0:
+            return float(len(self.density) - 1)
+        after = wall + int(below[0])
+        before = self.density[after - 1]
+        return float(after - 1 + (before - half) / max(before - self.density[after], 1e-9))
+
+    @property
+    def is_hollow(self) -> bool:
+        """Whether the middle is less than half as dense as the wall, which is not the middle."""
+        return self.wall >= 2 and bool(self.density[:2].max() < self.density[self.wall] / 2)
+
+    def tapered(self, margin: float) -> "RadialProfile":
+        """The profile up to ``margin`` voxels beyond the outer radius, where it ends softly."""
+        distance = np.arange(len(self.density)) - self.outer_radius
+        return RadialProfile(self.density * np.clip((margin - distance) / max(margin, 1) * 2, 0, 1))
+
+    def spectrum(self, frequencies: Scores) -> Scores:
+        """Hankel transform: the spectrum of the cross-section at frequencies in cycles per voxel."""
+        radius = np.linspace(0, len(self.density), 8 * len(self.density))
+        density = np.interp(radius, np.arange(len(self.density)), self.density, right=0.0)
+        waves = special.j0(2 * np.pi * frequencies[:, None] * radius[None])
+        return np.asarray(2 * np.pi * (waves * density * radius).sum(axis=1) * (radius[1] - radius[0]), dtype=float)
+
+
+@dataclass(frozen=True, eq=False)
+class Axis:
+    """A straight piece of a filament.
+
+    Parameters
+    ----------
+    centre, tangent
+        Point on the axis, z, y, x in voxels of the volume that was searched, and unit vector.
+    profile
+        Radial profile, in units of the noise of the volume.
+    evidence
+        How much of the squared deviation around it the profile explains, in units of white noise.
+    explained
+        The same as a fraction of what there is within the outer radius.
+    """
+
+    centre: Vector
+    tangent: Vector
+    profile: RadialProfile
+    evidence: float
+    explained: float
+
+
+def directions(n: int) -> Points:
+    """Unit vectors ``(n, 3)`` spread evenly over half a sphere (a Fibonacci spiral).
+
+    Examples
+    --------
+    >>> bool((directions(50)[:, 0] > 0).all())
+    True
+    """
+    index = np.arange(n) + 0.5
+    z, turn = index / n, np.pi * (1 + np.sqrt(5)) * index
+    radius = np.sqrt(1 - z**2)
+    return np.stack([z, radius * np.sin(turn), radius * np.cos(turn)], axis=1)
+
+
+def cone(tangent: Vector, angles: Float[np.ndarray, " k"], n: int) -> Points:
+    """The tangent, and unit vectors at each angle (radians) around it, ``n`` for the first, ``2 n`` for the second."""
+    u, v = (each[0] for each in normals_of(tangent[None]))
+    rings = [tangent[None]]
+    for ring, angle in enumerate(angles, start=1):
+        turn = 2 * np.pi * np.arange(ring * n)[:, None] / (ring * n)
+        rings.append(np.cos(angle) * tangent + np.sin(angle) * (np.cos(turn) * u + np.sin(turn) * v))
+    return np.concatenate(rings)
+
+
+def axis_at(
+    white: Volume,
+    imaging: PlaneImaging,
+    click: Vector,
+    *,
+    reach: int,
+    most_offset: int,
+    offset_scale: float,
+    n_directions: int,
+) -> Axis | None:
+    """The axis near a click around which the tomogram is most like something round.
+
+    The sum along each direction is an image. At each place in it, a radial profile is fitted, with each ring as the
+    wedge and the whitening leave it. The best place and direction explain most.
+
+    Parameters
+    ----------
+    white
+        Whitened volume.
+    imaging
+        Of the whitened volume.
+    click
+        z, y, x in its voxels; on the filament's wall, or inside of it.
+    reach
+        Largest radius of the profile, voxels.
+    most_offset, offset_scale
+        Largest distance of the axis from the click, and distance at which it costs one unit of evidence, voxels.
+    n_directions
+        Number of directions that are compared; each of the best is refined.
+
+    Returns
+    -------
+    axis
+        None if there is nothing round and dense whose radius reaches the click.
+    """
+    scan = _Scan(white, imaging, click, reach, most_offset, offset_scale)
+    coarse = scan.best(directions(n_directions))
+    if coarse is None:
+        return None
+    spread = np.sqrt(2 * np.pi / n_directions)
+    for width in (spread / 2, spread / 4):
+        coarse = scan.best(cone(coarse.tangent, np.array([width, 2 * width]) / 1.5, 6)) or coarse
+    return coarse
+
+
+@dataclass(frozen=True, eq=False)
+class _Scan:
+    """Places and directions around a click."""
+
+    white: Volume
+    imaging: PlaneImaging
+    click: Vector
+    reach: int
+    most_offset: int
+    offset_scale: float
+
+    def best(self, tangents: Points) -> Axis | None:
+        """The axis with most evidence, less what its distance from the click costs."""
+        found = [axis for tangent in tangents for axis in self._along(tangent)]
+        return max(found, key=lambda pair: pair[0])[1] if found else None
+
+    def _along(self, tangent: Vector) -> list[tuple[float, Axis]]:
+        """What is acceptable along one direction, each with its value."""
+        wide = self.reach + self.most_offset
+        image = cut_across(self.white, self.click[None], tangent[None], wide, self.imaging.half_length)[0]
+        shapes = self.imaging.image(rings(self.reach), tangent)
+        evidence = _explained(image, shapes, self.most_offset)
+        offsets = np.arange(-self.most_offset, self.most_offset + 1.0)
+        distance = np.hypot(offsets[:, None], offsets[None, :])
+        likely = np.where(distance <= self.most_offset, evidence - (distance / self.offset_scale) ** 2, -np.inf)
+        u, v = (each[0] for each in normals_of(tangent[None]))
+        n_summed = 2 * self.imaging.half_length + 1
+        solve = _solver(shapes)
+        radius = np.hypot(*(np.indices((2 * self.reach + 1,) * 2) - self.reach))
+        found = []
+        peaks = np.argwhere((ndimage.maximum_filter(likely, 3) == likely) & np.isfinite(likely))
+        for i, j in sorted(peaks.tolist(), key=lambda place: -likely[place[0], place[1]])[:_PLACES]:
+            part = image[i : i + 2 * self.reach + 1, j : j + 2 * self.reach + 1]
+            weights = solve @ part.ravel()
+            profile = RadialProfile(weights / np.sqrt(n_summed))
+            outer = profile.outer_radius
+            if _is_dense(profile) and distance[i, j] <= outer + 1:
+                near = radius <= outer + 1
+                rest = (part - np.tensordot(weights, shapes, 1))[near]
+                explained = 1 - float((rest**2).sum() / max((part[near] ** 2).sum(), 1e-9))
+                value = float(evidence[i, j]) * explained - (distance[i, j] / self.offset_scale) ** 2
+                centre = self.click + u * offsets[i] + v * offsets[j]
+                found.append((value, Axis(centre, tangent, profile, float(evidence[i, j]), explained)))
+        return found
+
+
+def _explained(image: Float[np.ndarray, "height width"], shapes: Images, most_offset: int) -> Float[np.ndarray, "a b"]:
+    """Squared length of the projection onto the span of the shapes, for each offset."""
+    basis, _ = np.linalg.qr(shapes.reshape(len(shapes), -1).T)
+    basis = basis.T.reshape(shapes.shape)
+    size, n = image.shape, 2 * most_offset + 1
+    spectra = np.fft.rfft2(image)[None] * np.conj(np.fft.rfft2(basis, size))
+    return np.asarray((np.fft.irfft2(spectra, size)[:, :n, :n] ** 2).sum(axis=0), dtype=float)
+
+
+def _solver(shapes: Images) -> Float[np.ndarray, "n pixels"]:
+    """Matrix that gives the least-squares weights of the shapes in an image."""
+    flat = shapes.reshape(len(shapes), -1)
+    normal = flat @ flat.T
+    ridge = _RIDGE * np.trace(normal) / len(normal) * np.eye(len(normal))
+    return np.asarray(np.linalg.solve(normal + ridge, flat), dtype=float)
+
+
+def _is_dense(profile: RadialProfile) -> bool:
+    """Whether the profile has more energy above than below the background."""
+    energy = (np.arange(len(profile.density)) + 0.25) * profile.density * np.abs(profile.density)
+    return bool(energy.sum() > 0)
