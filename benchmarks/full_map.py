@@ -2,7 +2,7 @@
 
 ::
 
-    python benchmarks/full_map.py $CRYOSAM_DATA/structures --particles 5mrc 4cr2 3j9i
+    python benchmarks/full_map.py $CRYOSAM_DATA/structures --particles 5mrc 3j9i 1f4a
 
 The folder holds ``tomo.mrc``, ``labels.mrc.gz`` with the numbers below, ``instances.mrc.gz``, ``particles.csv`` and
 ``filaments.csv``. The click on a kind of particles is on the centre of the particle nearest to the middle of the
