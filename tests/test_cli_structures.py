@@ -119,8 +119,18 @@ def test_a_guess_is_said_with_the_way_to_say_otherwise(tomo, tmp_path, seen):
     done = run(*words, tmp_path / "unsure")
     assert seen.particles == ["particle"]
     assert "the click: looks like a membrane, but not clearly, so particles are searched for" in done.stderr
-    seen.guess.structure = "particle"
-    assert "a sheet" not in run(*words, tmp_path / "particle").stderr
+    seen.guess.structure, seen.guess.text = "particle", "a blob"
+    assert "the click: a blob" in run(*words, tmp_path / "particle").stderr
+
+
+def test_without_a_voxel_size_a_guess_is_refused_and_particles_are_found(tmp_path, seen):
+    write_volume(tmp_path / "tomo.mrc", np.random.default_rng(0).normal(size=SHAPE).astype(np.float32), None)
+    words = ("segment", tmp_path / "tomo.mrc", "--point", "6,5,5", "--out")
+    refused = run(*words, tmp_path / "auto", "--structure", "auto")
+    assert (refused.exit_code, "--voxel-size" in refused.stderr) == (2, True)
+    seen.expected_false = 1.0
+    done = run(*words, tmp_path / "plain")
+    assert (done.exit_code, "looks like" in done.stderr) == (0, False)
 
 
 def test_a_search_for_particles_that_found_little_says_what_else_the_click_may_be_on(tomo, tmp_path, seen):
@@ -159,6 +169,8 @@ def test_what_would_have_no_effect_is_said_or_refused(tomo, tmp_path, seen):
     assert "--edge-margin has no effect" in run(*words, tmp_path / "margin", "--edge-margin", "5").stderr
     twice = run(*words, tmp_path / "twice", "--structure", "filament")
     assert (twice.exit_code, "--structure was given more than once" in twice.stderr) == (2, True)
+    spaced = ("segment", tomo, "--structure", "compartment", "--point", "6,12,9", "--spacing", "50")
+    assert "--spacing is for points on" in run(*spaced, "--out", tmp_path / "spaced").stderr
     kinds = ("--kind", "a", "--structure", "membrane", "--point", "6,5,5", "--kind", "a", "--structure", "filament")
     assert "more than once for kind a" in run("segment", tomo, *kinds, "--out", tmp_path / "two").stderr
 

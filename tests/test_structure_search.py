@@ -92,9 +92,10 @@ def test_a_guess_is_followed_if_it_is_confident(tomogram, seen):
         find_structures(tomogram, PointPrompts(CLICK))
 
 
-def test_without_a_voxel_size_there_are_only_particles(tomogram, seen):
+def test_without_a_voxel_size_nothing_is_guessed_or_found(tomogram, seen):
     unknown = Tomogram(tomogram.data)
-    assert take_for(unknown, PointPrompts(CLICK)).structure == "particle"
+    with pytest.raises(VoxelSizeError, match="--voxel-size"):
+        take_for(unknown, PointPrompts(CLICK))
     assert not seen.points
     with pytest.raises(VoxelSizeError, match="--voxel-size"):
         find_structures(unknown, PointPrompts(CLICK), "membrane")

@@ -121,7 +121,7 @@ def find_structures(
     if structure == "particle":
         raise PromptError("particles are found by cryosam.segment; the structure must be another one here")
     opened = _Opened.of(tomogram, [prompts] if structure != "compartment" else [], config)
-    found = _search(opened, prompts, structure, config, options)
+    found = _search(opened, prompts, structure, config, options, is_search=is_search)
     return found if is_search else replace(found, instances=_under(prompts.positive, found.instances))
 
 
@@ -191,7 +191,7 @@ def take_for(tomogram: Tomogram, prompts: PointPrompts, config: Config | None = 
     """Tell what clicks are on, from the shape of what is there.
 
     A click is taken for one on a particle unless another guess is confident, so that what is doubtful is searched for
-    as particles are. So it is if the voxel size is not known, because structures are told by their size.
+    as particles are.
 
     Parameters
     ----------
@@ -201,9 +201,12 @@ def take_for(tomogram: Tomogram, prompts: PointPrompts, config: Config | None = 
         Clicks on one kind; the guesses at all of them are added up.
     config
         Settings of the tomogram: contrast and tilts.
+
+    Raises
+    ------
+    VoxelSizeError
+        If the voxel size is not known: structures are told by their size.
     """
-    if tomogram.voxel_size_angstrom is None:
-        return TakenFor("particle", "particle", 0.0, "the voxel size is not known")
     opened = _Opened.of(tomogram, [], config or Config()).tomogram
     chance = chance_in(opened)
     guesses = [guess_structure(opened, point, chance=chance) for point in prompts.positive]
@@ -255,13 +258,24 @@ class _Opened:
 
 
 def _search(
-    opened: _Opened, prompts: PointPrompts, structure: StructureKind, config: Config, options: RunOptions
+    opened: _Opened,
+    prompts: PointPrompts,
+    structure: StructureKind,
+    config: Config,
+    options: RunOptions,
+    *,
+    is_search: bool = True,
 ) -> StructureResult:
-    """Find every instance of one kind in an opened tomogram."""
+    """Find every instance of one kind in an opened tomogram; without a search, at least the clicked ones."""
     tomogram, record = opened.tomogram, Recorder(opened.report)
     kind = structure if prompts.name == "particle" else prompts.name
     with record.timed(structure):
-        instances = _finder(structure).find(tomogram, prompts.positive, _of_kind(kind, options.progress))
+        finder = _finder(structure)
+        instances: tuple[StructureInstance, ...]
+        if not is_search and isinstance(finder, FilamentFinder):
+            instances = finder.find_clicked(tomogram, prompts.positive)
+        else:
+            instances = finder.find(tomogram, prompts.positive, _of_kind(kind, options.progress))
     reach = _NEGATIVE_ANGSTROM / tomogram.voxel_size_angstrom
     return StructureResult(
         shape=tomogram.shape,

@@ -38,7 +38,7 @@ _WEIGHT = 0.5  # typical time of a search for a structure, in searches for a kin
 def take_structures(
     options: Mapping[str, Any], tomogram: Tomogram, kinds: Sequence[Kind], config: Config
 ) -> tuple[list[Kind], dict[str, StructureKind]]:
-    """Settle what each kind is; a guess is printed unless it is a particle and nothing else.
+    """Settle what each kind is; a guess is printed.
 
     Returns
     -------
@@ -65,6 +65,8 @@ def take_structures(
         raise click.UsageError("--trials repeats a search for particles; leave it out for other structures")
     if structures and len(structures) == len(kinds):
         _say_unused(options)
+    if options.get("spacings") and not {"membrane", "filament"} & set(structures.values()):
+        raise click.UsageError("--spacing is for points on membranes and along filaments, and no kind is one of these")
     _check_exports(options, named, structures)
     return named, structures
 
@@ -76,7 +78,7 @@ def suggest_structure(
 
     That is: no structure was given, and nothing was found, or more of it is expected to be false than true.
     """
-    if options.get("structures") != {}:
+    if options.get("structures") != {} or tomogram.voxel_size_angstrom is None:
         return
     for kind, part in zip(kinds, found.kinds or (found,), strict=True):
         is_doubtful = 2 * (part.report.expected_false or 0) >= len(part.points)
@@ -113,9 +115,8 @@ def _say_unused(options: Mapping[str, Any]) -> None:
 
 
 def _say_guess(name: str, taken: TakenFor) -> None:
-    """Print what the clicks on a kind are taken for and how to say otherwise, unless they surely are on particles."""
-    if taken.guess != "particle":
-        click.echo(f"cryosam: {'the click' if name == _NO_NAME else name}: {taken.text}", err=True)
+    """Print what the clicks on a kind are taken for, and how to say otherwise."""
+    click.echo(f"cryosam: {'the click' if name == _NO_NAME else name}: {taken.text}", err=True)
 
 
 def structure_steps(kinds: Sequence[Kind], structures: Mapping[str, StructureKind]) -> Steps:
