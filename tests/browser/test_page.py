@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from opened_page import PATIENCE, ROOT, SHAPE, click_voxel, pytestmark, serving, sync_api, view
+from opened_page import PATIENCE, ROOT, SHAPE, click_voxel, page, pytestmark, serving, sync_api, view
 
 from cryosam.evaluation.scores import score_detections
 from cryosam.evaluation.simulation import SimulationConfig, simulate
@@ -18,7 +18,7 @@ from cryosam.io.phantoms import write_simulated
 AXE = ROOT / "page" / "node_modules" / "axe-core" / "axe.min.js"
 CLICKED = 3  # a ring that stands alone
 
-__all__ = ["pytestmark"]  # when all are skipped
+__all__ = ["page", "pytestmark"]  # a fixture, and when all are skipped
 
 
 @pytest.fixture(scope="module")

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from opened_page import PATIENCE, SHAPE, click_voxel, pytestmark, serving, sync_api, view
+from opened_page import PATIENCE, SHAPE, click_voxel, page, pytestmark, serving, sync_api, view
 from scipy import ndimage
 
 from cryosam.io import write_volume
 
-__all__ = ["pytestmark"]  # when all are skipped
+__all__ = ["page", "pytestmark"]  # a fixture, and when all are skipped
 
 SIZE = 15.0  # angstrom
 BALL, RADIUS = np.array([32.0, 80.0, 50.0]), 24.0
