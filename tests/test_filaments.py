@@ -182,17 +182,6 @@ def test_a_whitened_volume_has_a_flat_spectrum() -> None:
     assert white.power[8] / white.power[50] > 10
 
 
-def test_a_profile_knows_whether_it_is_hollow() -> None:
-    tube = RadialProfile(np.array([0.0, 0.0, -0.2, 0.1, 1.0, 0.8, 0.1, 0.0]))
-    rod = RadialProfile(np.array([1.0, 0.8, 0.1, 0.0, -0.1, 0.0]))
-    assert (tube.is_hollow, rod.is_hollow) == (True, False)
-    assert tube.outer_radius == pytest.approx(5 + 0.3 / 0.7)
-    assert rod.outer_radius == pytest.approx(1 + 0.4 / 0.7)
-    # the spectrum at 0 is the integral over the cross-section
-    flat = RadialProfile(np.ones(10))
-    assert flat.spectrum(np.array([0.0]))[0] == pytest.approx(np.pi * 9.5**2, rel=0.12)
-
-
 def test_directions_cover_half_a_sphere() -> None:
     cosines = np.abs(directions(200) @ directions(3000).T).max(axis=0)
     assert np.degrees(np.arccos(cosines.clip(0, 1))).max() < 9
@@ -256,3 +245,13 @@ def test_a_bent_filament_is_made_straight_and_its_repeat_is_seen() -> None:
     assert abs(len(straight_one.box) - track[-1]) < 3
     assert np.unravel_index(straight_one.cross_section.argmax(), straight_one.cross_section.shape) == (6, 6)
     assert straight_one.repeat_angstrom == pytest.approx(70, rel=0.03)
+
+
+def test_a_profile_knows_where_it_ends() -> None:
+    tube = RadialProfile(np.array([0.0, 0.0, -0.2, 0.1, 1.0, 0.8, 0.1, 0.0]))
+    rod = RadialProfile(np.array([1.0, 0.8, 0.1, 0.0, -0.1, 0.0]))
+    assert tube.outer_radius == pytest.approx(5 + 0.3 / 0.7)
+    assert rod.outer_radius == pytest.approx(1 + 0.4 / 0.7)
+    # the spectrum at 0 is the integral over the cross-section
+    flat = RadialProfile(np.ones(10))
+    assert flat.spectrum(np.array([0.0]))[0] == pytest.approx(np.pi * 9.5**2, rel=0.12)

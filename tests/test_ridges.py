@@ -58,19 +58,7 @@ def test_the_axes_are_alike():
     assert np.median(strong.points[:, 1]) == pytest.approx(np.median(turned.points[:, 0]), abs=0.05)
 
 
-def test_the_volume_holds_the_saliency_at_the_voxels_of_the_ridges():
-    data = noise()
-    data[:, 20] += 4
-    ridges = of(data)
-    volume = ridges.volume()
-    assert volume.shape == SHAPE
-    z, y, x = np.clip(np.round(ridges.points).astype(int), 0, np.array(SHAPE) - 1).T
-    assert (volume[z, y, x] >= ridges.saliency.astype(np.float32)).all()
-    assert np.count_nonzero(volume) <= len(ridges.points)
-
-
 @pytest.mark.parametrize("shape", [(1, 8, 9), (3, 3, 3), (5, 40, 6)])
 def test_thin_volumes_give_what_they_have(shape):
     ridges = membrane_saliency(Binned(np.zeros(shape, dtype=np.float32), 1, VOXEL_SIZE))
     assert len(ridges.points) == 0
-    assert not ridges.volume().any()

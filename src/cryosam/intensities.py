@@ -16,14 +16,16 @@ from cryosam.hot_voxels import sample_without_hot_voxels, without_hot_voxels
 from cryosam.memory import release
 from cryosam.tomogram import Box, Contrast, Tomogram, slice_of
 
-__all__ = ["Normalised", "SeenContrast", "detect_contrast", "normalise", "with_clicks"]
+__all__ = ["MAD_TO_DEVIATION", "Normalised", "SeenContrast", "detect_contrast", "normalise", "with_clicks"]
+
+MAD_TO_DEVIATION = 1.4826
+"""Standard deviation of a normal distribution whose median absolute deviation is 1."""
 
 _SAMPLE_VOXELS = 4_000_000
 _BLOCK = 64  # voxels, edge of the blocks of a tomogram from which its contrast is detected
 _MOST_BLOCKS = (2, 3, 3)  # along z, y, x
 _BAND_SCALES = (1.0, 1.6, 2.56, 4.1, 6.55)  # voxels, standard deviations of Gaussians; a band lies between two of them
 _LARGEST_DEVIATION = 4.0  # standard deviations at which voxels are clipped: gold markers count no more than protein
-_MAD_TO_DEVIATION = 1.4826  # standard deviation of a normal distribution whose median absolute deviation is 1
 _LARGEST_SKEWNESS = 6.0  # standard errors at which the evidence from the whole tomogram is clipped
 _CERTAIN = 2.0  # standard errors; noise gives more in one of twenty cases
 _SCALES = (2.5, 4.0, 6.0)  # voxels, standard deviations of the Gaussians through which a click is looked at
@@ -160,7 +162,7 @@ def _clipped_skewness(values: Volume) -> float:
     """Skewness of intensities, clipped at some robust standard deviations from their median."""
     sample = values[::2, ::2, ::2]
     median = np.median(sample)
-    deviation = _MAD_TO_DEVIATION * np.median(np.abs(sample - median))
+    deviation = MAD_TO_DEVIATION * np.median(np.abs(sample - median))
     if deviation == 0:
         deviation = values.std() + np.finfo(np.float32).tiny
     clipped = np.clip((values - median) / deviation, -_LARGEST_DEVIATION, _LARGEST_DEVIATION)

@@ -1,6 +1,7 @@
 """Options shared by several commands."""
 
 from collections.abc import Callable, Sequence
+from functools import reduce
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -278,8 +279,7 @@ _STRUCTURES = (
         "structures",
         type=click.Choice(["auto", "particle", "membrane", "filament", "compartment"]),
         multiple=True,
-        help="What the clicks are on; after --kind, for this kind only. auto guesses, and says what it took the "
-        "clicks for.  [default: particle]",
+        help="What the clicks are on; auto guesses it and says so. After --kind, for this kind.  [default: particle]",
     ),
     click.option(
         "--spacing",
@@ -287,8 +287,7 @@ _STRUCTURES = (
         type=click.FloatRange(min=0, min_open=True),
         metavar="ANGSTROM",
         multiple=True,
-        help="Distance of the points along filaments, or on membranes, in the .star file for subtomogram averaging; "
-        "after --kind, for this kind only.  [default: no such file]",
+        help="Distance of points on filaments and membranes, to average. After --kind, for this kind.  [default: none]",
     ),
 )
 _GROUPS = (
@@ -371,17 +370,14 @@ class SearchCommand(GroupedCommand):
 
 def _refuse_repeated(option: str, owners: Sequence[str | None]) -> None:
     """Raise UsageError if an option was given twice for one kind."""
-    for name in owners:
-        if owners.count(name) > 1:
-            whose = "before the first --kind" if name is None else f"for kind {name}"
-            raise click.UsageError(f"{option} was given more than once {whose}")
+    if repeated := [name for name in owners if owners.count(name) > 1]:
+        whose = "all kinds" if repeated[0] is None else f"kind {repeated[0]}"
+        raise click.UsageError(f"{option} was given more than once for {whose}")
 
 
 def _apply(command: Command, decorators: tuple[Callable[[Command], Command], ...]) -> Command:
     """Add options so that ``--help`` lists them in this order."""
-    for decorator in reversed(decorators):
-        command = decorator(command)
-    return command
+    return reduce(lambda made, decorator: decorator(made), reversed(decorators), command)
 
 
 def mask_options(command: Command) -> Command:

@@ -8,13 +8,10 @@ from scipy import sparse
 
 from cryosam.arrays import Points, Volume
 from cryosam.errors import VoxelSizeError
-from cryosam.intensities import Normalised
+from cryosam.intensities import MAD_TO_DEVIATION, Normalised
 from cryosam.missing_wedge import MissingWedge
 
 __all__ = ["Binned", "BinnedTomogram"]
-
-_SPREAD = 1.4826
-"""Standard deviation of a normal distribution, in units of its median absolute deviation."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -111,7 +108,7 @@ class BinnedTomogram:
                 for row, weight in zip(rows, over_z.data[over_z.indptr[z] : over_z.indptr[z + 1]], strict=True):
                     out[row] += weight * section.T
         out -= np.median(out)
-        out /= max(_SPREAD * float(np.median(np.abs(out))), 1e-9)
+        out /= max(MAD_TO_DEVIATION * float(np.median(np.abs(out))), 1e-9)
         return Binned(np.clip(out, -clip, clip, out=out), factor, factor * self.voxel_size_angstrom)
 
 

@@ -24,7 +24,6 @@ __all__ = ["FilamentFinder"]
 
 Vector = Float[np.ndarray, " 3"]
 
-_SPREAD = 1.4826  # standard deviation of a normal distribution, in units of its median absolute deviation
 _TAPER_ANGSTROM = 40.0  # beyond the outer radius, where the profile is cut off
 _BRIGHTEST = 1.5  # times the clicked axis: gold and particles count no more than this at a voxel
 _AVERAGED_ANGSTROM = 360.0  # length over which cross-sections along a filament are averaged before they decide

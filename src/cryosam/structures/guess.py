@@ -6,6 +6,7 @@ from typing import Literal
 import numpy as np
 from jaxtyping import Float
 
+from cryosam.intensities import MAD_TO_DEVIATION
 from cryosam.structures.binned import Binned, BinnedTomogram
 from cryosam.structures.compartments import CompartmentFinder, Membranes
 from cryosam.structures.continuation import Continuation, continuation_at, cube_around
@@ -18,8 +19,6 @@ _SURROUNDINGS_ANGSTROM = 1000.0
 """Half the edge of the cube in which membranes that enclose a click are looked for."""
 _COARSE_ANGSTROM = 30.0
 """Largest edge of the voxels of that cube."""
-_SPREAD = 1.4826
-"""Standard deviation of a normal distribution, in units of its median absolute deviation."""
 
 Guessed = Literal["particle", "membrane", "filament", "compartment", "unclear"]
 
@@ -142,7 +141,7 @@ def chance_in(tomogram: BinnedTomogram, settings: GuessSettings | None = None) -
         for sign in (-1.0, 1.0)
     )
     crowd = np.median(bright, axis=0)
-    spread = _SPREAD * np.median(np.abs(bright - crowd), axis=0)
+    spread = MAD_TO_DEVIATION * np.median(np.abs(bright - crowd), axis=0)
     return Chance(
         Continuation(*dark.mean(axis=0)),
         Continuation(*np.maximum(dark.std(axis=0), 1e-9)),

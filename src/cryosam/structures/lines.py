@@ -8,11 +8,11 @@ from jaxtyping import Float, Int
 from scipy import ndimage
 
 from cryosam.arrays import Points, Progress, Scores, Volume
+from cryosam.intensities import MAD_TO_DEVIATION
 from cryosam.structures.radial_profile import directions
 
 __all__ = ["LineMap", "integrate_lines", "line_steps", "mean_along"]
 
-_SPREAD = 1.4826  # standard deviation of a normal distribution, in units of its median absolute deviation
 _SAMPLE = 100_000  # voxels from which the deviation of a direction is measured
 _WORKERS = 2
 
@@ -86,7 +86,7 @@ def integrate_lines(volume: Volume, half_length: int, n_directions: int, progres
     def integrate(index: int) -> Volume:
         line = _line(padded, steps[index], half)
         sample = line[::stride, ::stride, ::stride]
-        deviations[index] = max(_SPREAD * float(np.median(np.abs(sample - np.median(sample)))), 1e-9)
+        deviations[index] = max(MAD_TO_DEVIATION * float(np.median(np.abs(sample - np.median(sample)))), 1e-9)
         line /= deviations[index]
         return line
 

@@ -46,11 +46,6 @@ class RadialProfile:
         before = self.density[after - 1]
         return float(after - 1 + (before - half) / max(before - self.density[after], 1e-9))
 
-    @property
-    def is_hollow(self) -> bool:
-        """Whether the middle is less than half as dense as the wall, which is not the middle."""
-        return self.wall >= 2 and bool(self.density[:2].max() < self.density[self.wall] / 2)
-
     def tapered(self, margin: float) -> "RadialProfile":
         """The profile up to ``margin`` voxels beyond the outer radius, where it ends softly."""
         distance = np.arange(len(self.density)) - self.outer_radius

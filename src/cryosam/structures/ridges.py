@@ -95,13 +95,6 @@ class Ridges:
         """The ridges that are kept."""
         return Ridges(self.points[keep], self.normals[keep], self.saliency[keep], self.low, self.noise, self.shape)
 
-    def volume(self) -> Volume:
-        """``(z, y, x)`` float32: the saliency at the voxel of each ridge, 0 elsewhere."""
-        out = np.zeros(self.shape, dtype=np.float32)
-        z, y, x = _voxels(self.points, self.shape).T
-        np.maximum.at(out, (z, y, x), self.saliency.astype(np.float32))
-        return out
-
 
 def membrane_saliency(
     volume: Binned, settings: RidgeSettings | None = None, *, progress: Progress | None = None

@@ -7,6 +7,7 @@ from jaxtyping import Float
 from scipy import ndimage
 
 from cryosam.arrays import Volume
+from cryosam.intensities import MAD_TO_DEVIATION
 from cryosam.io.filament_files import transport_frames
 from cryosam.structure_results import Filament
 from cryosam.structures.binned import BinnedTomogram
@@ -17,7 +18,6 @@ __all__ = ["Straightened", "find_repeat", "straighten"]
 _LEAST_REPEATS = 8.0  # a repeat is looked for only where the filament is this many times as long
 _LEAST_CONTRAST = 10.0  # robust standard deviations by which a layer line stands out of its surroundings
 _SURROUNDINGS = 9  # frequencies to both sides, of which the median is the background of a layer line
-_SPREAD = 1.4826  # standard deviation of a normal distribution, in units of its median absolute deviation
 
 
 @dataclass(frozen=True, eq=False)
@@ -104,7 +104,7 @@ def find_repeat(columns: Float[np.ndarray, "n k"], voxel_size_angstrom: float) -
     background = ndimage.median_filter(power, 2 * _SURROUNDINGS + 1, mode="nearest")
     excess = power - background
     first = int(_LEAST_REPEATS)
-    spread = max(_SPREAD * float(np.median(np.abs(excess[first:]))), 1e-9)
+    spread = max(MAD_TO_DEVIATION * float(np.median(np.abs(excess[first:]))), 1e-9)
     best = first + int(np.argmax(excess[first:]))
     if excess[best] < _LEAST_CONTRAST * spread:
         return float("nan")
