@@ -1,6 +1,7 @@
 """Small tomograms with a known answer: balls and shells, and particles of two kinds that lie in any way."""
 
 import numpy as np
+from scipy.ndimage import gaussian_filter
 from scipy.spatial.transform import Rotation
 
 from cryosam.averaging.orientations import OrientationSearch
@@ -59,3 +60,19 @@ def scene(
 
 def search_for(tomogram: Tomogram, diameter: float = 14.0) -> OrientationSearch:
     return OrientationSearch.of(tomogram, diameter, AveragingConfig())
+
+
+SHELL_DIAMETER = 12.0
+
+
+def touching_shells() -> tuple[Tomogram, np.ndarray]:
+    """A purified sample: hollow shells on a jittered lattice, dark, in noise, and nothing else; and their centres."""
+    random, shape, spacing = np.random.default_rng(0), (44, 110, 110), 13
+    along = [np.arange(9, n - 8, spacing) for n in shape]
+    centres = np.stack(np.meshgrid(*along, indexing="ij"), axis=-1).reshape(-1, 3) + random.uniform(-0.8, 0.8, 3)
+    volume = random.normal(0, 2.0, shape)
+    grid = np.indices(shape).transpose(1, 2, 3, 0)
+    for centre in centres:
+        distance = np.linalg.norm(grid - centre, axis=-1)
+        volume[(distance <= SHELL_DIAMETER / 2) & (distance >= 3.5)] -= 2.5
+    return Tomogram(gaussian_filter(volume, 0.8).astype(np.float32)), centres

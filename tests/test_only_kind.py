@@ -13,22 +13,7 @@ from cryosam.kind_sources import ClickedKind
 from cryosam.only_kind import find_only_kind
 from cryosam.proposals import propose
 from cryosam.scene import RunOptions, Scene
-
-_SHAPE = (44, 110, 110)
-_SPACING, _OUTER, _INNER = 13, 6.0, 3.5  # voxels
-
-
-def _shells() -> tuple[Tomogram, Points]:
-    """Shells on a jittered lattice, dark, in noise."""
-    random = np.random.default_rng(0)
-    along = [np.arange(9, n - 8, _SPACING) for n in _SHAPE]
-    centres = np.stack(np.meshgrid(*along, indexing="ij"), axis=-1).reshape(-1, 3) + random.uniform(-0.8, 0.8, 3)
-    volume = random.normal(0, 2.0, _SHAPE)
-    grid = np.indices(_SHAPE).transpose(1, 2, 3, 0)
-    for centre in centres:
-        distance = np.linalg.norm(grid - centre, axis=-1)
-        volume[(distance <= _OUTER) & (distance >= _INNER)] -= 2.5
-    return Tomogram(gaussian_filter(volume, 0.8).astype(np.float32)), centres
+from scenes import SHELL_DIAMETER, touching_shells
 
 
 def _find(tomogram: Tomogram, click: Float[np.ndarray, " 3"], config: Config) -> Points | None:
@@ -41,23 +26,25 @@ def _find(tomogram: Tomogram, click: Float[np.ndarray, " 3"], config: Config) ->
 
 
 def test_touching_hollow_shells_are_all_found_from_the_light_middle_of_one() -> None:
-    tomogram, truth = _shells()
-    config = Config().override(tomogram__contrast="dark", diameter_voxels=2 * _OUTER)
+    tomogram, truth = touching_shells()
+    config = Config().override(tomogram__contrast="dark", diameter_voxels=SHELL_DIAMETER)
     found = _find(tomogram, truth[len(truth) // 2], config)
     assert found is not None
-    scores = score_detections(found, truth, _OUTER / 2)
+    scores = score_detections(found, truth, SHELL_DIAMETER / 4)
     assert scores.recall >= 0.9
     assert scores.precision >= 0.9
 
 
 def test_a_click_in_noise_finds_nothing() -> None:
     random = np.random.default_rng(1)
-    tomogram = Tomogram(gaussian_filter(random.normal(size=_SHAPE), 0.8).astype(np.float32))
-    config = Config().override(tomogram__contrast="dark", diameter_voxels=2 * _OUTER)
+    tomogram = Tomogram(gaussian_filter(random.normal(size=(44, 110, 110)), 0.8).astype(np.float32))
+    config = Config().override(tomogram__contrast="dark", diameter_voxels=SHELL_DIAMETER)
     assert _find(tomogram, np.array([22.0, 55.0, 55.0]), config) is None
 
 
 def test_the_setting_switches_it_off() -> None:
-    tomogram, truth = _shells()
-    config = Config().override(tomogram__contrast="dark", diameter_voxels=2 * _OUTER, classification__only_kind=None)
+    tomogram, truth = touching_shells()
+    config = Config().override(
+        tomogram__contrast="dark", diameter_voxels=SHELL_DIAMETER, classification__only_kind=None
+    )
     assert _find(tomogram, truth[0], config) is None

@@ -75,7 +75,8 @@ def _lobe(rng: np.random.Generator) -> Points:
 
 def draw_tomogram(rng: np.random.Generator, seed: int) -> tuple[Simulated, dict[str, float], SimulationConfig] | None:
     """A tomogram, the diameters of its kinds in voxels, and how it was made; None if there was no room."""
-    n_kinds = int(rng.choice([1, 3, 5, 6, 7], p=[0.1, 0.15, 0.25, 0.25, 0.25]))
+    n_kinds = int(rng.choice([1, 3, 5, 6, 7], p=[0.2, 0.1, 0.2, 0.25, 0.25]))
+    is_packed = n_kinds == 1 and rng.random() < 0.6  # a purified sample, whose particles touch
     typical = float(np.exp(rng.uniform(np.log(110), np.log(320))))
     voxel = typical / float(np.exp(rng.uniform(np.log(8), np.log(22))))
     sizes = typical * np.exp(rng.uniform(-0.45, 0.35, n_kinds))
@@ -85,8 +86,8 @@ def draw_tomogram(rng: np.random.Generator, seed: int) -> tuple[Simulated, dict[
         name: ball_diameter(float(ndimage.binary_fill_holes(density > _PROTEIN).sum()))
         for name, density in maps.items()
     }
-    share = rng.uniform(0.01, 0.06) * np.prod(SHAPE) / n_kinds
-    most = 40 if n_kinds > 1 else 120
+    share = rng.uniform(*((0.08, 0.25) if is_packed else (0.01, 0.06))) * np.prod(SHAPE) / n_kinds
+    most = 40 if n_kinds > 1 else 600
     counts = {
         name: int(np.clip(share / (0.52 * max(d, 5) ** 3) * np.exp(0.4 * rng.normal()), 6, most))
         for name, d in diameters.items()

@@ -10,7 +10,6 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from jaxtyping import Float
-from scipy.spatial.transform import Rotation
 from torch import Tensor
 
 from cryosam.arrays import Points, Scores
@@ -88,7 +87,7 @@ def find_only_kind(
     if not len(seed.clicks) or least is None or scene.searched_voxels == 0:
         return None
     field, radial, surrogate = scene.features(diameter), scene.radial(diameter), scene.surrogate(diameter)
-    weight = scene.searched_voxels / surrogate.n_voxels
+    weight = scene.searched_voxels / surrogate.volume.data.size
     apart = scene.config.matching.min_distance_diameters * diameter
     feature = kind.query(scene, seed).feature
     search = scene.orientations(diameter).with_rotations(_N_ROTATIONS)
@@ -106,7 +105,7 @@ def find_only_kind(
             compared = _compare(search, template, points, similarity, apart)
             known, template = compared.points[: compared.n_members], compared.average
         by_chance = _by_chance(
-            search.within(surrogate.orientations.cut.voxels),
+            search.within(surrogate.volume),
             template,
             surrogate.radial.peaks(radial.profile(known), apart)[0][: _least(len(compared.points), weight)],
             apart,
@@ -164,7 +163,7 @@ def _compare(
     random, n_members = np.random.default_rng(0), 0
     parts: Parts | None = None
     for n in (*_MEMBERS, 0):
-        points, rotations, z = _moved(search, template, points)
+        points, rotations, z = search.moved(template, points)
         rank = np.maximum(z, 0) * similarity
         order = np.argsort(-rank, kind="stable")
         if n == 0 and parts is not None:  # members stay first, and are compared with averages that leave them out
@@ -186,16 +185,6 @@ def _compare(
     return _Compared(points, z, n_members, template)
 
 
-def _moved(
-    search: OrientationSearch, template: Float[Tensor, "e e e"], points: Points
-) -> tuple[Points, Rotation, Float[np.ndarray, " n"]]:
-    """Points moved to where a template matches best; its rotations and Fisher's z there."""
-    last = np.array(search.cut.voxels.shape) - 1.0
-    found = search.find(template, search.cut.spectra(points))
-    points = np.clip(points + search.cut.step * search.shifts[found.shift], 0, last)
-    return points, search.bank.rotations[found.rotation], fisher_z(found.correlations)
-
-
 def _by_chance(
     search: OrientationSearch, template: Float[Tensor, "e e e"], points: Points, apart: float
 ) -> Float[np.ndarray, " m"]:
@@ -203,6 +192,6 @@ def _by_chance(
     z = np.zeros(len(points))
     for _ in range(len(_MEMBERS) + 1):
         if len(points):
-            points, _, z = _moved(search, template, points)
+            points, _, z = search.moved(template, points)
     order = np.argsort(-z, kind="stable")
     return z[order[thin(points[order], apart)]]

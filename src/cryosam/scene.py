@@ -64,15 +64,14 @@ class Surrogate:
 
     Parameters
     ----------
-    radial, orientations
-        Compare places in it with profiles and averages.
-    n_voxels
-        Number of its voxels.
+    volume
+        The volume.
+    radial
+        Compares places in it with radial profiles.
     """
 
+    volume: Tomogram
     radial: RadialCorrelation
-    orientations: OrientationSearch
-    n_voxels: int
 
 
 @dataclass(frozen=True, eq=False)
@@ -227,13 +226,13 @@ class Scene:
 
     def surrogate(self, diameter: float) -> Surrogate:
         """Surrogate of the tomogram, prepared to be searched for particles of a diameter in voxels."""
+        wedge, device = self.missing_wedge(), str(resolve_device(self.config.device))
 
         def compute() -> Surrogate:
-            volume, search = phase_randomised(self.voxels), self.orientations(diameter)
-            radial = RadialCorrelation.of(volume, diameter, search.wedge, search.device)
-            return Surrogate(radial, search.within(volume), volume.data.size)
+            volume = phase_randomised(self.voxels)
+            return Surrogate(volume, RadialCorrelation.of(volume, diameter, wedge, device))
 
-        return self.surrogates.get((diameter, self.config.averaging), compute)
+        return self.surrogates.get((diameter, wedge), compute)
 
     @property
     def searched_voxels(self) -> float:

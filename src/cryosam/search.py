@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from cryosam.by_vectors import accept_by_vectors, compare_by_vectors
 from cryosam.classification.decision import DOUBTFUL, average_kind, decide, judge, warn_of_doubts, with_threshold
 from cryosam.classification.negatives import rule_out
 from cryosam.instances.instance_segmenter import InstanceSegmenter
@@ -64,8 +65,8 @@ def find_kind(scene: Scene, kind: KindSource) -> Found:
             candidates = wider
             average = average_kind(scene, candidates, kind.seeds(candidates, seed), kind.reference(scene))
         candidates = decide(scene, candidates, average, kind.seeds(candidates, seed), seed.clicks)  # 4  a decision
-    only = _only_kind(scene, kind, seed, instances, candidates)
-    candidates = candidates if only is None else only
+    other = _search_otherwise(scene, kind, seed, instances, candidates)  # 5  another one, where this one is in doubt
+    candidates = candidates if other is None else other
     if candidates.average is None and scene.config.matching.max_false_discovery is not None:
         scene.record.warn(
             "no_average",
@@ -73,39 +74,59 @@ def find_kind(scene: Scene, kind: KindSource) -> Found:
             "candidates",
         )
     candidates = rule_out(scene, candidates, seed.clicks, seed.used, kind.negatives)
-    if candidates.average is not None and only is None:
+    if candidates.average is not None and scene.record.report.separation is not None:
         warn_of_doubts(scene, candidates, seed.clicks, kind.advice)
     return Found(seed.prompted, with_threshold(scene, candidates))
 
 
-def _only_kind(
+def _search_otherwise(
     scene: Scene, kind: KindSource, seed: Seed, instances: InstanceSegmenter, candidates: Candidates
 ) -> Candidates | None:
-    """All places that are more than chance, if the kind is nearly all there is."""
-    settings, separation = scene.config, scene.record.report.separation
-    is_undivided = candidates.average is not None and (separation or 0.0) < DOUBTFUL
-    is_unseen = len(candidates.points) == 0
+    """Search in another way if it is in doubt what was found, or if nothing was; None keeps what was found.
+
+    The kind is told from the rest by learned vectors. Where these say that there is no other kind, everything that is
+    more than chance is of it.
+    """
+    settings = scene.config
     uses_volumes = settings.matching.volume_tolerance is not None
-    if not (settings.averaging.is_on and uses_volumes and (is_undivided or is_unseen)):
+    is_doubtful = candidates.average is not None and _is_doubtful(scene, candidates)
+    if not (settings.averaging.is_on and uses_volumes and (is_doubtful or len(candidates.points) == 0)):
         return None
-    found = find_only_kind(scene, kind, seed, instances, candidates)
+    compared = compare_by_vectors(scene, kind, seed, candidates) if is_doubtful else None
+    if compared is None or compared.others is None or compared.others < settings.vectors.other_kinds:
+        found = find_only_kind(scene, kind, seed, instances, candidates)
+        if found is not None:
+            scene.record.note(separation=None)
+            _replaced(scene, kind, seed, found)
+            scene.record.warn(
+                "only_kind",
+                "the candidates do not divide into the kind and something else, so everything that matches its average "
+                "by more than chance was taken: check that nothing else is among the detections",
+            )
+            return found
+    found = None if compared is None else accept_by_vectors(scene, kind, seed, instances, candidates, compared)
     if found is not None:
-        warnings = tuple(each for each in scene.record.report.warnings if each.code not in _ANSWERED)
-        z, y, x = found.points[0].tolist()
-        clicked = found.clicked(seed.clicks)
-        scene.record.note(
-            separation=None,
-            warnings=warnings,
-            most_typical=(z, y, x),
-            click_probability=float(found.scores[clicked[clicked >= 0]].max()),
-        )
-        scene.record.warn(
-            "only_kind",
-            "the candidates do not divide into the kind and something else, so everything that matches its average by "
-            "more than chance was taken: check that nothing else is among the detections",
-        )
-        _show(scene, kind, found)
+        _replaced(scene, kind, seed, found)
     return found
+
+
+def _is_doubtful(scene: Scene, candidates: Candidates) -> bool:
+    """Whether candidates hardly divide, or more of those accepted are expected to be false than true."""
+    accepted = candidates.scores[candidates.is_accepted]
+    return (scene.record.report.separation or 0.0) < DOUBTFUL or bool(2 * (1 - accepted).sum() >= len(accepted))
+
+
+def _replaced(scene: Scene, kind: KindSource, seed: Seed, found: Candidates) -> None:
+    """Report what takes the place of the candidates of a search before."""
+    warnings = tuple(each for each in scene.record.report.warnings if each.code not in _ANSWERED)
+    z, y, x = found.points[0].tolist()
+    clicked = found.clicked(seed.clicks)
+    scene.record.note(
+        warnings=warnings,
+        most_typical=(z, y, x),
+        click_probability=float(found.scores[clicked[clicked >= 0]].max()),
+    )
+    _show(scene, kind, found)
 
 
 def _can_average(scene: Scene, kind: KindSource, candidates: Candidates) -> bool:

@@ -5,9 +5,11 @@ from functools import cached_property
 
 import numpy as np
 from jaxtyping import Complex, Float, Int
+from scipy.spatial.transform import Rotation
 from torch import Tensor
 
-from cryosam.arrays import Scores
+from cryosam.arrays import Points, Scores
+from cryosam.averaging.correlation import fisher_z
 from cryosam.averaging.fourier import (
     BestPoses,
     FourierFrame,
@@ -92,6 +94,15 @@ class OrientationSearch:
     def find(self, template: Float[Tensor, "e e e"], spectra: Complex[Tensor, "n k"], n_best: int = 1) -> BestPoses:
         """Find the best poses of a template for boxes, which are given by their spectra."""
         return self.cut.frame.search(self.bank.turned(template), spectra, self.phases, n_best)
+
+    def moved(
+        self, template: Float[Tensor, "e e e"], points: Points
+    ) -> tuple[Points, Rotation, Float[np.ndarray, " n"]]:
+        """Points moved to where a template matches best; its rotations and Fisher's z there."""
+        last = np.array(self.cut.voxels.shape) - 1.0
+        found = self.find(template, self.cut.spectra(points))
+        there = np.clip(points + self.cut.step * self.shifts[found.shift], 0, last)
+        return there, self.bank.rotations[found.rotation], fisher_z(found.correlations)
 
     def rotate_to_reference(
         self, boxes: Float[Tensor, "n e e e"], found: BestPoses, chosen: Int[np.ndarray, " n"]

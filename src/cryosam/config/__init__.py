@@ -16,6 +16,7 @@ from cryosam.config.stages import (
     PropagationConfig,
     RefinementConfig,
     TomogramConfig,
+    VectorSearchConfig,
 )
 
 __all__ = [
@@ -29,6 +30,7 @@ __all__ = [
     "PropagationConfig",
     "RefinementConfig",
     "TomogramConfig",
+    "VectorSearchConfig",
     "read_config",
     "to_toml",
 ]

@@ -14,6 +14,7 @@ from cryosam.config.stages import (
     PropagationConfig,
     RefinementConfig,
     TomogramConfig,
+    VectorSearchConfig,
     require,
     require_positive,
 )
@@ -51,6 +52,7 @@ class Config:
     propagation: PropagationConfig = field(default_factory=PropagationConfig)
     averaging: AveragingConfig = field(default_factory=AveragingConfig)
     classification: ClassificationConfig = field(default_factory=ClassificationConfig)
+    vectors: VectorSearchConfig = field(default_factory=VectorSearchConfig)
     refinement: RefinementConfig = field(default_factory=RefinementConfig)
 
     def __post_init__(self) -> None:

@@ -19,6 +19,7 @@ __all__ = [
     "PropagationConfig",
     "RefinementConfig",
     "TomogramConfig",
+    "VectorSearchConfig",
     "require",
     "require_positive",
 ]
@@ -305,6 +306,51 @@ class ClassificationConfig:
     def __post_init__(self) -> None:
         least = self.only_kind
         require(least is None or 0 < least <= 1, f"only_kind is in (0, 1], got {least}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class VectorSearchConfig:
+    """The search by learned vectors, where the candidates of the first search hardly divide.
+
+    Parameters
+    ----------
+    is_on
+        Whether there is such a search.
+    n_candidates
+        Least number of places that are compared after the first round; twice as many are compared first. There are more
+        where more places than these correlate with the click by more than chance.
+    n_members
+        Largest number of places in the average, one for each round: the more members are known, the more others can be
+        recognised.
+    n_decoys
+        Number of places in the surrogate of the tomogram that are compared as well, to know what chance reaches.
+    correlation_weight
+        Weight of the evidence of the correlation beside that of the vectors. Both see the same voxels; 1 would take
+        them for independent.
+    least_of_members
+        Least probability of a member of the average while the others are judged: most members are of the kind.
+    spread_prior
+        Number of members that the spread of all other correlations counts for in that of the members.
+    other_kinds
+        Share of the mean vector of what is more than chance, but not of the kind, that neither the kind nor noise
+        explains, from which it counts as other kinds. Below it, the kind counts as nearly all there is. It lies in the
+        middle between purified samples and a lamella (up to 0.30) and tomograms of several complexes (0.55 and more).
+    """
+
+    is_on: bool = True
+    n_candidates: int = 400
+    n_members: tuple[int, ...] = (8, 16, 32)
+    n_decoys: int = 100
+    correlation_weight: float = 0.5
+    least_of_members: float = 0.9
+    spread_prior: float = 10.0
+    other_kinds: float = 0.43
+
+    def __post_init__(self) -> None:
+        require_positive(self, "n_candidates", "n_decoys", "correlation_weight", "spread_prior")
+        require(min(self.n_members, default=0) >= 2, f"n_members are at least 2, got {self.n_members}")
+        for name in ("least_of_members", "other_kinds"):
+            require(0 <= getattr(self, name) <= 1, f"{name} is in [0, 1], got {getattr(self, name)}")
 
 
 @dataclass(frozen=True, kw_only=True)

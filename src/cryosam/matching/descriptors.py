@@ -25,12 +25,17 @@ from cryosam.geometry import voxel_to_level
 from cryosam.matching.coarse import block_means
 from cryosam.tomogram import Tomogram, Voxels
 
-__all__ = ["DescribedBoxes", "Descriptors", "Resemblance", "Vectors"]
+__all__ = ["DescribedBoxes", "Descriptors", "Resemblance", "Vector", "Vectors"]
 
-Vectors = Float[np.ndarray, "n k"]
+Vector = Float[np.ndarray, " v"]
+"""Describes a place; its length is 1."""
+
+Vectors = Float[np.ndarray, "n v"]
 """One vector of length 1 per place."""
 
 _MEMBERS = (8, 16, 32)  # most places from whose mean vector the next ones are found, one after the other
+_FEWEST = 4  # places that `closest` finds at least, if there are as many
+_STEPS = 2  # the places found first, and those that resemble their mean, which says more than one place
 _SIZES = (1.0, 1.25)  # of the boxes, relative to those of the training: masks tend to end within a particle
 _OUTER_PX = 32  # edge of the box that is whitened; its inner part is described
 _INNER_PX = 24  # edge of the part that the filter does not blur with the other end of the box
@@ -58,10 +63,14 @@ class Resemblance:
     factor: float
     offset: float
 
-    def log_odds(self, members: Int[np.ndarray, " k"]) -> Float[np.ndarray, " n"]:
-        """Logarithm of the odds that each place is of the kind of some members.
+    def mean(self, members: Int[np.ndarray, " k"]) -> Vector:
+        """Mean vector of some members, of length 1."""
+        total = self.vectors[members].sum(axis=0)
+        mean: Vector = total / max(float(np.linalg.norm(total)), 1e-9)
+        return mean
 
-        Each place is compared with the mean vector of the members, and a member with that of the others.
+    def similarity(self, members: Int[np.ndarray, " k"]) -> Float[np.ndarray, " n"]:
+        """Similarity, in [-1, 1], of each place to the mean vector of some members; of a member, to that of the others.
 
         Parameters
         ----------
@@ -70,17 +79,26 @@ class Resemblance:
 
         Examples
         --------
+        >>> Resemblance(np.eye(3)[[0, 0, 1]], 10.0, -6.0).similarity(np.array([0, 1]))
+        array([1., 1., 0.])
+        """
+        found = self.vectors @ self.mean(members)
+        if len(members) > 1:
+            rest = self.vectors[members].sum(axis=0) - self.vectors[members]
+            length = np.maximum(np.linalg.norm(rest, axis=1), 1e-9)
+            found[members] = (self.vectors[members] * rest).sum(axis=1) / length
+        similarity: Float[np.ndarray, " n"] = found.astype(float)
+        return similarity
+
+    def log_odds(self, members: Int[np.ndarray, " k"]) -> Float[np.ndarray, " n"]:
+        """Logarithm of the odds that each place is of the kind of some members, by its similarity to them.
+
+        Examples
+        --------
         >>> Resemblance(np.eye(3)[[0, 0, 1]], 10.0, -6.0).log_odds(np.array([0, 1]))
         array([ 4.,  4., -6.])
         """
-        total = self.vectors[members].sum(axis=0)
-        similarity = self.vectors @ (total / max(float(np.linalg.norm(total)), 1e-9))
-        if len(members) > 1:
-            rest = total - self.vectors[members]
-            length = np.maximum(np.linalg.norm(rest, axis=1), 1e-9)
-            similarity[members] = (self.vectors[members] * rest).sum(axis=1) / length
-        found: Float[np.ndarray, " n"] = self.factor * similarity.astype(float) + self.offset
-        return found
+        return self.factor * self.similarity(members) + self.offset
 
     def nearest(self, seeds: Int[np.ndarray, " k"], possible: Bool[np.ndarray, " n"]) -> Int[np.ndarray, " m"]:
         """Places that resemble some seeds most, best first: a few, then those that resemble these, and so on.
@@ -108,6 +126,36 @@ class Resemblance:
             log_odds[seeds] = np.inf
             n = int(np.clip(np.count_nonzero(log_odds > 0), max(_MEMBERS[0], n_seeds), max(most, n_seeds)))
             members = np.argsort(-log_odds, kind="stable")[: min(n, n_possible)]
+        return members
+
+    def closest(
+        self, start: Int[np.ndarray, " k"], possible: Bool[np.ndarray, " n"], most: int
+    ) -> Int[np.ndarray, " m"]:
+        """Places that resemble a start most, best first: a few, or up to ``most`` whose odds are even or better.
+
+        In contrast to `nearest`, places of the start are left out if they do not resemble the others.
+
+        Parameters
+        ----------
+        start
+            Indices of places that are of the kind, at least one.
+        possible
+            ``(n,)`` True for places that may be of the kind.
+        most
+            Largest number of places.
+
+        Examples
+        --------
+        >>> angles = np.array([0.0, 0.1, 0.2, 1.5])
+        >>> vectors = np.stack([np.cos(angles), np.sin(angles)], axis=1)
+        >>> Resemblance(vectors, 10.0, -6.0).closest(np.array([1]), np.arange(4) != 0, 8)
+        array([2, 1, 3])
+        """
+        members = start
+        for _ in range(_STEPS):
+            odds = np.where(possible, self.log_odds(members), -np.inf)
+            n = int(np.clip(np.count_nonzero(odds > 0), min(_FEWEST, most), most))
+            members = np.argsort(-odds, kind="stable")[: min(n, np.count_nonzero(possible))]
         return members
 
 
@@ -231,7 +279,7 @@ def _cells(tomogram: Voxels, stride: int) -> Voxels:
 @lru_cache(maxsize=2)
 def _network(device: str) -> DescriptorNetwork:
     """The network of the package on a device."""
-    return load_descriptor_network().to(device)
+    return load_descriptor_network().folded().to(device)
 
 
 def _centred(boxes: Float[Tensor, "n e e e"]) -> Float[Tensor, "n e e e"]:

@@ -1,0 +1,307 @@
+"""The search by learned vectors, where candidates hardly divide: in noise, or where a click says little about its kind.
+
+There, an average that chooses its own members drifts to whatever large or bright is near. Here the members are chosen
+by their vectors alone, so that the correlations with their average are a second, independent view of each candidate.
+What chance reaches in both is measured in a surrogate of the tomogram, which goes through the same search.
+"""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from cryosam.arrays import Points, Scores
+from cryosam.averaging.member_average import MemberAverage, average_members
+from cryosam.averaging.orientations import OrientationSearch
+from cryosam.classification.chance import Chance
+from cryosam.classification.two_views import TwoViews
+from cryosam.instances.instance_segmenter import InstanceSegmenter
+from cryosam.kind_sources import KindSource, Seed
+from cryosam.masks import InstanceMask
+from cryosam.matching.candidates import Candidates, centres
+from cryosam.matching.descriptors import Descriptors, Resemblance, Vectors
+from cryosam.matching.peaks import thin
+from cryosam.matching.similarity import is_allowed
+from cryosam.results import Average
+from cryosam.scene import Scene
+
+__all__ = ["ComparedByVectors", "accept_by_vectors", "compare_by_vectors"]
+
+_EVEN_ODDS = 0.5
+_FEWEST_OTHERS = 5  # places whose mean vector is looked at: with fewer, chance decides
+_N_ROTATIONS = 700  # rotations that are compared: 28 degrees apart, as fine as the detail of a third of the diameter
+
+
+@dataclass(frozen=True, eq=False)
+class ComparedByVectors:
+    """Places that were compared with an average of those whose vectors resemble the kind's most.
+
+    Parameters
+    ----------
+    points
+        ``(n, 3)`` where the average matches them best, z, y, x in voxels.
+    views
+        What vectors and correlations say about each place.
+    probability
+        ``(n,)`` that each is of the kind; 0 where particles may not be.
+    average
+        The average.
+    others
+        In [0, 1]: how far the mean vector of the places that are something, but not of the kind, lies from what the
+        kind and nothing explain (see `_unexplained`); None if there are hardly any.
+    """
+
+    points: Points
+    views: TwoViews
+    probability: Scores
+    average: Average
+    others: float | None
+
+
+def compare_by_vectors(scene: Scene, kind: KindSource, seed: Seed, found: Candidates) -> ComparedByVectors | None:
+    """Average the places whose vectors resemble those of the kind, and compare all places with it, in several rounds.
+
+    In each round, the places that resemble the known members most are averaged, and all places move to where the
+    average matches them best, and are described there. After the first round, those that resemble the members least are
+    left out.
+
+    Parameters
+    ----------
+    scene
+        Scene of the search; times are recorded in it.
+    kind
+        The kind that was clicked.
+    seed
+        The objects under the clicks.
+    found
+        The candidates of the search before; they are compared too.
+
+    Returns
+    -------
+    compared
+        None if the search is switched off, if there is no click, or if there are too few places.
+    """
+    settings, diameter = scene.config.vectors, seed.diameter
+    if not settings.is_on or not len(seed.clicks) or scene.searched_voxels == 0:
+        return None
+    known = centres(seed.clicks, seed.used.trusted_masks)
+    known = known[thin(known, scene.config.matching.min_distance_diameters * diameter)]
+    with scene.record.timed("vectors"):
+        search = scene.orientations(diameter).with_rotations(_N_ROTATIONS)
+        points, decoys = _proposed(scene, diameter, known, found.points)
+        if len(points) < kind.least_to_average or not len(decoys.points):
+            return None
+        first, *later = settings.n_members
+        compare = _Comparison(scene, diameter, search, decoys)
+        vectors = scene.descriptors(diameter).resemblance(points)
+        last = compare.round(points, vectors, np.arange(len(known)), first, search.cut.cut(points[:1])[0])
+        for most in later:
+            last = compare.round(*compare.settled(last), most, last.aligned.template)
+    of_kind = last.views.probabilities(settings)
+    is_other = (last.views.beyond_chance() >= _EVEN_ODDS) & (of_kind < _EVEN_ODDS)
+    others = None
+    if np.count_nonzero(is_other) >= _FEWEST_OTHERS:
+        resemblance = last.resemblance
+        others = _unexplained(
+            resemblance.vectors[is_other].mean(axis=0), resemblance.mean(last.views.members), last.nothing
+        )
+    return ComparedByVectors(
+        points=last.aligned.points,
+        views=last.views,
+        probability=np.where(_is_possible(scene, last.aligned.points), of_kind, 0),
+        average=Average(last.aligned.template.cpu().numpy(), search.cut.step),
+        others=others,
+    )
+
+
+def accept_by_vectors(
+    scene: Scene,
+    kind: KindSource,
+    seed: Seed,
+    instances: InstanceSegmenter,
+    found: Candidates,
+    compared: ComparedByVectors,
+) -> Candidates | None:
+    """The compared places as candidates, those that are probably of the kind with masks.
+
+    Parameters
+    ----------
+    scene, kind, seed, found
+        As in `compare_by_vectors`.
+    instances
+        Segments the particles in the same way as the clicked ones.
+    compared
+        The places.
+
+    Returns
+    -------
+    candidates
+        None if no clicked place is probably of the kind.
+    """
+    points, is_kind = compared.points, compared.probability >= _EVEN_ODDS
+    is_clicked = np.linalg.norm(points[:, None] - seed.clicks, axis=2).min(axis=1) <= seed.diameter / 2
+    if not (is_kind & is_clicked).any():
+        return None
+    with scene.record.timed("segmenting"):
+        made = iter(instances.under(points[is_kind], seed.diameter, scene.options.progress))
+    field = scene.features(seed.diameter)
+    similarity = np.clip(field.similarity_at(kind.query(scene, seed).feature, points).astype(float), 0, 1)
+    return replace(
+        found,
+        points=points,
+        masks=tuple(next(made) if one else InstanceMask.empty() for one in is_kind),
+        similarity=similarity,
+        prior_score=similarity,
+        is_ruled_out=~_is_possible(scene, points),
+        diameter=seed.diameter,
+        threshold=_EVEN_ODDS,
+        correlation=np.tanh(compared.views.z),
+        probability=compared.probability,
+        average=compared.average,
+    ).ranked()
+
+
+def _unexplained(
+    mean: Float[np.ndarray, " v"], kind: Float[np.ndarray, " v"], nothing: Float[np.ndarray, " v"]
+) -> float:
+    """Share of a mean vector that is not in the plane of the kind's mean vector and that of nothing, in [0, 1].
+
+    The vector of a particle of the kind in noise lies between the two; that of another object does not.
+
+    Examples
+    --------
+    >>> kind, nothing, other = np.eye(3)
+    >>> _unexplained(kind + nothing, kind, nothing), _unexplained(other, kind, nothing)
+    (0.0, 1.0)
+    """
+    plane, _ = np.linalg.qr(np.stack([kind, nothing], axis=1))
+    rest = mean - plane @ (plane.T @ mean)
+    return float(np.linalg.norm(rest) / max(float(np.linalg.norm(mean)), 1e-9))
+
+
+@dataclass(frozen=True, eq=False)
+class _Decoys:
+    """Places that the search proposes in a surrogate of the tomogram, where there is nothing.
+
+    Parameters
+    ----------
+    points
+        ``(m, 3)`` z, y, x in voxels.
+    search
+        Compares them with averages.
+    described
+        Gives their vectors.
+    """
+
+    points: Points
+    search: OrientationSearch
+    described: Descriptors
+
+    def compare(self, template: Float[Tensor, "e e e"]) -> tuple[Vectors, Float[np.ndarray, " m"]]:
+        """Their vectors where an average matches them, and Fisher's z of the correlations with it."""
+        there, _, z = self.search.moved(template, self.points)
+        return self.described.resemblance(there).vectors, z
+
+
+@dataclass(frozen=True, eq=False)
+class _Round:
+    """Places compared with an average of some of them: where they were described, their vectors, and what came out.
+
+    ``nothing`` is the mean vector of the decoys.
+    """
+
+    points: Points
+    resemblance: Resemblance
+    aligned: MemberAverage
+    views: TwoViews
+    nothing: Float[np.ndarray, " v"]
+
+
+@dataclass(frozen=True, eq=False)
+class _Comparison:
+    """Compares places with averages, round by round.
+
+    Parameters
+    ----------
+    scene
+        Scene of the search.
+    diameter
+        Diameter of the particles, in voxels.
+    search
+        Compares boxes with averages.
+    decoys
+        Go through every comparison too.
+    """
+
+    scene: Scene
+    diameter: float
+    search: OrientationSearch
+    decoys: _Decoys
+
+    def round(
+        self,
+        points: Points,
+        resemblance: Resemblance,
+        start: Int[np.ndarray, " k"],
+        most: int,
+        template: Float[Tensor, "e e e"],
+    ) -> _Round:
+        """Average the places that resemble a start most, at most some, and compare all places with the average.
+
+        ``start`` has the indices of places that are of the kind, and the members are first aligned to ``template``.
+        """
+        members = resemblance.closest(start, _is_possible(self.scene, points), most)
+        aligned = average_members(self.search, points, members, template)
+        nothing, chance_z = self.decoys.compare(aligned.template)
+        by_chance = (nothing @ resemblance.mean(members)).astype(float), chance_z
+        views = TwoViews(resemblance.similarity(members), aligned.z, members, *by_chance)
+        return _Round(points, resemblance, aligned, views, nothing.mean(axis=0))
+
+    def settled(self, last: _Round) -> tuple[Points, Resemblance, Int[np.ndarray, " k"]]:
+        """The places where the average matches them, best first, their vectors there, and which of them are members.
+
+        Of two that have moved to the same place, the better one is kept; of all, the best ones, as many as resemble the
+        kind more than a typical decoy.
+        """
+        settings, apart = self.scene.config.vectors, self.scene.config.matching.min_distance_diameters * self.diameter
+        moved, views = last.aligned.points, last.views
+        ranking = np.where(_is_possible(self.scene, last.points), views.ranking(settings), -np.inf)
+        order = np.argsort(-ranking, kind="stable")
+        order = order[thin(moved[order], apart)]
+        order = order[: max(settings.n_candidates, views.n_unlike_decoys())]
+        points = moved[order]
+        vectors = last.resemblance.vectors[order]
+        has_moved = np.any(points != last.points[order], axis=1)
+        vectors[has_moved] = self.scene.descriptors(self.diameter).resemblance(points[has_moved]).vectors
+        return points, replace(last.resemblance, vectors=vectors), np.flatnonzero(np.isin(order, views.members))
+
+
+def _proposed(
+    scene: Scene, diameter: float, known: Float[np.ndarray, "k 3"], found: Float[np.ndarray, "f 3"]
+) -> tuple[Points, _Decoys]:
+    """Places to compare: the known ones first, then the best peaks of their radial profile, then those found before.
+
+    There are twice as many peaks as are more than chance, because only a comparison with an average tells them apart.
+    """
+    config, surrogate = scene.config, scene.surrogate(diameter)
+    apart = config.matching.min_distance_diameters * diameter
+    profile = scene.radial(diameter).profile(known)
+    peaks, values = scene.radial(diameter).peaks(profile, apart)
+    is_in = _is_possible(scene, peaks)
+    peaks, values = peaks[is_in], values[is_in]
+    decoys, by_chance = surrogate.radial.peaks(profile, apart)
+    weight = scene.searched_voxels / surrogate.volume.data.size
+    n_more = int(np.count_nonzero(Chance(by_chance, weight).probabilities(values) >= _EVEN_ODDS))
+    n = 2 * max(n_more, config.vectors.n_candidates)
+    points = np.concatenate([known, peaks[:n], found])
+    points = points[thin(points, apart)][: config.matching.max_candidates]
+    best = decoys[: max(1, round(n / weight))]
+    some = np.unique(np.linspace(0, len(best) - 1, min(config.vectors.n_decoys, len(best))).astype(int))
+    search = scene.orientations(diameter).with_rotations(_N_ROTATIONS).within(surrogate.volume)
+    return points, _Decoys(best[some], search, Descriptors.of(surrogate.volume, diameter, search.device))
+
+
+def _is_possible(scene: Scene, points: Points) -> Bool[np.ndarray, " n"]:
+    """Whether each place lies where particles may be."""
+    return is_allowed(points, scene.tomogram.shape, scene.search_mask, scene.config.matching.edge_margin)
