@@ -202,7 +202,8 @@ def test_settings_cannot_be_changed_in_place() -> None:
 def test_toml_has_one_section_per_stage() -> None:
     assert set(tomllib.loads(to_toml(Config()))) == {
         "preset", "diameter_angstrom", "diameter_voxels", "device", "memory_gb",
-        "tomogram", "features", "matching", "propagation", "averaging", "classification", "refinement",
+        "tomogram", "features", "matching", "propagation", "averaging", "classification", "vectors",
+        "refinement",
     }  # fmt: skip
 
 

@@ -8,13 +8,12 @@ What chance reaches in both is measured in a surrogate of the tomogram, which go
 from dataclasses import dataclass, replace
 
 import numpy as np
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from cryosam.arrays import Points, Scores
 from cryosam.averaging.member_average import MemberAverage, average_members
 from cryosam.averaging.orientations import OrientationSearch
-from cryosam.classification.chance import Chance
 from cryosam.classification.two_views import TwoViews
 from cryosam.instances.instance_segmenter import InstanceSegmenter
 from cryosam.kind_sources import KindSource, Seed
@@ -22,7 +21,7 @@ from cryosam.masks import InstanceMask
 from cryosam.matching.candidates import Candidates, centres
 from cryosam.matching.descriptors import Descriptors, Resemblance, Vectors
 from cryosam.matching.peaks import thin
-from cryosam.matching.similarity import is_allowed
+from cryosam.proposals import correlated
 from cryosam.results import Average
 from cryosam.scene import Scene
 
@@ -109,7 +108,7 @@ def compare_by_vectors(scene: Scene, kind: KindSource, seed: Seed, found: Candid
     return ComparedByVectors(
         points=last.aligned.points,
         views=last.views,
-        probability=np.where(_is_possible(scene, last.aligned.points), of_kind, 0),
+        probability=np.where(scene.allows(last.aligned.points), of_kind, 0),
         average=Average(last.aligned.template.cpu().numpy(), search.cut.step),
         others=others,
     )
@@ -153,7 +152,7 @@ def accept_by_vectors(
         masks=tuple(next(made) if one else InstanceMask.empty() for one in is_kind),
         similarity=similarity,
         prior_score=similarity,
-        is_ruled_out=~_is_possible(scene, points),
+        is_ruled_out=~scene.allows(points),
         diameter=seed.diameter,
         threshold=_EVEN_ODDS,
         correlation=np.tanh(compared.views.z),
@@ -251,7 +250,7 @@ class _Comparison:
 
         ``start`` has the indices of places that are of the kind, and the members are first aligned to ``template``.
         """
-        members = resemblance.closest(start, _is_possible(self.scene, points), most)
+        members = resemblance.closest(start, self.scene.allows(points), most)
         aligned = average_members(self.search, points, members, template)
         nothing, chance_z = self.decoys.compare(aligned.template)
         by_chance = (nothing @ resemblance.mean(members)).astype(float), chance_z
@@ -266,7 +265,7 @@ class _Comparison:
         """
         settings, apart = self.scene.config.vectors, self.scene.config.matching.min_distance_diameters * self.diameter
         moved, views = last.aligned.points, last.views
-        ranking = np.where(_is_possible(self.scene, last.points), views.ranking(settings), -np.inf)
+        ranking = np.where(self.scene.allows(last.points), views.ranking(settings), -np.inf)
         order = np.argsort(-ranking, kind="stable")
         order = order[thin(moved[order], apart)]
         order = order[: max(settings.n_candidates, views.n_unlike_decoys())]
@@ -284,24 +283,12 @@ def _proposed(
 
     There are twice as many peaks as are more than chance, because only a comparison with an average tells them apart.
     """
-    config, surrogate = scene.config, scene.surrogate(diameter)
-    apart = config.matching.min_distance_diameters * diameter
-    profile = scene.radial(diameter).profile(known)
-    peaks, values = scene.radial(diameter).peaks(profile, apart)
-    is_in = _is_possible(scene, peaks)
-    peaks, values = peaks[is_in], values[is_in]
-    decoys, by_chance = surrogate.radial.peaks(profile, apart)
-    weight = scene.searched_voxels / surrogate.volume.data.size
-    n_more = int(np.count_nonzero(Chance(by_chance, weight).probabilities(values) >= _EVEN_ODDS))
-    n = 2 * max(n_more, config.vectors.n_candidates)
-    points = np.concatenate([known, peaks[:n], found])
-    points = points[thin(points, apart)][: config.matching.max_candidates]
-    best = decoys[: max(1, round(n / weight))]
-    some = np.unique(np.linspace(0, len(best) - 1, min(config.vectors.n_decoys, len(best))).astype(int))
+    settings, matching, surrogate = scene.config.vectors, scene.config.matching, scene.surrogate(diameter)
+    places = correlated(scene, scene.radial(diameter).profile(known), diameter)
+    n = 2 * max(places.n_more, settings.n_candidates)
+    points = np.concatenate([known, places.points[:n], found[scene.allows(found)]])
+    points = points[thin(points, matching.min_distance_diameters * diameter)][: matching.max_candidates]
+    best = places.decoys[: max(1, round(n / places.weight))]
+    some = np.unique(np.linspace(0, len(best) - 1, min(settings.n_decoys, len(best))).astype(int))
     search = scene.orientations(diameter).with_rotations(_N_ROTATIONS).within(surrogate.volume)
     return points, _Decoys(best[some], search, Descriptors.of(surrogate.volume, diameter, search.device))
-
-
-def _is_possible(scene: Scene, points: Points) -> Bool[np.ndarray, " n"]:
-    """Whether each place lies where particles may be."""
-    return is_allowed(points, scene.tomogram.shape, scene.search_mask, scene.config.matching.edge_margin)

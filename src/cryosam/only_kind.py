@@ -22,7 +22,7 @@ from cryosam.kind_sources import KindSource, Seed
 from cryosam.masks import InstanceMask
 from cryosam.matching.candidates import Candidates, centres
 from cryosam.matching.peaks import thin
-from cryosam.matching.similarity import is_allowed
+from cryosam.proposals import correlated
 from cryosam.results import Average
 from cryosam.scene import Scene
 
@@ -87,7 +87,6 @@ def find_only_kind(
     if not len(seed.clicks) or least is None or scene.searched_voxels == 0:
         return None
     field, radial, surrogate = scene.features(diameter), scene.radial(diameter), scene.surrogate(diameter)
-    weight = scene.searched_voxels / surrogate.volume.data.size
     apart = scene.config.matching.min_distance_diameters * diameter
     feature = kind.query(scene, seed).feature
     search = scene.orientations(diameter).with_rotations(_N_ROTATIONS)
@@ -95,9 +94,9 @@ def find_only_kind(
     with scene.record.timed("single kind"):
         template = search.cut.cut(known).mean(dim=0)
         for _ in range(_ROUNDS):
-            profile = radial.profile(known)
-            points = _peaks(scene, radial.peaks(profile, apart), surrogate.radial.peaks(profile, apart)[1], weight)
-            points = np.concatenate([known, points])
+            places = correlated(scene, radial.profile(known), diameter)
+            n_points = min(max(2 * places.n_more, _FEWEST_PEAKS), scene.config.matching.max_candidates)
+            points = np.concatenate([known, places.points[:n_points]])
             points = points[thin(points, apart)]
             if len(points) < kind.least_to_average:
                 return None
@@ -107,10 +106,10 @@ def find_only_kind(
         by_chance = _by_chance(
             search.within(surrogate.volume),
             template,
-            surrogate.radial.peaks(radial.profile(known), apart)[0][: _least(len(compared.points), weight)],
+            surrogate.radial.peaks(radial.profile(known), apart)[0][: _least(len(compared.points), places.weight)],
             apart,
         )
-    probability = Chance(by_chance, weight).probabilities(compared.z)
+    probability = Chance(by_chance, places.weight).probabilities(compared.z)
     is_more = probability >= _EVEN_ODDS
     is_clicked = np.linalg.norm(compared.points[:, None] - seed.clicks, axis=2).min(axis=1) <= diameter / 2
     if is_more.mean() < least or not (is_more & is_clicked).any():
@@ -125,7 +124,7 @@ def find_only_kind(
         masks=tuple(next(made) if more else InstanceMask.empty() for more in is_more),
         similarity=similarity,
         prior_score=similarity,
-        is_ruled_out=~is_allowed(points, scene.tomogram.shape, scene.search_mask, scene.config.matching.edge_margin),
+        is_ruled_out=~scene.allows(points),
         diameter=diameter,
         threshold=_EVEN_ODDS,
         correlation=np.tanh(compared.z),
@@ -137,18 +136,6 @@ def find_only_kind(
 def _least(n: int, weight: float) -> int:
     """Number of places in the surrogate that stand for n places in the tomogram."""
     return max(_FEWEST, int(n / weight))
-
-
-def _peaks(
-    scene: Scene, found: tuple[Points, Scores], by_chance: Float[np.ndarray, " m"], weight: float
-) -> Float[np.ndarray, "k 3"]:
-    """The peaks that are more than chance, and as many others: only a comparison with averages tells them apart."""
-    points, values = found
-    matching = scene.config.matching
-    is_in = is_allowed(points, scene.tomogram.shape, scene.search_mask, matching.edge_margin)
-    points, values = points[is_in], values[is_in]
-    n_more = int(np.count_nonzero(Chance(by_chance, weight).probabilities(values) >= _EVEN_ODDS))
-    return points[: min(max(2 * n_more, _FEWEST_PEAKS), matching.max_candidates)]
 
 
 def _compare(

@@ -1,12 +1,13 @@
 """Candidates: proposed by the query's feature, and once more by the mean feature of the probable particles."""
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from scipy.spatial import cKDTree
 
 from cryosam.arrays import Points, Scores
+from cryosam.classification.chance import Chance
 from cryosam.classification.thresholds import choose_threshold
 from cryosam.geometry import ball_diameter
 from cryosam.instances.instance_segmenter import InstanceSegmenter
@@ -14,11 +15,14 @@ from cryosam.kind_sources import Seed
 from cryosam.masks import InstanceMask, merge_duplicates
 from cryosam.matching.candidates import Candidates, centres
 from cryosam.matching.features import FeatureField
+from cryosam.matching.radial_correlation import Profile
 from cryosam.matching.scoring import agreement, kind_volume
-from cryosam.matching.similarity import KindQuery, Matches, Query, is_allowed, match
+from cryosam.matching.similarity import KindQuery, Matches, Query, match
 from cryosam.scene import Scene
 
-__all__ = ["propose", "widen"]
+__all__ = ["Correlated", "correlated", "propose", "widen"]
+
+_EVEN_ODDS = 0.5
 
 
 def propose(scene: Scene, instances: InstanceSegmenter, seed: Seed, query: KindQuery) -> Candidates:
@@ -58,7 +62,7 @@ def propose(scene: Scene, instances: InstanceSegmenter, seed: Seed, query: KindQ
         scores = agreement(field, query.feature, similarity, masks, volume, matching.volume_tolerance)
         diameter = ball_diameter(volume)
         points = centres(points, masks)
-        scores = np.where(_is_possible(scene, points), scores, 0)
+        scores = np.where(scene.allows(points), scores, 0)
     order = np.argsort(-scores, kind="stable")
     order = order[merge_duplicates([masks[i] for i in order])]
     return Candidates(
@@ -101,7 +105,7 @@ def widen(scene: Scene, instances: InstanceSegmenter, found: Candidates, diamete
     masks = _segment(scene, instances, diameter, points)
     points = centres(points, masks)
     has_mask = np.array([mask.n_voxels > 0 for mask in masks], dtype=bool)
-    chosen = np.flatnonzero(has_mask & _is_possible(scene, points))
+    chosen = np.flatnonzero(has_mask & scene.allows(points))
     all_masks = [*found.masks, *(masks[i] for i in chosen)]
     kept = merge_duplicates(all_masks)
     masks, points = tuple(all_masks[i] for i in kept), np.concatenate([found.points, points[chosen]])[kept]
@@ -122,6 +126,49 @@ def widen(scene: Scene, instances: InstanceSegmenter, found: Candidates, diamete
     )
 
 
+@dataclass(frozen=True, eq=False)
+class Correlated:
+    """Places that correlate with a radial profile, and what the same search finds where there is nothing.
+
+    Parameters
+    ----------
+    points
+        ``(n, 3)`` places in the tomogram, z, y, x in voxels, best first.
+    n_more
+        How many of them are more than chance.
+    decoys
+        ``(m, 3)`` places in the surrogate, best first.
+    weight
+        Number of places in the tomogram for which each decoy stands: the ratio of the searched volumes.
+    """
+
+    points: Points
+    n_more: int
+    decoys: Float[np.ndarray, "m 3"]
+    weight: float
+
+
+def correlated(scene: Scene, profile: Profile, diameter: float) -> Correlated:
+    """Places that correlate with a radial profile, best first, and how many of them are more than chance.
+
+    Parameters
+    ----------
+    scene
+        Scene to search.
+    profile
+        Profile of particles of the kind.
+    diameter
+        Their diameter, in voxels.
+    """
+    apart, surrogate = scene.config.matching.min_distance_diameters * diameter, scene.surrogate(diameter)
+    points, values = scene.radial(diameter).peaks(profile, apart)
+    is_in = scene.allows(points)
+    decoys, by_chance = surrogate.radial.peaks(profile, apart)
+    chance = Chance(by_chance, scene.searched_voxels / surrogate.volume.data.size)
+    n_more = int(np.count_nonzero(chance.probabilities(values[is_in]) >= _EVEN_ODDS))
+    return Correlated(points[is_in], n_more, decoys, chance.weight)
+
+
 def _match(scene: Scene, field: FeatureField, query: Query, diameter: float) -> Matches:
     """Find places with features similar to the query's, as the settings of the scene ask for."""
     return match(
@@ -139,11 +186,6 @@ def _segment(scene: Scene, instances: InstanceSegmenter, diameter: float, points
     shows_windows = scene.config.propagation.window_diameters > 0  # whole slices need no diameter
     with scene.record.timed("segmenting"):
         return instances.under(points, diameter if shows_windows else scene.given_diameter, scene.options.progress)
-
-
-def _is_possible(scene: Scene, points: Points) -> Bool[np.ndarray, " n"]:
-    """Whether the centre of each mask lies where candidates are allowed."""
-    return is_allowed(points, scene.tomogram.shape, scene.search_mask, scene.config.matching.edge_margin)
 
 
 def _limit(

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 import numpy as np
+from jaxtyping import Bool, Float
 
 from cryosam.arrays import Mask, Points, Progress, SoFar
 from cryosam.averaging.orientations import OrientationSearch
@@ -18,6 +19,7 @@ from cryosam.matching.descriptors import Descriptors
 from cryosam.matching.feature_cache import FeatureCache
 from cryosam.matching.features import FeatureField
 from cryosam.matching.radial_correlation import RadialCorrelation
+from cryosam.matching.similarity import is_allowed
 from cryosam.matching.tomogram_features import describe, octave
 from cryosam.memory import LastKept, Workspace
 from cryosam.missing_wedge import MissingWedge, SettledWedge, settle_wedge
@@ -233,6 +235,10 @@ class Scene:
             return Surrogate(volume, RadialCorrelation.of(volume, diameter, wedge, device))
 
         return self.surrogates.get((diameter, wedge), compute)
+
+    def allows(self, points: Float[np.ndarray, "n 3"]) -> Bool[np.ndarray, " n"]:
+        """Whether each point, z, y, x in voxels, lies where particles may be."""
+        return is_allowed(points, self.tomogram.shape, self.search_mask, self.config.matching.edge_margin)
 
     @property
     def searched_voxels(self) -> float:

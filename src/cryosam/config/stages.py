@@ -334,7 +334,7 @@ class VectorSearchConfig:
     other_kinds
         Share of the mean vector of what is more than chance, but not of the kind, that neither the kind nor noise
         explains, from which it counts as other kinds. Below it, the kind counts as nearly all there is. It lies in the
-        middle between purified samples and a lamella (up to 0.30) and tomograms of several complexes (0.55 and more).
+        middle between purified samples and a lamella (up to 0.30) and tomograms of several complexes (0.45 and more).
     """
 
     is_on: bool = True
@@ -344,7 +344,7 @@ class VectorSearchConfig:
     correlation_weight: float = 0.5
     least_of_members: float = 0.9
     spread_prior: float = 10.0
-    other_kinds: float = 0.43
+    other_kinds: float = 0.37
 
     def __post_init__(self) -> None:
         require_positive(self, "n_candidates", "n_decoys", "correlation_weight", "spread_prior")
