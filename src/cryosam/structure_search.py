@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from jaxtyping import Float
@@ -289,9 +289,9 @@ def _search(
     )
 
 
-def _finder(structure: StructureKind) -> StructureFinder:
+def _finder(structure: StructureKind) -> StructureFinder[Any]:
     """The finder of a structure with its default settings."""
-    finders: dict[StructureKind, Callable[[], StructureFinder]] = {
+    finders: dict[StructureKind, Callable[[], StructureFinder[Any]]] = {
         "membrane": MembraneFinder,
         "filament": FilamentFinder,
         "compartment": CompartmentFinder,
