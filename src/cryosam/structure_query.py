@@ -1,5 +1,7 @@
 """A saved query for a structure: what tells a kind of membrane, filament or compartment, to find it elsewhere."""
 
+import hashlib
+import json
 from dataclasses import dataclass, fields
 from typing import ClassVar
 
@@ -138,7 +140,11 @@ class StructureQuery:
         known = [value[np.isfinite(value)] if name == "profiles" else value for name, value in values.items()]
         if not all(value.size and np.isfinite(value).all() for value in known):
             raise QueryError(f"query {self.name!r} has a number that is not finite, or lacks some")
-        if isinstance(self.kind, MembraneKind) and self.kind.profiles.shape[:1] != self.kind.least_likeness.shape:
+        if isinstance(self.kind, FilamentKind) and (self.kind.density.ndim != 1 or len(self.kind.density) < 2):
+            raise QueryError(f"query {self.name!r}: the density of a filament needs two values or more")
+        if isinstance(self.kind, MembraneKind) and (
+            self.kind.profiles.ndim != 2 or self.kind.profiles.shape[:1] != self.kind.least_likeness.shape
+        ):
             raise QueryError(f"query {self.name!r}: profiles and least_likeness must have a row per click")
         if self.contrast not in ("dark", "bright"):
             raise QueryError(f"query {self.name!r}: contrast is dark or bright, got {self.contrast!r}")
@@ -147,3 +153,10 @@ class StructureQuery:
     def structure(self) -> StructureKind:
         """What the query finds."""
         return self.kind.structure
+
+    def digest(self) -> str:
+        """SHA-256 of everything in the query that affects a search."""
+        state = hashlib.sha256(json.dumps([self.name, self.structure, self.contrast]).encode())
+        for each in fields(self.kind):
+            state.update(np.ascontiguousarray(getattr(self.kind, each.name), dtype="<f8").tobytes())
+        return state.hexdigest()

@@ -1,6 +1,6 @@
 """Membranes: every membrane like the clicked one, as connected sheets, open or closed."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from jaxtyping import Bool, Float
@@ -87,7 +87,7 @@ class MembraneFinder:
         In place of the saliency at a click, the median saliency of all sheets with the profile tells how salient a
         membrane is in this tomogram.
         """
-        looked = self._looked_at(tomogram, progress)
+        looked, kind = self._looked_at(tomogram, progress), self._in_own_steps(kind)
         low = max(looked.ridges.low / 2, looked.ridges.noise)
         kept = looked.ridges.above(low)
         if not kind.is_tube:
@@ -100,6 +100,18 @@ class MembraneFinder:
         sheets = [each for each in sheets if each.sheet.saliency.max() >= level / 2]
         scores = self._scores(sheets, kind, np.full(len(kind.profiles), level))
         return self._measured_all(sheets, scores, looked, progress)
+
+    def _in_own_steps(self, kind: MembraneKind) -> MembraneKind:
+        """The kind with its profiles at the offsets of this finder; NaN where they do not reach."""
+        n = kind.profiles.shape[1]
+        known, wanted = (np.arange(-(n // 2), n - n // 2) * kind.step_angstrom, self._offsets_angstrom)
+        profiles = [np.interp(wanted, known, each, np.nan, np.nan) for each in kind.profiles]
+        return replace(kind, profiles=np.array(profiles), step_angstrom=_STEP)
+
+    @property
+    def _offsets_angstrom(self) -> Float[np.ndarray, " n"]:
+        reach = round(self.profile_angstrom / _STEP)
+        return np.arange(-reach, reach + 1) * _STEP
 
     def _looked_at(self, tomogram: BinnedTomogram, progress: Progress | None) -> "_Looked":
         volume = tomogram.at(self.voxel_size_angstrom)
@@ -156,8 +168,7 @@ class MembraneFinder:
         parts = np.split(order, np.cumsum(np.bincount(numbers))[:-1]) if len(numbers) else []
         least = (self.least_edge_angstrom / size) ** 2 * _POINTS_PER_AREA
         kept = [p for p in parts if len(p) >= least and ridges.saliency[p].max() >= high]
-        reach = round(self.profile_angstrom / _STEP)
-        offsets = np.arange(-reach, reach + 1) * _STEP / size
+        offsets = self._offsets_angstrom / size
         sheets = []
         for part in sorted(kept, key=lambda p: (-len(p), p[0])):
             points = ridges.points[part]
