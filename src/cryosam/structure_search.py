@@ -253,8 +253,9 @@ def _tried(
     failed: list[PromptError],
 ) -> StructureResult:
     """The result for one kind; if nothing is at a click an empty one, and the error is added to those that failed."""
+    own = options.kind_configs.get(kind.name, config)
     try:
-        found = _search(opened, kind, structure, config, options)
+        found = _search(opened, kind, structure, own, options)
     except PromptError as error:
         failed.append(PromptError(f"{kind.name}: {error}"))
         found = replace(opened.nothing(structure, str(error)), prompts=clicks_of(kind))
