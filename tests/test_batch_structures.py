@@ -220,6 +220,8 @@ def test_a_query_is_searched_for_in_all_tomograms(folder):
             '[kinds.mt]\nstructure = "filament"\n[kinds.mt.matching]\nedge_margin = 3',
             "matching.edge_margin has no effect on filaments",
         ),
+        ({"structure": '"compartment"', "spacing": None}, "", "give a spacing"),
+        ({"structure": '"membrane"', "export": '["dynamo"]'}, "", "export: dynamo has no points on membranes"),
         ({"points": None, "query": '"q.npz"', "structure": '"filament"'}, "", "not what query 'er' finds"),
         ({"points": None, "query": '"q.npz"'}, '[kinds.mt]\nstructure = "filament"', "no query is for kind 'mt'"),
         ({"points": None, "query": '"p.npz"', "structure": '"membrane"'}, "", "which is particles"),

@@ -167,8 +167,8 @@ def read_project(
         )
     if not jobs:
         raise ConfigError(f'{path}: it names no tomograms; add tomograms = "PATTERN", or a list of patterns')
-    chosen.check(str(path), saved, has_clicks=any(job.points is not None for job in jobs))
     export = _read_export(path, content)
+    chosen.check(str(path), saved, export, has_clicks=any(job.points is not None for job in jobs))
     _require_names(path, jobs, warp_name if "warp" in export else star_name)
     jobs.sort(key=lambda job: job.name)
     return Project(

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
-from cryosam.errors import ConfigError
+from cryosam.errors import ConfigError, InputError
 from cryosam.saved_query import SavedQuery
 from cryosam.structure_query import StructureQuery
 
@@ -55,7 +55,14 @@ class StructureChoices:
             structures={**first.structures, **self.structures}, spacings={**first.spacings, **self.spacings}
         )
 
-    def check(self, where: str, queries: Sequence[SavedQuery | StructureQuery], *, has_clicks: bool) -> None:
+    def check(
+        self,
+        where: str,
+        queries: Sequence[SavedQuery | StructureQuery],
+        formats: Sequence[str] = (),
+        *,
+        has_clicks: bool,
+    ) -> None:
         """Refuse what contradicts a query or would have no effect.
 
         Parameters
@@ -64,6 +71,8 @@ class StructureChoices:
             Start of the message.
         queries
             The queries of the batch.
+        formats
+            Those of other programs that are asked for.
         has_clicks
             Whether there are clicks too: then what is said for all kinds is meant for these.
 
@@ -73,6 +82,7 @@ class StructureChoices:
             If a query finds another structure, or no kind can have points.
         """
         known: set[str] = set()
+        spaced: set[str] = set()
         for query in queries:
             own = query.structure if isinstance(query, StructureQuery) else "particle"
             said = self.structures.get(query.name, None if has_clicks else self.structures.get(ALL))
@@ -81,13 +91,23 @@ class StructureChoices:
                     f"{where}: structure {said} is not what query {query.name!r} finds, which is {own}s; leave it out"
                 )
             known.add(own)
+            spaced |= {own} if self.spacing_of(query.name) is not None else set()
         if has_clicks:
             known |= {*self.structures.values(), self.structure_of(ALL)}
+            spaced |= {self.structure_of(kind) for kind in self.spacings}
+            spaced |= set(self.structures.values()) if ALL in self.spacings else set()
         if self.spacings and not known & set(_WITH_POINTS):
             raise ConfigError(
                 f"{where}: spacing is for points on membranes and along filaments, and no kind is one of these; "
                 "leave it out, or add structure"
             )
+        if formats and not known & {"auto", "particle"}:
+            from cryosam.io.structure_points import check_structure_exports  # slow to import
+
+            try:
+                check_structure_exports(formats, spaced - {"compartment"})
+            except InputError as error:
+                raise ConfigError(f"{where}, export: {error}") from error
 
 
 def read_choices(where: str, content: Mapping[str, Any], kinds: Mapping[str, Any]) -> StructureChoices:

@@ -9,6 +9,7 @@ import click
 
 from cryosam.config import Config
 from cryosam.full_map import FullMap
+from cryosam.io.structure_points import check_structure_exports
 from cryosam.prompts import PointPrompts
 from cryosam.results import Segmentation
 from cryosam.saved_query import SavedQuery
@@ -146,11 +147,8 @@ def _check_exports(options: Mapping[str, Any], kinds: Sequence[Kind], structures
     if not structures or not options.get("exports") or len(structures) < len(kinds):
         return
     spacings = options.get("spacings") or {}
-    if not any(kind != "compartment" and (name in spacings or None in spacings) for name, kind in structures.items()):
-        raise click.UsageError(
-            "--export writes particles, and points on filaments and membranes where --spacing ANGSTROM says how far "
-            "apart; add --spacing, or leave out --export"
-        )
+    spaced = {each for name, each in structures.items() if name in spacings or None in spacings}
+    check_structure_exports(options["exports"], spaced - {"compartment"})
 
 
 def _say_unused(options: Mapping[str, Any]) -> None:

@@ -1,13 +1,14 @@
 """Points on the structures of earlier results: read from their folders, and written for many tomograms together."""
 
 import csv
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
+from cryosam.errors import InputError
 from cryosam.io.atomic import atomic_path
 from cryosam.io.copick import write_copick
 from cryosam.io.dynamo import write_dynamo
@@ -17,11 +18,56 @@ from cryosam.io.star_blocks import read_star_blocks
 from cryosam.io.star_output import write_star
 from cryosam.io.tomogram_points import TomogramPoints
 
-__all__ = ["StructurePoints", "merge_tables", "read_structure_points", "write_structure_points"]
+__all__ = [
+    "StructurePoints",
+    "check_structure_exports",
+    "merge_tables",
+    "read_structure_points",
+    "write_structure_points",
+]
+
+_EXPORTS: Mapping[str, tuple[str, ...]] = {
+    "membrane": ("relion4", "warp"),
+    "filament": ("relion4", "warp", "dynamo", "copick"),
+}
+"""Formats of other programs in which points on structures are written."""
 
 _INSTANCE = {"filament": "rlnHelicalTubeID", "membrane": "rlnTomoManifoldIndex"}
 _FOR_WARP = ["rlnHelicalTubeID", "rlnHelicalTrackLengthAngst", "rlnTomoManifoldIndex"]
 _WRITTEN_ANYWAY = ("Coordinate", "rlnTomoName", "rlnTomoParticleName", "rlnAutopickFigureOfMerit", "rlnClassNumber")
+
+
+def check_structure_exports(formats: Sequence[str], with_points: Collection[str]) -> None:
+    """Refuse formats of other programs in which a run without particles has nothing to write.
+
+    Parameters
+    ----------
+    formats
+        Names as in `cryosam.io.exports.EXPORTS`.
+    with_points
+        The structures of which there will be points: those that have a spacing.
+
+    Raises
+    ------
+    InputError
+        If there are formats and no points, or nothing can be written in one of the formats.
+
+    Examples
+    --------
+    >>> check_structure_exports(["warp", "imod"], ["membrane"])
+    Traceback (most recent call last):
+        ...
+    cryosam.errors.InputError: imod has no points on membranes; of the formats to export, relion4, warp have
+    """
+    if formats and not with_points:
+        raise InputError(
+            "the formats to export hold particles, and points on filaments and membranes where a spacing says how far "
+            "apart; give a spacing (--spacing ANGSTROM), or leave the formats out (--export)"
+        )
+    possible = [name for name in _EXPORTS["filament"] if any(name in _EXPORTS[each] for each in with_points)]
+    if odd := [name for name in formats if name not in possible]:
+        of = " or ".join(f"{each}s" for each in sorted(with_points))
+        raise InputError(f"{odd[0]} has no points on {of}; of the formats to export, {', '.join(possible)} have")
 
 
 @dataclass(frozen=True, eq=False)
@@ -112,6 +158,8 @@ def write_structure_points(
         write_star(folder / f"{stem}.star", parts, columns={each.part.name: each.columns for each in mine})
         files[f"{stem}.star"] = f"points on all {structure}s of kind {kind} for RELION 5"
         for name in dict.fromkeys(formats):
+            if name not in _EXPORTS[structure]:
+                continue
             match name:
                 case "relion4" | "warp":
                     write_star(
@@ -124,10 +172,10 @@ def write_structure_points(
                     files[f"{stem}-{name}.star"] = (
                         f"the same points for {'Warp and M' if name == 'warp' else 'RELION 4'}"
                     )
-                case "dynamo" if structure == "filament":
+                case "dynamo":
                     write_dynamo(folder / f"{stem}.tbl", parts, has_regions=True)
                     files[f"{stem}.tbl"] = "the same points for Dynamo; the filament is in column 21"
-                case "copick" if structure == "filament":
+                case "copick":
                     write_copick(folder / f"{stem}-copick", parts, lies_at=folder / f"{stem}-copick")
                     files[f"{stem}-copick"] = "the same points for copick"
     return files
