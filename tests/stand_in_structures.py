@@ -6,6 +6,7 @@ import numpy as np
 
 from cryosam.errors import PromptError
 from cryosam.masks import InstanceMask
+from cryosam.structure_query import CompartmentKind, FilamentKind, MembraneKind, StructureQuery
 from cryosam.structure_results import Compartment, Filament, Membrane, Mesh
 
 SHAPE = (24, 30, 42)
@@ -51,6 +52,21 @@ def lumen(score=0.7):
     return Compartment(box_mask((5, 10, 4), (16, 24, 30)), score, 4e6, False)
 
 
+KINDS = {
+    "membrane": MembraneKind(
+        profiles=np.array([[0.5, 3.0, np.nan]]), step_angstrom=10.0, least_likeness=np.array([0.7]), is_tube=False
+    ),
+    "filament": FilamentKind(density=np.array([1.0, 2.0, 0.5]), step_angstrom=20.0, similarity=0.8),
+    "compartment": CompartmentKind(least_radius_angstrom=300.0, most_radius_angstrom=450.0, seen=0.9),
+}
+
+
+def structure_query(structure="membrane", name=None, **changes):
+    """A query as a search would make it."""
+    fields = {"contrast": "dark", "voxel_size_angstrom": 10.0, "n_instances": 2, "source": "TS_01"}
+    return StructureQuery(name=name or structure, kind=KINDS[structure], source_digest="aa", **(fields | changes))
+
+
 @dataclass(frozen=True)
 class StandIn:
     """Finds what it is told to find, if a click is in the upper half of the tomogram."""
@@ -64,3 +80,13 @@ class StandIn:
         if progress is not None:
             progress("searching", 1, 1)
         return self.found
+
+    def describe(self, tomogram, clicks, progress=None):
+        """A kind of the structure that is found."""
+        self.find(tomogram, clicks, progress)
+        return KINDS[type(self.found[0]).__name__.lower()]
+
+    def search(self, tomogram, kind, progress=None):
+        """The given instances; none in an empty tomogram."""
+        assert isinstance(kind, type(KINDS[type(self.found[0]).__name__.lower()]))
+        return self.found if tomogram.voxels.source.name != "empty" else ()

@@ -17,8 +17,9 @@ if TYPE_CHECKING:
     from cryosam.saved_query import SavedQuery
     from cryosam.scene import RunOptions
     from cryosam.segmentation import make_queries, pick, segment, segment_kinds, segment_prompts
+    from cryosam.structure_query import StructureQuery
     from cryosam.structure_results import StructureResult
-    from cryosam.structure_search import find_map, find_structures
+    from cryosam.structure_search import find_map, find_structures, make_structure_query
     from cryosam.tomogram import Tomogram
 
 __all__ = [
@@ -30,6 +31,7 @@ __all__ = [
     "RunOptions",
     "SavedQuery",
     "Segmentation",
+    "StructureQuery",
     "StructureResult",
     "Tomogram",
     "find_map",
@@ -37,6 +39,7 @@ __all__ = [
     "load_features",
     "load_segmenter",
     "make_queries",
+    "make_structure_query",
     "pick",
     "read_points",
     "read_queries",
@@ -58,6 +61,7 @@ _MODULES = {
     "RunOptions": "scene",
     "SavedQuery": "saved_query",
     "Segmentation": "results",
+    "StructureQuery": "structure_query",
     "StructureResult": "structure_results",
     "Tomogram": "tomogram",
     "find_map": "structure_search",
@@ -65,6 +69,7 @@ _MODULES = {
     "load_features": "backends",
     "load_segmenter": "backends",
     "make_queries": "segmentation",
+    "make_structure_query": "structure_search",
     "pick": "segmentation",
     "read_points": "io",
     "read_queries": "io.queries",

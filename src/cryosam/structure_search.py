@@ -2,34 +2,29 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Any, Literal
 
-import numpy as np
-from jaxtyping import Float
-from scipy.spatial import KDTree
-
-from cryosam.arrays import Mask, Points, Progress
+from cryosam.arrays import Progress
 from cryosam.config import Config
-from cryosam.errors import PromptError
+from cryosam.errors import PromptError, QueryError
 from cryosam.full_map import FullMap
-from cryosam.intensities import SeenContrast, detect_contrast, normalise
-from cryosam.masks import InstanceMask
-from cryosam.missing_wedge import settle_wedge
-from cryosam.power_spectrum import PowerSpectrum
 from cryosam.prompts import PointPrompts, require_kind_names, spell
-from cryosam.run_report import Recorder, RunReport
+from cryosam.results import Segmentation
+from cryosam.run_report import Recorder
 from cryosam.saved_query import SavedQuery
 from cryosam.scene import RunOptions
 from cryosam.segmentation import segment, segment_kinds
+from cryosam.structure_query import StructureQuery
 from cryosam.structure_results import StructureInstance, StructureKind, StructureResult
-from cryosam.structures import BinnedTomogram, StructureFinder
+from cryosam.structure_scene import StructureScene, clicks_of, keep_instances, under_clicks
+from cryosam.structures import StructureFinder
 from cryosam.structures.compartments import CompartmentFinder
 from cryosam.structures.filaments import FilamentFinder
 from cryosam.structures.guess import Guessed, chance_in, guess_structure
 from cryosam.structures.membranes import MembraneFinder
 from cryosam.tomogram import Tomogram
 
-__all__ = ["STRUCTURES", "TakenFor", "find_map", "find_structures", "take_for"]
+__all__ = ["STRUCTURES", "TakenFor", "find_map", "find_structures", "make_structure_query", "take_for"]
 
 StructureChoice = Literal["auto", "particle", "membrane", "filament", "compartment"]
 
@@ -62,7 +57,7 @@ class TakenFor:
 
 def find_structures(
     tomogram: Tomogram,
-    prompts: PointPrompts,
+    prompts: PointPrompts | StructureQuery,
     structure: StructureChoice = "auto",
     config: Config | None = None,
     options: RunOptions | None = None,
@@ -76,9 +71,11 @@ def find_structures(
     tomogram
         The tomogram to search; its voxel size must be known.
     prompts
-        At least one positive point on the kind. What is near a negative point is left out.
+        At least one positive point on the kind; what is near a negative point is left out. Or a query from
+        `make_structure_query`: then there may be no instance.
     structure
-        What the clicks are on. With "auto" it is guessed from the tomogram at the clicks, see `take_for`.
+        What the clicks are on. With "auto" it is guessed from the tomogram at the clicks, see `take_for`. A query says
+        itself what it finds.
     config
         Settings; of them the contrast, the tilts, the range of intensities, ``threshold`` and ``max_particles`` apply.
     options
@@ -97,6 +94,8 @@ def find_structures(
     PromptError
         If a point lies outside the tomogram, if nothing of the structure is at a click, or if "auto" takes the clicks
         for ones on particles: those are found by `cryosam.segment`.
+    QueryError
+        If a query is for another structure.
     TomogramError
         If the tomogram contains NaN or is constant.
     VoxelSizeError
@@ -110,6 +109,10 @@ def find_structures(
     cryosam.errors.PromptError: particles are found by cryosam.segment; the structure must be another one here
     """
     config, options = config or Config(), options or RunOptions()
+    if isinstance(prompts, StructureQuery):
+        if structure not in ("auto", prompts.structure):
+            raise QueryError(f"query {prompts.name!r} finds {prompts.structure}s; the structure cannot be {structure}")
+        return _search(StructureScene.of(tomogram, [prompts], config), prompts, prompts.structure, config, options)
     prompts.validate(tomogram.shape)
     if structure == "auto":
         taken = take_for(tomogram, prompts, config)
@@ -120,28 +123,83 @@ def find_structures(
             )
     if structure == "particle":
         raise PromptError("particles are found by cryosam.segment; the structure must be another one here")
-    opened = _Opened.of(tomogram, [prompts] if structure != "compartment" else [], config)
+    opened = StructureScene.of(tomogram, _on_protein([(prompts, structure)]), config)
     found = _search(opened, prompts, structure, config, options, is_search=is_search)
-    return found if is_search else replace(found, instances=_under(prompts.positive, found.instances))
+    return found if is_search else replace(found, instances=under_clicks(prompts.positive, found.instances))
+
+
+def make_structure_query(
+    tomogram: Tomogram,
+    prompts: PointPrompts,
+    structure: StructureKind,
+    config: Config | None = None,
+    options: RunOptions | None = None,
+) -> tuple[StructureQuery, StructureResult]:
+    """Measure what tells the clicked kind, to find it in other tomograms, whatever their voxel sizes.
+
+    Parameters
+    ----------
+    tomogram, prompts, config, options
+        As in `find_structures`.
+    structure
+        What the clicks are on.
+
+    Returns
+    -------
+    query
+        `find_structures` and `find_map` accept it in place of clicks, and `cryosam.io.queries.write_queries` saves it.
+    found
+        What the query finds in this tomogram: check that it is what was meant.
+
+    Raises
+    ------
+    PromptError, TomogramError, VoxelSizeError
+        As `find_structures`.
+    QueryError
+        If the query finds nothing in this tomogram.
+    """
+    config, options = config or Config(), options or RunOptions()
+    prompts.validate(tomogram.shape)
+    opened = StructureScene.of(tomogram, _on_protein([(prompts, structure)]), config)
+    name = _name(prompts, structure)
+    kind = _finder(structure).describe(opened.tomogram, prompts.positive, _of_kind(name, _half(options.progress, 0)))
+    query = StructureQuery(
+        name=name,
+        kind=kind,
+        contrast="dark" if opened.report.contrast == "dark" else "bright",
+        voxel_size_angstrom=opened.tomogram.voxel_size_angstrom,
+        n_instances=0,
+        source=tomogram.name,
+        source_digest=tomogram.digest(),
+    )
+    found = _search(opened, query, structure, config, replace(options, progress=_half(options.progress, 1)))
+    if not found.instances:
+        raise QueryError(
+            f"{name}: what was measured at the click does not find a {structure} even in this tomogram, so there is "
+            "nothing to save; click where it is clearer"
+        )
+    return replace(query, n_instances=len(found.instances)), replace(found, prompts=prompts.positive)
 
 
 def find_map(
     tomogram: Tomogram,
-    kinds: Sequence[PointPrompts | SavedQuery],
+    kinds: Sequence[PointPrompts | SavedQuery | StructureQuery],
     structures: Mapping[str, StructureKind],
     config: Config | None = None,
     options: RunOptions | None = None,
 ) -> FullMap:
     """Find particles and structures of several kinds in one run.
 
+    A kind of which nothing is at a click does not take the others with it: its result is empty, with a warning.
+
     Parameters
     ----------
     tomogram
         The tomogram to search; its voxel size must be known.
     kinds
-        Clicks on each kind, or a saved query for particles; the names of the kinds must differ.
+        Clicks on each kind, or a query for it; the names of the kinds must differ.
     structures
-        What each kind is, by its name; a kind without an entry is one of particles. At least one is not.
+        What each clicked kind is, by its name; one without an entry is one of particles. At least one kind is not.
     config, options
         As in `cryosam.segment`; they apply to all kinds.
 
@@ -153,15 +211,19 @@ def find_map(
     Raises
     ------
     PromptError
-        As `cryosam.segment_kinds` and `find_structures`; the text starts with the name of the kind.
+        If a point lies outside the tomogram, as `cryosam.segment_kinds`; or as `find_structures`, if nothing of any
+        kind was found. The text starts with the name of the kind.
     TomogramError, VoxelSizeError
         As `find_structures`.
     """
     config, options = config or Config(), options or RunOptions()
     require_kind_names([kind.name for kind in kinds])
     particles: list[PointPrompts | SavedQuery] = []
-    others: list[tuple[PointPrompts, StructureKind]] = []
+    others: list[tuple[PointPrompts | StructureQuery, StructureKind]] = []
     for kind in kinds:
+        if isinstance(kind, StructureQuery):
+            others.append((kind, kind.structure))
+            continue
         structure = structures.get(kind.name, "particle")
         if structure == "particle" or isinstance(kind, SavedQuery):
             particles.append(kind)
@@ -171,20 +233,53 @@ def find_map(
             kind.validate(tomogram.shape)
     if not others:
         raise PromptError("every kind is one of particles: find them with cryosam.segment")
-    opened = _Opened.of(tomogram, [kind for kind, structure in others if structure != "compartment"], config)
-    found: list[StructureResult] = []
-    for kind, structure in others:
-        try:
-            result = _search(opened, kind, structure, config, options)
-        except PromptError as error:
-            raise PromptError(f"{kind.name}: {error}") from error
-        found.append(replace(result, kind=kind.name))
-    segmentation = None
-    if len(particles) == 1:
-        segmentation = segment(tomogram, particles[0], config, options)
-    elif particles:
-        segmentation = segment_kinds(tomogram, particles, config, options)
-    return FullMap(tuple(kind.name for kind in kinds), tuple(found), segmentation)
+    opened = StructureScene.of(tomogram, _on_protein(others), config)
+    failed: list[PromptError] = []
+    found = tuple(_tried(opened, kind, structure, config, options, failed) for kind, structure in others)
+    everything = FullMap(
+        tuple(kind.name for kind in kinds), found, _particles(opened, tomogram, particles, config, options, failed)
+    )
+    if failed and not any(label.n_instances for label in everything.legend()):
+        raise failed[0]
+    return everything
+
+
+def _tried(
+    opened: StructureScene,
+    kind: PointPrompts | StructureQuery,
+    structure: StructureKind,
+    config: Config,
+    options: RunOptions,
+    failed: list[PromptError],
+) -> StructureResult:
+    """The result for one kind; if nothing is at a click an empty one, and the error is added to those that failed."""
+    own = options.kind_configs.get(kind.name, config)
+    try:
+        found = _search(opened, kind, structure, own, options)
+    except PromptError as error:
+        failed.append(PromptError(f"{kind.name}: {error}"))
+        found = replace(opened.nothing(structure, str(error)), prompts=clicks_of(kind))
+    return replace(found, kind=kind.name)
+
+
+def _particles(
+    opened: StructureScene,
+    tomogram: Tomogram,
+    kinds: Sequence[PointPrompts | SavedQuery],
+    config: Config,
+    options: RunOptions,
+    failed: list[PromptError],
+) -> Segmentation | None:
+    """The particles of all kinds of particles; None if there is no such kind. Errors are treated as in `_tried`."""
+    if not kinds:
+        return None
+    try:
+        if len(kinds) == 1:
+            return segment(tomogram, kinds[0], config, options)
+        return segment_kinds(tomogram, kinds, config, options)
+    except PromptError as error:
+        failed.append(error)
+        return opened.no_particles([kind.name for kind in kinds], str(error))
 
 
 def take_for(tomogram: Tomogram, prompts: PointPrompts, config: Config | None = None) -> TakenFor:
@@ -207,7 +302,7 @@ def take_for(tomogram: Tomogram, prompts: PointPrompts, config: Config | None = 
     VoxelSizeError
         If the voxel size is not known: structures are told by their size.
     """
-    opened = _Opened.of(tomogram, [], config or Config()).tomogram
+    opened = StructureScene.of(tomogram, [], config or Config()).tomogram
     chance = chance_in(opened)
     guesses = [guess_structure(opened, point, chance=chance) for point in prompts.positive]
     total: dict[Guessed, float] = {}
@@ -221,45 +316,21 @@ def take_for(tomogram: Tomogram, prompts: PointPrompts, config: Config | None = 
     return TakenFor(structure, best, total[best], text)
 
 
-@dataclass(frozen=True, eq=False)
-class _Opened:
-    """A tomogram as a finder sees it, and what was found out in opening it."""
+def _on_protein(
+    kinds: Sequence[tuple[PointPrompts | StructureQuery, StructureKind]],
+) -> list[PointPrompts | StructureQuery]:
+    """The kinds whose clicks are on protein, and queries: they tell the contrast."""
+    return [kind for kind, structure in kinds if structure != "compartment" or isinstance(kind, StructureQuery)]
 
-    tomogram: BinnedTomogram
-    report: RunReport
 
-    @classmethod
-    def of(cls, tomogram: Tomogram, prompts: Sequence[PointPrompts], config: Config) -> "_Opened":
-        """Settle contrast, range of intensities and wedge, as a search for particles does; clicks are on protein."""
-        clicks = np.concatenate([np.zeros((0, 3)), *(each.positive for each in prompts)])
-        choice = config.tomogram.contrast
-        seen = detect_contrast(tomogram, clicks) if choice == "auto" else SeenContrast(contrast=choice, evidence=np.inf)
-        voxels = normalise(tomogram, seen.contrast, config.tomogram.percentiles)
-        settled = settle_wedge(PowerSpectrum.of(tomogram), config.tomogram)
-        low, high = settled.wedge.tilt_range
-        record = Recorder(
-            RunReport(
-                contrast=seen.contrast,
-                lowest_tilt=low,
-                highest_tilt=high,
-                tilt_axis=settled.wedge.axis,
-                beam=settled.wedge.beam,
-                wedge_source=settled.source,
-            )
-        )
-        if not seen.is_certain:
-            record.warn(
-                "contrast_uncertain",
-                f"protein looks {seen.contrast}, but that is not certain; if it is wrong, set it with --contrast",
-            )
-        for code, text in settled.doubts:
-            record.warn(code, text)
-        return cls(BinnedTomogram.of(voxels, settled.wedge), record.report)
+def _name(kind: PointPrompts | StructureQuery, structure: StructureKind) -> str:
+    """Name of a kind; that of its structure if it has none."""
+    return structure if kind.name == "particle" else kind.name
 
 
 def _search(
-    opened: _Opened,
-    prompts: PointPrompts,
+    opened: StructureScene,
+    prompts: PointPrompts | StructureQuery,
     structure: StructureKind,
     config: Config,
     options: RunOptions,
@@ -268,11 +339,13 @@ def _search(
 ) -> StructureResult:
     """Find every instance of one kind in an opened tomogram; without a search, at least the clicked ones."""
     tomogram, record = opened.tomogram, Recorder(opened.report)
-    kind = structure if prompts.name == "particle" else prompts.name
+    kind = _name(prompts, structure)
     with record.timed(structure):
         finder = _finder(structure)
         instances: tuple[StructureInstance, ...]
-        if not is_search and isinstance(finder, FilamentFinder):
+        if isinstance(prompts, StructureQuery):
+            instances = finder.search(tomogram, prompts.kind, _of_kind(kind, options.progress))
+        elif not is_search and isinstance(finder, FilamentFinder):
             instances = finder.find_clicked(tomogram, prompts.positive)
         else:
             instances = finder.find(tomogram, prompts.positive, _of_kind(kind, options.progress))
@@ -280,8 +353,8 @@ def _search(
     return StructureResult(
         shape=tomogram.shape,
         structure=structure,
-        instances=_kept(instances, prompts, config, options.search_mask, reach),
-        prompts=prompts.positive,
+        instances=keep_instances(instances, prompts, config, options.search_mask, reach),
+        prompts=clicks_of(prompts),
         voxel_size_angstrom=tomogram.voxel_size_angstrom,
         name=tomogram.voxels.source.name,
         kind=kind,
@@ -289,14 +362,21 @@ def _search(
     )
 
 
-def _finder(structure: StructureKind) -> StructureFinder:
+def _finder(structure: StructureKind) -> StructureFinder[Any]:
     """The finder of a structure with its default settings."""
-    finders: dict[StructureKind, Callable[[], StructureFinder]] = {
+    finders: dict[StructureKind, Callable[[], StructureFinder[Any]]] = {
         "membrane": MembraneFinder,
         "filament": FilamentFinder,
         "compartment": CompartmentFinder,
     }
     return finders[structure]()
+
+
+def _half(progress: Progress | None, number: int) -> Progress | None:
+    """The same progress as the first (0) or the second (1) half of a stage."""
+    if progress is None:
+        return None
+    return lambda stage, done, total: progress(stage, done + number * total, 2 * total)
 
 
 def _of_kind(name: str, progress: Progress | None) -> Progress | None:
@@ -312,42 +392,3 @@ def _of_kind(name: str, progress: Progress | None) -> Progress | None:
         progress(name, round((1 - left) * _PROGRESS), _PROGRESS)
 
     return report
-
-
-def _kept(
-    instances: Sequence[StructureInstance],
-    prompts: PointPrompts,
-    config: Config,
-    search_mask: Mask | None,
-    reach: float,
-) -> tuple[StructureInstance, ...]:
-    """Leave out what the settings, the search mask and negative clicks exclude; ``reach`` of the clicks in voxels."""
-    kept = sorted(instances, key=lambda each: -each.score)
-    if search_mask is not None:
-        kept = [
-            each for each in kept if 2 * np.count_nonzero(search_mask[each.mask.box] & each.mask.data) >= _size(each)
-        ]
-    if config.matching.threshold is not None:
-        kept = [each for each in kept if each.score >= config.matching.threshold]
-    kept = [each for each in kept if all(_distance(each.mask, point) > reach for point in prompts.negative)]
-    return tuple(kept[: config.matching.max_particles])
-
-
-def _under(clicks: Points, instances: Sequence[StructureInstance]) -> tuple[StructureInstance, ...]:
-    """The instance nearest to each click, in the order of the instances."""
-    if not instances:
-        return ()
-    nearest = {int(np.argmin([_distance(each.mask, click) for each in instances])) for click in clicks}
-    return tuple(instances[i] for i in sorted(nearest))
-
-
-def _size(instance: StructureInstance) -> int:
-    return max(instance.mask.n_voxels, 1)
-
-
-def _distance(mask: InstanceMask, point: Float[np.ndarray, " 3"]) -> float:
-    """Distance in voxels of a point to the nearest voxel of a mask."""
-    if mask.holds(point):
-        return 0.0
-    voxels = np.argwhere(mask.data) + mask.origin
-    return float(KDTree(voxels).query(point)[0]) if len(voxels) else np.inf

@@ -5,9 +5,10 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from cryosam import __version__
+from cryosam.batch.structure_choices import StructureChoices
 from cryosam.config import Config
 from cryosam.errors import InputNotFoundError
 
@@ -47,6 +48,8 @@ class Job:
         Settings.
     kind_configs
         Settings of single kinds, by the kind's name; they replace ``config`` for that kind.
+    choices
+        What the clicks are on, and the spacing of points on structures.
     command
         The command line, to be recorded in the results.
     """
@@ -61,6 +64,7 @@ class Job:
     voxel_size_angstrom: float | None = None
     config: Config = field(default_factory=Config)
     kind_configs: Mapping[str, Config] = field(default_factory=dict)
+    choices: StructureChoices = field(default_factory=StructureChoices)
     command: str = ""
 
     @property
@@ -87,7 +91,7 @@ class Job:
         settings = [asdict(each) for each in (self.config, *self.kind_configs.values())]
         for each in settings:
             each.pop("device")
-        state = {
+        state: dict[str, Any] = {
             "version": __version__,
             "name": self.name,
             "voxel size": self.voxel_size_angstrom,
@@ -98,6 +102,7 @@ class Job:
             "axes": self.axes,
             "has search mask": self.search_mask is not None,
         }
+        state |= {name: dict(values) for name, values in vars(self.choices).items() if values}
         return hashlib.sha256(json.dumps(state, sort_keys=True).encode()).hexdigest()
 
 
@@ -119,6 +124,8 @@ class Outcome:
         Wall time.
     n_particles
         Number of particles that were found.
+    found
+        What was found in words, if that is not only particles of one kind.
     """
 
     name: str
@@ -127,6 +134,7 @@ class Outcome:
     is_final: bool = False
     seconds: float = 0.0
     n_particles: int = 0
+    found: str = ""
 
 
 Work = Callable[[Job], Outcome]

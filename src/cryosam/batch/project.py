@@ -5,17 +5,20 @@ import os
 import string
 import tomllib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from cryosam.batch.jobs import Job
+from cryosam.batch.structure_choices import ALL, StructureChoices, read_choices
 from cryosam.config import Config
 from cryosam.errors import ConfigError, InputError, InputNotFoundError
 from cryosam.io import is_volume_name
 from cryosam.io.locations import tomogram_name
 from cryosam.io.queries import read_queries
 from cryosam.io.tomogram_names import star_name, warp_name
+from cryosam.structure_query import StructureQuery
+from cryosam.structure_results import StructureKind
 
 __all__ = ["Project", "read_project"]
 
@@ -33,6 +36,8 @@ _KEYS: Mapping[str, type | tuple[type, ...]] = {
     "threads": int,
     "export": (str, list),
     "tilt_series_pixel_size": (int, float),
+    "structure": str,
+    "spacing": (int, float),
     "settings": dict,
     "kinds": dict,
 }
@@ -43,6 +48,7 @@ _TOMOGRAM_KEYS: Mapping[str, type | tuple[type, ...]] = {
     "search_mask": str,
     "voxel_size": (int, float),
 }
+_OF_CHOICES = ("structure", "spacing")  # keys of a kind that are no settings
 _RETRIES = 1
 
 
@@ -58,6 +64,8 @@ class Project:
         Folder of all results.
     kinds
         Names of the kinds that saved queries search for; those in points files are not known beforehand.
+    structures
+        What those of the kinds are that are no particles.
     retries
         How often a tomogram is tried again if its worker was killed, or if it failed and its file is not the cause.
     n_threads
@@ -71,13 +79,21 @@ class Project:
     jobs: tuple[Job, ...]
     out: Path
     kinds: tuple[str, ...] = ()
+    structures: Mapping[str, StructureKind] = field(default_factory=dict)
     retries: int = _RETRIES
     n_threads: int = 1
     export: tuple[str, ...] = ()
     tilt_series_pixel_size_angstrom: float | None = None
 
 
-def read_project(path: Path, *, out: Path | None = None, name: str | None = None, command: str = "") -> Project:
+def read_project(
+    path: Path,
+    *,
+    out: Path | None = None,
+    name: str | None = None,
+    choices: StructureChoices | None = None,
+    command: str = "",
+) -> Project:
     r"""Read and check a project file; paths in it are relative to its folder.
 
     Parameters
@@ -88,6 +104,8 @@ def read_project(path: Path, *, out: Path | None = None, name: str | None = None
         Folder of the results; replaces the one in the file.
     name
         Pattern of the tomograms' names; replaces the one in the file.
+    choices
+        What clicks are on, and spacings of points; they replace those in the file.
     command
         The command line, to be recorded in the results.
 
@@ -116,9 +134,10 @@ def read_project(path: Path, *, out: Path | None = None, name: str | None = None
     base = path.absolute().parent
     out = _output(path, content, base) if out is None else out.absolute()
     queries = tuple(base / name for name in _listed(content.get("query", [])))
-    kinds = tuple(query.name for file in queries for query in read_queries(file))
+    saved = [query for file in queries for query in read_queries(file)]
     config, kind_configs = _read_settings(path, content)
-    _require_kinds(path, kinds, kind_configs)
+    chosen = (choices or StructureChoices()).after(read_choices(str(path), content, content.get("kinds", {})))
+    _require_kinds(path, [query.name for query in saved], {*kind_configs, *chosen.structures, *chosen.spacings} - {ALL})
     if queries and "points" in content:
         raise ConfigError(f"{path}: give query or points, not both")
     jobs = []
@@ -142,18 +161,21 @@ def read_project(path: Path, *, out: Path | None = None, name: str | None = None
                 out=out,
                 config=config,
                 kind_configs=kind_configs,
+                choices=chosen,
                 command=command,
             )
         )
     if not jobs:
         raise ConfigError(f'{path}: it names no tomograms; add tomograms = "PATTERN", or a list of patterns')
     export = _read_export(path, content)
+    chosen.check(str(path), saved, export, has_clicks=any(job.points is not None for job in jobs))
     _require_names(path, jobs, warp_name if "warp" in export else star_name)
     jobs.sort(key=lambda job: job.name)
     return Project(
         jobs=tuple(jobs),
         out=out,
-        kinds=kinds,
+        kinds=tuple(each.name for each in saved),
+        structures={each.name: each.structure for each in saved if isinstance(each, StructureQuery)},
         retries=content.get("retries", _RETRIES),
         n_threads=content.get("threads", 1),
         export=export,
@@ -228,7 +250,9 @@ def _read_settings(path: Path, content: Mapping[str, Any]) -> tuple[Config, dict
     config, kind_configs = Config.from_preset(content.get("preset", "embedded")), {}
     config = _change(f"{path}, settings", config, content.get("settings", {}))
     for name, changes in content.get("kinds", {}).items():
-        kind_configs[name] = _change(f"{path}, kinds.{name}", config, changes)
+        own = {key: v for key, v in changes.items() if key not in _OF_CHOICES} if isinstance(changes, dict) else changes
+        if own or not changes:
+            kind_configs[name] = _change(f"{path}, kinds.{name}", config, own)
     return config, kind_configs
 
 

@@ -9,12 +9,17 @@ from pathlib import Path
 import numpy as np
 
 from cryosam.batch.jobs import Job
+from cryosam.batch.structure_choices import ALL
 from cryosam.errors import CryosamError
 from cryosam.io import read_info
+from cryosam.io.queries import read_queries
+from cryosam.structure_query import StructureQuery
 
 __all__ = ["Resources"]
 
 _FIXED_BYTES, _BYTES_PER_VOXEL = 1.1e9, 13  # memory of a worker with the default preset, as in cryosam info
+_CUBE_ANGSTROM = 20.0  # structures are looked for in cubes of this edge, or in voxels if these are larger
+_STRUCTURE_BYTES, _BYTES_PER_CUBE = 0.6e9, 70  # measured: 54 to 68 for membranes and filaments
 _CONTROL_GROUP = Path("/sys/fs/cgroup")
 _USABLE = 0.8  # share of the free memory that workers may take
 
@@ -80,12 +85,28 @@ def _list_gpus() -> tuple[str, ...]:
 
 
 def _estimate(job: Job) -> float:
-    """Bytes that a worker needs for a tomogram."""
+    """Bytes that a worker needs for a tomogram: what the search that needs most takes."""
     try:
-        shape = read_info(job.path).shape
+        info, structures = read_info(job.path), _structures(job)
     except CryosamError:  # its worker will report the error
         return _FIXED_BYTES
-    return _FIXED_BYTES + _BYTES_PER_VOXEL * float(np.prod(shape, dtype=float))
+    n_voxels = float(np.prod(info.shape, dtype=float))
+    needed = []
+    if structures & {"particle", "auto"}:
+        needed.append(_FIXED_BYTES + _BYTES_PER_VOXEL * n_voxels)
+    if structures - {"particle"}:
+        size = job.voxel_size_angstrom or info.voxel_size_angstrom or _CUBE_ANGSTROM
+        cubes = n_voxels * min(size / _CUBE_ANGSTROM, 1.0) ** 3
+        needed.append(_STRUCTURE_BYTES + _BYTES_PER_CUBE * cubes)
+    return max(needed)
+
+
+def _structures(job: Job) -> set[str]:
+    """What may be searched for; the kinds in a file of points are not known before it is read."""
+    if job.points is not None:
+        return {*job.choices.structures.values(), job.choices.structure_of(ALL)}
+    found = [query for path in job.queries for query in read_queries(path)]
+    return {query.structure if isinstance(query, StructureQuery) else "particle" for query in found} or {"particle"}
 
 
 def _free_memory() -> float | None:

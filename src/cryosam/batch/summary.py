@@ -1,7 +1,8 @@
 """Summary of all tomograms of a batch: one table, one page, one file with all particles."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from cryosam.io.earlier_results import read_result_points
 from cryosam.io.exports import EXPORTS, write_exports
 from cryosam.io.overview import KindCount, TomogramRow, render_overview, write_table
 from cryosam.io.star_output import write_star
+from cryosam.io.structure_points import merge_tables, read_structure_points, write_structure_points
 from cryosam.io.tomogram_points import TomogramPoints
 
 __all__ = ["Totals", "write_summary"]
@@ -29,7 +31,7 @@ class Totals:
     Parameters
     ----------
     n_particles
-        Number of particles of each kind.
+        Number of particles, or of instances of another structure, of each kind.
     n_done, n_waiting
         Numbers of tomograms.
     failed
@@ -55,23 +57,27 @@ def write_summary(project: Project) -> Totals:
     project
         The whole project, not only the shard that a run has done.
     """
-    ledger, rows, parts = Ledger(project.out), [], []
+    ledger, rows, parts, maps = Ledger(project.out), [], [], {}
     with ledger.summary():
         for job in project.jobs:
-            row, part = _read(ledger, job)
+            row, run = _read(ledger, job)
             rows.append(row)
-            parts += [] if part is None else [part]
+            if run is not None and run.get("structures"):
+                maps[job.name] = run
+            if run is not None and _has_particles(job, run):
+                parts.append(read_result_points(job.folder))
         kinds = list(dict.fromkeys([*project.kinds, *(kind for row in rows for kind in row.kinds)]))
         files = {
             _TABLE: "one row per tomogram: counts, densities, scores, time, memory, and the reason if it failed",
             "TOMOGRAM/": "the results of each tomogram, as cryosam segment writes them",
         }
         unwritten = []
-        try:
-            files |= _write_particles(project, parts)
-        except CryosamError as error:  # one format failed; the table and the page are written nevertheless
-            unwritten.append(str(error))
-        write_table(project.out / _TABLE, rows, kinds)
+        for write in (partial(_write_particles, project, parts), partial(_write_structures, project, maps)):
+            try:
+                files |= write()
+            except CryosamError as error:  # one format failed; the table and the page are written nevertheless
+                unwritten.append(str(error))
+        write_table(project.out / _TABLE, rows, kinds, project.structures)
         with atomic_path(project.out / _PAGE) as temporary:
             temporary.write_text(render_overview(rows, kinds, files.items()), encoding="utf-8")
     return Totals(
@@ -83,8 +89,8 @@ def write_summary(project: Project) -> Totals:
     )
 
 
-def _read(ledger: Ledger, job: Job) -> tuple[TomogramRow, TomogramPoints | None]:
-    """The table row of one tomogram, and its particles if it is done."""
+def _read(ledger: Ledger, job: Job) -> tuple[TomogramRow, dict[str, Any] | None]:
+    """The table row of one tomogram, and the content of its ``run.json`` if it is done."""
     failure = ledger.failure(job)
     run = ledger.read_run(job.name)
     path = str(job.path)
@@ -92,7 +98,7 @@ def _read(ledger: Ledger, job: Job) -> tuple[TomogramRow, TomogramPoints | None]
         return TomogramRow(name=job.name, path=path, status="failed", reason=failure.reason), None
     if run is None or run.get("job", {}).get("digest") != _digest(job):
         return TomogramRow(name=job.name, path=path, status="waiting"), None
-    part, size = read_result_points(job.folder), run["input"]["voxel_size_angstrom"]
+    size = run["input"]["voxel_size_angstrom"]
     row = TomogramRow(
         name=job.name,
         path=path,
@@ -102,10 +108,15 @@ def _read(ledger: Ledger, job: Job) -> tuple[TomogramRow, TomogramPoints | None]
         searched_um3=None if size is None else run["job"]["searched_voxels"] * (size * 1e-4) ** 3,
         seconds=run["seconds"],
         peak_memory_bytes=run["peak_memory_bytes"],
-        warnings=tuple(run["warnings"]),
+        warnings=(*run["warnings"], *(f"{kind}: {text}" for kind, text in run["job"].get("guesses", {}).items())),
         thumbnail=ledger.read_thumbnail(job.name),
     )
-    return row, part
+    return row, run
+
+
+def _has_particles(job: Job, run: dict[str, Any]) -> bool:
+    """Whether particles were searched for; a run for structures alone has no such file."""
+    return not run.get("structures") or (job.folder / "particles.csv").is_file()
 
 
 def _digest(job: Job) -> str | None:
@@ -117,7 +128,17 @@ def _digest(job: Job) -> str | None:
 
 
 def _count(run: dict[str, Any], job: Job) -> dict[str, KindCount]:
-    """Number of particles of each kind that was searched for, including kinds of which none was found."""
+    """Number of instances of each kind that was searched for, including kinds of which none was found."""
+    counts = {
+        part["kind"]: KindCount.of_scores(part["scores"], structure=part["structure"])
+        for part in run.get("structures", [])
+    }
+    counts |= _count_particles(run, job) if _has_particles(job, run) else {}
+    order = [label["kind"] for label in run.get("labels", [])] or list(counts)
+    return {kind: counts[kind] for kind in order}
+
+
+def _count_particles(run: dict[str, Any], job: Job) -> dict[str, KindCount]:
     table = read_points(job.folder / "particles.csv")
     scores = [] if table.scores is None else table.scores.tolist()
     parts = run["kinds"] or [{"name": run["kind"], "provenance": run["provenance"]}]
@@ -152,6 +173,14 @@ def _write_particles(project: Project, parts: Sequence[TomogramPoints]) -> dict[
     )
     described = {name: EXPORTS[name].partition(": ") for name in project.export}
     return files | {place: text for place, _, text in described.values()} if written else files
+
+
+def _write_structures(project: Project, runs: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
+    """Write the tables of all structures and the points on them; return a description of each file."""
+    out = project.out
+    points = [each for name, run in runs.items() for each in read_structure_points(out / name, run)]
+    size = project.tilt_series_pixel_size_angstrom
+    return merge_tables(out, runs) | write_structure_points(out, points, project.export, size)
 
 
 def _labels(path: Path) -> Labels | None:

@@ -2,6 +2,7 @@
 
 import time
 import traceback
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,18 +13,26 @@ from cryosam.batch.jobs import Job, Outcome
 from cryosam.batch.ledger import Ledger
 from cryosam.config import to_toml
 from cryosam.errors import PointsFileError, VoxelSizeError, explain
+from cryosam.full_map import FullMap
 from cryosam.io import PointTable, read_info, read_points, read_search_mask, read_tomogram
 from cryosam.io.overview import draw_thumbnail
 from cryosam.io.queries import read_queries
 from cryosam.io.results import RunInfo, write_segmentation
+from cryosam.io.structure_files import write_map
 from cryosam.prompts import PointPrompts
 from cryosam.results import Segmentation
 from cryosam.saved_query import SavedQuery
 from cryosam.scene import RunOptions
 from cryosam.segmentation import segment, segment_kinds
+from cryosam.structure_query import StructureQuery
+from cryosam.structure_results import StructureKind
+from cryosam.structure_search import find_map, take_for
 from cryosam.tomogram import Tomogram
 
-__all__ = ["describe_points", "search_tomogram"]
+__all__ = ["describe_found", "describe_points", "search_tomogram"]
+
+Kind = PointPrompts | SavedQuery | StructureQuery
+Guesses = dict[str, str]
 
 _NO_NAME = "particle"
 
@@ -46,7 +55,9 @@ def search_tomogram(job: Job) -> Outcome:
                 if ledger.is_finished(job):
                     return Outcome(name=job.name, status="unchanged")
                 found = _search(job, ledger)
-                outcome = Outcome(name=job.name, status="done", n_particles=len(found.points))
+                outcome = Outcome(
+                    name=job.name, status="done", n_particles=_n_particles(found), found=describe_found(found)
+                )
             except Exception as error:
                 explanation = explain(error)
                 trace = "" if explanation else traceback.format_exc()
@@ -59,20 +70,25 @@ def search_tomogram(job: Job) -> Outcome:
     return Outcome(**{**vars(outcome), "seconds": round(time.perf_counter() - clock, 2)})
 
 
-def _search(job: Job, ledger: Ledger) -> Segmentation:
+def _search(job: Job, ledger: Ledger) -> Segmentation | FullMap:
     """Read a tomogram, search it and write its results."""
     started, clock = datetime.now(UTC).isoformat(timespec="seconds"), time.perf_counter()
     stamps = ledger.stamps(job)  # taken before reading, so that the next run notices a file that changes meanwhile
     tomogram = replace(read_tomogram(job.path, job.voxel_size_angstrom), name=job.name)
     mask = read_search_mask(job.search_mask, tomogram.shape)
     options = RunOptions(search_mask=mask, kind_configs=job.kind_configs)
-    kinds, has_names = _read_kinds(job, tomogram)
+    read, has_names = _read_kinds(job, tomogram)
+    kinds, structures, guesses = _take(job, tomogram, read)
+    particles = [each for each in kinds if not isinstance(each, StructureQuery)]
     config = job.config
-    if has_names or len(kinds) > 1:
-        found = segment_kinds(tomogram, kinds, config, options)
+    found: Segmentation | FullMap
+    if structures:
+        found = find_map(tomogram, kinds, structures, config, options)
+    elif has_names or len(kinds) > 1:
+        found = segment_kinds(tomogram, particles, config, options)
     else:
-        config = job.kind_configs.get(kinds[0].name, config)
-        found = segment(tomogram, kinds[0], config, options)
+        config = job.kind_configs.get(particles[0].name, config)
+        found = segment(tomogram, particles[0], config, options)
     searched = float(np.count_nonzero(mask)) if mask is not None else float(tomogram.data.size)
     run = RunInfo(
         command=job.command,
@@ -85,18 +101,69 @@ def _search(job: Job, ledger: Ledger) -> Segmentation:
             **stamps,
             "searched_voxels": searched,
             "kind_configurations_toml": {name: to_toml(each) for name, each in job.kind_configs.items()},
+            **({"guesses": guesses} if guesses else {}),
         },
     )
-    write_segmentation(
-        job.folder,
-        found,
-        tomogram=tomogram,
-        prompts=kinds if found.kinds else kinds[0],
-        run=run,
-        overwrite=True,
-    )
+    if isinstance(found, FullMap):
+        given = {new.name: job.choices.spacing_of(old.name) for new, old in zip(kinds, read, strict=True)}
+        spacings = {name: value for name, value in given.items() if value is not None and name in structures}
+        write_map(job.folder, found, tomogram=tomogram, prompts=kinds, run=run, spacings=spacings, overwrite=True)
+    else:
+        prompts = particles if found.kinds else particles[0]
+        write_segmentation(job.folder, found, tomogram=tomogram, prompts=prompts, run=run, overwrite=True)
     ledger.keep_thumbnail(job.name, draw_thumbnail(tomogram, found))
     return found
+
+
+def _take(job: Job, tomogram: Tomogram, kinds: Sequence[Kind]) -> tuple[list[Kind], dict[str, StructureKind], Guesses]:
+    """Settle what each kind is.
+
+    Returns
+    -------
+    kinds
+        The kinds; one without a name that is no particle has the name of its structure.
+    structures
+        By the name of the kind, for those that are no particles.
+    guesses
+        What the clicks on a kind look like, where that was to be guessed.
+    """
+    named, structures, guesses = list(kinds), dict[str, StructureKind](), Guesses()
+    for row, kind in enumerate(kinds):
+        if isinstance(kind, StructureQuery):
+            structures[kind.name] = kind.structure
+        if not isinstance(kind, PointPrompts):
+            continue
+        structure = job.choices.structure_of(kind.name)
+        if structure == "auto":
+            taken = take_for(tomogram, kind, job.config)
+            structure, guesses[kind.name] = taken.structure, taken.text
+        if structure != "particle":
+            if kind.name == _NO_NAME:
+                named[row] = kind = replace(kind, name=structure)
+            structures[kind.name] = structure
+    return named, structures, guesses
+
+
+def _n_particles(found: Segmentation | FullMap) -> int:
+    particles = found.particles if isinstance(found, FullMap) else found
+    return 0 if particles is None else len(particles.points)
+
+
+def describe_found(found: Segmentation | FullMap) -> str:
+    """Say in words what a map holds; empty for particles alone.
+
+    Examples
+    --------
+    >>> describe_found(Segmentation((3, 4, 5), np.zeros((0, 3)), np.zeros(0), ()))
+    ''
+    """
+    if not isinstance(found, FullMap):
+        return ""
+    words = []
+    for label in found.legend():
+        name = "" if label.kind == label.structure else f"{label.kind}: "
+        words.append(f"{name}{label.n_instances} {label.structure}{'' if label.n_instances == 1 else 's'}")
+    return ", ".join(words)
 
 
 def describe_points(job: Job) -> str:
@@ -113,11 +180,16 @@ def describe_points(job: Job) -> str:
         If the tomogram or the points cannot be read, or none of the points are of the tomogram.
     """
     if job.points is None:
-        return "a saved query, no points"
+        found = [each for path in job.queries for each in read_queries(path)]
+        structures = [f"{each.name}: {each.structure}" for each in found if isinstance(each, StructureQuery)]
+        return "a saved query, no points" + (f" ({', '.join(structures)})" if structures else "")
     info = read_info(job.path)
     size = info.voxel_size_angstrom if job.voxel_size_angstrom is None else job.voxel_size_angstrom
     table = _read_points(job, job.points, info.shape, size)
     n = f"{len(table)} point{'' if len(table) == 1 else 's'}"
+    taken = {name: job.choices.structure_of(name) for name in table.names or (_NO_NAME,)}
+    if set(taken.values()) != {"particle"}:
+        n += f" ({', '.join(choice if name == _NO_NAME else f'{name}: {choice}' for name, choice in taken.items())})"
     if table.tomogram_name is None:
         return f"{n} in {job.points}, which names no tomogram"
     return f"{n} of {table.tomogram_name} in {job.points}"
@@ -138,7 +210,7 @@ def _read_points(job: Job, path: Path, shape: tuple[int, int, int], voxel_size_a
     return table
 
 
-def _read_kinds(job: Job, tomogram: Tomogram) -> tuple[list[PointPrompts | SavedQuery], bool]:
+def _read_kinds(job: Job, tomogram: Tomogram) -> tuple[list[Kind], bool]:
     """The kinds to search for, and whether the results name the kind even if there is only one."""
     if job.points is None:
         return [query for path in job.queries for query in read_queries(path)], False

@@ -1,21 +1,23 @@
 """``cryosam batch``."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from cryosam.cli.options import PathType, example
+from cryosam.cli.options import PathType, SearchCommand, example
 from cryosam.cli.progress import say_time
+from cryosam.cli.structure_options import structure_options
 from cryosam.errors import CryosamError
 
 if TYPE_CHECKING:
     from cryosam.batch.coordinator import Backend, Plan
     from cryosam.batch.jobs import Job, Outcome
     from cryosam.batch.project import Project
+    from cryosam.batch.structure_choices import StructureChoices
     from cryosam.batch.summary import Totals
 
 __all__ = ["batch"]
@@ -25,11 +27,13 @@ _SHOWN = 20  # names in a list on the screen
 
 
 @click.command(
+    cls=SearchCommand,
     epilog=example(
         "cryosam batch project.toml --dry-run",
         "cryosam batch project.toml --workers 4",
         "cryosam batch project.toml --retry-failed",
-    )
+        "cryosam batch project.toml --kind er --structure membrane --spacing 150",
+    ),
 )
 @click.argument("project", type=PathType)
 @click.option(
@@ -40,6 +44,14 @@ _SHOWN = 20  # names in a list on the screen
     metavar="PATTERN",
     help="Name of each tomogram, such as {file} or {folder}; replaces the one in the project file.",
 )
+@click.option(
+    "--kind",
+    "kinds",
+    metavar="NAME",
+    multiple=True,
+    help="Name of the kind that the --structure and --spacing after it are for; repeatable.",
+)
+@structure_options
 @click.option(
     "--workers",
     type=click.IntRange(min=1),
@@ -68,6 +80,9 @@ def batch(
     project: Path,
     out: Path | None,
     name: str | None,
+    kinds: dict[str, Any],
+    structures: dict[str | None, Any],
+    spacings: dict[str | None, float],
     workers: int | None,
     retry_failed: bool,
     shard: str | None,
@@ -82,6 +97,9 @@ def batch(
       query = "ribosome.npz"
       out = "results"
 
+    With clicks on membranes, filaments or compartments, say so with --structure here or with structure = "membrane" in
+    the file.
+
     Tomograms that were finished with the same settings and files are not processed again. If a tomogram fails, the
     others continue; the exit code is 1 if any has failed.
     """  # noqa: D301  # \b tells click not to join these lines
@@ -93,7 +111,8 @@ def batch(
         raise click.UsageError(
             "--workers is for this machine only; the configuration of --parsl sets its own number; leave one out"
         )
-    whole = read_project(project, out=out, name=name, command=command)
+    choices = _choices(kinds, structures, spacings)
+    whole = read_project(project, out=out, name=name, choices=choices, command=command)
     part = take_shard(whole, shard)
     if dry_run:
         _say_plan(part, plan_batch(part, retry_failed=retry_failed), with_names=True)
@@ -110,6 +129,22 @@ def batch(
     _say_totals(totals, whole)
     if set(totals.failed) & {job.name for job in part.jobs} or totals.unwritten:
         click.get_current_context().exit(_FAILED)
+
+
+def _choices(
+    kinds: Iterable[str], structures: Mapping[str | None, Any], spacings: Mapping[str | None, float]
+) -> "StructureChoices":
+    """What the command line says of each kind; what stands before the first kind is for all."""
+    from cryosam.batch.structure_choices import ALL, StructureChoices
+
+    if idle := [name for name in kinds if name not in structures and name not in spacings]:
+        raise click.UsageError(
+            f"--kind {idle[0]} says which kind the --structure or --spacing after it is for; add one of them"
+        )
+    return StructureChoices(
+        structures={ALL if name is None else name: value for name, value in structures.items()},
+        spacings={ALL if name is None else name: value for name, value in spacings.items()},
+    )
 
 
 @contextmanager
@@ -158,7 +193,7 @@ def _follow(outcomes: "Iterator[Outcome]", n: int) -> None:
         left = (time.monotonic() - start) / done * (n - done)
         rest = f"{done} of {n}" + (f", about {say_time(left)} left" if done < n else "")
         if outcome.status == "done":
-            found = f"{outcome.n_particles} particle{'' if outcome.n_particles == 1 else 's'}"
+            found = outcome.found or f"{outcome.n_particles} particle{'' if outcome.n_particles == 1 else 's'}"
             click.echo(f"{outcome.name}: {found} in {say_time(outcome.seconds)} ({rest})")
         elif outcome.status in ("failed", "killed"):
             click.secho(f"cryosam: {outcome.name} failed: {outcome.reason} ({rest})", fg="yellow", err=True)
@@ -167,7 +202,7 @@ def _follow(outcomes: "Iterator[Outcome]", n: int) -> None:
 
 
 def _say_totals(totals: "Totals", project: "Project") -> None:
-    """Print the failures and the number of particles of the whole project."""
+    """Print the failures and how many of each kind the whole project has."""
     for name, reason in list(totals.failed.items())[:_SHOWN]:
         click.secho(f"cryosam: failed: {name}: {reason}", fg="yellow", err=True)
     if len(totals.failed) > _SHOWN:

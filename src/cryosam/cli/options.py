@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 
 import click
 
+from cryosam.cli.structure_options import SPACING, STRUCTURE
 from cryosam.config import PRESETS
 from cryosam.matching.feature_cache import FeatureCache
 from cryosam.memory import parse_bytes
@@ -30,7 +31,6 @@ __all__ = [
     "parse_point",
     "query_options",
     "search_options",
-    "structure_options",
 ]
 
 Point = tuple[float, float, float]
@@ -273,23 +273,6 @@ _SEARCH = (
     ),
     TILT_SERIES_PIXEL_SIZE,
 )
-_STRUCTURES = (
-    click.option(
-        "--structure",
-        "structures",
-        type=click.Choice(["auto", "particle", "membrane", "filament", "compartment"]),
-        multiple=True,
-        help="What the clicks are on; auto guesses it and says so. After --kind, for this kind.  [default: particle]",
-    ),
-    click.option(
-        "--spacing",
-        "spacings",
-        type=click.FloatRange(min=0, min_open=True),
-        metavar="ANGSTROM",
-        multiple=True,
-        help="Distance of points on filaments and membranes, to average. After --kind, for this kind.  [default: none]",
-    ),
-)
 _GROUPS = (
     (
         "What to find",
@@ -358,7 +341,7 @@ class SearchCommand(GroupedCommand):
         kinds: dict[str, tuple[list[Point], list[Point]]] = {name: ([], []) for name in ctx.params.get("kinds", ())}
         if kinds:
             for column, (option, key) in enumerate((("--point", "points"), ("--negative", "negatives"))):
-                for owner, point in zip(owners[option], ctx.params[key], strict=True):
+                for owner, point in zip(owners[option], ctx.params.get(key, ()), strict=True):
                     if owner is None:
                         raise click.UsageError(
                             f"{option} comes before the first --kind; put the --kind that it belongs to before it", ctx
@@ -382,7 +365,7 @@ def _apply(command: Command, decorators: tuple[Callable[[Command], Command], ...
 
 def mask_options(command: Command) -> Command:
     """Add the options of a command that segments the clicked particles."""
-    return _apply(command, (*_PROMPTS, *_STRUCTURES, OUT, *_SETTINGS))
+    return _apply(command, (*_PROMPTS, STRUCTURE, SPACING, OUT, *_SETTINGS))
 
 
 def search_options(command: Command) -> Command:
@@ -390,11 +373,6 @@ def search_options(command: Command) -> Command:
     return _apply(command, (*_PROMPTS, OUT, *_SEARCH, *_SETTINGS))
 
 
-def structure_options(command: Command) -> Command:
-    """Add the options of a command that finds structures other than particles."""
-    return _apply(command, _STRUCTURES)
-
-
 def query_options(command: Command) -> Command:
     """Add the options of a command that saves a query."""
-    return _apply(command, (*_PROMPTS, _QUERY_OUT, *_KINDS, *_SETTINGS))
+    return _apply(command, (*_PROMPTS, STRUCTURE, _QUERY_OUT, *_KINDS, *_SETTINGS))

@@ -1,6 +1,7 @@
 """The steps of ``segment``, ``pick``, ``mask`` and ``query``: check the input, compute, write, report the result."""
 
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,8 +16,11 @@ from cryosam.cli.options import open_cache
 from cryosam.cli.point_frame import PointFrame, naming_options
 from cryosam.cli.progress import show_progress
 from cryosam.cli.structures import (
+    Kind,
     find_chosen,
     report_map,
+    report_queries,
+    save_structures,
     spacings_of,
     structure_steps,
     suggest_structure,
@@ -37,6 +41,7 @@ from cryosam.results import Segmentation, Trust
 from cryosam.saved_query import SavedQuery
 from cryosam.scene import RunOptions
 from cryosam.steps import MASKS, SEARCH, Steps
+from cryosam.structure_query import StructureQuery
 from cryosam.tomogram import Tomogram
 
 __all__ = ["build_config", "report_findings", "run"]
@@ -73,10 +78,9 @@ def run(steps: Literal["segment", "pick", "segment_prompts"], options: dict[str,
     n_voxels = tomogram.data.size
     check_output(options["out"], overwrite=options["overwrite"], n_bytes=4 * n_voxels)  # labels, mask, score map
     exports, pixel_size = options.get("exports", ()), options.get("tilt_series_pixel_size")
-    kinds: list[PointPrompts | SavedQuery] = [
-        *(_read_prompts(options, tomogram) if _has_points(options) else ()),
-        *queries,
-    ]
+    named = [query.name for query in queries]
+    kinds: list[Kind] = [*(_read_prompts(options, tomogram, named) if _has_points(options) else ()), *queries]
+    _require_particles(steps, queries)
     check_exports(exports, tomogram.voxel_size_angstrom, pixel_size, [each.name for each in kinds])
     given = RunOptions()
     if steps != "segment_prompts":
@@ -99,7 +103,7 @@ def run(steps: Literal["segment", "pick", "segment_prompts"], options: dict[str,
         if structures:
             found = find_chosen(steps, tomogram, kinds, structures, config, given)
         elif len(kinds) > 1 or options.get("kinds"):
-            found = segmentation.segment_kinds(tomogram, kinds, config, given)
+            found = segmentation.segment_kinds(tomogram, _particles(kinds), config, given)
             found = found.without_masks() if steps == "pick" else found
         else:
             found = getattr(segmentation, steps)(tomogram, kinds[0], config, given)
@@ -117,7 +121,10 @@ def run(steps: Literal["segment", "pick", "segment_prompts"], options: dict[str,
         if isinstance(found, FullMap):
             folder = write_map(options["out"], found, prompts=kinds, spacings=spacings_of(options, found), **given_out)
         else:
-            folder = write_segmentation(options["out"], found, prompts=kinds if found.kinds else kinds[0], **given_out)
+            prompts = _particles(kinds)
+            folder = write_segmentation(
+                options["out"], found, prompts=prompts if found.kinds else prompts[0], **given_out
+            )
     if isinstance(found, FullMap):
         report_map(found, folder, time.perf_counter() - clock)
     else:
@@ -136,19 +143,29 @@ def make_query(options: dict[str, Any]) -> None:
         raise OutputExistsError(f"{out} exists already; choose another name, or add --overwrite")
     check_output(out.absolute().parent, overwrite=True)
     tomogram = _read_tomogram(options)
-    kinds = _read_prompts(options, tomogram)
     mask = read_search_mask(options["search_mask"], tomogram.shape)
-    _require_models(config, "query")
+    kinds, structures = take_structures(options, tomogram, _read_prompts(options, tomogram), config)
+    particles = [each for each in kinds if isinstance(each, PointPrompts) and each.name not in structures]
+    if particles:
+        _require_models(config, "query")
     cache = open_cache(options["cache"], options["no_cache"])
-    with show_progress(Steps(SEARCH, len(kinds))) as progress:
+    queries: list[SavedQuery | StructureQuery] = []
+    with show_progress(structure_steps(kinds, structures) if structures else Steps(SEARCH, len(kinds))) as progress:
         given = RunOptions(search_mask=mask, cache=cache, progress=progress)
-        queries, found = segmentation.make_queries(tomogram, kinds, config, given)
-    write_queries(out, queries)
-    for warning in found.warnings:
-        click.secho(f"cryosam: warning: {warning}", fg="yellow", err=True)
-    for query, part in zip(queries, found.kinds or (found,), strict=True):
-        n = query.n_particles
-        click.echo(f"{query.name}: {n} particle{'' if n == 1 else 's'}{_details(part)}")
+        described = save_structures(tomogram, kinds, structures, config, given)
+        queries += [query for query, _ in described]
+        found = None
+        if particles:
+            saved, found = segmentation.make_queries(tomogram, particles, config, given)
+            queries += saved
+    write_queries(out, sorted(queries, key=lambda query: [each.name for each in kinds].index(query.name)))
+    report_queries(described)
+    if found is not None:
+        for warning in found.warnings:
+            click.secho(f"cryosam: warning: {warning}", fg="yellow", err=True)
+        for query, part in zip(saved, found.kinds or (found,), strict=True):
+            n = query.n_particles
+            click.echo(f"{query.name}: {n} particle{'' if n == 1 else 's'}{_details(part)}")
     click.echo(f"saved the query in {out}; use it: cryosam segment OTHER.mrc --query {out} --out results")
 
 
@@ -199,6 +216,20 @@ def _say_trust(kind: str, trust: Trust) -> str:
     return agreement + f"; a better click would be {','.join(f'{c:.0f}' for c in trust.better_click)}"
 
 
+def _require_particles(steps: str, queries: Sequence[SavedQuery | StructureQuery]) -> None:
+    """Refuse a query for something else where only particles are found."""
+    odd = [query for query in queries if isinstance(query, StructureQuery)]
+    if steps == "pick" and odd:
+        raise click.UsageError(
+            f"cryosam pick finds particles, and query {odd[0].name!r} finds {odd[0].structure}s; use cryosam segment"
+        )
+
+
+def _particles(kinds: Sequence[Kind]) -> list[PointPrompts | SavedQuery]:
+    """The kinds that are no queries for structures."""
+    return [each for each in kinds if not isinstance(each, StructureQuery)]
+
+
 def _require_prompts(options: dict[str, Any], *, has_queries: bool) -> None:
     """Make sure that the options say what to search for."""
     if not _has_points(options) and not has_queries:
@@ -221,9 +252,10 @@ def _read_tomogram(options: dict[str, Any]) -> Tomogram:
     return replace(tomogram, name=options["name"] or tomogram.name)
 
 
-def _read_prompts(options: dict[str, Any], tomogram: Tomogram) -> list[PointPrompts]:
-    """Read and check the points of the command line and the file; one entry per kind."""
-    kinds = {name: [list(points) for points in both] for name, both in options.get("kinds", {}).items()}
+def _read_prompts(options: dict[str, Any], tomogram: Tomogram, queries: Sequence[str] = ()) -> list[PointPrompts]:
+    """Read and check the points of the command line and the file; one entry per kind, without those of queries."""
+    given = options.get("kinds", {}).items()
+    kinds = {name: [*map(list, both)] for name, both in given if both[0] or name not in queries}
     if not kinds:
         kinds = {_NO_NAME: [list(options["points"]), list(options.get("negatives", ()))]}
     file = options["points_file"]

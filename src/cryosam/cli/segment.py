@@ -4,7 +4,8 @@ from typing import Any
 
 import click
 
-from cryosam.cli.options import SearchCommand, example, search_options, structure_options
+from cryosam.cli.options import SearchCommand, example, search_options
+from cryosam.cli.structure_options import structure_options
 
 __all__ = ["segment"]
 

@@ -1,4 +1,4 @@
-"""What ``segment`` and ``mask`` do for kinds that are no particles."""
+"""What ``segment``, ``mask`` and ``query`` do for kinds that are no particles."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -9,25 +9,29 @@ import click
 
 from cryosam.config import Config
 from cryosam.full_map import FullMap
+from cryosam.io.structure_points import check_structure_exports
 from cryosam.prompts import PointPrompts
 from cryosam.results import Segmentation
 from cryosam.saved_query import SavedQuery
 from cryosam.scene import RunOptions
 from cryosam.steps import SEARCH, Step, Steps
-from cryosam.structure_results import StructureKind
-from cryosam.structure_search import TakenFor, find_map, find_structures, take_for
+from cryosam.structure_query import StructureQuery
+from cryosam.structure_results import StructureKind, StructureResult
+from cryosam.structure_search import TakenFor, find_map, find_structures, make_structure_query, take_for
 from cryosam.tomogram import Tomogram
 
 __all__ = [
     "find_chosen",
     "report_map",
+    "report_queries",
+    "save_structures",
     "spacings_of",
     "structure_steps",
     "suggest_structure",
     "take_structures",
 ]
 
-Kind = PointPrompts | SavedQuery
+Kind = PointPrompts | SavedQuery | StructureQuery
 
 _NO_NAME = "particle"
 _DEFAULT = "particle"  # a guess takes time, and some particles for filaments
@@ -48,9 +52,9 @@ def take_structures(
         By the name of the kind, for those that are no particles.
     """
     given: Mapping[str | None, Any] | None = options.get("structures")
-    named, structures = list(kinds), {}
+    named, structures = list(kinds), _of_queries(given or {}, kinds)
     for row, kind in enumerate(named):
-        if given is None or isinstance(kind, SavedQuery):
+        if given is None or not isinstance(kind, PointPrompts):
             continue
         structure = given.get(kind.name, given.get(None, _DEFAULT))
         if structure == "auto":
@@ -71,6 +75,51 @@ def take_structures(
     return named, structures
 
 
+def _of_queries(given: Mapping[str | None, Any], kinds: Sequence[Kind]) -> dict[str, StructureKind]:
+    """What queries find, by the name of the kind; another structure is refused.
+
+    What stands before all kinds is meant for clicks, if there are any.
+    """
+    has_clicks = any(isinstance(kind, PointPrompts) for kind in kinds)
+    structures: dict[str, StructureKind] = {}
+    for kind in kinds:
+        if isinstance(kind, PointPrompts):
+            continue
+        own: StructureKind = "particle"
+        if isinstance(kind, StructureQuery):
+            structures[kind.name] = own = kind.structure
+        chosen = given.get(kind.name, None if has_clicks else given.get(None))
+        if chosen not in (None, own):
+            raise click.UsageError(
+                f"--structure {chosen} is not what query {kind.name!r} finds, which is {own}s; leave it out"
+            )
+    return structures
+
+
+def save_structures(
+    tomogram: Tomogram,
+    kinds: Sequence[Kind],
+    structures: Mapping[str, StructureKind],
+    config: Config,
+    options: RunOptions,
+) -> list[tuple[StructureQuery, StructureResult]]:
+    """Make a query for each kind that is no particle; also what it finds in this tomogram."""
+    return [
+        make_structure_query(tomogram, kind, structures[kind.name], config, options)
+        for kind in kinds
+        if kind.name in structures and isinstance(kind, PointPrompts)
+    ]
+
+
+def report_queries(saved: Sequence[tuple[StructureQuery, StructureResult]]) -> None:
+    """Print what queries find in their own tomogram, and warnings."""
+    for query, found in saved:
+        for warning in found.report.warnings:
+            click.secho(f"cryosam: warning: {query.name}: {warning}", fg="yellow", err=True)
+        n = query.n_instances
+        click.echo(f"{query.name}: the query finds {n} {query.structure}{'' if n == 1 else 's'} here")
+
+
 def suggest_structure(
     options: Mapping[str, Any], tomogram: Tomogram, kinds: Sequence[Kind], config: Config, found: Segmentation
 ) -> None:
@@ -82,7 +131,7 @@ def suggest_structure(
         return
     for kind, part in zip(kinds, found.kinds or (found,), strict=True):
         is_doubtful = 2 * (part.report.expected_false or 0) >= len(part.points)
-        if isinstance(kind, SavedQuery) or not is_doubtful:
+        if not isinstance(kind, PointPrompts) or not is_doubtful:
             continue
         taken = take_for(tomogram, kind, config)
         if taken.structure != "particle":
@@ -98,11 +147,8 @@ def _check_exports(options: Mapping[str, Any], kinds: Sequence[Kind], structures
     if not structures or not options.get("exports") or len(structures) < len(kinds):
         return
     spacings = options.get("spacings") or {}
-    if not any(kind != "compartment" and (name in spacings or None in spacings) for name, kind in structures.items()):
-        raise click.UsageError(
-            "--export writes particles, and points on filaments and membranes where --spacing ANGSTROM says how far "
-            "apart; add --spacing, or leave out --export"
-        )
+    spaced = {each for name, each in structures.items() if name in spacings or None in spacings}
+    check_structure_exports(options["exports"], spaced - {"compartment"})
 
 
 def _say_unused(options: Mapping[str, Any]) -> None:

@@ -20,6 +20,7 @@ __all__ = [
     "Results",
     "describe_result",
     "find_results",
+    "name_tables",
     "read_labels",
     "read_result_points",
     "read_results",
@@ -122,12 +123,23 @@ def read_structures(folder: Path) -> dict[str, str] | None:
     if not parts:
         return None
     files = {}
-    for part in parts:
-        kind, structure = part["kind"], part["structure"]
-        is_only = sum(other["structure"] == structure for other in parts) == 1
+    for kind, (structure, table) in name_tables(run).items():
         files["instances.mrc" if len(run["labels"]) == 1 else f"instances-{kind}.mrc"] = structure
-        files[f"{structure}s.csv" if is_only else f"{structure}s-{kind}.csv"] = structure
+        files[f"{table}.csv"] = structure
     return files
+
+
+def name_tables(run: Mapping[str, Any]) -> dict[str, tuple[str, str]]:
+    """The structure of each kind of a run that is no particle, and the name of its table without the ending.
+
+    Examples
+    --------
+    >>> name_tables({"structures": [{"kind": "er", "structure": "membrane"}]})
+    {'er': ('membrane', 'membranes')}
+    """
+    parts = [(str(part["kind"]), str(part["structure"])) for part in run.get("structures", [])]
+    of = [structure for _, structure in parts]
+    return {kind: (each, f"{each}s" if of.count(each) == 1 else f"{each}s-{kind}") for kind, each in parts}
 
 
 def _read_run(file: Path) -> dict[str, Any]:

@@ -8,9 +8,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
+from jaxtyping import Float, UInt8
 from PIL import Image as PillowImage
 from PIL import ImageColor, ImageDraw
 
+from cryosam.full_map import FullMap
 from cryosam.geometry import AXIS
 from cryosam.io.atomic import atomic_path
 from cryosam.io.pages import render_page
@@ -22,6 +24,7 @@ __all__ = ["KindCount", "TomogramRow", "draw_thumbnail", "render_overview", "wri
 
 _THUMBNAIL_PX = 240
 _SLAB = 5  # slices averaged in a thumbnail
+_PAINT = 0.55  # opacity of structures over a slice
 _QUANTILES = (0.1, 0.5, 0.9)
 
 
@@ -32,19 +35,24 @@ class KindCount:
     Parameters
     ----------
     n_particles
-        Number of accepted particles.
+        Number of accepted particles, or of instances of another structure.
     scores
         Tenth, fiftieth and ninetieth percentile of their scores; None if there are none.
     expected_false
         Number of particles that are expected to be false; None if scores are not probabilities.
+    structure
+        What they are.
     """
 
     n_particles: int
     scores: tuple[float, float, float] | None = None
     expected_false: float | None = None
+    structure: str = "particle"
 
     @classmethod
-    def of_scores(cls, scores: Sequence[float], expected_false: float | None = None) -> "KindCount":
+    def of_scores(
+        cls, scores: Sequence[float], expected_false: float | None = None, structure: str = "particle"
+    ) -> "KindCount":
         """Summarise the scores of all particles.
 
         Examples
@@ -57,6 +65,7 @@ class KindCount:
             n_particles=len(scores),
             scores=(low, middle, high) if len(scores) else None,
             expected_false=expected_false,
+            structure=structure,
         )
 
 
@@ -107,7 +116,9 @@ class TomogramRow:
         return self.kinds[kind].n_particles / self.searched_um3
 
 
-def write_table(path: Path, rows: Sequence[TomogramRow], kinds: Sequence[str]) -> None:
+def write_table(
+    path: Path, rows: Sequence[TomogramRow], kinds: Sequence[str], structures: Mapping[str, str] | None = None
+) -> None:
     """Write a CSV file with one row per tomogram; an empty cell means unknown.
 
     Parameters
@@ -118,6 +129,8 @@ def write_table(path: Path, rows: Sequence[TomogramRow], kinds: Sequence[str]) -
         Rows in the order in which they are written.
     kinds
         Kinds that get columns.
+    structures
+        What each kind is, if no row has it; particles are left out.
 
     Raises
     ------
@@ -133,9 +146,11 @@ def write_table(path: Path, rows: Sequence[TomogramRow], kinds: Sequence[str]) -
     ...     Path(folder, "t.csv").read_text().splitlines()[1]
     'a,done,,,,2,,0.72,0.8,0.88,,,,0,a.mrc'
     """
-    per_kind = ("particles", "per_um3", "score_q10", "score_q50", "score_q90", "expected_false")
+    per_kind = ("per_um3", "score_q10", "score_q50", "score_q90", "expected_false")
     head = ["tomogram", "status", "reason", "voxel_size_angstrom", "searched_um3"]
-    head += [f"{kind}_{column}" for kind in kinds for column in per_kind]
+    for kind in kinds:
+        counted = _counted(rows, kind, (structures or {}).get(kind, "particle"))
+        head += [f"{kind}_{column}" for column in (counted, *per_kind)]
     head += ["seconds", "peak_memory_gb", "warnings", "path"]
     with atomic_path(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as stream:
         writer = csv.writer(stream, lineterminator="\n")
@@ -157,19 +172,27 @@ def write_table(path: Path, rows: Sequence[TomogramRow], kinds: Sequence[str]) -
             writer.writerow([*cells, row.seconds, memory, len(row.warnings), row.path])
 
 
+def _counted(rows: Sequence[TomogramRow], kind: str, structure: str) -> str:
+    """What is counted of a kind: its structure, or instances if a guess took it for several."""
+    found = {row.kinds[kind].structure for row in rows if kind in row.kinds} or {structure}
+    return f"{found.pop()}s" if len(found) == 1 else "instances"
+
+
 def _rounded(value: float | None) -> float | None:
     return None if value is None else float(f"{value:.4g}")
 
 
-def draw_thumbnail(tomogram: Tomogram, found: Segmentation) -> bytes:
+def draw_thumbnail(tomogram: Tomogram, found: Segmentation | FullMap) -> bytes:
     r"""Draw a small JPEG of the slices with the most particles, each marked by a ring in the colour of its kind.
+
+    Structures are painted over the slice that has the most of them.
 
     Parameters
     ----------
     tomogram
         The tomogram as read.
     found
-        The particles found in it.
+        What was found in it.
 
     Examples
     --------
@@ -177,17 +200,14 @@ def draw_thumbnail(tomogram: Tomogram, found: Segmentation) -> bytes:
     >>> draw_thumbnail(Tomogram(data), Segmentation((9, 10, 11), np.empty((0, 3)), np.empty(0), ()))[:2]
     b'\xff\xd8'
     """
+    if isinstance(found, FullMap):
+        return _draw_map(tomogram, found)
     depth, height, width = tomogram.shape
     z = found.points[:, AXIS["z"]]
     counts = np.convolve(np.bincount(np.round(z).astype(int), minlength=depth), np.bartlett(2 * _SLAB + 3), mode="full")
     middle = int(counts.argmax()) - _SLAB - 1 if len(z) else depth // 2
-    slab = tomogram.data[max(0, middle - _SLAB // 2) : middle + _SLAB // 2 + 1]
-    low, high = gray_range(tomogram.data)
-    pixels = np.clip((np.asarray(slab, dtype=np.float32).mean(axis=0) - low) / (high - low) * 255, 0, 255)
     scale = _THUMBNAIL_PX / max(height, width)
-    size = max(1, round(width * scale)), max(1, round(height * scale))
-    resample = PillowImage.Resampling.BOX if scale < 1 else PillowImage.Resampling.BICUBIC
-    picture = PillowImage.fromarray(pixels.astype(np.uint8)).resize(size, resample).convert("RGB")
+    picture = _resized(_slab(tomogram, middle).astype(np.uint8)).convert("RGB")
     draw = ImageDraw.Draw(picture)
     numbers = {part.kind: k for k, part in enumerate(found.kinds)}
     names = found.names or (found.kind,) * len(found.points)
@@ -196,6 +216,45 @@ def draw_thumbnail(tomogram: Tomogram, found: Segmentation) -> bytes:
             column, row = (x + 0.5) * scale, (y + 0.5) * scale
             shade = ImageColor.getrgb(colour(numbers.get(name, 0)).replace(" ", ","))
             draw.ellipse((column - 3, row - 3, column + 3, row + 3), outline=shade, width=2)
+    return _to_jpeg(picture)
+
+
+def _draw_map(tomogram: Tomogram, found: FullMap) -> bytes:
+    """Draw the slice with the most voxels of the map, painted in the colours of the kinds."""
+    depth, height, width = tomogram.shape
+    painted = found.painted()
+    counts = np.zeros(depth)
+    for _, mask in painted:
+        counts[mask.box[0]] += mask.data.sum(axis=(1, 2))
+    middle = int(counts.argmax()) if counts.any() else depth // 2
+    labels = np.zeros((height, width), dtype=int)
+    for label, mask in painted:
+        z, y, x = mask.box
+        if z.start <= middle < z.stop:
+            labels[y, x][mask.data[middle - z.start]] = label
+    shades = np.array([ImageColor.getrgb(colour(k).replace(" ", ",")) for k in range(len(found.kinds))], dtype=float)
+    pixels = np.repeat(_slab(tomogram, middle)[..., None], 3, axis=2)
+    pixels[labels > 0] = (1 - _PAINT) * pixels[labels > 0] + _PAINT * shades[labels[labels > 0] - 1]
+    return _to_jpeg(_resized(pixels.astype(np.uint8)))
+
+
+def _slab(tomogram: Tomogram, middle: int) -> Float[np.ndarray, "h w"]:
+    """Mean of the slices around one, stretched to 0 to 255."""
+    slab = tomogram.data[max(0, middle - _SLAB // 2) : middle + _SLAB // 2 + 1]
+    low, high = gray_range(tomogram.data)
+    return np.clip((np.asarray(slab, dtype=np.float32).mean(axis=0) - low) / (high - low) * 255, 0, 255)
+
+
+def _resized(pixels: UInt8[np.ndarray, "..."]) -> PillowImage.Image:
+    """An image in the size of a thumbnail."""
+    height, width = pixels.shape[:2]
+    scale = _THUMBNAIL_PX / max(height, width)
+    size = max(1, round(width * scale)), max(1, round(height * scale))
+    resample = PillowImage.Resampling.BOX if scale < 1 else PillowImage.Resampling.BICUBIC
+    return PillowImage.fromarray(pixels).resize(size, resample)
+
+
+def _to_jpeg(picture: PillowImage.Image) -> bytes:
     buffer = io.BytesIO()
     picture.save(buffer, format="JPEG", quality=80, optimize=True)
     return buffer.getvalue()
@@ -226,6 +285,7 @@ def render_overview(rows: Sequence[TomogramRow], kinds: Sequence[str], files: It
         kinds=kinds,
         totals=totals,
         files=list(files),
+        has_structures=any(count.structure != "particle" for row in rows for count in row.kinds.values()),
         n_of=lambda status: sum(row.status == status for row in rows),
         palette=colour,
         encode=lambda jpeg: "data:image/jpeg;base64," + base64.b64encode(jpeg).decode("ascii"),

@@ -3,6 +3,7 @@
 import json
 import zipfile
 from collections.abc import Mapping, Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +14,14 @@ from cryosam.io.atomic import atomic_path
 from cryosam.prompts import require_kind_names
 from cryosam.results import Average
 from cryosam.saved_query import KnownMembers, SavedQuery
+from cryosam.structure_query import CompartmentKind, FilamentKind, KindDescription, MembraneKind, StructureQuery
 
 __all__ = ["read_queries", "write_queries"]
 
-_FORMAT = 2
+_FORMAT, _WITH_STRUCTURES = 2, 3
+_DESCRIPTIONS: Mapping[str, type[KindDescription]] = {
+    kind.structure: kind for kind in (MembraneKind, FilamentKind, CompartmentKind)
+}
 _TEXT = "description"
 _PLAIN = (
     "name",
@@ -34,9 +39,10 @@ _PLAIN = (
     "source",
     "source_digest",
 )
+_OF_STRUCTURE = ("name", "contrast", "voxel_size_angstrom", "n_instances", "source", "source_digest")
 
 
-def write_queries(path: Path, queries: Sequence[SavedQuery]) -> None:
+def write_queries(path: Path, queries: Sequence[SavedQuery | StructureQuery]) -> None:
     """Write queries of one or several kinds to one file, which appears only when it is complete.
 
     Parameters
@@ -58,22 +64,26 @@ def write_queries(path: Path, queries: Sequence[SavedQuery]) -> None:
     if path.suffix != ".npz":
         raise QueryError(f"{path}: the file name of a query must end in .npz")
     require_kind_names([query.name for query in queries])
-    kinds = []
+    kinds: list[dict[str, Any]] = []
     arrays: dict[str, np.ndarray] = {}
     for k, query in enumerate(queries):
+        if isinstance(query, StructureQuery):
+            kinds.append(_describe(query, k, arrays))
+            continue
         plain = {key: getattr(query, key) for key in _PLAIN}
         kinds.append(plain | {"scales": list(query.scales), "average_step_angstrom": query.average.step})
         arrays[f"{k}.feature"] = query.feature.astype(np.float32)
         arrays[f"{k}.average"] = query.average.data.astype(np.float32)
         for column in ("correlations", "prior_score", "is_kind"):
             arrays[f"{k}.{column}"] = getattr(query.known_members, column)
-    text = json.dumps({"format": _FORMAT, "kinds": kinds})
+    has_structures = any(isinstance(query, StructureQuery) for query in queries)
+    text = json.dumps({"format": _WITH_STRUCTURES if has_structures else _FORMAT, "kinds": kinds})
     arrays[_TEXT] = np.frombuffer(text.encode(), dtype=np.uint8)
     with atomic_path(path) as temporary, temporary.open("wb") as stream:
         np.savez(stream, allow_pickle=False, **arrays)
 
 
-def read_queries(path: Path) -> tuple[SavedQuery, ...]:
+def read_queries(path: Path) -> tuple[SavedQuery | StructureQuery, ...]:
     """Read the queries of a file.
 
     Parameters
@@ -100,9 +110,9 @@ def read_queries(path: Path) -> tuple[SavedQuery, ...]:
     try:
         with path.open("rb") as stream, np.load(stream, allow_pickle=False) as arrays:
             described = json.loads(arrays[_TEXT].tobytes())
-            if described["format"] != _FORMAT:
+            if described["format"] not in (_FORMAT, _WITH_STRUCTURES):
                 raise QueryError(
-                    f"{path}: this query has version {described['format']}, but this program reads {_FORMAT}"
+                    f"{path}: this query has version {described['format']}, but this program reads {_WITH_STRUCTURES}"
                 )
             queries = tuple(_build(kind, k, arrays) for k, kind in enumerate(described["kinds"]))
         require_kind_names([query.name for query in queries])
@@ -116,8 +126,24 @@ def read_queries(path: Path) -> tuple[SavedQuery, ...]:
     return queries
 
 
-def _build(kind: Mapping[str, Any], k: int, arrays: Mapping[str, np.ndarray]) -> SavedQuery:
+def _describe(query: StructureQuery, k: int, arrays: dict[str, np.ndarray]) -> dict[str, Any]:
+    """The part of the JSON text of a query for a structure; its arrays are added to the others."""
+    plain = {key: getattr(query, key) for key in _OF_STRUCTURE}
+    values = {each.name: getattr(query.kind, each.name) for each in fields(query.kind)}
+    arrays |= {f"{k}.{name}": value for name, value in values.items() if isinstance(value, np.ndarray)}
+    numbers = {name: value for name, value in values.items() if not isinstance(value, np.ndarray)}
+    return plain | {"structure": query.structure, "measured": numbers}
+
+
+def _build(kind: Mapping[str, Any], k: int, arrays: Mapping[str, np.ndarray]) -> SavedQuery | StructureQuery:
     """Build one query from its part of the JSON text and its arrays."""
+    if "structure" in kind:
+        described = _DESCRIPTIONS[kind["structure"]]
+        measured = dict(kind["measured"])
+        measured |= {each.name: arrays[f"{k}.{each.name}"] for each in fields(described) if each.name not in measured}
+        types = StructureQuery.__annotations__ | {"contrast": str}
+        plain = {key: types[key](kind[key]) for key in _OF_STRUCTURE}
+        return StructureQuery(**plain, kind=described(**measured))
     plain = {key: type_of(kind[key]) for key, type_of in _types().items()}
     correlations, prior_score = (_column(arrays[f"{k}.{name}"], float) for name in ("correlations", "prior_score"))
     return SavedQuery(

@@ -28,6 +28,7 @@ from cryosam.masks import InstanceMask
 from cryosam.prompts import PointPrompts
 from cryosam.results import Segmentation
 from cryosam.saved_query import SavedQuery
+from cryosam.structure_query import StructureQuery
 from cryosam.structure_results import Membrane, Mesh, StructureResult
 from cryosam.tomogram import Tomogram
 
@@ -39,7 +40,7 @@ def write_map(
     found: FullMap,
     *,
     tomogram: Tomogram,
-    prompts: Sequence[PointPrompts | SavedQuery],
+    prompts: Sequence[PointPrompts | SavedQuery | StructureQuery],
     run: RunInfo | None = None,
     spacings: Mapping[str, float] | None = None,
     overwrite: bool = False,
@@ -55,7 +56,7 @@ def write_map(
     tomogram
         The tomogram that was searched.
     prompts
-        The clicks on each kind, or the saved query for it.
+        The clicks on each kind, or the query for it.
     run
         What only the caller knows: command, settings, formats of other programs for the particles.
     spacings
@@ -137,12 +138,25 @@ def describe_map(
     found: FullMap,
     *,
     tomogram: Tomogram,
-    prompts: Sequence[PointPrompts | SavedQuery],
+    prompts: Sequence[PointPrompts | SavedQuery | StructureQuery],
     run: RunInfo | None = None,
 ) -> dict[str, Any]:
     """Return the content of ``run.json``: what `cryosam.io.results.describe_run` says, and the structures."""
     nothing = Segmentation(found.shape, np.zeros((0, 3)), np.zeros(0), (), kind=", ".join(found.kinds))
-    content = describe_run(found.particles or nothing, tomogram=tomogram, prompts=prompts, run=run)
+    own = [each for each in prompts if not isinstance(each, StructureQuery)]
+    content = describe_run(found.particles or nothing, tomogram=tomogram, prompts=own, run=run)
+    content["queries"] += [
+        {
+            "kind": each.name,
+            "structure": each.structure,
+            "digest": each.digest(),
+            "n_instances": each.n_instances,
+            "source": each.source,
+            "source_sha256": each.source_digest,
+        }
+        for each in prompts
+        if isinstance(each, StructureQuery)
+    ]
     content["prompts"] = [
         {"kind": each.name, "zyx": point, "is_positive": is_positive}
         for each in prompts
@@ -175,12 +189,12 @@ def _write_particles(
     found: FullMap,
     particles: Segmentation,
     tomogram: Tomogram,
-    prompts: Sequence[PointPrompts | SavedQuery],
+    prompts: Sequence[PointPrompts | SavedQuery | StructureQuery],
     run: RunInfo,
 ) -> None:
     """Write what a run with particles alone writes; its page becomes ``particles.html``."""
     names = {part.kind for part in particles.kinds or (particles,)}
-    own = [each for each in prompts if each.name in names]
+    own = [each for each in prompts if each.name in names and not isinstance(each, StructureQuery)]
     description = describe_run(particles, tomogram=tomogram, prompts=own, run=run)
     clicks = [each.positive for each in own if isinstance(each, PointPrompts)]
     page = render_report(particles, tomogram, PointPrompts(np.concatenate(clicks)) if clicks else None, description)

@@ -87,8 +87,14 @@ class _Drawing:
         self.outlined = list(_outlined(found))
 
     def views(self) -> list[View]:
-        """Whole slices through the first click on each kind."""
+        """Whole slices through the first click on each kind, or through its best instance if it has no click."""
         points = [(f"Through the click on {each.name}", each.positive[0].tolist()) for each in self.prompts]
+        clicked = {each.name for each in self.prompts}
+        points += [
+            (f"Through the best {part.structure} of kind {part.kind}", _place_in(part.instances[0]))
+            for part in self.found.structures
+            if part.kind not in clicked and part.instances
+        ]
         return [self._view(title, point) for title, point in points[:_MAX_VIEWS]]
 
     def _view(self, title: str, point: Sequence[float]) -> View:
@@ -131,6 +137,14 @@ def _outlined(found: FullMap) -> list[_Outlined]:
             outlined.append(_Outlined(instance.mask, title, shade, True))
             outlined.append(_Outlined(instance.inferred, f"{title}, inferred", shade, False))
     return outlined
+
+
+def _place_in(instance: StructureInstance) -> list[float]:
+    """A place in an instance, z, y, x in voxels."""
+    if isinstance(instance, Compartment):
+        return instance.mask.centroid.tolist()
+    middle = instance.points.mean(axis=0)
+    return instance.points[np.argmin(np.linalg.norm(instance.points - middle, axis=1))].tolist()
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from cryosam.errors import PromptError
 from cryosam.masks import InstanceMask, merge_duplicates
 from cryosam.missing_wedge import MissingWedge
 from cryosam.prompts import spell
+from cryosam.structure_query import CompartmentKind
 from cryosam.structure_results import Compartment
 from cryosam.structures.binned import Binned, BinnedTomogram
 from cryosam.structures.enclosure import Enclosure, EnclosureSettings, enclose
@@ -73,31 +74,25 @@ class CompartmentFinder:
     def find(
         self, tomogram: BinnedTomogram, clicks: Points, progress: Progress | None = None
     ) -> tuple[Compartment, ...]:
-        """Find the clicked compartments and all others like them.
+        """Find the clicked compartments and all others like them; see `cryosam.structures.protocol.StructureFinder`.
 
-        Parameters
-        ----------
-        tomogram
-            The tomogram.
-        clicks
-            ``(k, 3)`` inside compartments, z, y, x in voxels.
-        progress
-            Called as ``progress("membranes" or "compartments", done, total)``.
-
-        Returns
-        -------
-        compartments
-            The clicked ones first, the others by score.
-
-        Raises
-        ------
-        PromptError
-            If no membrane encloses a click.
+        The clicked ones come first, the others by score. An error says if no membrane encloses a click.
         """
         search = CompartmentSearch.of(self, tomogram, progress)
         clicked = [search.around_click(at) for at in clicks]
-        others = search.others(clicked, progress)
-        return search.compartments(clicked, others)
+        return search.compartments(clicked, search.others(clicked, progress))
+
+    def describe(self, tomogram: BinnedTomogram, clicks: Points, progress: Progress | None = None) -> CompartmentKind:
+        """Measure the clicked compartments; see `cryosam.structures.protocol.StructureFinder`."""
+        search = CompartmentSearch.of(self, tomogram, progress)
+        return search.kind_of([search.around_click(at) for at in clicks])
+
+    def search(
+        self, tomogram: BinnedTomogram, kind: CompartmentKind, progress: Progress | None = None
+    ) -> tuple[Compartment, ...]:
+        """Find every compartment of the size of a kind that is as closed; see `StructureFinder`."""
+        search = CompartmentSearch.of(self, tomogram, progress)
+        return search.compartments([], search.others([], progress, kind))
 
 
 @dataclass(frozen=True, eq=False)
@@ -276,12 +271,20 @@ class CompartmentSearch:
             )
         return found
 
-    def others(self, clicked: list[Judged], progress: Progress | None = None) -> list[Judged]:
-        """Compartments like the clicked ones, best first."""
+    def kind_of(self, clicked: list[Judged]) -> CompartmentKind:
+        """What tells the kind of the clicked ones."""
+        radii = [each.enclosure.radius * self.binned.voxel_size_angstrom for each in clicked]
+        seen = min(each.seen for each in clicked)
+        return CompartmentKind(least_radius_angstrom=min(radii), most_radius_angstrom=max(radii), seen=seen)
+
+    def others(
+        self, clicked: list[Judged], progress: Progress | None = None, kind: CompartmentKind | None = None
+    ) -> list[Judged]:
+        """Compartments like the clicked ones, or of a kind, best first."""
+        kind = kind or self.kind_of(clicked)
         ratio, size = self.settings.size_ratio, self.binned.voxel_size_angstrom
-        radii = [each.enclosure.radius for each in clicked]
-        least, most = min(radii) / ratio, max(radii) * ratio
-        enough = self.settings.alike * min(each.seen for each in clicked)
+        least, most = kind.least_radius_angstrom / size / ratio, kind.most_radius_angstrom / size * ratio
+        enough = self.settings.alike * kind.seen
         found: list[Judged] = []
         n_failed = 0
         places, distances = _where_normals_meet(self.membranes.ridges, least, most)
@@ -365,7 +368,7 @@ def _where_normals_meet(ridges: Ridges, least: float, most: float) -> tuple[Poin
     that a ridge covers.
     """
     full = ridges.low if np.isfinite(ridges.low) else float(ridges.saliency.max())
-    weight = np.minimum(ridges.saliency / full, 1).astype(np.float32)
+    weight = np.minimum(ridges.saliency / max(full, 1e-9), 1).astype(np.float32)
     step = max(least / 4, 2.0)
     shape = [int(n / step) + 1 for n in ridges.shape]
     best, distance = np.zeros(shape, dtype=np.float32), np.zeros(shape, dtype=np.float32)

@@ -10,13 +10,14 @@ from cryosam.arrays import Points, Progress, Scores, Volume
 from cryosam.config.stages import require, require_positive
 from cryosam.errors import PromptError
 from cryosam.prompts import spell
+from cryosam.structure_query import FilamentKind
 from cryosam.structure_results import Filament
 from cryosam.structures.agreement import CrossSections
 from cryosam.structures.binned import Binned, BinnedTomogram
 from cryosam.structures.cross_sections import PlaneImaging
-from cryosam.structures.lines import LineMap, integrate_lines, mean_along
+from cryosam.structures.lines import LineMap, integrate_lines, mean_along, null_level
 from cryosam.structures.radial_profile import Axis, RadialProfile, axis_at
-from cryosam.structures.tracing import Curve, Taken, Tracer, join, smooth
+from cryosam.structures.tracing import Curve, Taken, Tracer, distance_from, distinct, join, runs, smooth
 from cryosam.structures.tubes import paint_tube
 from cryosam.structures.whitening import Whitened, filter_radially, whiten
 
@@ -29,6 +30,7 @@ _BRIGHTEST = 1.5  # times the clicked axis: gold and particles count no more tha
 _AVERAGED_ANGSTROM = 360.0  # length over which cross-sections along a filament are averaged before they decide
 _LIKER = 1.1  # times as much like the kind as like a sheet; the wall of a microtubule is as much like both
 _LEAST_PIECE = 0.6  # of the least length of a filament: pieces that may be joined, and the least around a click
+_BRIGHT_SHARE = 1e-3  # of all voxels, about what the axes of filaments take: gold counts no more than they do
 _MOST_SEEDS = 50_000
 _LEAST_SEEDS = 20
 
@@ -117,9 +119,35 @@ class FilamentFinder:
             If at a click is nothing long and round.
         """
         search = _Search.of(self, tomogram, tomogram.at(self.voxel_size_angstrom), clicks)
-        curves = search.curves(search.clicked(clicks), progress)
-        found = [each for curve in curves if (each := search.filament(curve, tomogram)).score >= self.least_score]
-        return tuple(sorted(found, key=lambda each: (-each.score, -each.length_angstrom)))
+        return search.filaments(search.clicked(clicks), search.lines(progress), tomogram, progress)
+
+    def describe(
+        self,
+        tomogram: BinnedTomogram,
+        clicks: Points,
+        progress: Progress | None = None,  # noqa: ARG002
+    ) -> FilamentKind:
+        """Measure the cross-section at the clicks; see `cryosam.structures.protocol.StructureFinder`."""
+        search = _Search.of(self, tomogram, tomogram.at(self.voxel_size_angstrom), clicks)
+        search.clicked(clicks)
+        size, density = search.binned.voxel_size_angstrom, search.profile.density
+        return FilamentKind(density=density, step_angstrom=size, similarity=search.similarity)
+
+    def search(
+        self, tomogram: BinnedTomogram, kind: FilamentKind, progress: Progress | None = None
+    ) -> tuple[Filament, ...]:
+        """Find every filament with the cross-section of a kind; see `StructureFinder`.
+
+        In place of the clicks, the places that look most like the kind tell how bright it is in this tomogram.
+        """
+        search = _Search.like(self, tomogram, tomogram.at(self.voxel_size_angstrom), kind)
+        lines = search.lines(progress)
+        level, similarity = search.brightest(lines)
+        if similarity < self.least_similarity * kind.similarity or level <= 0:
+            return ()
+        filtered = np.clip(search.filtered / level, -_BRIGHTEST, _BRIGHTEST, dtype=np.float32)
+        search = replace(search, similarity=similarity, filtered=filtered)
+        return search.filaments([], replace(lines, deviations=lines.deviations / level), tomogram, progress)
 
     def find_clicked(self, tomogram: BinnedTomogram, clicks: Points) -> tuple[Filament, ...]:
         """Only the filaments that were clicked on, in the order of the clicks; takes seconds.
@@ -175,6 +203,35 @@ class _Search:
         filtered = np.clip(filtered / level, -_BRIGHTEST, _BRIGHTEST, dtype=np.float32)
         return cls(finder, binned, axes, profile, sections, float(np.median(at_clicks.similarity)), filtered)
 
+    @classmethod
+    def like(cls, finder: FilamentFinder, tomogram: BinnedTomogram, binned: Binned, kind: FilamentKind) -> "_Search":
+        """Filter the tomogram with the profile of a kind; how bright its axes are is not known yet."""
+        vox = binned.voxel_size_angstrom
+        white = whiten(binned.data, tomogram.wedge)
+        half = max(round(finder.line_angstrom / vox), 1)
+        imaging = PlaneImaging(tomogram.wedge, white.frequencies, 1 / np.sqrt(white.power), half)
+        steps = np.arange(len(kind.density)) * kind.step_angstrom
+        profile = RadialProfile(np.interp(np.arange(0, steps[-1], vox), steps, kind.density))
+        sections = CrossSections(white.data, imaging, profile, 2 * _TAPER_ANGSTROM / vox)
+        return cls(finder, binned, (), profile, sections, kind.similarity, _matched(white, profile))
+
+    def brightest(self, lines: LineMap) -> tuple[float, float]:
+        """How bright, and how similar to the kind, the places are that look most like it; 0 without any."""
+        places, tangents = (each[:_LEAST_SEEDS] for each in self._seeds(lines, least_strength=0.0))
+        if not len(places):
+            return 0.0, 0.0
+        similarity = self.sections.compare(places, tangents).similarity
+        steps = np.arange(-self.sections.imaging.half_length, self.sections.imaging.half_length + 1.0)
+        return float(np.median(mean_along(self.filtered, places, tangents, steps))), float(np.median(similarity))
+
+    def lines(self, progress: Progress | None) -> LineMap:
+        """The strongest line through each voxel; no voxel counts more than the brightest thousandth of them."""
+        finder, bright = self.finder, float(np.quantile(self.filtered[::2, ::2, ::2], 1 - _BRIGHT_SHARE))
+        volume = self.filtered if self.axes else np.clip(self.filtered, -bright, bright)
+        return integrate_lines(
+            volume, round(finder.line_angstrom / self.binned.voxel_size_angstrom), finder.n_directions, progress
+        )
+
     @property
     def radius_angstrom(self) -> float:
         """Outer radius of the kind."""
@@ -199,17 +256,24 @@ class _Search:
 
     def _is_at(self, curve: Curve, axis: Axis) -> bool:
         """Whether a line passes through the axis at a click."""
-        return _distance(curve, axis.centre) <= self.profile.outer_radius + 2
+        return distance_from(curve, axis.centre) <= self.profile.outer_radius + 2
 
     def _length(self, curve: Curve) -> float:
         return curve.length * self.binned.voxel_size_angstrom
 
-    def curves(self, clicked: list[Curve], progress: Progress | None) -> list[Curve]:
+    def filaments(
+        self, clicked: list[Curve], lines: LineMap, tomogram: BinnedTomogram, progress: Progress | None
+    ) -> tuple[Filament, ...]:
+        """All filaments of the kind, best first."""
+        found = [self.filament(curve, tomogram) for curve in self.curves(clicked, lines, progress)]
+        found = [each for each in found if each.score >= self.finder.least_score]
+        return tuple(sorted(found, key=lambda each: (-each.score, -each.length_angstrom)))
+
+    def curves(self, clicked: list[Curve], lines: LineMap, progress: Progress | None) -> list[Curve]:
         """All filaments of the kind, the clicked ones among them, as smooth lines in voxels of the binned volume."""
         finder, vox = self.finder, self.binned.voxel_size_angstrom
-        lines = integrate_lines(self.filtered, round(finder.line_angstrom / vox), finder.n_directions, progress)
-        seeds, tangents = self._seeds(lines)
-        pieces = _distinct(clicked, self._tracer.distance)
+        seeds, tangents = self._seeds(lines, finder.least_strength)
+        pieces = distinct(clicked, self._tracer.distance)
         taken = Taken(pieces)
         for index, (seed, tangent) in enumerate(zip(seeds, tangents, strict=True)):
             if progress is not None:
@@ -230,21 +294,21 @@ class _Search:
             if self._length(curve) >= finder.least_length_angstrom or any(self._is_at(curve, a) for a in self.axes)
         ]
 
-    def _seeds(self, lines: LineMap) -> tuple[Points, Points]:
+    def _seeds(self, lines: LineMap, least_strength: float) -> tuple[Points, Points]:
         """Places where filaments are begun, strongest first, and the direction there."""
-        places, tangents, strength = self._alike(lines.strength, lines.direction, lines, sign=1)
-        _, _, null = self._alike(lines.opposite, lines.opposite_direction, lines, sign=-1)
-        is_seed = strength >= _null_level(strength, null, self.finder.false_share)
+        places, tangents, strength = self._alike(lines.strength, lines.direction, lines, least_strength, sign=1)
+        _, _, null = self._alike(lines.opposite, lines.opposite_direction, lines, least_strength, sign=-1)
+        is_seed = strength >= null_level(strength, null, self.finder.false_share, _LEAST_SEEDS)
         return places[is_seed], tangents[is_seed]
 
     def _alike(
-        self, strength: Volume, direction: np.ndarray, lines: LineMap, sign: int
+        self, strength: Volume, direction: np.ndarray, lines: LineMap, least_strength: float, sign: int
     ) -> tuple[Points, Points, Scores]:
         """Strongest places with the kind's cross-section: position, direction, and strength; of either sign."""
         size = 2 * max(round(self.profile.outer_radius), 2) + 1
         places = np.argwhere((strength > 0) & (ndimage.maximum_filter(strength, size) == strength))
         index = direction[tuple(places.T)]
-        strong = strength[tuple(places.T)] * lines.deviations[index] >= self.finder.least_strength
+        strong = strength[tuple(places.T)] * lines.deviations[index] >= least_strength
         places, index = places[strong], index[strong]
         order = np.argsort(-strength[tuple(places.T)], kind="stable")[:_MOST_SEEDS]
         places, tangents = places[order], lines.tangents[index[order]]
@@ -264,7 +328,7 @@ class _Search:
         passes = agreement.passes(finder.least_similarity * self.similarity, _LIKER)
         gap = max(round(finder.unlike_angstrom / 40.0), 1)
         parts = []
-        for start, stop in _runs(passes, gap):
+        for start, stop in runs(passes, gap):
             part = Curve(line.points[start:stop], line.is_inferred[start:stop])
             if self._length(part) >= _LEAST_PIECE * finder.least_length_angstrom:
                 parts.append(part)
@@ -286,21 +350,6 @@ class _Search:
             radius_angstrom=self.radius_angstrom,
             inferred=inferred,
         )
-
-
-def _distance(curve: Curve, place: Vector) -> float:
-    """Of a place from a line, voxels."""
-    return float(np.linalg.norm(curve.at(1.0).points - place, axis=1).min())
-
-
-def _distinct(curves: list[Curve], distance: float) -> list[Curve]:
-    """The lines, without those that another click gave already."""
-    kept: list[Curve] = []
-    for curve in curves:
-        middle = curve.points[len(curve.points) // 2]
-        if all(_distance(other, middle) > distance for other in kept):
-            kept.append(curve)
-    return kept
 
 
 def _axis(
@@ -347,27 +396,3 @@ def _along(filtered: Volume, axis: Axis, half: int) -> Scores:
     inside = ((places >= 0) & (places <= np.array(filtered.shape) - 1)).all(axis=1)
     places = places[inside] if inside.any() else places
     return mean_along(filtered, places, np.tile(axis.tangent, (len(places), 1)), np.array([-1.0, 0.0, 1.0]))
-
-
-def _null_level(strength: Scores, null: Float[np.ndarray, " k"], false_share: float) -> float:
-    """The level above which the inverted volume has at most a share of the places of the volume; both descend."""
-    if not len(strength):
-        return np.inf
-    n_null = np.searchsorted(-null, -strength, side="right")
-    is_fine = n_null <= false_share * np.arange(1, len(strength) + 1)
-    # where chance outnumbers even the strongest, these are looked at all the same: their length decides
-    last = int(np.flatnonzero(is_fine)[-1]) if is_fine.any() else 0
-    return float(strength[max(last, min(_LEAST_SEEDS, len(strength)) - 1)])
-
-
-def _runs(passes: np.ndarray, most_gap: int) -> list[tuple[int, int]]:
-    """Stretches of True; shorter gaps of False between them belong to them."""
-    padded = np.concatenate([[False], passes, [False]]).astype(int)
-    starts, stops = np.flatnonzero(np.diff(padded) == 1), np.flatnonzero(np.diff(padded) == -1)
-    runs: list[tuple[int, int]] = []
-    for start, stop in zip(starts.tolist(), stops.tolist(), strict=True):
-        if runs and start - runs[-1][1] <= most_gap:
-            runs[-1] = (runs[-1][0], stop)
-        else:
-            runs.append((start, stop))
-    return runs

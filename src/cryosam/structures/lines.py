@@ -11,7 +11,7 @@ from cryosam.arrays import Points, Progress, Scores, Volume
 from cryosam.intensities import MAD_TO_DEVIATION
 from cryosam.structures.radial_profile import directions
 
-__all__ = ["LineMap", "integrate_lines", "line_steps", "mean_along"]
+__all__ = ["LineMap", "integrate_lines", "line_steps", "mean_along", "null_level"]
 
 _SAMPLE = 100_000  # voxels from which the deviation of a direction is measured
 _WORKERS = 2
@@ -137,3 +137,14 @@ def mean_along(
     is_inside = ((places >= 0) & (places <= np.array(volume.shape) - 1)).all(axis=-1)
     values = ndimage.map_coordinates(volume, np.moveaxis(places, -1, 0), order=1, mode="nearest", output=np.float32)
     return np.asarray((values * is_inside).sum(axis=1) / np.maximum(is_inside.sum(axis=1), 1), dtype=float)
+
+
+def null_level(strength: Scores, null: Float[np.ndarray, " k"], false_share: float, least: int) -> float:
+    """The level above which the inverted volume has at most a share of the places of the volume; both descend."""
+    if not len(strength):
+        return np.inf
+    n_null = np.searchsorted(-null, -strength, side="right")
+    is_fine = n_null <= false_share * np.arange(1, len(strength) + 1)
+    # where chance outnumbers even the strongest, these are looked at all the same: their length decides
+    last = int(np.flatnonzero(is_fine)[-1]) if is_fine.any() else 0
+    return float(strength[max(last, min(least, len(strength)) - 1)])

@@ -1,14 +1,15 @@
 """Membranes: every membrane like the clicked one, as connected sheets, open or closed."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from scipy.spatial import cKDTree
 
-from cryosam.arrays import Points, Progress
+from cryosam.arrays import Points, Progress, Scores
 from cryosam.errors import PromptError
 from cryosam.masks import InstanceMask
+from cryosam.structure_query import MembraneKind
 from cryosam.structure_results import Membrane, Mesh
 from cryosam.structures.binned import Binned, BinnedTomogram
 from cryosam.structures.closing import on_one_ball, supporting
@@ -68,23 +69,81 @@ class MembraneFinder:
 
     def find(self, tomogram: BinnedTomogram, clicks: Points, progress: Progress | None = None) -> tuple[Membrane, ...]:
         """Find every membrane like the clicked ones; see `cryosam.structures.protocol.StructureFinder`."""
-        report = progress or (lambda *_: None)
+        looked = self._looked_at(tomogram, progress)
+        clicked = self._clicked(looked, clicks)
+        scores = self._scores(clicked.sheets, clicked.kind, clicked.saliency)
+        scores[clicked.rows] = np.maximum(scores[clicked.rows], np.finfo(float).tiny)
+        return self._measured_all(clicked.sheets, scores, looked, progress)
+
+    def describe(self, tomogram: BinnedTomogram, clicks: Points, progress: Progress | None = None) -> MembraneKind:
+        """Measure the profile across the membrane at each click; see `StructureFinder`."""
+        return self._clicked(self._looked_at(tomogram, progress), clicks).kind
+
+    def search(
+        self, tomogram: BinnedTomogram, kind: MembraneKind, progress: Progress | None = None
+    ) -> tuple[Membrane, ...]:
+        """Find every membrane with the profile of a kind; see `StructureFinder`.
+
+        In place of the saliency at a click, the median saliency of all sheets with the profile tells how salient a
+        membrane is in this tomogram.
+        """
+        looked, kind = self._looked_at(tomogram, progress), self._in_own_steps(kind)
+        low = max(looked.ridges.low / 2, looked.ridges.noise)
+        kept = looked.ridges.above(low)
+        if not kind.is_tube:
+            kept = kept.where(~self._are_tubes(kept, looked.size))
+        sheets = self._profiled(kept, looked.ridges.low, looked.volume)
+        typical = np.concatenate([np.zeros(0), *(each.sheet.saliency for each in sheets if self._is_like(each, kind))])
+        if not len(typical):
+            return ()
+        level = float(np.median(typical))
+        sheets = [each for each in sheets if each.sheet.saliency.max() >= level / 2]
+        scores = self._scores(sheets, kind, np.full(len(kind.profiles), level))
+        return self._measured_all(sheets, scores, looked, progress)
+
+    def _in_own_steps(self, kind: MembraneKind) -> MembraneKind:
+        """The kind with its profiles at the offsets of this finder; NaN where they do not reach."""
+        n = kind.profiles.shape[1]
+        known, wanted = (np.arange(-(n // 2), n - n // 2) * kind.step_angstrom, self._offsets_angstrom)
+        profiles = [np.interp(wanted, known, each, np.nan, np.nan) for each in kind.profiles]
+        return replace(kind, profiles=np.array(profiles), step_angstrom=_STEP)
+
+    @property
+    def _offsets_angstrom(self) -> Float[np.ndarray, " n"]:
+        reach = round(self.profile_angstrom / _STEP)
+        return np.arange(-reach, reach + 1) * _STEP
+
+    def _looked_at(self, tomogram: BinnedTomogram, progress: Progress | None) -> "_Looked":
         volume = tomogram.at(self.voxel_size_angstrom)
-        ridges = membrane_saliency(volume, self.ridges, progress=progress)
+        return _Looked(tomogram, volume, membrane_saliency(volume, self.ridges, progress=progress))
+
+    def _clicked(self, looked: "_Looked", clicks: Points) -> "_Clicked":
+        """The sheets of a tomogram with clicks, those that were clicked, and their kind."""
+        ridges, volume = looked.ridges, looked.volume
         at = volume.from_voxels(np.asarray(clicks, dtype=float))
         high = min(self._click_saliency(ridges, click, volume) for click in at) / 2
         low = float(np.clip(ridges.low / 2, ridges.noise, high))
-        kept = self._without_tubes(ridges.above(low), at, volume.voxel_size_angstrom)
-        sheets = self._sheets(kept, high, volume.voxel_size_angstrom)
-        membranes: list[Membrane] = []
-        chosen = self._of_the_kind(sheets, volume, at)
-        faint = ridges.where(ridges.saliency >= ridges.noise)
-        joined = self._joined(chosen, faint, tomogram, volume)
-        for number, (sheet, score) in enumerate(joined):
-            report("membranes", number, len(joined))
-            membranes.extend(self._measured(sheet, score, tomogram, volume))
-        report("membranes", len(joined), len(joined))
-        return tuple(sorted(membranes, key=lambda each: (-each.score, each.mask.origin)))
+        kept = ridges.above(low)
+        is_tube = self._are_tubes(kept, looked.size)
+        is_clicked = bool(is_tube[cKDTree(kept.points).query(at)[1]].any())
+        sheets = self._profiled(kept if is_clicked else kept.where(~is_tube), high, volume)
+        rows, models, least = [], [], []
+        for click in at:
+            distances = [np.linalg.norm(each.sheet.points - click, axis=1) for each in sheets]
+            nearest = [float(each.min()) for each in distances]
+            row = int(np.argmin(nearest)) if nearest else -1
+            if row < 0 or nearest[row] > self.click_angstrom / looked.size:
+                raise PromptError(_too_small(volume.to_voxels(click[None])[0], self.least_edge_angstrom))
+            around = distances[row] <= max(self.click_patch_angstrom / looked.size, nearest[row])
+            models.append(mean_profile(sheets[row].profiles[around]))
+            numbers = patches(sheets[row].sheet.points, self.patch_angstrom / looked.size)
+            means = patch_means(sheets[row].profiles, numbers, _LEAST_IN_PATCH)
+            least.append(float(np.quantile(_likeness(means, models[-1]), self.spread)))
+            rows.append(row)
+        kind = MembraneKind(
+            profiles=np.array(models), step_angstrom=_STEP, least_likeness=np.array(least), is_tube=is_clicked
+        )
+        return _Clicked(sheets, rows, np.array([np.median(sheets[row].sheet.saliency) for row in rows]), kind)
 
     def _click_saliency(self, ridges: Ridges, click: Float[np.ndarray, " 3"], volume: Binned) -> float:
         """Median saliency of the membrane around a click."""
@@ -101,56 +160,57 @@ class MembraneFinder:
         )
         return float(np.median(ridges.saliency[same]))
 
-    def _sheets(self, ridges: Ridges, high: float, size: float) -> list[Sheet]:
-        """Connected sheets with a point above the high level and enough area, the largest first."""
+    def _profiled(self, ridges: Ridges, high: float, volume: Binned) -> list["_Profiled"]:
+        """Connected sheets with a point above the high level and enough area, the largest first, and profiles."""
+        size = volume.voxel_size_angstrom
         numbers = link(ridges, size, distance_angstrom=self.link_angstrom, angle=self.link_degrees)
         order = np.argsort(numbers, kind="stable")
         parts = np.split(order, np.cumsum(np.bincount(numbers))[:-1]) if len(numbers) else []
         least = (self.least_edge_angstrom / size) ** 2 * _POINTS_PER_AREA
         kept = [p for p in parts if len(p) >= least and ridges.saliency[p].max() >= high]
+        offsets = self._offsets_angstrom / size
         sheets = []
         for part in sorted(kept, key=lambda p: (-len(p), p[0])):
             points = ridges.points[part]
             normals = oriented(points, ridges.normals[part], self.link_angstrom / size, self.link_degrees)
-            sheets.append(Sheet(points, normals, ridges.saliency[part]))
+            sheet = Sheet(points, normals, ridges.saliency[part])
+            sheets.append(_Profiled(sheet, across(volume.data, points, normals, offsets)))
         return sheets
 
-    def _without_tubes(self, ridges: Ridges, clicks: Points, size: float) -> Ridges:
-        """The ridges that are not on a narrow tube's wall; all of them if a click is on one."""
-        is_tube = are_tubes(
-            ridges.points, ridges.normals, _bend_reach(self.patch_angstrom / size), self.tube_radius_angstrom / size
-        )
-        if not is_tube.any() or is_tube[cKDTree(ridges.points).query(clicks)[1]].any():
-            return ridges
-        return ridges.where(~is_tube)
+    def _are_tubes(self, ridges: Ridges, size: float) -> Bool[np.ndarray, " n"]:
+        """Which ridges are on a narrow tube's wall."""
+        reach, radius = _bend_reach(self.patch_angstrom / size), self.tube_radius_angstrom / size
+        return are_tubes(ridges.points, ridges.normals, reach, radius)
 
-    def _of_the_kind(self, sheets: list[Sheet], volume: Binned, clicks: Points) -> list[tuple[Sheet, float]]:
-        """The sheets that resemble a clicked one as much as it resembles itself, and how much, in [0, 1]."""
-        size = volume.voxel_size_angstrom
-        reach = round(self.profile_angstrom / _STEP)
-        offsets = np.arange(-reach, reach + 1) * _STEP / size
-        profiles = [across(volume.data, each.points, each.normals, offsets) for each in sheets]
-        means = [
-            patch_means(each, patches(sheet.points, self.patch_angstrom / size), _LEAST_IN_PATCH)
-            for each, sheet in zip(profiles, sheets, strict=True)
-        ]
+    def _is_like(self, sheet: "_Profiled", kind: MembraneKind) -> bool:
+        """Whether a sheet has a profile of a kind, as much as the clicked membrane resembles itself."""
+        pairs = zip(kind.profiles, kind.least_likeness, strict=True)
+        return any(sheet.likeness(model) >= least for model, least in pairs)
+
+    def _scores(self, sheets: list["_Profiled"], kind: MembraneKind, saliency: Float[np.ndarray, " k"]) -> Scores:
+        """How much each sheet resembles a kind, whose membranes have such a saliency; 0 if it is not of the kind."""
         scores = np.zeros(len(sheets))
-        for click in clicks:
-            distances = [np.linalg.norm(each.points - click, axis=1) for each in sheets]
-            nearest = [float(each.min()) for each in distances]
-            clicked = int(np.argmin(nearest)) if nearest else -1
-            if clicked < 0 or nearest[clicked] > self.click_angstrom / size:
-                raise PromptError(_too_small(volume.to_voxels(click[None])[0], self.least_edge_angstrom))
-            around = distances[clicked] <= max(self.click_patch_angstrom / size, nearest[clicked])
-            model = mean_profile(profiles[clicked][around])
-            least = float(np.quantile(_likeness(means[clicked], model), self.spread))
-            likeness = np.array([float(_likeness(mean_profile(each)[None], model)[0]) for each in profiles])
-            saliency = np.array([float(np.median(each.saliency)) for each in sheets])
-            score = np.clip(likeness, 0, 1) * np.sqrt(np.minimum(saliency / saliency[clicked], 1))
-            score[likeness < least] = 0
-            score[clicked] = max(score[clicked], np.finfo(float).tiny)
-            scores = np.maximum(scores, score)
-        return [(sheet, float(score)) for sheet, score in zip(sheets, scores, strict=True) if score > 0]
+        mine = np.array([float(np.median(each.sheet.saliency)) for each in sheets])
+        for model, least, typical in zip(kind.profiles, kind.least_likeness, saliency, strict=True):
+            likeness = np.array([each.likeness(model) for each in sheets])
+            score = np.clip(likeness, 0, 1) * np.sqrt(np.minimum(mine / typical, 1))
+            scores = np.maximum(scores, np.where(likeness < least, 0, score))
+        return scores
+
+    def _measured_all(
+        self, sheets: list["_Profiled"], scores: Scores, looked: "_Looked", progress: Progress | None
+    ) -> tuple[Membrane, ...]:
+        """The membranes of all sheets with a score, best first."""
+        report = progress or (lambda *_: None)
+        tomogram, volume, ridges = looked.tomogram, looked.volume, looked.ridges
+        chosen = [(each.sheet, float(score)) for each, score in zip(sheets, scores, strict=True) if score > 0]
+        joined = self._joined(chosen, ridges.where(ridges.saliency >= ridges.noise), tomogram, volume)
+        membranes: list[Membrane] = []
+        for number, (sheet, score) in enumerate(joined):
+            report("membranes", number, len(joined))
+            membranes.extend(self._measured(sheet, score, tomogram, volume))
+        report("membranes", len(joined), len(joined))
+        return tuple(sorted(membranes, key=lambda each: (-each.score, each.mask.origin)))
 
     def _joined(
         self, sheets: list[tuple[Sheet, float]], faint: Ridges, tomogram: BinnedTomogram, volume: Binned
@@ -251,6 +311,42 @@ class MembraneFinder:
             curvature_radius_angstrom=size / bend if bend > 0 else float("inf"),
             inferred=inferred,
         )
+
+
+@dataclass(frozen=True, eq=False)
+class _Looked:
+    """A tomogram with its ridges."""
+
+    tomogram: BinnedTomogram
+    volume: Binned
+    ridges: Ridges
+
+    @property
+    def size(self) -> float:
+        """Edge of a binned voxel in angstrom."""
+        return self.volume.voxel_size_angstrom
+
+
+@dataclass(frozen=True, eq=False)
+class _Profiled:
+    """A sheet with the profile across it at each of its points."""
+
+    sheet: Sheet
+    profiles: Float[np.ndarray, "n k"]
+
+    def likeness(self, model: Float[np.ndarray, " k"]) -> float:
+        """Correlation of the mean profile with a model."""
+        return float(_likeness(mean_profile(self.profiles)[None], model)[0])
+
+
+@dataclass(frozen=True, eq=False)
+class _Clicked:
+    """Sheets of a tomogram, the rows of the clicked ones, the saliency of these, and their kind."""
+
+    sheets: list[_Profiled]
+    rows: list[int]
+    saliency: Scores
+    kind: MembraneKind
 
 
 _STEP = 10.0

@@ -1,6 +1,6 @@
 """What every structure's file offers."""
 
-from typing import Protocol, runtime_checkable
+from typing import Protocol, TypeVar, runtime_checkable
 
 from cryosam.arrays import Points, Progress
 from cryosam.structure_results import StructureInstance
@@ -8,12 +8,15 @@ from cryosam.structures.binned import BinnedTomogram
 
 __all__ = ["StructureFinder"]
 
+Kind = TypeVar("Kind")
+
 
 @runtime_checkable
-class StructureFinder(Protocol):
-    """Finds all structures of one kind.
+class StructureFinder(Protocol[Kind]):
+    """Finds all structures of one kind: `find` is `describe` and `search` in one tomogram.
 
-    A class that implements it is a frozen dataclass whose fields are its settings.
+    A class that implements it is a frozen dataclass whose fields are its settings. ``Kind`` is the description of a
+    kind, one of those in `cryosam.structure_query`.
     """
 
     def find(
@@ -39,4 +42,16 @@ class StructureFinder(Protocol):
         ------
         PromptError
             If nothing of this structure is at a click; the text says what is there, or what to do.
+        """
+
+    def describe(self, tomogram: BinnedTomogram, clicks: Points, progress: Progress | None = None) -> Kind:
+        """Measure at the clicks what tells the kind; parameters and errors are those of `find`."""
+
+    def search(
+        self, tomogram: BinnedTomogram, kind: Kind, progress: Progress | None = None
+    ) -> tuple[StructureInstance, ...]:
+        """Find every structure of a kind that was described in any tomogram; there may be none.
+
+        What depends on the tomogram and not on the kind, such as how far structures stand out from the noise, is
+        measured anew.
         """

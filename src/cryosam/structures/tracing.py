@@ -13,7 +13,7 @@ from cryosam.structures.cross_sections import normals_of
 from cryosam.structures.lines import mean_along
 from cryosam.structures.radial_profile import cone
 
-__all__ = ["Curve", "Taken", "Tracer", "join", "smooth"]
+__all__ = ["Curve", "Taken", "Tracer", "distance_from", "distinct", "join", "runs", "smooth"]
 
 Vector = Float[np.ndarray, " 3"]
 
@@ -151,18 +151,13 @@ class Tracer:
 
 
 class Taken:
-    """Lines that were found already.
-
-    Parameters
-    ----------
-    curves
-        At least one.
-    """
+    """Lines that were found already; there may be none."""
 
     def __init__(self, curves: list[Curve]) -> None:
         dense = [curve.at(1.0) for curve in curves]
-        self._tree = cKDTree(np.concatenate([curve.points for curve in dense]))
-        self._tangents = np.concatenate([curve.tangents for curve in dense])
+        nothing = np.zeros((0, 3))
+        self._tree = cKDTree(np.concatenate([nothing, *(curve.points for curve in dense)]))
+        self._tangents = np.concatenate([nothing, *(curve.tangents for curve in dense)])
 
     def is_near(self, place: Vector, distance: float) -> bool:
         """Whether a line passes within a distance of a place, voxels."""
@@ -261,3 +256,31 @@ def _outward(end: _End) -> tuple[Vector, Vector]:
 
 def _reversed(curve: Curve) -> Curve:
     return Curve(curve.points[::-1], curve.is_inferred[::-1])
+
+
+def runs(passes: np.ndarray, most_gap: int) -> list[tuple[int, int]]:
+    """Stretches of True; shorter gaps of False between them belong to them."""
+    padded = np.concatenate([[False], passes, [False]]).astype(int)
+    starts, stops = np.flatnonzero(np.diff(padded) == 1), np.flatnonzero(np.diff(padded) == -1)
+    runs: list[tuple[int, int]] = []
+    for start, stop in zip(starts.tolist(), stops.tolist(), strict=True):
+        if runs and start - runs[-1][1] <= most_gap:
+            runs[-1] = (runs[-1][0], stop)
+        else:
+            runs.append((start, stop))
+    return runs
+
+
+def distance_from(curve: Curve, place: Vector) -> float:
+    """Of a place from a line, voxels."""
+    return float(np.linalg.norm(curve.at(1.0).points - place, axis=1).min())
+
+
+def distinct(curves: list[Curve], distance: float) -> list[Curve]:
+    """The lines, without those that another click gave already."""
+    kept: list[Curve] = []
+    for curve in curves:
+        middle = curve.points[len(curve.points) // 2]
+        if all(distance_from(other, middle) > distance for other in kept):
+            kept.append(curve)
+    return kept
