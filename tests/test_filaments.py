@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
+from cryosam.config import FilamentConfig
 from cryosam.errors import ConfigError, PromptError
 from cryosam.intensities import normalise
 from cryosam.masks import InstanceMask
@@ -46,7 +47,7 @@ def binned(volume: np.ndarray, voxel_size: float = 20.0) -> BinnedTomogram:
     return BinnedTomogram.of(voxels, MissingWedge(tilt_range=(-90.0, 90.0)))
 
 
-FINDER = FilamentFinder(n_directions=80)
+FINDER = FilamentFinder(FilamentConfig(n_directions=80))
 
 
 def off(line: tuple[np.ndarray, np.ndarray], points: np.ndarray) -> np.ndarray:
@@ -114,7 +115,7 @@ def test_no_click_and_one_outside_are_refused(scene: BinnedTomogram, clicks: np.
 
 def test_settings_are_checked() -> None:
     with pytest.raises(ConfigError):
-        FilamentFinder(low_strength=0.9)
+        FilamentConfig(low_strength=0.9)
 
 
 def test_lines_are_means_in_units_of_their_own_background() -> None:

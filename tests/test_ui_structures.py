@@ -50,7 +50,7 @@ def seen(monkeypatch):
     """Stand-ins for the finders and for the search for particles; what was searched for."""
     given = SimpleNamespace(found=dict(FOUND), searched=[], masked=[])
 
-    def finder(structure):
+    def finder(structure, config):
         given.searched.append(structure)
         return StandIn(given.found[structure])
 
@@ -214,7 +214,7 @@ def test_a_cancelled_search_changes_nothing(session, monkeypatch):
             progress("ridges", 1, 3)
             return FOUND["membrane"]
 
-    monkeypatch.setattr(structure_search, "_finder", lambda structure: Slow())
+    monkeypatch.setattr(structure_search, "_finder", lambda structure, config: Slow())
     kind = session.add_kind("sheet", "#4cc9f0")
     session.change_kind(kind, structure="membrane")
     session.add_click(0, kind, CLICK)

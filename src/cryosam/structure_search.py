@@ -1,6 +1,6 @@
 """From clicks to every membrane, filament or compartment of their kind, and to the full map of a tomogram."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -80,7 +80,7 @@ def find_structures(
     structure
         What the clicks are on. With "auto" it is guessed from the tomogram at the clicks, see `take_for`.
     config
-        Settings; of them the contrast, the tilts, the range of intensities, ``threshold`` and ``max_particles`` apply.
+        Settings; of them the section of the structure, the tomogram's, ``threshold`` and ``max_particles`` apply.
     options
         Optional inputs; an instance of which less than half lies in the search mask is left out. Progress is reported
         with the name of the kind as its stage.
@@ -270,7 +270,7 @@ def _search(
     tomogram, record = opened.tomogram, Recorder(opened.report)
     kind = structure if prompts.name == "particle" else prompts.name
     with record.timed(structure):
-        finder = _finder(structure)
+        finder = _finder(structure, config)
         instances: tuple[StructureInstance, ...]
         if not is_search and isinstance(finder, FilamentFinder):
             instances = finder.find_clicked(tomogram, prompts.positive)
@@ -289,14 +289,14 @@ def _search(
     )
 
 
-def _finder(structure: StructureKind) -> StructureFinder:
-    """The finder of a structure with its default settings."""
-    finders: dict[StructureKind, Callable[[], StructureFinder]] = {
-        "membrane": MembraneFinder,
-        "filament": FilamentFinder,
-        "compartment": CompartmentFinder,
+def _finder(structure: StructureKind, config: Config) -> StructureFinder:
+    """The finder of a structure with its settings."""
+    finders: dict[StructureKind, StructureFinder] = {
+        "membrane": MembraneFinder(config.membrane),
+        "filament": FilamentFinder(config.filament),
+        "compartment": CompartmentFinder(config.compartment),
     }
-    return finders[structure]()
+    return finders[structure]
 
 
 def _of_kind(name: str, progress: Progress | None) -> Progress | None:

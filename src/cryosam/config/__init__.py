@@ -17,17 +17,29 @@ from cryosam.config.stages import (
     RefinementConfig,
     TomogramConfig,
 )
+from cryosam.config.structures import (
+    CompartmentConfig,
+    EnclosureSettings,
+    FilamentConfig,
+    MembraneConfig,
+    RidgeSettings,
+)
 
 __all__ = [
     "PRESETS",
     "AveragingConfig",
     "ClassificationConfig",
+    "CompartmentConfig",
     "Config",
+    "EnclosureSettings",
     "FeatureConfig",
+    "FilamentConfig",
     "Fusion",
     "MatchingConfig",
+    "MembraneConfig",
     "PropagationConfig",
     "RefinementConfig",
+    "RidgeSettings",
     "TomogramConfig",
     "read_config",
     "to_toml",

@@ -1,13 +1,13 @@
 """Filaments: from a click on one, all that have its cross-section, as lines and as tubes."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from jaxtyping import Float
 from scipy import ndimage
 
 from cryosam.arrays import Points, Progress, Scores, Volume
-from cryosam.config.stages import require, require_positive
+from cryosam.config import FilamentConfig
 from cryosam.errors import PromptError
 from cryosam.prompts import spell
 from cryosam.structure_results import Filament
@@ -33,7 +33,7 @@ _MOST_SEEDS = 50_000
 _LEAST_SEEDS = 20
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class FilamentFinder:
     """Finds the filaments that have the cross-section of the clicked one.
 
@@ -46,67 +46,11 @@ class FilamentFinder:
 
     Parameters
     ----------
-    voxel_size_angstrom
-        The tomogram is binned to voxels of about this size; actin is three of them wide.
-    profile_radius_angstrom
-        Largest radius of a filament with its surroundings: that of a microtubule is 125 angstrom.
-    line_angstrom
-        Half of the length over which the click is looked at, and of the lines. Microtubules and actin are straight
-        over 300 angstrom.
-    offset_angstrom
-        Largest distance from the click to the axis: a click may be on the wall of a microtubule.
-    offset_scale_angstrom
-        Distance of the axis from the click that costs as much as one unit of evidence (squared deviation of noise).
-    n_directions
-        Of the lines, and of the axes that are tried at the click; 200 are 10 degrees apart, over which a line of
-        320 angstrom leaves actin by less than its radius.
-    least_evenness
-        Lower quartile of the strength along the line at the click, as a fraction of its mean: a filament is as strong
-        everywhere, a particle or a gold bead is not.
-    least_strength
-        Strength at which a filament is begun, as a fraction of that at the click.
-    low_strength
-        Strength at which it ends; half of a line ahead beyond the end gives 0.5.
-    least_similarity
-        Correlation of a cross-section with the profile, as a fraction of that at the click.
-    least_score
-        The same for the mean over a whole filament.
-    unlike_angstrom
-        Longest stretch that the strength of the line alone carries, between stretches with the kind's cross-section:
-        other structures within the margin of the cross-section, and crossings, spoil it.
-    false_share
-        Share of the places where filaments are begun that the inverted volume would give as well.
-    gap_diameters
-        Longest gap that is bridged, in diameters, or the length of a line if that is longer.
-    gap_degrees
-        Largest angle between what is joined.
-    turn_degrees
-        Largest change of direction in a step of two voxels; over two diameters of actin this is 45 degrees.
-    least_length_angstrom
-        What is shorter is no filament: complexes have up to 300 angstrom, and a line ahead blurs both ends.
+    settings
+        How; see there.
     """
 
-    voxel_size_angstrom: float = 20.0
-    profile_radius_angstrom: float = 180.0
-    line_angstrom: float = 150.0
-    offset_angstrom: float = 130.0
-    offset_scale_angstrom: float = 25.0
-    n_directions: int = 200
-    least_evenness: float = 0.5
-    least_strength: float = 0.5
-    low_strength: float = 0.35
-    least_similarity: float = 0.6
-    least_score: float = 0.7
-    unlike_angstrom: float = 800.0
-    false_share: float = 0.1
-    gap_diameters: float = 3.0
-    gap_degrees: float = 25.0
-    turn_degrees: float = 16.0
-    least_length_angstrom: float = 500.0
-
-    def __post_init__(self) -> None:
-        require_positive(self, "voxel_size_angstrom", "profile_radius_angstrom", "line_angstrom", "n_directions")
-        require(0 < self.low_strength <= self.least_strength, "low_strength must be in 0 to least_strength")
+    settings: FilamentConfig = field(default_factory=FilamentConfig)
 
     def find(self, tomogram: BinnedTomogram, clicks: Points, progress: Progress | None = None) -> tuple[Filament, ...]:
         """Find every filament like the clicked ones; see `cryosam.structures.protocol.StructureFinder.find`.
@@ -116,9 +60,11 @@ class FilamentFinder:
         PromptError
             If at a click is nothing long and round.
         """
-        search = _Search.of(self, tomogram, tomogram.at(self.voxel_size_angstrom), clicks)
+        search = _Search.of(self.settings, tomogram, tomogram.at(self.settings.voxel_size_angstrom), clicks)
         curves = search.curves(search.clicked(clicks), progress)
-        found = [each for curve in curves if (each := search.filament(curve, tomogram)).score >= self.least_score]
+        found = [
+            each for curve in curves if (each := search.filament(curve, tomogram)).score >= self.settings.least_score
+        ]
         return tuple(sorted(found, key=lambda each: (-each.score, -each.length_angstrom)))
 
     def find_clicked(self, tomogram: BinnedTomogram, clicks: Points) -> tuple[Filament, ...]:
@@ -129,7 +75,7 @@ class FilamentFinder:
         PromptError
             If at a click is nothing long and round.
         """
-        search = _Search.of(self, tomogram, tomogram.at(self.voxel_size_angstrom), clicks)
+        search = _Search.of(self.settings, tomogram, tomogram.at(self.settings.voxel_size_angstrom), clicks)
         return tuple(search.filament(curve, tomogram) for curve in search.clicked(clicks))
 
 
@@ -137,7 +83,7 @@ class FilamentFinder:
 class _Search:
     """A kind of filament in a binned tomogram, and the volume in which its axes are bright."""
 
-    finder: FilamentFinder
+    finder: FilamentConfig
     binned: Binned
     axes: tuple[Axis, ...]
     profile: RadialProfile
@@ -146,7 +92,7 @@ class _Search:
     filtered: Volume
 
     @classmethod
-    def of(cls, finder: FilamentFinder, tomogram: BinnedTomogram, binned: Binned, clicks: Points) -> "_Search":
+    def of(cls, finder: FilamentConfig, tomogram: BinnedTomogram, binned: Binned, clicks: Points) -> "_Search":
         """Measure the kind at the clicks, and filter the tomogram with its profile."""
         if not len(clicks):
             raise PromptError("filaments are found from a click on one of them; give a point z, y, x")
@@ -304,7 +250,7 @@ def _distinct(curves: list[Curve], distance: float) -> list[Curve]:
 
 
 def _axis(
-    finder: FilamentFinder, white: Whitened, imaging: PlaneImaging, vox: float, place: Vector, click: Vector
+    finder: FilamentConfig, white: Whitened, imaging: PlaneImaging, vox: float, place: Vector, click: Vector
 ) -> Axis:
     """The axis at a click."""
     axis = axis_at(

@@ -13,7 +13,7 @@ __all__ = ["StructureFinder"]
 class StructureFinder(Protocol):
     """Finds all structures of one kind.
 
-    A class that implements it is a frozen dataclass whose fields are its settings.
+    A class that implements it is a frozen dataclass of its settings, which are a section of `cryosam.config.Config`.
     """
 
     def find(
