@@ -15,7 +15,7 @@ from cryosam.structures.filaments import FilamentFinder
 from cryosam.structures.lines import integrate_lines, line_steps
 from cryosam.structures.radial_profile import RadialProfile, directions
 from cryosam.structures.straightened import straighten
-from cryosam.structures.tracing import Curve, Tracer, join, smooth
+from cryosam.structures.tracing import Curve, Tracer, cut_ends, join, smooth
 from cryosam.structures.tubes import paint_tube
 from cryosam.structures.whitening import whiten
 from cryosam.tomogram import Tomogram
@@ -256,3 +256,14 @@ def test_a_profile_knows_where_it_ends() -> None:
     # the spectrum at 0 is the integral over the cross-section
     flat = RadialProfile(np.ones(10))
     assert flat.spectrum(np.array([0.0]))[0] == pytest.approx(np.pi * 9.5**2, rel=0.12)
+
+
+@pytest.mark.parametrize(("first", "last"), [(8.0, 52.0), (20.0, 30.0)])
+def test_what_is_beyond_the_ends_of_a_filament_is_cut(first: float, last: float) -> None:
+    z, y, x = np.mgrid[:9, :11, :60]
+    volume = np.exp(-((z - 4) ** 2 + (y - 5) ** 2) / 4) * ((x >= 15) & (x <= 45))
+    volume = 0.7 * volume.astype(np.float32)  # a filament that is fainter than the clicked one
+    points = np.stack([np.full(23, 4.0), np.full(23, 5.0), np.linspace(first, last, 23)], axis=1)
+    cut = cut_ends(Curve(points, np.zeros(23, dtype=bool)), volume, 2.0)
+    assert cut.points[[0, -1], 2] == pytest.approx([max(first, 14.75), min(last, 45.25)], abs=0.51)
+    assert np.linalg.norm(np.diff(cut.points, axis=0), axis=1).max() < 1.2 * (last - first) / 22

@@ -16,7 +16,7 @@ from cryosam.structures.binned import Binned, BinnedTomogram
 from cryosam.structures.cross_sections import PlaneImaging
 from cryosam.structures.lines import LineMap, integrate_lines, mean_along
 from cryosam.structures.radial_profile import Axis, RadialProfile, axis_at
-from cryosam.structures.tracing import Curve, Taken, Tracer, join, smooth
+from cryosam.structures.tracing import Curve, Taken, Tracer, cut_ends, join, smooth
 from cryosam.structures.tubes import paint_tube
 from cryosam.structures.whitening import Whitened, filter_radially, whiten
 
@@ -140,7 +140,7 @@ class _Search:
             near = [piece for piece in self._agreeing(traced) if self._is_at(piece, axis)]
             if not near or self._length(traced) < self.finder.least_length_angstrom:
                 raise PromptError(_short(click))
-            curves.append(smooth(near[0], 40.0 / self.binned.voxel_size_angstrom, 0.5))
+            curves.append(self._smoothed(near[0]))
         return curves
 
     def _is_at(self, curve: Curve, axis: Axis) -> bool:
@@ -169,12 +169,17 @@ class _Search:
         step = 40.0 / vox
         gap = 2 * max(finder.gap_diameters * self.profile.outer_radius, finder.line_angstrom / vox)
         joined = join(pieces, gap, np.radians(finder.gap_degrees), step)
-        smoothed = [smooth(curve, step, 0.5) for curve in joined]
+        smoothed = [self._smoothed(curve) for curve in joined]
         return [
             curve
             for curve in smoothed
             if self._length(curve) >= finder.least_length_angstrom or any(self._is_at(curve, a) for a in self.axes)
         ]
+
+    def _smoothed(self, curve: Curve) -> Curve:
+        """The line without its scatter, and without what is beyond its own ends."""
+        step = 40.0 / self.binned.voxel_size_angstrom
+        return cut_ends(smooth(curve, step, 0.5), self.filtered, step)
 
     def _seeds(self, lines: LineMap) -> tuple[Points, Points]:
         """Places where filaments are begun, strongest first, and the direction there."""
