@@ -242,10 +242,37 @@ def test_a_bent_filament_is_made_straight_and_its_repeat_is_seen() -> None:
     tangents = np.gradient(points, axis=0)
     tangents /= np.linalg.norm(tangents, axis=1, keepdims=True)
     line = Filament(InstanceMask.empty(), 1.0, points, tangents, track[-1] * 10, 40.0)
-    straight_one = straighten(binned(volume, 10.0), line)
+    straight_one = straighten(binned(volume, 10.0), line, 3)
+    assert straight_one.number == 3
     assert abs(len(straight_one.box) - track[-1]) < 3
-    assert np.unravel_index(straight_one.cross_section.argmax(), straight_one.cross_section.shape) == (6, 6)
-    assert straight_one.repeat_angstrom == pytest.approx(70, rel=0.03)
+    assert straight_one.densest_radius_angstrom == 0
+    assert straight_one.repeat.is_seen
+    assert straight_one.repeat.angstrom == pytest.approx(70, rel=0.03)
+    assert straight_one.repeat.n_chance > 99
+    along = straight_one.average[:, 6, 6]
+    assert np.unravel_index(straight_one.average.mean(axis=0).argmax(), (13, 13)) == (6, 6)
+    assert np.corrcoef(along[:-7], along[7:])[0, 1] > 0.95  # it repeats
+    assert along.max() - along.min() > 0.5 * along.max() - 0.5 * np.median(straight_one.box)
+    flat = straighten(binned(ndimage.gaussian_filter1d(volume, 9, axis=2), 10.0), line)
+    assert not flat.repeat.is_seen
+
+
+def test_a_gap_counts_neither_for_the_average_nor_for_the_repeat() -> None:
+    z, y, x = np.mgrid[:20, :30, :90]
+    volume = np.exp(-(np.abs(np.hypot(z - 10, y - 15) - 5) ** 2) / 2)
+    hidden = (x > 30) & (x < 60)
+    empty = np.where(hidden, 0, volume).astype(np.float32)
+    noise = np.random.default_rng(0).normal(scale=0.1, size=volume.shape).astype(np.float32)
+    points = np.stack([np.full(80, 10.0), np.full(80, 15.0), np.linspace(5, 84, 80)], axis=1)
+    tangents = np.tile([0.0, 0.0, 1.0], (80, 1))
+    inferred = InstanceMask.crop(hidden & (np.hypot(z - 10, y - 15) < 7))
+    lines = [
+        Filament(InstanceMask.empty(), 1.0, points, tangents, 790.0, 60.0, each)
+        for each in (InstanceMask.empty(), inferred)
+    ]
+    seen, known = (straighten(binned(empty + noise, 10.0), line) for line in lines)
+    assert known.densest_radius_angstrom == 50
+    assert known.average.max() > 1.2 * seen.average.max()
 
 
 def test_a_profile_knows_where_it_ends() -> None:

@@ -21,12 +21,13 @@ from cryosam.run_report import Recorder, RunReport
 from cryosam.saved_query import SavedQuery
 from cryosam.scene import RunOptions
 from cryosam.segmentation import segment, segment_kinds
-from cryosam.structure_results import StructureInstance, StructureKind, StructureResult
+from cryosam.structure_results import Filament, Straightened, StructureInstance, StructureKind, StructureResult
 from cryosam.structures import BinnedTomogram, StructureFinder
 from cryosam.structures.compartments import CompartmentFinder
 from cryosam.structures.filaments import FilamentFinder
 from cryosam.structures.guess import Guessed, chance_in, guess_structure
 from cryosam.structures.membranes import MembraneFinder
+from cryosam.structures.straightened import straighten
 from cryosam.tomogram import Tomogram
 
 __all__ = ["STRUCTURES", "TakenFor", "find_map", "find_structures", "take_for"]
@@ -38,6 +39,7 @@ STRUCTURES: tuple[StructureChoice, ...] = ("auto", "particle", "membrane", "fila
 
 _CONFIDENT = 0.5  # confidence of a guess from which a click is not taken for one on a particle: the guess's own limit
 _PROGRESS = 1000  # parts of a search that are counted
+_CLICKED_ANGSTROM = 100.0  # largest distance of a click from the filament that it is on: a click may miss the wall
 _NEGATIVE_ANGSTROM = 30.0  # an instance this near to a negative click is left out: half a thick membrane
 
 
@@ -121,8 +123,7 @@ def find_structures(
     if structure == "particle":
         raise PromptError("particles are found by cryosam.segment; the structure must be another one here")
     opened = _Opened.of(tomogram, [prompts] if structure != "compartment" else [], config)
-    found = _search(opened, prompts, structure, config, options, is_search=is_search)
-    return found if is_search else replace(found, instances=_under(prompts.positive, found.instances))
+    return _search(opened, prompts, structure, config, options, is_search=is_search)
 
 
 def find_map(
@@ -266,7 +267,7 @@ def _search(
     *,
     is_search: bool = True,
 ) -> StructureResult:
-    """Find every instance of one kind in an opened tomogram; without a search, at least the clicked ones."""
+    """Find every instance of one kind in an opened tomogram, or without a search the clicked ones."""
     tomogram, record = opened.tomogram, Recorder(opened.report)
     kind = structure if prompts.name == "particle" else prompts.name
     with record.timed(structure):
@@ -276,11 +277,16 @@ def _search(
             instances = finder.find_clicked(tomogram, prompts.positive)
         else:
             instances = finder.find(tomogram, prompts.positive, _of_kind(kind, options.progress))
-    reach = _NEGATIVE_ANGSTROM / tomogram.voxel_size_angstrom
+        reach = _NEGATIVE_ANGSTROM / tomogram.voxel_size_angstrom
+        kept = _kept(instances, prompts, config, options.search_mask, reach)
+        if not is_search:
+            kept = _under(prompts.positive, kept)
+        straightened = None if structure != "filament" else _straightened(tomogram, prompts.positive[0], kept)
     return StructureResult(
         shape=tomogram.shape,
         structure=structure,
-        instances=_kept(instances, prompts, config, options.search_mask, reach),
+        instances=kept,
+        straightened=straightened,
         prompts=prompts.positive,
         voxel_size_angstrom=tomogram.voxel_size_angstrom,
         name=tomogram.voxels.source.name,
@@ -339,6 +345,17 @@ def _under(clicks: Points, instances: Sequence[StructureInstance]) -> tuple[Stru
         return ()
     nearest = {int(np.argmin([_distance(each.mask, click) for each in instances])) for click in clicks}
     return tuple(instances[i] for i in sorted(nearest))
+
+
+def _straightened(
+    tomogram: BinnedTomogram, click: Float[np.ndarray, " 3"], instances: Sequence[StructureInstance]
+) -> Straightened | None:
+    """The filament on which a click is; None if it was left out."""
+    for number, each in enumerate(instances, start=1):
+        if isinstance(each, Filament) and each in _under(click[None], instances):
+            is_near = _distance(each.mask, click) * tomogram.voxel_size_angstrom <= _CLICKED_ANGSTROM
+            return straighten(tomogram, each, number) if is_near else None
+    return None
 
 
 def _size(instance: StructureInstance) -> int:
