@@ -12,6 +12,7 @@ from cryosam.geometry import AXIS
 from cryosam.io.pages import render_page
 from cryosam.io.pictures import Picture, SliceView, View, colour, gray_range, scale_bar
 from cryosam.io.report import describe_decisions
+from cryosam.io.straightened_files import draw_straightened
 from cryosam.io.surface_view import view_surfaces
 from cryosam.masks import InstanceMask
 from cryosam.prompts import PointPrompts
@@ -63,6 +64,7 @@ def render_structures(
         palette=colour,
         views=drawing.views(),
         solid=view_surfaces(found),
+        straightened=[figure for part in found.structures if (figure := draw_straightened(part))],
         tables=[_table(part) for part in found.structures],
         clicks=[(each.name, point) for each in prompts for point in each.positive.tolist()],
         decisions=describe_decisions(found.structures[0].report.provenance()) if found.structures else [],

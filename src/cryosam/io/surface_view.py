@@ -25,6 +25,7 @@ _COARSER = 1.25  # from one grid to the next, until there are few enough triangl
 _MOST_BALLS = 5000
 _STEPS = 65535  # coordinates are stored as parts of the longest axis
 _EDGE_PX = 420  # longest side of a picture
+_DENSE = 0.6  # places of a triangle that are drawn, for each pixel of twice its area as it is seen
 _PALE = 0.6  # how much lighter what was inferred is
 
 _SIDES: dict[str, tuple[int, int, int]] = {"z": (2, 1, 1), "y": (2, 0, -1), "x": (0, 1, -1)}
@@ -203,7 +204,7 @@ def _picture(side: str, shape: tuple[int, int, int], solids: Sequence[Shape]) ->
         corners = each.mesh.vertices[each.mesh.faces]
         normal = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
         size = np.linalg.norm(normal, axis=1)
-        rows = np.repeat(np.arange(len(corners)), np.ceil(size * scale**2).astype(int) + 1)
+        rows = np.repeat(np.arange(len(corners)), np.ceil(_DENSE * np.abs(normal[:, axis]) * scale**2).astype(int) + 1)
         points = _within(corners[rows], rng)
         light = 0.35 + 0.65 * np.abs(normal[:, axis]) / np.maximum(size, 1e-9)
         pale = each.is_inferred[each.mesh.faces].mean(axis=1)[:, None] * _PALE
@@ -211,11 +212,12 @@ def _picture(side: str, shape: tuple[int, int, int], solids: Sequence[Shape]) ->
         places.append((points[:, [down, right]] + 0.5) * scale)
         depths.append(points[:, axis] * away)
         shades.append(shade[rows])
-    row, col = np.concatenate(places).astype(int).T
+    order = np.argsort(-np.concatenate(depths), kind="stable")
+    corner, shade = np.concatenate(places)[order].astype(int), np.concatenate(shades)[order]
+    row, col = (corner[:, None] + [(0, 0), (0, 1), (1, 0), (1, 1)]).reshape(-1, 2).T  # four pixels each leave no holes
     inside = (row >= 0) & (row < height) & (col >= 0) & (col < width)
-    order = np.flatnonzero(inside)[np.argsort(-np.concatenate(depths)[inside], kind="stable")]
     image = np.zeros((height, width, 3))
-    image[row[order], col[order]] = np.concatenate(shades)[order]  # the last one, which is the nearest, stays
+    image[row[inside], col[inside]] = np.repeat(shade, 4, axis=0)[inside]  # the last one, the nearest, stays
     return side, width, height, encode_colours(image)
 
 

@@ -90,7 +90,7 @@
   const sides = { z: [[1, 0, 0], [0, 1, 0], [0, 0, 1]], y: [[1, 0, 0], [0, 0, 1], [0, -1, 0]], x: [[0, 0, 1], [0, 1, 0], [-1, 0, 0]] };
   sides.tilted = times(about(0, 0.75), about(2, 0.35));
   const hidden = new Set();
-  let turn = sides.tilted, zoom = 1, shift = [0, 0], isDue = false;
+  let start = sides.tilted, turn = start, zoom = 1, shift = [0, 0], isDue = false;
 
   const draw = () => {
     isDue = false;
@@ -101,8 +101,8 @@
     gl.clearColor(0.03, 0.05, 0.07, 1);
     gl.clear(gl.COLOR_BUFFER_BIT | gl.DEPTH_BUFFER_BIT);
     gl.enable(gl.DEPTH_TEST);
-    // pixels for the longest axis: the whole tomogram fits in any orientation of its two longer axes
-    const pixels = zoom * Math.min(width / Math.hypot(size[0], Math.min(size[1], size[0])), height / Math.hypot(Math.max(size[1], size[2]), 0.15));
+    const extent = [0, 1].map((row) => size.reduce((sum, n, k) => sum + n * Math.abs(start[row][k]), 0));
+    const pixels = 0.95 * zoom * Math.min(width / extent[0], height / extent[1]); // for the longest axis
     const depth = 1 / Math.hypot(...size);
     for (const part of parts) {
       if (hidden.has(part.kind)) continue;
@@ -126,7 +126,7 @@
     if (!isDue) requestAnimationFrame(draw);
     isDue = true;
   };
-  const rotate = (right, down) => { turn = times(times(about(1, right), about(0, -down)), turn); redraw(); };
+  const rotate = (right, down) => { turn = times(times(about(1, right), about(0, down)), turn); redraw(); };
   const enlarge = (factor) => { zoom = Math.min(20, Math.max(0.3, zoom * factor)); redraw(); };
 
   const pointers = new Map();
@@ -164,7 +164,7 @@
     event.preventDefault();
   });
   for (const button of box.querySelectorAll("[data-side]")) {
-    button.addEventListener("click", () => { turn = sides[button.dataset.side]; zoom = 1; shift = [0, 0]; redraw(); });
+    button.addEventListener("click", () => { start = turn = sides[button.dataset.side]; zoom = 1; shift = [0, 0]; redraw(); });
   }
   for (const check of box.querySelectorAll("[data-kind]")) {
     check.addEventListener("change", () => { hidden[check.checked ? "delete" : "add"](check.dataset.kind); redraw(); });
