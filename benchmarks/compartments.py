@@ -23,6 +23,7 @@ from scipy import ndimage
 
 from cryosam import Config, read_points, read_tomogram
 from cryosam.arrays import Mask, Points
+from cryosam.config import CompartmentConfig
 from cryosam.errors import PromptError
 from cryosam.intensities import normalise
 from cryosam.io import read_volume
@@ -56,7 +57,7 @@ def _open(path: Path) -> tuple[BinnedTomogram, CompartmentSearch]:
     start, tomogram = time.perf_counter(), read_tomogram(path)
     wedge = settle_wedge(PowerSpectrum.of(tomogram), Config().tomogram).wedge
     binned = BinnedTomogram.of(normalise(tomogram, "dark", Config().tomogram.percentiles), wedge)
-    search = CompartmentSearch.of(CompartmentFinder(), binned)
+    search = CompartmentSearch.of(CompartmentConfig(), binned)
     print(f"\n{path.parent.name}/{path.name}: membranes in {time.perf_counter() - start:.0f} s\n")
     return binned, search
 

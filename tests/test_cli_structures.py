@@ -53,7 +53,7 @@ def seen(monkeypatch):
             report=RunReport(expected_false=given.expected_false),
         )
 
-    def finder(structure):
+    def finder(structure, config):
         given.structures.append(structure)
         return StandIn(FOUND[structure])
 

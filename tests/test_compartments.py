@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
+from cryosam.config import CompartmentConfig
 from cryosam.errors import PromptError
 from cryosam.intensities import normalise
 from cryosam.missing_wedge import MissingWedge
@@ -55,7 +56,7 @@ def test_one_click_finds_both_vesicles_with_their_volumes(with_caps_missing: Bin
 
 
 def test_a_click_near_the_wall_gives_the_same_compartment(with_caps_missing: BinnedTomogram) -> None:
-    search = CompartmentSearch.of(CompartmentFinder(), with_caps_missing)
+    search = CompartmentSearch.of(CompartmentConfig(), with_caps_missing)
     volumes = [
         search.compartment(search.around_click(CENTRES[1] + np.array([0.0, shift, 0.0]))).volume_angstrom3
         for shift in (0.0, 11.0)

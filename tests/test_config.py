@@ -12,10 +12,15 @@ from hypothesis import strategies as st
 from cryosam.config import (
     PRESETS,
     AveragingConfig,
+    CompartmentConfig,
     Config,
+    EnclosureSettings,
     FeatureConfig,
+    FilamentConfig,
     MatchingConfig,
+    MembraneConfig,
     PropagationConfig,
+    RidgeSettings,
     TomogramConfig,
     read_config,
     to_toml,
@@ -154,6 +159,20 @@ def test_a_file_that_is_not_there(tmp_path: Path) -> None:
         (TomogramConfig, {"tilt_axis": "z"}),
         (TomogramConfig, {"tilt_axis": 181.0}),
         (Config, {"device": "tpu"}),
+        (MembraneConfig, {"link_degrees": 91.0}),
+        (MembraneConfig, {"profile_angstrom": 0.0}),
+        (MembraneConfig, {"spread": 1.1}),
+        (RidgeSettings, {"sigmas_angstrom": ()}),
+        (RidgeSettings, {"share": 0.0}),
+        (RidgeSettings, {"n_rounds": 1.5}),
+        (FilamentConfig, {"n_directions": 0}),
+        (FilamentConfig, {"low_strength": 0.6}),
+        (FilamentConfig, {"gap_diameters": -1.0}),
+        (FilamentConfig, {"least_score": 70.0}),
+        (CompartmentConfig, {"size_ratio": 0.5}),
+        (CompartmentConfig, {"patience": 0}),
+        (EnclosureSettings, {"least_angstrom": 3000.0}),
+        (EnclosureSettings, {"cosine": 2.0}),
     ],
 )
 @pytest.mark.usefixtures("unchecked")
@@ -194,6 +213,15 @@ def test_override_refuses_what_it_does_not_know() -> None:
         Config().override(matching__treshold=0.4)
 
 
+def test_a_file_reaches_sections_of_sections_and_refuses_what_they_do_not_have(tmp_path: Path) -> None:
+    text = "[compartment]\npatience = 30\n[compartment.enclosure]\nmost_angstrom = 4000\n"
+    config = read_config(write(tmp_path, text))
+    assert config == Config().override(compartment__patience=30, compartment__enclosure__most_angstrom=4000)
+    assert config.compartment.enclosure.most_angstrom == 4000
+    with pytest.raises(ConfigError, match=r"unknown setting 'compartment\.enclosure\.most'"):
+        read_config(write(tmp_path, "[compartment.enclosure]\nmost = 4000\n"))
+
+
 def test_settings_cannot_be_changed_in_place() -> None:
     with pytest.raises(FrozenInstanceError):
         Config().device = "cuda"  # type: ignore[misc]
@@ -204,6 +232,7 @@ def test_toml_has_one_section_per_stage() -> None:
         "preset", "diameter_angstrom", "diameter_voxels", "device", "memory_gb",
         "tomogram", "features", "matching", "propagation", "averaging", "classification", "vectors",
         "refinement",
+        "membrane", "filament", "compartment",
     }  # fmt: skip
 
 

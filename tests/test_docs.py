@@ -3,8 +3,10 @@
 import importlib
 import re
 import shlex
+import tomllib
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,6 +14,7 @@ from scipy import ndimage
 
 import cryosam.cli
 import cryosam.io
+from cryosam.config import Config, to_toml
 
 ROOT = Path(__file__).parent.parent
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
@@ -99,3 +102,30 @@ def write_tomogram(path: Path) -> None:
     cryosam.io.write_volume(
         path, (ndimage.gaussian_filter(noise, 1) - 2 * balls).astype(np.float32), voxel_size_angstrom=10.0
     )
+
+
+def settings_in(table: dict[str, Any], section: str = "") -> dict[tuple[str, str], Any]:
+    """The settings of a TOML table, by the name of their section and their own."""
+    settings: dict[tuple[str, str], Any] = {}
+    for name, value in table.items():
+        if isinstance(value, dict):
+            settings |= settings_in(value, f"{section}.{name}".lstrip("."))
+        else:
+            settings[section, name] = value
+    return settings
+
+
+def test_every_setting_is_documented_with_its_default() -> None:
+    section: str | None = None
+    documented: dict[tuple[str, str], Any] = {}
+    for line in (ROOT / "docs" / "settings.md").read_text(encoding="utf-8").splitlines():
+        if heading := re.match(r"(?:## )?`\[([\w.]+)\]`", line):
+            section = heading[1]
+        elif line.startswith("## "):
+            section = "" if line == "## At the top of the file" else None
+        elif section is not None and (row := re.match(r"\| `(\w+)` \| ([^|]*) \|", line)):
+            default = row[2].strip("` ")
+            documented[section, row[1]] = "none" if default == "none" else tomllib.loads(f"it = {default}")["it"]
+    expected = settings_in(tomllib.loads(to_toml(Config())))
+    same_as = {"compartment.ridges": "membrane.ridges"}
+    assert {key: documented.get((same_as.get(key[0], key[0]), key[1])) for key in expected} == expected

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
+from cryosam.config import FilamentConfig
 from cryosam.errors import ConfigError, PromptError
 from cryosam.intensities import normalise
 from cryosam.masks import InstanceMask
@@ -14,7 +15,7 @@ from cryosam.structures.filaments import FilamentFinder
 from cryosam.structures.lines import integrate_lines, line_steps
 from cryosam.structures.radial_profile import RadialProfile, directions
 from cryosam.structures.straightened import straighten
-from cryosam.structures.tracing import Curve, Tracer, join, smooth
+from cryosam.structures.tracing import Curve, Tracer, cut_ends, join, smooth
 from cryosam.structures.tubes import paint_tube
 from cryosam.structures.whitening import whiten
 from cryosam.tomogram import Tomogram
@@ -46,7 +47,7 @@ def binned(volume: np.ndarray, voxel_size: float = 20.0) -> BinnedTomogram:
     return BinnedTomogram.of(voxels, MissingWedge(tilt_range=(-90.0, 90.0)))
 
 
-FINDER = FilamentFinder(n_directions=80)
+FINDER = FilamentFinder(FilamentConfig(n_directions=80))
 
 
 def off(line: tuple[np.ndarray, np.ndarray], points: np.ndarray) -> np.ndarray:
@@ -114,7 +115,7 @@ def test_no_click_and_one_outside_are_refused(scene: BinnedTomogram, clicks: np.
 
 def test_settings_are_checked() -> None:
     with pytest.raises(ConfigError):
-        FilamentFinder(low_strength=0.9)
+        FilamentConfig(low_strength=0.9)
 
 
 def test_lines_are_means_in_units_of_their_own_background() -> None:
@@ -241,10 +242,37 @@ def test_a_bent_filament_is_made_straight_and_its_repeat_is_seen() -> None:
     tangents = np.gradient(points, axis=0)
     tangents /= np.linalg.norm(tangents, axis=1, keepdims=True)
     line = Filament(InstanceMask.empty(), 1.0, points, tangents, track[-1] * 10, 40.0)
-    straight_one = straighten(binned(volume, 10.0), line)
+    straight_one = straighten(binned(volume, 10.0), line, 3)
+    assert straight_one.number == 3
     assert abs(len(straight_one.box) - track[-1]) < 3
-    assert np.unravel_index(straight_one.cross_section.argmax(), straight_one.cross_section.shape) == (6, 6)
-    assert straight_one.repeat_angstrom == pytest.approx(70, rel=0.03)
+    assert straight_one.densest_radius_angstrom == 0
+    assert straight_one.repeat.is_seen
+    assert straight_one.repeat.angstrom == pytest.approx(70, rel=0.03)
+    assert straight_one.repeat.n_chance > 99
+    along = straight_one.average[:, 6, 6]
+    assert np.unravel_index(straight_one.average.mean(axis=0).argmax(), (13, 13)) == (6, 6)
+    assert np.corrcoef(along[:-7], along[7:])[0, 1] > 0.95  # it repeats
+    assert along.max() - along.min() > 0.5 * along.max() - 0.5 * np.median(straight_one.box)
+    flat = straighten(binned(ndimage.gaussian_filter1d(volume, 9, axis=2), 10.0), line)
+    assert not flat.repeat.is_seen
+
+
+def test_a_gap_counts_neither_for_the_average_nor_for_the_repeat() -> None:
+    z, y, x = np.mgrid[:20, :30, :90]
+    volume = np.exp(-(np.abs(np.hypot(z - 10, y - 15) - 5) ** 2) / 2)
+    hidden = (x > 30) & (x < 60)
+    empty = np.where(hidden, 0, volume).astype(np.float32)
+    noise = np.random.default_rng(0).normal(scale=0.1, size=volume.shape).astype(np.float32)
+    points = np.stack([np.full(80, 10.0), np.full(80, 15.0), np.linspace(5, 84, 80)], axis=1)
+    tangents = np.tile([0.0, 0.0, 1.0], (80, 1))
+    inferred = InstanceMask.crop(hidden & (np.hypot(z - 10, y - 15) < 7))
+    lines = [
+        Filament(InstanceMask.empty(), 1.0, points, tangents, 790.0, 60.0, each)
+        for each in (InstanceMask.empty(), inferred)
+    ]
+    seen, known = (straighten(binned(empty + noise, 10.0), line) for line in lines)
+    assert known.densest_radius_angstrom == 50
+    assert known.average.max() > 1.2 * seen.average.max()
 
 
 def test_a_profile_knows_where_it_ends() -> None:
@@ -255,3 +283,14 @@ def test_a_profile_knows_where_it_ends() -> None:
     # the spectrum at 0 is the integral over the cross-section
     flat = RadialProfile(np.ones(10))
     assert flat.spectrum(np.array([0.0]))[0] == pytest.approx(np.pi * 9.5**2, rel=0.12)
+
+
+@pytest.mark.parametrize(("first", "last"), [(8.0, 52.0), (20.0, 30.0)])
+def test_what_is_beyond_the_ends_of_a_filament_is_cut(first: float, last: float) -> None:
+    z, y, x = np.mgrid[:9, :11, :60]
+    volume = np.exp(-((z - 4) ** 2 + (y - 5) ** 2) / 4) * ((x >= 15) & (x <= 45))
+    volume = 0.7 * volume.astype(np.float32)  # a filament that is fainter than the clicked one
+    points = np.stack([np.full(23, 4.0), np.full(23, 5.0), np.linspace(first, last, 23)], axis=1)
+    cut = cut_ends(Curve(points, np.zeros(23, dtype=bool)), volume, 2.0)
+    assert cut.points[[0, -1], 2] == pytest.approx([max(first, 14.75), min(last, 45.25)], abs=0.51)
+    assert np.linalg.norm(np.diff(cut.points, axis=0), axis=1).max() < 1.2 * (last - first) / 22

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from cryosam.config import MembraneConfig
 from cryosam.errors import PromptError
 from cryosam.intensities import normalise
 from cryosam.missing_wedge import MissingWedge
@@ -109,6 +110,6 @@ def test_it_is_a_finder_and_tells_its_progress():
 def test_curvature_is_measured_in_a_coarse_tomogram_too():
     coarse = scene()
     tomogram = BinnedTomogram(coarse.voxels, 32.0, coarse.wedge)
-    found = MembraneFinder(voxel_size_angstrom=32.0).find(tomogram, CLICK)
+    found = MembraneFinder(MembraneConfig(voxel_size_angstrom=32.0)).find(tomogram, CLICK)
     vesicle = next(each for each in found if np.linalg.norm(each.points.mean(axis=0) - VESICLE) < 3)
     assert vesicle.curvature_radius_angstrom == pytest.approx(RADIUS * 32, rel=0.25)

@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
+from cryosam.config import RidgeSettings
 from cryosam.structures.binned import Binned
-from cryosam.structures.ridges import Ridges, RidgeSettings, membrane_saliency
+from cryosam.structures.ridges import Ridges, membrane_saliency
 
 SHAPE = (30, 80, 52)
 VOXEL_SIZE = 20.0

@@ -3,6 +3,8 @@
 import csv
 import json
 import re
+from base64 import b64decode
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,15 +14,17 @@ from click.testing import CliRunner
 from cryosam.cli import main
 from cryosam.errors import InputNotFoundError, OutputExistsError
 from cryosam.full_map import FullMap
-from cryosam.io import read_points, read_volume, structure_files, write_volume
+from cryosam.io import read_points, read_tomogram, read_volume, structure_files, write_volume
 from cryosam.io.earlier_results import read_results
 from cryosam.io.lines import read_lines
 from cryosam.io.results import RunInfo, write_segmentation
 from cryosam.io.structure_files import write_map
+from cryosam.io.surfaces import are_inferred, simplify, surface_of, thinned_tube
+from cryosam.masks import InstanceMask
 from cryosam.prompts import PointPrompts
 from cryosam.results import Segmentation
 from cryosam.run_report import RunReport, RunWarning
-from cryosam.structure_results import StructureResult
+from cryosam.structure_results import Repeat, Straightened, StructureResult
 from cryosam.tomogram import Tomogram
 from stand_in_structures import SHAPE, SIZE, box_mask, filament, lumen, membrane
 
@@ -235,3 +239,66 @@ def test_the_folder_appears_as_a_whole_and_leaves_nothing_of_an_earlier_run(tmp_
     left = {path.name for path in out.iterdir()}
     assert not left & {"compartments.csv", "labels.csv"}
     assert "notes.txt" in left
+
+
+def test_the_clicked_filament_is_kept_straight_with_what_was_seen_of_its_repeat(tmp_path, tomogram):
+    box = np.random.default_rng(0).random((38, 7, 9)).astype(np.float32)
+    for seen, repeat in (("82.3", Repeat(82.3, 12.0, 3.0, 111)), ("", Repeat(82.3, 2.0, 3.0, 111))):
+        made = Straightened(2, box, box[:9], 120.0, 105.0, repeat)
+        found = replace(result("filament", filament(20), filament(26)), straightened=made)
+        out = write(tmp_path / f"out{seen}", FullMap(("filament",), (found,)), tomogram)
+        assert np.array_equal(read_volume(out / "straightened.mrc"), box)
+        assert read_tomogram(out / "straightened-average.mrc").voxel_size_angstrom == SIZE
+        assert {(row["filament"], row["repeat_angstrom"]) for row in rows_of(out / "filaments.csv")} == {
+            ("1", ""),
+            ("2", seen),
+        }
+        (described,) = json.loads((out / "run.json").read_text())["structures"]
+        assert described["straightened"]["repeat_angstrom"] == (82.3 if seen else None)
+        assert described["straightened"]["largest_excess_by_chance"] == 3
+        page = (out / "report.html").read_text()
+        assert ("Repeat 82.3 Å" in page, "No repeat is seen" in page) == (bool(seen), not seen)
+    write(tmp_path / "out", FullMap(("filament",), (result("filament", filament()),)), tomogram, overwrite=True)
+    assert not list((tmp_path / "out").glob("straightened*"))
+
+
+def test_the_page_holds_its_surfaces_and_needs_nothing_else(tmp_path, tomogram):
+    out = write(tmp_path / "out", everything(), tomogram)
+    page = (out / "report.html").read_text()
+    content = json.loads(re.search(r'id="solid-content">(.*?)</script>', page)[1])
+    assert content["shape"] == list(SHAPE[::-1])
+    assert [each["kind"] for each in content["surfaces"]] == ["er", "er", "tube", "cell"]
+    assert [each["kind"] for each in content["balls"]] == ["ribosome"]
+    sheet = np.frombuffer(b64decode(content["surfaces"][0]["points"]), "<u2").reshape(-1, 3) / 65535 * max(SHAPE) - 0.5
+    np.testing.assert_allclose(sheet[:, 2], 6, atol=1e-3)  # z is last
+    np.testing.assert_allclose(sheet[:, 0].max(), SHAPE[2] - 1, atol=1e-3)
+    assert content["surfaces"][0]["inferred"]
+    assert not content["surfaces"][1]["inferred"]
+    assert not re.findall(r'(?:src|href)="(?!data:|particles\.html|#)', page)
+
+
+def test_a_surface_has_fewer_triangles_and_its_shape():
+    mask = np.linalg.norm(np.indices((70, 70, 70)) - 34.5, axis=0) < 30
+    ball = replace(lumen(), mask=InstanceMask.crop(mask))
+    full = surface_of(ball)
+    simple, marks = simplify(full, 5.0, full.vertices[:, 0] > 34.5)
+    assert len(simple.faces) < len(full.faces) / 8
+    away = np.linalg.norm(simple.vertices - 34.5, axis=1)
+    assert np.abs(away - 30).max() < 1.5
+    np.testing.assert_array_equal(
+        marks[np.abs(simple.vertices[:, 0] - 34.5) > 5],
+        (simple.vertices[:, 0] > 34.5)[np.abs(simple.vertices[:, 0] - 34.5) > 5],
+    )
+    edges = np.sort(simple.faces[:, [[0, 1], [1, 2], [2, 0]]].reshape(-1, 2), axis=1)
+    assert (np.unique(edges, axis=0, return_counts=True)[1] == 2).mean() > 0.98  # it is closed
+
+
+def test_what_is_inferred_is_marked_on_surfaces():
+    sheet = membrane(6, inferred=GAP)  # rows 0 to 3, columns 0 to 3 of three
+    assert are_inferred(sheet).tolist() == [True, False, False, False]
+    line = replace(filament(), inferred=box_mask((11, 19, 20), (14, 22, 30)))
+    mesh, marks = thinned_tube(line, 3.0)
+    assert len(mesh.vertices) == len(marks) < len(surface_of(line).vertices)
+    x = mesh.vertices[:, 2]
+    np.testing.assert_array_equal(marks, (x >= 20) & (x < 30))
+    assert (x.min(), x.max()) == (2.0, 39.0)

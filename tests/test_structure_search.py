@@ -17,6 +17,8 @@ from cryosam.structure_search import find_map, find_structures, take_for
 from cryosam.tomogram import Tomogram
 from stand_in_structures import SHAPE, SIZE, StandIn, box_mask, filament, lumen, membrane
 
+CHOSEN = structure_search._finder
+
 CLICK = np.array([[6.0, 5.0, 5.0]])
 FOUND = {
     "membrane": (membrane(6, 0.8), membrane(20, 0.4)),
@@ -34,7 +36,7 @@ def seen(monkeypatch):
         given.points.append(point)
         return given.guess
 
-    monkeypatch.setattr(structure_search, "_finder", lambda structure: StandIn(FOUND[structure]))
+    monkeypatch.setattr(structure_search, "_finder", lambda structure, config: StandIn(FOUND[structure]))
     monkeypatch.setattr(structure_search, "chance_in", lambda tomogram: None)
     monkeypatch.setattr(structure_search, "guess_structure", guess)
     return given
@@ -117,7 +119,7 @@ def test_progress_is_that_of_the_kind_and_never_falls(tomogram, monkeypatch):
                     progress(stage, done, 2)
             return self.found
 
-    monkeypatch.setattr(structure_search, "_finder", lambda structure: Staged(FOUND[structure]))
+    monkeypatch.setattr(structure_search, "_finder", lambda structure, config: Staged(FOUND[structure]))
     seen = []
     options = RunOptions(progress=lambda *report: seen.append(report))
     find_structures(tomogram, PointPrompts(CLICK, name="er"), "membrane", options=options)
@@ -183,3 +185,12 @@ def test_particles_know_the_membrane_and_the_compartment_they_are_at():
     without = FullMap(("tube", "p"), (result("filament", "tube"),), everything.particles).relations()
     assert np.isnan(without.distance_angstrom).all()
     assert without.compartment.tolist() == [-1]
+
+
+def test_a_finder_has_the_settings_of_its_section() -> None:
+    config = Config().override(filament__n_directions=80, membrane__ridges__share=0.1, compartment__patience=3)
+    filament, membrane, compartment = (
+        CHOSEN(structure, config) for structure in ("filament", "membrane", "compartment")
+    )
+    assert (filament.settings, membrane.settings) == (config.filament, config.membrane)
+    assert compartment.settings == config.compartment

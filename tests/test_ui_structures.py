@@ -16,6 +16,7 @@ from starlette.testclient import TestClient
 from cryosam import segmentation, structure_search
 from cryosam.errors import InputError, PromptError, VoxelSizeError
 from cryosam.io import read_volume, write_volume
+from cryosam.io.surfaces import surface_of, tube
 from cryosam.masks import InstanceMask
 from cryosam.results import Segmentation
 from cryosam.structure_results import StructureResult
@@ -31,7 +32,6 @@ from cryosam.ui.shapes import outlines
 from cryosam.ui.state import Candidate, View
 from cryosam.ui.storage import Store
 from cryosam.ui.structures import centre_of, search_steps, with_structures
-from cryosam.ui.surfaces import surface_of, tube
 from cryosam.ui.viewed import Gallery, ViewedTomogram
 from stand_in_structures import SHAPE, SIZE, StandIn, box_mask, filament, lumen, membrane
 
@@ -50,7 +50,7 @@ def seen(monkeypatch):
     """Stand-ins for the finders and for the search for particles; what was searched for."""
     given = SimpleNamespace(found=dict(FOUND), searched=[], masked=[])
 
-    def finder(structure):
+    def finder(structure, config):
         given.searched.append(structure)
         return StandIn(given.found[structure])
 
@@ -214,7 +214,7 @@ def test_a_cancelled_search_changes_nothing(session, monkeypatch):
             progress("ridges", 1, 3)
             return FOUND["membrane"]
 
-    monkeypatch.setattr(structure_search, "_finder", lambda structure: Slow())
+    monkeypatch.setattr(structure_search, "_finder", lambda structure, config: Slow())
     kind = session.add_kind("sheet", "#4cc9f0")
     session.change_kind(kind, structure="membrane")
     session.add_click(0, kind, CLICK)

@@ -6,7 +6,7 @@ from typing import Literal
 import numpy as np
 from jaxtyping import Float, Int
 
-from cryosam.arrays import Labels, Points, Scores
+from cryosam.arrays import Labels, Points, Scores, Volume
 from cryosam.masks import InstanceMask
 from cryosam.run_report import RunReport
 
@@ -15,6 +15,8 @@ __all__ = [
     "Filament",
     "Membrane",
     "Mesh",
+    "Repeat",
+    "Straightened",
     "StructureInstance",
     "StructureKind",
     "StructureResult",
@@ -151,6 +153,63 @@ class Compartment:
 StructureInstance = Membrane | Filament | Compartment
 
 
+@dataclass(frozen=True)
+class Repeat:
+    """The strongest layer line along a filament, and what chance gives.
+
+    Parameters
+    ----------
+    angstrom
+        Distance after which density repeats; NaN if the filament is too short to tell. The true repeat may be a
+        multiple of it.
+    excess
+        Power of the line, as a multiple of that of the frequencies around it.
+    chance_excess
+        The largest such multiple among ``n_chance`` densities without a repeat.
+    n_chance
+        Their number: the same density with its cross-sections shuffled, and lines beside the filament.
+    """
+
+    angstrom: float
+    excess: float
+    chance_excess: float
+    n_chance: int
+
+    @property
+    def is_seen(self) -> bool:
+        """Whether the line is stronger than anything that chance gave."""
+        return self.excess > self.chance_excess
+
+
+@dataclass(frozen=True, eq=False)
+class Straightened:
+    """A filament as if it were straight; protein bright, voxels as large as those of the tomogram.
+
+    Parameters
+    ----------
+    number
+        Of the filament in its result, from 1.
+    box
+        ``(n, h, w)`` cross-sections one voxel apart, from the first point of the filament to the last, its axis in the
+        middle. The other two axes are carried along the filament without twist.
+    average
+        ``(m, h, w)`` mean of stretches of the box that are one repeat apart; without a repeat, of all stretches, so
+        that it is the same everywhere along the filament.
+    radius_angstrom, densest_radius_angstrom
+        Outer radius, and the radius at which the average is densest: the middle of a hollow filament's wall, 0 for a
+        solid filament.
+    repeat
+        What was found out about the repeat along the axis.
+    """
+
+    number: int
+    box: Float[np.ndarray, "n h w"]
+    average: Volume
+    radius_angstrom: float
+    densest_radius_angstrom: float
+    repeat: Repeat
+
+
 @dataclass(frozen=True, eq=False)
 class StructureResult:
     """All instances of one kind of structure in one tomogram, best first.
@@ -169,6 +228,8 @@ class StructureResult:
         Voxel size and name of the tomogram, and name of the kind.
     report
         Measurements and warnings of the run.
+    straightened
+        The first clicked filament made straight; None for other structures, and if it is not among the instances.
     """
 
     shape: tuple[int, int, int]
@@ -179,6 +240,7 @@ class StructureResult:
     name: str = "tomogram"
     kind: str = "structure"
     report: RunReport = field(default_factory=RunReport)
+    straightened: Straightened | None = None
 
     @property
     def scores(self) -> Scores:

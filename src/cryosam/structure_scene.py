@@ -21,7 +21,7 @@ from cryosam.structure_results import StructureInstance, StructureKind, Structur
 from cryosam.structures import BinnedTomogram
 from cryosam.tomogram import Tomogram
 
-__all__ = ["StructureScene", "clicks_of", "keep_instances", "under_clicks"]
+__all__ = ["StructureScene", "clicks_of", "distance_to", "keep_instances", "under_clicks"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -111,7 +111,7 @@ def keep_instances(
     if config.matching.threshold is not None:
         kept = [each for each in kept if each.score >= config.matching.threshold]
     negative = prompts.negative if isinstance(prompts, PointPrompts) else np.zeros((0, 3))
-    kept = [each for each in kept if all(_distance(each.mask, point) > reach for point in negative)]
+    kept = [each for each in kept if all(distance_to(each.mask, point) > reach for point in negative)]
     return tuple(kept[: config.matching.max_particles])
 
 
@@ -119,7 +119,7 @@ def under_clicks(clicks: Points, instances: Sequence[StructureInstance]) -> tupl
     """The instance nearest to each click, in the order of the instances."""
     if not instances:
         return ()
-    nearest = {int(np.argmin([_distance(each.mask, click) for each in instances])) for click in clicks}
+    nearest = {int(np.argmin([distance_to(each.mask, click) for each in instances])) for click in clicks}
     return tuple(instances[i] for i in sorted(nearest))
 
 
@@ -127,7 +127,7 @@ def _size(instance: StructureInstance) -> int:
     return max(instance.mask.n_voxels, 1)
 
 
-def _distance(mask: InstanceMask, point: Float[np.ndarray, " 3"]) -> float:
+def distance_to(mask: InstanceMask, point: Float[np.ndarray, " 3"]) -> float:
     """Distance in voxels of a point to the nearest voxel of a mask."""
     if mask.holds(point):
         return 0.0

@@ -1,8 +1,11 @@
 """From clicks to every membrane, filament or compartment of their kind, and to the full map of a tomogram."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
+
+import numpy as np
+from jaxtyping import Float
 
 from cryosam.arrays import Progress
 from cryosam.config import Config
@@ -15,13 +18,14 @@ from cryosam.saved_query import SavedQuery
 from cryosam.scene import RunOptions
 from cryosam.segmentation import segment, segment_kinds
 from cryosam.structure_query import StructureQuery
-from cryosam.structure_results import StructureInstance, StructureKind, StructureResult
-from cryosam.structure_scene import StructureScene, clicks_of, keep_instances, under_clicks
-from cryosam.structures import StructureFinder
+from cryosam.structure_results import Filament, Straightened, StructureInstance, StructureKind, StructureResult
+from cryosam.structure_scene import StructureScene, clicks_of, distance_to, keep_instances, under_clicks
+from cryosam.structures import BinnedTomogram, StructureFinder
 from cryosam.structures.compartments import CompartmentFinder
 from cryosam.structures.filaments import FilamentFinder
 from cryosam.structures.guess import Guessed, chance_in, guess_structure
 from cryosam.structures.membranes import MembraneFinder
+from cryosam.structures.straightened import straighten
 from cryosam.tomogram import Tomogram
 
 __all__ = ["STRUCTURES", "TakenFor", "find_map", "find_structures", "make_structure_query", "take_for"]
@@ -33,6 +37,7 @@ STRUCTURES: tuple[StructureChoice, ...] = ("auto", "particle", "membrane", "fila
 
 _CONFIDENT = 0.5  # confidence of a guess from which a click is not taken for one on a particle: the guess's own limit
 _PROGRESS = 1000  # parts of a search that are counted
+_CLICKED_ANGSTROM = 100.0  # largest distance of a click from the filament that it is on: a click may miss the wall
 _NEGATIVE_ANGSTROM = 30.0  # an instance this near to a negative click is left out: half a thick membrane
 
 
@@ -77,7 +82,7 @@ def find_structures(
         What the clicks are on. With "auto" it is guessed from the tomogram at the clicks, see `take_for`. A query says
         itself what it finds.
     config
-        Settings; of them the contrast, the tilts, the range of intensities, ``threshold`` and ``max_particles`` apply.
+        Settings; of them the section of the structure, the tomogram's, ``threshold`` and ``max_particles`` apply.
     options
         Optional inputs; an instance of which less than half lies in the search mask is left out. Progress is reported
         with the name of the kind as its stage.
@@ -124,8 +129,7 @@ def find_structures(
     if structure == "particle":
         raise PromptError("particles are found by cryosam.segment; the structure must be another one here")
     opened = StructureScene.of(tomogram, _on_protein([(prompts, structure)]), config)
-    found = _search(opened, prompts, structure, config, options, is_search=is_search)
-    return found if is_search else replace(found, instances=under_clicks(prompts.positive, found.instances))
+    return _search(opened, prompts, structure, config, options, is_search=is_search)
 
 
 def make_structure_query(
@@ -162,7 +166,9 @@ def make_structure_query(
     prompts.validate(tomogram.shape)
     opened = StructureScene.of(tomogram, _on_protein([(prompts, structure)]), config)
     name = _name(prompts, structure)
-    kind = _finder(structure).describe(opened.tomogram, prompts.positive, _of_kind(name, _half(options.progress, 0)))
+    kind = _finder(structure, config).describe(
+        opened.tomogram, prompts.positive, _of_kind(name, _half(options.progress, 0))
+    )
     query = StructureQuery(
         name=name,
         kind=kind,
@@ -337,11 +343,11 @@ def _search(
     *,
     is_search: bool = True,
 ) -> StructureResult:
-    """Find every instance of one kind in an opened tomogram; without a search, at least the clicked ones."""
+    """Find every instance of one kind in an opened tomogram, or without a search the clicked ones."""
     tomogram, record = opened.tomogram, Recorder(opened.report)
     kind = _name(prompts, structure)
     with record.timed(structure):
-        finder = _finder(structure)
+        finder = _finder(structure, config)
         instances: tuple[StructureInstance, ...]
         if isinstance(prompts, StructureQuery):
             instances = finder.search(tomogram, prompts.kind, _of_kind(kind, options.progress))
@@ -349,12 +355,19 @@ def _search(
             instances = finder.find_clicked(tomogram, prompts.positive)
         else:
             instances = finder.find(tomogram, prompts.positive, _of_kind(kind, options.progress))
-    reach = _NEGATIVE_ANGSTROM / tomogram.voxel_size_angstrom
+        reach = _NEGATIVE_ANGSTROM / tomogram.voxel_size_angstrom
+        kept = keep_instances(instances, prompts, config, options.search_mask, reach)
+        if not is_search:
+            kept = under_clicks(clicks_of(prompts), kept)
+        clicks, straightened = clicks_of(prompts), None
+        if structure == "filament" and len(clicks):
+            straightened = _straightened(tomogram, clicks[0], kept)
     return StructureResult(
         shape=tomogram.shape,
         structure=structure,
-        instances=keep_instances(instances, prompts, config, options.search_mask, reach),
-        prompts=clicks_of(prompts),
+        instances=kept,
+        straightened=straightened,
+        prompts=clicks,
         voxel_size_angstrom=tomogram.voxel_size_angstrom,
         name=tomogram.voxels.source.name,
         kind=kind,
@@ -362,14 +375,14 @@ def _search(
     )
 
 
-def _finder(structure: StructureKind) -> StructureFinder[Any]:
-    """The finder of a structure with its default settings."""
-    finders: dict[StructureKind, Callable[[], StructureFinder[Any]]] = {
-        "membrane": MembraneFinder,
-        "filament": FilamentFinder,
-        "compartment": CompartmentFinder,
+def _finder(structure: StructureKind, config: Config) -> StructureFinder[Any]:
+    """The finder of a structure with its settings."""
+    finders: dict[StructureKind, StructureFinder[Any]] = {
+        "membrane": MembraneFinder(config.membrane),
+        "filament": FilamentFinder(config.filament),
+        "compartment": CompartmentFinder(config.compartment),
     }
-    return finders[structure]()
+    return finders[structure]
 
 
 def _half(progress: Progress | None, number: int) -> Progress | None:
@@ -392,3 +405,14 @@ def _of_kind(name: str, progress: Progress | None) -> Progress | None:
         progress(name, round((1 - left) * _PROGRESS), _PROGRESS)
 
     return report
+
+
+def _straightened(
+    tomogram: BinnedTomogram, click: Float[np.ndarray, " 3"], instances: Sequence[StructureInstance]
+) -> Straightened | None:
+    """The filament on which a click is; None if it was left out."""
+    for number, each in enumerate(instances, start=1):
+        if isinstance(each, Filament) and each in under_clicks(click[None], instances):
+            is_near = distance_to(each.mask, click) * tomogram.voxel_size_angstrom <= _CLICKED_ANGSTROM
+            return straighten(tomogram, each, number) if is_near else None
+    return None

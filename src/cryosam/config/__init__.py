@@ -18,17 +18,29 @@ from cryosam.config.stages import (
     TomogramConfig,
     VectorSearchConfig,
 )
+from cryosam.config.structures import (
+    CompartmentConfig,
+    EnclosureSettings,
+    FilamentConfig,
+    MembraneConfig,
+    RidgeSettings,
+)
 
 __all__ = [
     "PRESETS",
     "AveragingConfig",
     "ClassificationConfig",
+    "CompartmentConfig",
     "Config",
+    "EnclosureSettings",
     "FeatureConfig",
+    "FilamentConfig",
     "Fusion",
     "MatchingConfig",
+    "MembraneConfig",
     "PropagationConfig",
     "RefinementConfig",
+    "RidgeSettings",
     "TomogramConfig",
     "VectorSearchConfig",
     "read_config",

@@ -18,6 +18,7 @@ from cryosam.config.stages import (
     require,
     require_positive,
 )
+from cryosam.config.structures import CompartmentConfig, FilamentConfig, MembraneConfig
 from cryosam.errors import ConfigError
 
 __all__ = ["PRESETS", "Config", "merge_settings"]
@@ -54,6 +55,9 @@ class Config:
     classification: ClassificationConfig = field(default_factory=ClassificationConfig)
     vectors: VectorSearchConfig = field(default_factory=VectorSearchConfig)
     refinement: RefinementConfig = field(default_factory=RefinementConfig)
+    membrane: MembraneConfig = field(default_factory=MembraneConfig)
+    filament: FilamentConfig = field(default_factory=FilamentConfig)
+    compartment: CompartmentConfig = field(default_factory=CompartmentConfig)
 
     def __post_init__(self) -> None:
         require_positive(self, "diameter_angstrom", "diameter_voxels", "memory_gb")
@@ -82,14 +86,16 @@ class Config:
         --------
         >>> Config().override(matching__threshold=0.4).matching.threshold
         0.4
+        >>> Config().override(membrane__ridges__share=0.1).membrane.ridges.share
+        0.1
         """
         nested: dict[str, Any] = {}
         for key, value in changes.items():
-            section, _, name = key.partition("__")
-            if name:
-                nested.setdefault(section, {})[name] = value
-            else:
-                nested[section] = value
+            *sections, name = key.split("__")
+            inner = nested
+            for section in sections:
+                inner = inner.setdefault(section, {})
+            inner[name] = value
         return merge_settings(self, nested)
 
 

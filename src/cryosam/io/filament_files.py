@@ -152,7 +152,8 @@ def write_filaments_csv(path: Path, result: StructureResult) -> None:
 
     Columns: ``filament`` (from 1; the label in the instance map), ``z``, ``y``, ``x`` in voxels, ``tangent_z``,
     ``tangent_y``, ``tangent_x``, ``track_angstrom`` along the filament, ``is_inferred`` (1 where a gap was bridged),
-    and for the filament as a whole ``length_angstrom``, ``radius_angstrom`` and ``score``.
+    and for the filament as a whole ``length_angstrom``, ``radius_angstrom``, ``score`` and ``repeat_angstrom``, which
+    is empty unless a repeat was seen; it is looked for in the clicked one.
 
     Raises
     ------
@@ -162,13 +163,16 @@ def write_filaments_csv(path: Path, result: StructureResult) -> None:
     with atomic_path(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
         tangent = [f"tangent_{axis}" for axis in "zyx"]
-        ends = ["track_angstrom", "is_inferred", "length_angstrom", "radius_angstrom", "score"]
+        ends = ["track_angstrom", "is_inferred", "length_angstrom", "radius_angstrom", "score", "repeat_angstrom"]
         writer.writerow(["filament", *"zyx", *tangent, *ends])
         for number, each in enumerate(result.instances, start=1):
             if not isinstance(each, Filament):
                 continue
             track = _track(each.points) * result.voxel_size_angstrom
             whole = [f"{each.length_angstrom:.1f}", f"{each.radius_angstrom:.1f}", f"{each.score:.4f}"]
+            made = result.straightened
+            is_seen = made is not None and made.number == number and made.repeat.is_seen
+            whole.append(f"{made.repeat.angstrom:.1f}" if made is not None and is_seen else "")
             rows = zip(each.points, each.tangents, track, _is_inferred(each, each.points), strict=True)
             for point, direction, distance, is_inferred in rows:
                 place = [f"{value:.3f}" for value in point] + [f"{value:.5f}" for value in direction]

@@ -18,7 +18,7 @@ from cryosam.geometry import AXIS, in_plane_axes
 from cryosam.hot_voxels import sample_without_hot_voxels
 from cryosam.masks import InstanceMask
 
-__all__ = ["Picture", "SliceView", "View", "colour", "gray_range", "scale_bar"]
+__all__ = ["Picture", "SliceView", "View", "colour", "encode_colours", "gray_range", "scale_bar"]
 
 _MAX_PX = 1400
 _SLAB = 3  # slices averaged in a picture: one is noisy, more would blur a small particle
@@ -208,7 +208,18 @@ def _encode(image: Float[np.ndarray, "h w"], gray: tuple[float, float]) -> str:
         rows, cols = np.minimum(np.arange(h), image.shape[0] - 1), np.minimum(np.arange(w), image.shape[1] - 1)
         image = image[np.ix_(rows, cols)].reshape(h // factor, factor, w // factor, factor).mean(axis=(1, 3))
     low, high = gray
-    pixels = np.clip((image - low) / (high - low) * 255 + 0.5, 0, 255).astype(np.uint8)
+    return encode_colours((image - low) / (high - low))
+
+
+def encode_colours(image: Float[np.ndarray, "h w *rgb"]) -> str:
+    """Return an image as a data URI; 0 is black and 1 is white, and what is beyond is clipped.
+
+    Examples
+    --------
+    >>> encode_colours(np.zeros((2, 3, 3)))[:30]
+    'data:image/png;base64,iVBORw0K'
+    """
+    pixels = np.clip(image * 255 + 0.5, 0, 255).astype(np.uint8)
     buffer = io.BytesIO()
     PillowImage.fromarray(pixels).save(buffer, format="PNG", optimize=True)
     return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")

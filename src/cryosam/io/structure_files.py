@@ -22,6 +22,7 @@ from cryosam.io.meshes import write_obj, write_ply
 from cryosam.io.mrc import write_mrc_labels
 from cryosam.io.report import render_report
 from cryosam.io.results import OUTPUTS, RunInfo, describe_run, points_of, write_files
+from cryosam.io.straightened_files import describe_straightened, straightened_names, write_straightened
 from cryosam.io.structure_report import render_structures
 from cryosam.io.structure_tables import STRUCTURE_PATTERNS, write_compartments, write_labels, write_relations
 from cryosam.masks import InstanceMask
@@ -179,6 +180,7 @@ def describe_map(
             "inferred_voxels": sum(each.inferred.n_voxels for each in part.instances),
             "provenance": part.report.provenance(),
         }
+        | ({} if part.straightened is None else {"straightened": describe_straightened(part.straightened)})
         for part in found.structures
     ]
     return content
@@ -221,6 +223,7 @@ def _write_structure(
         write_compartments(folder / f"{table}.csv", part)
     elif part.structure == "filament":
         write_filaments_csv(folder / f"{table}.csv", part)
+        write_straightened(folder, part, ending)
         if spacing is not None:
             _write_filament_points(folder, table, part, spacing, run, lies_at)
     else:
@@ -293,6 +296,7 @@ def _texts(found: FullMap) -> dict[str, str]:
         ending = "" if len(found.kinds) == 1 else f"-{part.kind}"
         texts[f"instances{ending}.mrc"] = f"the number of the {part.structure} at each voxel, or 0; {part.kind}"
         texts[f"inferred{ending}.mrc"] = f"voxels that were filled in without evidence, numbered likewise; {part.kind}"
+        texts |= straightened_names(ending)
         table = _table_name(found, part)
         texts[f"{table}.csv"] = _TABLES[part.structure]
         texts[f"{table}.star"] = f"points on {part.structure}s of kind {part.kind}, for subtomogram averaging"

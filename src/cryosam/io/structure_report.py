@@ -12,6 +12,8 @@ from cryosam.geometry import AXIS
 from cryosam.io.pages import render_page
 from cryosam.io.pictures import Picture, SliceView, View, colour, gray_range, scale_bar
 from cryosam.io.report import describe_decisions
+from cryosam.io.straightened_files import draw_straightened
+from cryosam.io.surface_view import view_surfaces
 from cryosam.masks import InstanceMask
 from cryosam.prompts import PointPrompts
 from cryosam.structure_results import Compartment, Filament, Membrane, StructureInstance, StructureResult
@@ -26,7 +28,7 @@ _MAX_VIEWS = 6
 def render_structures(
     found: FullMap, tomogram: Tomogram, prompts: Sequence[PointPrompts], run: Mapping[str, Any]
 ) -> str:
-    """Return the page as HTML; it needs no network and no script.
+    """Return the page as HTML; it needs no network. Without a script, pictures stand in for the 3D view.
 
     Parameters
     ----------
@@ -61,6 +63,8 @@ def render_structures(
         legend=legend,
         palette=colour,
         views=drawing.views(),
+        solid=view_surfaces(found),
+        straightened=[figure for part in found.structures if (figure := draw_straightened(part))],
         tables=[_table(part) for part in found.structures],
         clicks=[(each.name, point) for each in prompts for point in each.positive.tolist()],
         decisions=describe_decisions(found.structures[0].report.provenance()) if found.structures else [],

@@ -18,6 +18,7 @@ STRUCTURE_PATTERNS: tuple[str, ...] = (
     "particles.html",
     *(f"membranes*{end}" for end in (".csv", ".star")),
     *(f"filaments*{end}" for end in (".csv", ".star", ".tbl", ".doc", "-copick")),
+    "straightened*.mrc",
     "compartments*.csv",
     "meshes",
 )

@@ -9,6 +9,7 @@ from scipy import ndimage
 from scipy.spatial import cKDTree
 
 from cryosam.arrays import Points, Progress
+from cryosam.config import CompartmentConfig, EnclosureSettings
 from cryosam.errors import PromptError
 from cryosam.masks import InstanceMask, merge_duplicates
 from cryosam.missing_wedge import MissingWedge
@@ -16,8 +17,8 @@ from cryosam.prompts import spell
 from cryosam.structure_query import CompartmentKind
 from cryosam.structure_results import Compartment
 from cryosam.structures.binned import Binned, BinnedTomogram
-from cryosam.structures.enclosure import Enclosure, EnclosureSettings, enclose
-from cryosam.structures.ridges import Ridges, RidgeSettings, membrane_saliency
+from cryosam.structures.enclosure import Enclosure, enclose
+from cryosam.structures.ridges import Ridges, membrane_saliency
 
 __all__ = ["CompartmentFinder", "CompartmentSearch", "Judged", "Membranes"]
 
@@ -28,7 +29,7 @@ _LEAST_VOTES = 0.02
 """Part of a sphere's area whose normals must meet in a place for it to be looked at."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class CompartmentFinder:
     """Finds volumes that are enclosed by membranes.
 
@@ -39,37 +40,11 @@ class CompartmentFinder:
 
     Parameters
     ----------
-    voxel_size_angstrom
-        Edge of the voxels at which membranes are looked for.
-    closed
-        Least fraction of the surface, of what is in the tomogram and not in the missing wedge, where a membrane was
-        measured. Chosen between what random points in the open and vesicles of a streaky reconstruction give.
-    one_sided
-        Largest one-sidedness (see `Judged`); a sheet that bulges has more.
-    inside
-        Least fraction of the surface that is in the tomogram.
-    alike
-        Least fraction measured of another compartment, as a part of that of the clicked one.
-    size_ratio
-        Largest ratio of the radii of a compartment and the clicked one that are alike.
-    most_candidates
-        Number of places where others are looked for.
-    patience
-        Places in a row, from the most promising on, without a compartment, after which the search ends.
-    ridges, enclosure
-        How membranes, and closed surfaces of them, are found.
+    settings
+        How; see there.
     """
 
-    voxel_size_angstrom: float = 20.0
-    closed: float = 0.3
-    one_sided: float = 0.35
-    inside: float = 0.6
-    alike: float = 0.5
-    size_ratio: float = 2.0
-    most_candidates: int = 200
-    patience: int = 15
-    ridges: RidgeSettings = field(default_factory=RidgeSettings)
-    enclosure: EnclosureSettings = field(default_factory=EnclosureSettings)
+    settings: CompartmentConfig = field(default_factory=CompartmentConfig)
 
     def find(
         self, tomogram: BinnedTomogram, clicks: Points, progress: Progress | None = None
@@ -78,20 +53,20 @@ class CompartmentFinder:
 
         The clicked ones come first, the others by score. An error says if no membrane encloses a click.
         """
-        search = CompartmentSearch.of(self, tomogram, progress)
+        search = CompartmentSearch.of(self.settings, tomogram, progress)
         clicked = [search.around_click(at) for at in clicks]
         return search.compartments(clicked, search.others(clicked, progress))
 
     def describe(self, tomogram: BinnedTomogram, clicks: Points, progress: Progress | None = None) -> CompartmentKind:
         """Measure the clicked compartments; see `cryosam.structures.protocol.StructureFinder`."""
-        search = CompartmentSearch.of(self, tomogram, progress)
+        search = CompartmentSearch.of(self.settings, tomogram, progress)
         return search.kind_of([search.around_click(at) for at in clicks])
 
     def search(
         self, tomogram: BinnedTomogram, kind: CompartmentKind, progress: Progress | None = None
     ) -> tuple[Compartment, ...]:
         """Find every compartment of the size of a kind that is as closed; see `StructureFinder`."""
-        search = CompartmentSearch.of(self, tomogram, progress)
+        search = CompartmentSearch.of(self.settings, tomogram, progress)
         return search.compartments([], search.others([], progress, kind))
 
 
@@ -151,7 +126,7 @@ class Membranes:
         The missing wedge.
     """
 
-    settings: CompartmentFinder
+    settings: CompartmentConfig
     ridges: Ridges
     voxel_size_angstrom: float
     wedge: MissingWedge
@@ -229,14 +204,14 @@ class CompartmentSearch:
         Its membranes, in voxels of the binned tomogram.
     """
 
-    settings: CompartmentFinder
+    settings: CompartmentConfig
     tomogram: BinnedTomogram
     binned: Binned
     membranes: Membranes
 
     @classmethod
     def of(
-        cls, settings: CompartmentFinder, tomogram: BinnedTomogram, progress: Progress | None = None
+        cls, settings: CompartmentConfig, tomogram: BinnedTomogram, progress: Progress | None = None
     ) -> "CompartmentSearch":
         """Find the membranes of a tomogram.
 

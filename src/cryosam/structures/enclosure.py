@@ -9,10 +9,11 @@ from scipy import ndimage
 from scipy.spatial import ConvexHull, cKDTree
 
 from cryosam.arrays import Points, Volume
+from cryosam.config import EnclosureSettings
 from cryosam.structures.continuation import hemisphere
 from cryosam.structures.ridges import Ridges
 
-__all__ = ["Enclosure", "EnclosureSettings", "enclose", "sphere"]
+__all__ = ["Enclosure", "enclose", "sphere"]
 
 _N_DIRECTIONS = 640
 """Over the whole sphere: 8 degrees apart."""
@@ -24,32 +25,6 @@ _N_ITERATIONS = 40
 """Most rounds of messages; they end when no distance changes any more."""
 _N_SAME = 3
 """Rounds without a change after which the messages end."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class EnclosureSettings:
-    """Which closed surfaces are looked for.
-
-    Parameters
-    ----------
-    least_angstrom, most_angstrom
-        Smallest and largest distance from the point to the membrane.
-    stiffness
-        Cost of a difference of one step of 3 % between neighbouring directions, in units of a membrane seen in one
-        direction; it grows with the square.
-    cosine
-        Least cosine of the angle between a ridge's normal and the direction in which it is seen.
-    near_angstrom, parallel
-        A membrane was measured where a ridge is this near to the surface (or one voxel and a half, where these are
-        more), and the cosine of the angle between their normals is at least this.
-    """
-
-    least_angstrom: float = 80.0
-    most_angstrom: float = 2000.0
-    stiffness: float = 0.06
-    cosine: float = 0.8
-    near_angstrom: float = 30.0
-    parallel: float = 0.8
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,13 +1,13 @@
 """Filaments: from a click on one, all that have its cross-section, as lines and as tubes."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from jaxtyping import Float
 from scipy import ndimage
 
 from cryosam.arrays import Points, Progress, Scores, Volume
-from cryosam.config.stages import require, require_positive
+from cryosam.config import FilamentConfig
 from cryosam.errors import PromptError
 from cryosam.prompts import spell
 from cryosam.structure_query import FilamentKind
@@ -17,7 +17,17 @@ from cryosam.structures.binned import Binned, BinnedTomogram
 from cryosam.structures.cross_sections import PlaneImaging
 from cryosam.structures.lines import LineMap, integrate_lines, mean_along, null_level
 from cryosam.structures.radial_profile import Axis, RadialProfile, axis_at
-from cryosam.structures.tracing import Curve, Taken, Tracer, distance_from, distinct, join, runs, smooth
+from cryosam.structures.tracing import (
+    Curve,
+    Taken,
+    Tracer,
+    cut_ends,
+    distance_from,
+    distinct,
+    join,
+    runs,
+    smooth,
+)
 from cryosam.structures.tubes import paint_tube
 from cryosam.structures.whitening import Whitened, filter_radially, whiten
 
@@ -35,7 +45,7 @@ _MOST_SEEDS = 50_000
 _LEAST_SEEDS = 20
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class FilamentFinder:
     """Finds the filaments that have the cross-section of the clicked one.
 
@@ -48,67 +58,11 @@ class FilamentFinder:
 
     Parameters
     ----------
-    voxel_size_angstrom
-        The tomogram is binned to voxels of about this size; actin is three of them wide.
-    profile_radius_angstrom
-        Largest radius of a filament with its surroundings: that of a microtubule is 125 angstrom.
-    line_angstrom
-        Half of the length over which the click is looked at, and of the lines. Microtubules and actin are straight
-        over 300 angstrom.
-    offset_angstrom
-        Largest distance from the click to the axis: a click may be on the wall of a microtubule.
-    offset_scale_angstrom
-        Distance of the axis from the click that costs as much as one unit of evidence (squared deviation of noise).
-    n_directions
-        Of the lines, and of the axes that are tried at the click; 200 are 10 degrees apart, over which a line of
-        320 angstrom leaves actin by less than its radius.
-    least_evenness
-        Lower quartile of the strength along the line at the click, as a fraction of its mean: a filament is as strong
-        everywhere, a particle or a gold bead is not.
-    least_strength
-        Strength at which a filament is begun, as a fraction of that at the click.
-    low_strength
-        Strength at which it ends; half of a line ahead beyond the end gives 0.5.
-    least_similarity
-        Correlation of a cross-section with the profile, as a fraction of that at the click.
-    least_score
-        The same for the mean over a whole filament.
-    unlike_angstrom
-        Longest stretch that the strength of the line alone carries, between stretches with the kind's cross-section:
-        other structures within the margin of the cross-section, and crossings, spoil it.
-    false_share
-        Share of the places where filaments are begun that the inverted volume would give as well.
-    gap_diameters
-        Longest gap that is bridged, in diameters, or the length of a line if that is longer.
-    gap_degrees
-        Largest angle between what is joined.
-    turn_degrees
-        Largest change of direction in a step of two voxels; over two diameters of actin this is 45 degrees.
-    least_length_angstrom
-        What is shorter is no filament: complexes have up to 300 angstrom, and a line ahead blurs both ends.
+    settings
+        How; see there.
     """
 
-    voxel_size_angstrom: float = 20.0
-    profile_radius_angstrom: float = 180.0
-    line_angstrom: float = 150.0
-    offset_angstrom: float = 130.0
-    offset_scale_angstrom: float = 25.0
-    n_directions: int = 200
-    least_evenness: float = 0.5
-    least_strength: float = 0.5
-    low_strength: float = 0.35
-    least_similarity: float = 0.6
-    least_score: float = 0.7
-    unlike_angstrom: float = 800.0
-    false_share: float = 0.1
-    gap_diameters: float = 3.0
-    gap_degrees: float = 25.0
-    turn_degrees: float = 16.0
-    least_length_angstrom: float = 500.0
-
-    def __post_init__(self) -> None:
-        require_positive(self, "voxel_size_angstrom", "profile_radius_angstrom", "line_angstrom", "n_directions")
-        require(0 < self.low_strength <= self.least_strength, "low_strength must be in 0 to least_strength")
+    settings: FilamentConfig = field(default_factory=FilamentConfig)
 
     def find(self, tomogram: BinnedTomogram, clicks: Points, progress: Progress | None = None) -> tuple[Filament, ...]:
         """Find every filament like the clicked ones; see `cryosam.structures.protocol.StructureFinder.find`.
@@ -118,7 +72,7 @@ class FilamentFinder:
         PromptError
             If at a click is nothing long and round.
         """
-        search = _Search.of(self, tomogram, tomogram.at(self.voxel_size_angstrom), clicks)
+        search = _Search.of(self.settings, tomogram, tomogram.at(self.settings.voxel_size_angstrom), clicks)
         return search.filaments(search.clicked(clicks), search.lines(progress), tomogram, progress)
 
     def describe(
@@ -128,7 +82,7 @@ class FilamentFinder:
         progress: Progress | None = None,  # noqa: ARG002
     ) -> FilamentKind:
         """Measure the cross-section at the clicks; see `cryosam.structures.protocol.StructureFinder`."""
-        search = _Search.of(self, tomogram, tomogram.at(self.voxel_size_angstrom), clicks)
+        search = _Search.of(self.settings, tomogram, tomogram.at(self.settings.voxel_size_angstrom), clicks)
         search.clicked(clicks)
         size, density = search.binned.voxel_size_angstrom, search.profile.density
         return FilamentKind(density=density, step_angstrom=size, similarity=search.similarity)
@@ -140,10 +94,10 @@ class FilamentFinder:
 
         In place of the clicks, the places that look most like the kind tell how bright it is in this tomogram.
         """
-        search = _Search.like(self, tomogram, tomogram.at(self.voxel_size_angstrom), kind)
+        search = _Search.like(self.settings, tomogram, tomogram.at(self.settings.voxel_size_angstrom), kind)
         lines = search.lines(progress)
         level, similarity = search.brightest(lines)
-        if similarity < self.least_similarity * kind.similarity or level <= 0:
+        if similarity < self.settings.least_similarity * kind.similarity or level <= 0:
             return ()
         filtered = np.clip(search.filtered / level, -_BRIGHTEST, _BRIGHTEST, dtype=np.float32)
         search = replace(search, similarity=similarity, filtered=filtered)
@@ -157,7 +111,7 @@ class FilamentFinder:
         PromptError
             If at a click is nothing long and round.
         """
-        search = _Search.of(self, tomogram, tomogram.at(self.voxel_size_angstrom), clicks)
+        search = _Search.of(self.settings, tomogram, tomogram.at(self.settings.voxel_size_angstrom), clicks)
         return tuple(search.filament(curve, tomogram) for curve in search.clicked(clicks))
 
 
@@ -165,7 +119,7 @@ class FilamentFinder:
 class _Search:
     """A kind of filament in a binned tomogram, and the volume in which its axes are bright."""
 
-    finder: FilamentFinder
+    finder: FilamentConfig
     binned: Binned
     axes: tuple[Axis, ...]
     profile: RadialProfile
@@ -174,7 +128,7 @@ class _Search:
     filtered: Volume
 
     @classmethod
-    def of(cls, finder: FilamentFinder, tomogram: BinnedTomogram, binned: Binned, clicks: Points) -> "_Search":
+    def of(cls, finder: FilamentConfig, tomogram: BinnedTomogram, binned: Binned, clicks: Points) -> "_Search":
         """Measure the kind at the clicks, and filter the tomogram with its profile."""
         if not len(clicks):
             raise PromptError("filaments are found from a click on one of them; give a point z, y, x")
@@ -204,7 +158,7 @@ class _Search:
         return cls(finder, binned, axes, profile, sections, float(np.median(at_clicks.similarity)), filtered)
 
     @classmethod
-    def like(cls, finder: FilamentFinder, tomogram: BinnedTomogram, binned: Binned, kind: FilamentKind) -> "_Search":
+    def like(cls, finder: FilamentConfig, tomogram: BinnedTomogram, binned: Binned, kind: FilamentKind) -> "_Search":
         """Filter the tomogram with the profile of a kind; how bright its axes are is not known yet."""
         vox = binned.voxel_size_angstrom
         white = whiten(binned.data, tomogram.wedge)
@@ -251,7 +205,7 @@ class _Search:
             near = [piece for piece in self._agreeing(traced) if self._is_at(piece, axis)]
             if not near or self._length(traced) < self.finder.least_length_angstrom:
                 raise PromptError(_short(click))
-            curves.append(smooth(near[0], 40.0 / self.binned.voxel_size_angstrom, 0.5))
+            curves.append(self._smoothed(near[0]))
         return curves
 
     def _is_at(self, curve: Curve, axis: Axis) -> bool:
@@ -287,12 +241,17 @@ class _Search:
         step = 40.0 / vox
         gap = 2 * max(finder.gap_diameters * self.profile.outer_radius, finder.line_angstrom / vox)
         joined = join(pieces, gap, np.radians(finder.gap_degrees), step)
-        smoothed = [smooth(curve, step, 0.5) for curve in joined]
+        smoothed = [self._smoothed(curve) for curve in joined]
         return [
             curve
             for curve in smoothed
             if self._length(curve) >= finder.least_length_angstrom or any(self._is_at(curve, a) for a in self.axes)
         ]
+
+    def _smoothed(self, curve: Curve) -> Curve:
+        """The line without its scatter, and without what is beyond its own ends."""
+        step = 40.0 / self.binned.voxel_size_angstrom
+        return cut_ends(smooth(curve, step, 0.5), self.filtered, step)
 
     def _seeds(self, lines: LineMap, least_strength: float) -> tuple[Points, Points]:
         """Places where filaments are begun, strongest first, and the direction there."""
@@ -353,7 +312,7 @@ class _Search:
 
 
 def _axis(
-    finder: FilamentFinder, white: Whitened, imaging: PlaneImaging, vox: float, place: Vector, click: Vector
+    finder: FilamentConfig, white: Whitened, imaging: PlaneImaging, vox: float, place: Vector, click: Vector
 ) -> Axis:
     """The axis at a click."""
     axis = axis_at(

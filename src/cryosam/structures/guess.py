@@ -6,11 +6,11 @@ from typing import Literal
 import numpy as np
 from jaxtyping import Float
 
+from cryosam.config import CompartmentConfig, EnclosureSettings
 from cryosam.intensities import MAD_TO_DEVIATION
 from cryosam.structures.binned import Binned, BinnedTomogram
-from cryosam.structures.compartments import CompartmentFinder, Membranes
+from cryosam.structures.compartments import Membranes
 from cryosam.structures.continuation import Continuation, continuation_at, cube_around
-from cryosam.structures.enclosure import EnclosureSettings
 from cryosam.structures.ridges import membrane_saliency
 
 __all__ = ["Chance", "Guess", "GuessSettings", "Guessed", "chance_in", "guess_structure"]
@@ -216,8 +216,8 @@ def _is_enclosed(tomogram: BinnedTomogram, click: Float[np.ndarray, " 3"], close
     ridges = ridges.above(ridges.noise)
     if not len(ridges.points):
         return False
-    finder = CompartmentFinder(closed=closed, enclosure=EnclosureSettings(most_angstrom=_SURROUNDINGS_ANGSTROM))
-    membranes = Membranes(finder, ridges, size, tomogram.wedge)
+    settings = CompartmentConfig(closed=closed, enclosure=EnclosureSettings(most_angstrom=_SURROUNDINGS_ANGSTROM))
+    membranes = Membranes(settings, ridges, size, tomogram.wedge)
     return membranes.is_closed(membranes.around(centre))
 
 

@@ -7,6 +7,7 @@ from jaxtyping import Bool, Float
 from scipy.spatial import cKDTree
 
 from cryosam.arrays import Points, Progress, Scores
+from cryosam.config import MembraneConfig
 from cryosam.errors import PromptError
 from cryosam.masks import InstanceMask
 from cryosam.structure_query import MembraneKind
@@ -14,7 +15,7 @@ from cryosam.structure_results import Membrane, Mesh
 from cryosam.structures.binned import Binned, BinnedTomogram
 from cryosam.structures.closing import on_one_ball, supporting
 from cryosam.structures.profiles import across, alike, mean_profile, measured_thickness, patch_means, patches
-from cryosam.structures.ridges import Ridges, RidgeSettings, membrane_saliency
+from cryosam.structures.ridges import Ridges, membrane_saliency
 from cryosam.structures.sheet_masks import sheet_mask, without
 from cryosam.structures.sheets import Sheet, are_tubes, bends, link, oriented, thinned
 from cryosam.structures.surfaces import Enclosed, Field, area, enclosed_volume, vertex_normals
@@ -22,50 +23,17 @@ from cryosam.structures.surfaces import Enclosed, Field, area, enclosed_volume, 
 __all__ = ["MembraneFinder"]
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class MembraneFinder:
     """Finds all membranes like the clicked ones.
 
     Parameters
     ----------
-    voxel_size_angstrom
-        Of the binned tomogram in which sheets are looked for; a bilayer is then two to three voxels thick.
-    ridges
-        How ridges are found.
-    click_angstrom
-        Largest distance of a click from a membrane's middle.
-    click_patch_angstrom
-        Radius around the click in which the membrane is measured.
-    link_angstrom, link_degrees
-        Neighbouring points of a sheet are at most this far apart, and their normals differ by less than this angle.
-        The distance is a little less than two voxels.
-    least_edge_angstrom
-        A sheet has at least the area of a square with this edge.
-    tube_radius_angstrom
-        A sheet that bends more than this in one direction and not half as much in the other is a tube's wall: that of a
-        microtubule has a radius of 105 angstrom, measured with noise up to 160. Not applied if the clicked one is so.
-    profile_angstrom
-        Density is compared up to this distance on both sides of the middle.
-    patch_angstrom
-        Edge of the patches of a sheet whose mean profiles are compared.
-    spread
-        Share of the clicked membrane's own patches that may resemble its mean less than another membrane must.
-    closed_share
-        Part of a closed surface that must be measured, of that which the missing wedge lets one see.
+    settings
+        How; see there.
     """
 
-    voxel_size_angstrom: float = 20.0
-    ridges: RidgeSettings = field(default_factory=RidgeSettings)
-    click_angstrom: float = 60.0
-    click_patch_angstrom: float = 150.0
-    link_angstrom: float = 35.0
-    link_degrees: float = 30.0
-    least_edge_angstrom: float = 300.0
-    tube_radius_angstrom: float = 180.0
-    profile_angstrom: float = 150.0
-    patch_angstrom: float = 100.0
-    spread: float = 0.05
-    closed_share: float = 0.6
+    settings: MembraneConfig = field(default_factory=MembraneConfig)
 
     def find(self, tomogram: BinnedTomogram, clicks: Points, progress: Progress | None = None) -> tuple[Membrane, ...]:
         """Find every membrane like the clicked ones; see `cryosam.structures.protocol.StructureFinder`."""
@@ -110,12 +78,12 @@ class MembraneFinder:
 
     @property
     def _offsets_angstrom(self) -> Float[np.ndarray, " n"]:
-        reach = round(self.profile_angstrom / _STEP)
+        reach = round(self.settings.profile_angstrom / _STEP)
         return np.arange(-reach, reach + 1) * _STEP
 
     def _looked_at(self, tomogram: BinnedTomogram, progress: Progress | None) -> "_Looked":
-        volume = tomogram.at(self.voxel_size_angstrom)
-        return _Looked(tomogram, volume, membrane_saliency(volume, self.ridges, progress=progress))
+        volume = tomogram.at(self.settings.voxel_size_angstrom)
+        return _Looked(tomogram, volume, membrane_saliency(volume, self.settings.ridges, progress=progress))
 
     def _clicked(self, looked: "_Looked", clicks: Points) -> "_Clicked":
         """The sheets of a tomogram with clicks, those that were clicked, and their kind."""
@@ -132,13 +100,13 @@ class MembraneFinder:
             distances = [np.linalg.norm(each.sheet.points - click, axis=1) for each in sheets]
             nearest = [float(each.min()) for each in distances]
             row = int(np.argmin(nearest)) if nearest else -1
-            if row < 0 or nearest[row] > self.click_angstrom / looked.size:
-                raise PromptError(_too_small(volume.to_voxels(click[None])[0], self.least_edge_angstrom))
-            around = distances[row] <= max(self.click_patch_angstrom / looked.size, nearest[row])
+            if row < 0 or nearest[row] > self.settings.click_angstrom / looked.size:
+                raise PromptError(_too_small(volume.to_voxels(click[None])[0], self.settings.least_edge_angstrom))
+            around = distances[row] <= max(self.settings.click_patch_angstrom / looked.size, nearest[row])
             models.append(mean_profile(sheets[row].profiles[around]))
-            numbers = patches(sheets[row].sheet.points, self.patch_angstrom / looked.size)
+            numbers = patches(sheets[row].sheet.points, self.settings.patch_angstrom / looked.size)
             means = patch_means(sheets[row].profiles, numbers, _LEAST_IN_PATCH)
-            least.append(float(np.quantile(_likeness(means, models[-1]), self.spread)))
+            least.append(float(np.quantile(_likeness(means, models[-1]), self.settings.spread)))
             rows.append(row)
         kind = MembraneKind(
             profiles=np.array(models), step_angstrom=_STEP, least_likeness=np.array(least), is_tube=is_clicked
@@ -149,37 +117,42 @@ class MembraneFinder:
         """Median saliency of the membrane around a click."""
         size = volume.voxel_size_angstrom
         distance = np.linalg.norm(ridges.points - click, axis=1)
-        near = np.flatnonzero((distance <= self.click_angstrom / size) & (ridges.saliency >= ridges.noise))
+        near = np.flatnonzero((distance <= self.settings.click_angstrom / size) & (ridges.saliency >= ridges.noise))
         if not len(near):
-            raise PromptError(_nothing_at(volume.to_voxels(click[None])[0], self.click_angstrom))
+            raise PromptError(_nothing_at(volume.to_voxels(click[None])[0], self.settings.click_angstrom))
         best = near[np.argmax(ridges.saliency[near])]
         same = (
-            (distance <= self.click_patch_angstrom / size)
+            (distance <= self.settings.click_patch_angstrom / size)
             & (np.abs(ridges.normals @ ridges.normals[best]) > _PARALLEL)
-            & (np.abs((ridges.points - ridges.points[best]) @ ridges.normals[best]) <= self.click_angstrom / size)
+            & (
+                np.abs((ridges.points - ridges.points[best]) @ ridges.normals[best])
+                <= self.settings.click_angstrom / size
+            )
         )
         return float(np.median(ridges.saliency[same]))
 
     def _profiled(self, ridges: Ridges, high: float, volume: Binned) -> list["_Profiled"]:
         """Connected sheets with a point above the high level and enough area, the largest first, and profiles."""
         size = volume.voxel_size_angstrom
-        numbers = link(ridges, size, distance_angstrom=self.link_angstrom, angle=self.link_degrees)
+        numbers = link(ridges, size, distance_angstrom=self.settings.link_angstrom, angle=self.settings.link_degrees)
         order = np.argsort(numbers, kind="stable")
         parts = np.split(order, np.cumsum(np.bincount(numbers))[:-1]) if len(numbers) else []
-        least = (self.least_edge_angstrom / size) ** 2 * _POINTS_PER_AREA
+        least = (self.settings.least_edge_angstrom / size) ** 2 * _POINTS_PER_AREA
         kept = [p for p in parts if len(p) >= least and ridges.saliency[p].max() >= high]
         offsets = self._offsets_angstrom / size
         sheets = []
         for part in sorted(kept, key=lambda p: (-len(p), p[0])):
             points = ridges.points[part]
-            normals = oriented(points, ridges.normals[part], self.link_angstrom / size, self.link_degrees)
+            normals = oriented(
+                points, ridges.normals[part], self.settings.link_angstrom / size, self.settings.link_degrees
+            )
             sheet = Sheet(points, normals, ridges.saliency[part])
             sheets.append(_Profiled(sheet, across(volume.data, points, normals, offsets)))
         return sheets
 
     def _are_tubes(self, ridges: Ridges, size: float) -> Bool[np.ndarray, " n"]:
         """Which ridges are on a narrow tube's wall."""
-        reach, radius = _bend_reach(self.patch_angstrom / size), self.tube_radius_angstrom / size
+        reach, radius = _bend_reach(self.settings.patch_angstrom / size), self.settings.tube_radius_angstrom / size
         return are_tubes(ridges.points, ridges.normals, reach, radius)
 
     def _is_like(self, sheet: "_Profiled", kind: MembraneKind) -> bool:
@@ -224,10 +197,12 @@ class MembraneFinder:
             if not free[seed]:
                 continue
             members, together = on_one_ball(seed, parts, free, max(volume.data.shape))
-            surface = Field.of(together.points, together.normals, self.click_angstrom / size)
+            surface = Field.of(together.points, together.normals, self.settings.click_angstrom / size)
             keep, normals = supporting(surface, faint)
             points = np.concatenate([together.points, faint.points[keep]])
-            filled = Field.of(points, np.concatenate([together.normals, normals[keep]]), self.click_angstrom / size)
+            filled = Field.of(
+                points, np.concatenate([together.normals, normals[keep]]), self.settings.click_angstrom / size
+            )
             if any(self._is_closed(each) for each in filled.enclosed(tomogram.wedge, volume.data.shape)):
                 saliency = np.concatenate([together.saliency, faint.saliency[keep]])
                 sheet = Sheet(points, np.concatenate([together.normals, normals[keep]]), saliency)
@@ -241,16 +216,16 @@ class MembraneFinder:
     def _is_closed(self, enclosed: Enclosed) -> bool:
         return (
             not enclosed.is_cut
-            and enclosed.visible_share >= self.closed_share
-            and enclosed.share >= self.closed_share / 2
+            and enclosed.visible_share >= self.settings.closed_share
+            and enclosed.share >= self.settings.closed_share / 2
         )
 
     def _measured(self, sheet: Sheet, score: float, tomogram: BinnedTomogram, volume: Binned) -> list[Membrane]:
         """The membranes of a sheet: each volume that it encloses, and what is left."""
         size = volume.voxel_size_angstrom
-        surface = Field.of(sheet.points, sheet.normals, self.click_angstrom / size)
+        surface = Field.of(sheet.points, sheet.normals, self.settings.click_angstrom / size)
         membranes = []
-        least = (self.least_edge_angstrom / size) ** 2 * _POINTS_PER_AREA
+        least = (self.settings.least_edge_angstrom / size) ** 2 * _POINTS_PER_AREA
         left = np.ones(len(sheet.points), dtype=bool)
         for each in surface.enclosed(tomogram.wedge, volume.data.shape):
             if not self._is_closed(each):
@@ -264,7 +239,7 @@ class MembraneFinder:
         if left.all() or left.sum() >= least:
             part = Sheet(sheet.points[left], sheet.normals[left], sheet.saliency[left])
             if not left.all():
-                surface = Field.of(part.points, part.normals, self.click_angstrom / size)
+                surface = Field.of(part.points, part.normals, self.settings.click_angstrom / size)
             membranes.append(self._membrane(part, score, surface, tomogram, volume))
         return membranes
 
@@ -282,14 +257,14 @@ class MembraneFinder:
         is_closed = enclosed is not None
         mesh = surface.mesh(enclosed)
         few = thinned(sheet.points)
-        _, mean = bends(sheet.points[few], sheet.normals[few], _bend_reach(self.patch_angstrom / size))
+        _, mean = bends(sheet.points[few], sheet.normals[few], _bend_reach(self.settings.patch_angstrom / size))
         normals = sheet.normals
         if not is_closed and float(np.median(mean)) < 0:
             normals, mesh = -normals, Mesh(mesh.vertices, mesh.faces[:, ::-1])
         bend = float(np.median(np.abs(mean)))
         mesh = Mesh(volume.to_voxels(mesh.vertices), mesh.faces).within(tomogram.shape)
         points = volume.to_voxels(sheet.points)
-        thick, width = measured_thickness(tomogram, points, normals, self.profile_angstrom)
+        thick, width = measured_thickness(tomogram, points, normals, self.settings.profile_angstrom)
         width = (width if np.isfinite(width) else 2 * size) / fine
         spacing = _SPACING * volume.factor
         mask, inferred = sheet_mask(points, normals, width, spacing, tomogram.shape), InstanceMask.empty()

@@ -15,8 +15,8 @@ Kind = TypeVar("Kind")
 class StructureFinder(Protocol[Kind]):
     """Finds all structures of one kind: `find` is `describe` and `search` in one tomogram.
 
-    A class that implements it is a frozen dataclass whose fields are its settings. ``Kind`` is the description of a
-    kind, one of those in `cryosam.structure_query`.
+    A class that implements it is a frozen dataclass of its settings, which are a section of `cryosam.config.Config`.
+    ``Kind`` is the description of a kind, one of those in `cryosam.structure_query`.
     """
 
     def find(

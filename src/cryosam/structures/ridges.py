@@ -16,49 +16,13 @@ from scipy import fft, ndimage
 from scipy.spatial import cKDTree
 
 from cryosam.arrays import Points, Progress, Scores, Volume
+from cryosam.config import RidgeSettings
 from cryosam.structures.binned import Binned
 
-__all__ = ["RidgeSettings", "Ridges", "membrane_saliency"]
+__all__ = ["Ridges", "membrane_saliency"]
 
 _LEAST_VOTE = 0.01
 """Weaker votes are not counted: most pairs do not agree, and would take the memory."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class RidgeSettings:
-    """How ridges are found.
-
-    Parameters
-    ----------
-    sigmas_angstrom
-        Standard deviations of the Gaussians whose second derivatives are taken; the stronger response counts. A bilayer
-        is about 50 angstrom thick: these are half of it and a little more.
-    share
-        Part of the voxels that are looked at, those that are most like a plate.
-    offset
-        Voxels, the largest distance of the maximum along the normal from the voxel's centre; 0.5 is the voxel itself.
-    reach_angstrom, decay_angstrom
-        Two ridges support each other up to this distance; the support decays with this standard deviation. Gaps of
-        noise in a membrane are shorter, and vesicles are not much smaller.
-    power
-        Exponent of the two cosines that say whether one surface can pass through both ridges.
-    n_rounds
-        In the second round a vote counts as much as the voter got in the first.
-    false_share
-        Share of noise among the ridges that pass the low level.
-    fringe_angstrom
-        A ridge of the inverted volume this near to one of the volume that is twice as salient is its fringe, not noise.
-    """
-
-    sigmas_angstrom: tuple[float, ...] = (25.0, 35.0)
-    share: float = 0.04
-    offset: float = 0.6
-    reach_angstrom: float = 120.0
-    decay_angstrom: float = 60.0
-    power: int = 8
-    n_rounds: int = 2
-    false_share: float = 0.1
-    fringe_angstrom: float = 80.0
 
 
 @dataclass(frozen=True, eq=False)

@@ -13,7 +13,7 @@ from cryosam.structures.cross_sections import normals_of
 from cryosam.structures.lines import mean_along
 from cryosam.structures.radial_profile import cone
 
-__all__ = ["Curve", "Taken", "Tracer", "distance_from", "distinct", "join", "runs", "smooth"]
+__all__ = ["Curve", "Taken", "Tracer", "cut_ends", "distance_from", "distinct", "join", "runs", "smooth"]
 
 Vector = Float[np.ndarray, " 3"]
 
@@ -189,6 +189,39 @@ def smooth(curve: Curve, spacing: float, deviation: float) -> Curve:
     fitted: Any = splprep(curve.points.T, s=n * deviation**2, k=3)  # scipy's own annotation is of no use
     points = np.stack(splev(fitted[1], fitted[0]), axis=1)
     return Curve(np.asarray(points, dtype=float), curve.is_inferred).at(spacing)
+
+
+def cut_ends(curve: Curve, volume: Volume, reach: float) -> Curve:
+    """The line between the outermost places where it is half as bright as in its median, within half a voxel.
+
+    Parameters
+    ----------
+    curve
+        In voxels of the volume.
+    volume
+        ``(z, y, x)`` in which lines are bright.
+    reach
+        Brightness is a mean over this distance in voxels to both sides along the line, so that it falls to a half at
+        an end.
+
+    Examples
+    --------
+    >>> volume = np.zeros((5, 5, 40), dtype=np.float32)
+    >>> volume[2, 2, 10:31] = 1
+    >>> line = Curve(np.array([[2.0, 2.0, x] for x in range(5, 36)]), np.zeros(31, dtype=bool))
+    >>> cut_ends(line, volume, 2.0).points[[0, -1], 2].tolist()
+    [9.5, 30.5]
+    """
+    dense = curve.at(0.5)
+    if len(dense.points) < 3:
+        return curve
+    value = mean_along(volume, dense.points, dense.tangents, np.arange(-reach, reach + 0.5))
+    bright = np.flatnonzero(2 * value >= np.median(value[~dense.is_inferred]))
+    if not len(bright):
+        return curve
+    part = slice(bright[0], bright[-1] + 1)
+    kept = Curve(dense.points[part], dense.is_inferred[part])
+    return kept.at(curve.length / (len(curve.points) - 1))
 
 
 def join(curves: list[Curve], most_gap: float, most_angle: float, spacing: float) -> list[Curve]:

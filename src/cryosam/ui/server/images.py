@@ -8,13 +8,13 @@ import numpy as np
 from jaxtyping import Num, UInt8
 from PIL import Image
 
+from cryosam.io.surfaces import surface_of
 from cryosam.masks import InstanceMask
 from cryosam.results import Average
 from cryosam.structure_results import StructureInstance
 from cryosam.ui.session import Session
 from cryosam.ui.shapes import surface
 from cryosam.ui.state import Point
-from cryosam.ui.surfaces import surface_of
 from cryosam.ui.viewed import Gallery
 
 __all__ = ["diameter_of", "encode_average", "encode_meshes", "encode_thumbnail"]
@@ -71,9 +71,9 @@ def _encode(picture: UInt8[np.ndarray, "h w"], n: int) -> bytes:
 
 
 def _encode_mesh(body: InstanceMask | StructureInstance) -> bytes:
-    vertices, faces = surface(body) if isinstance(body, InstanceMask) else surface_of(body)
-    counts = struct.pack("<II", len(vertices), len(faces))
-    return counts + vertices.astype("<f4").tobytes() + faces.astype("<u4").tobytes()
+    made = surface(body) if isinstance(body, InstanceMask) else surface_of(body)
+    counts = struct.pack("<II", len(made.vertices), len(made.faces))
+    return counts + made.vertices.astype("<f4").tobytes() + made.faces.astype("<u4").tobytes()
 
 
 def encode_meshes(bodies: Iterable[tuple[int, InstanceMask | StructureInstance]]) -> bytes:
