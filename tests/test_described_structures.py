@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
+from cryosam.config import FilamentConfig
 from cryosam.errors import PromptError
 from cryosam.intensities import normalise
 from cryosam.missing_wedge import MissingWedge
@@ -17,7 +18,7 @@ from cryosam.tomogram import Tomogram
 EXTENT = np.array([920.0, 1200.0, 1500.0])  # angstrom
 HERE, THERE = 20.0, 26.0  # angstrom a voxel
 VESICLE, RADIUS = np.array([480.0, 560.0, 560.0]), 320.0
-FILAMENTS = FilamentFinder(n_directions=60)
+FILAMENTS = FilamentFinder(FilamentConfig(n_directions=60))
 
 
 def place(size: float) -> np.ndarray:
