@@ -58,7 +58,7 @@ def taken(monkeypatch):
 
     for module in (structure_search, work):
         monkeypatch.setattr(module, "segment", segment)
-    monkeypatch.setattr(structure_search, "_finder", lambda structure: StandIn(FOUND[structure]))
+    monkeypatch.setattr(structure_search, "_finder", lambda structure, config: StandIn(FOUND[structure]))
     monkeypatch.setattr(structure_search, "chance_in", lambda tomogram: None)
     monkeypatch.setattr(structure_search, "guess_structure", lambda tomogram, point, chance: guess)
     return guess

@@ -42,7 +42,7 @@ def particles(monkeypatch):
 
     monkeypatch.setattr(segmentation, "segment", segment)
     monkeypatch.setattr(structure_search, "segment", segment)
-    monkeypatch.setattr(structure_search, "_finder", lambda structure: StandIn(FOUND[structure]))
+    monkeypatch.setattr(structure_search, "_finder", lambda structure, config: StandIn(FOUND[structure]))
     return given
 
 
