@@ -200,6 +200,10 @@ def test_what_contradicts_a_query_is_refused(tomo, tmp_path):
     odd = run(*words, tmp_path / "p.npz", "--structure", "membrane")
     assert (odd.exit_code, "which is particles" in odd.stderr) == (2, True)
     assert run(*words, tmp_path / "er.npz", "--structure", "membrane").exit_code == 0
+    negative = run(*words, tmp_path / "er.npz", "--kind", "er", "--negative", "6,5,5")
+    assert (negative.exit_code, "--negative has no effect on kind er" in negative.stderr) == (2, True)
+    unknown = run(*words, tmp_path / "er.npz", "--kind", "mt", "--spacing", "50")
+    assert (unknown.exit_code, "kind mt has no point" in unknown.stderr) == (2, True)
     pick = run("pick", tomo, "--query", tmp_path / "er.npz", "--out", tmp_path / "pick")
     assert (pick.exit_code, "use cryosam segment" in pick.stderr) == (2, True)
     bad = run("query", tomo, "--structure", "membrane", "--point", "20,5,5", "--out", tmp_path / "bad.npz")

@@ -81,6 +81,7 @@ def run(steps: Literal["segment", "pick", "segment_prompts"], options: dict[str,
     named = [query.name for query in queries]
     kinds: list[Kind] = [*(_read_prompts(options, tomogram, named) if _has_points(options) else ()), *queries]
     _require_particles(steps, queries)
+    _require_no_negatives(options, named)
     check_exports(exports, tomogram.voxel_size_angstrom, pixel_size, [each.name for each in kinds])
     given = RunOptions()
     if steps != "segment_prompts":
@@ -223,6 +224,15 @@ def _require_particles(steps: str, queries: Sequence[SavedQuery | StructureQuery
         raise click.UsageError(
             f"cryosam pick finds particles, and query {odd[0].name!r} finds {odd[0].structure}s; use cryosam segment"
         )
+
+
+def _require_no_negatives(options: dict[str, Any], queries: Sequence[str]) -> None:
+    """Refuse what is said of a kind that a query finds and has no effect, and kinds without a click or a query."""
+    for name, (points, negatives) in options.get("kinds", {}).items():
+        if name in queries and negatives:
+            raise click.UsageError(f"--negative has no effect on kind {name}, which a query finds; leave it out")
+        if name not in queries and not points and options["points_file"] is None:
+            raise click.UsageError(f"kind {name} has no point; add --point Z,Y,X after --kind {name}")
 
 
 def _particles(kinds: Sequence[Kind]) -> list[PointPrompts | SavedQuery]:

@@ -180,11 +180,11 @@ class _Search:
 
     def lines(self, progress: Progress | None) -> LineMap:
         """The strongest line through each voxel; no voxel counts more than the brightest thousandth of them."""
-        finder, bright = self.finder, float(np.quantile(self.filtered[::2, ::2, ::2], 1 - _BRIGHT_SHARE))
-        volume = self.filtered if self.axes else np.clip(self.filtered, -bright, bright)
-        return integrate_lines(
-            volume, round(finder.line_angstrom / self.binned.voxel_size_angstrom), finder.n_directions, progress
-        )
+        volume, half = self.filtered, round(self.finder.line_angstrom / self.binned.voxel_size_angstrom)
+        if not self.axes:  # else no voxel counts more than the clicked axis
+            bright = float(np.quantile(volume[::2, ::2, ::2], 1 - _BRIGHT_SHARE))
+            volume = np.clip(volume, -bright, bright)
+        return integrate_lines(volume, half, self.finder.n_directions, progress)
 
     @property
     def radius_angstrom(self) -> float:
