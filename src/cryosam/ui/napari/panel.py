@@ -19,12 +19,19 @@ from napari import layers
 from napari.components import ViewerModel
 
 from cryosam.errors import CryosamError, InputError
+from cryosam.structure_results import StructureKind
 from cryosam.ui.napari.drawing import CLICK, OTHER, PARTICLE, mark
 from cryosam.ui.napari.workbench import Step, Workbench
 
 __all__ = ["Panel"]
 
 _NEXT = {"the particle": PARTICLE, "something else": OTHER}
+_STRUCTURES: dict[str, StructureKind] = {
+    "a particle": "particle",
+    "a membrane": "membrane",
+    "a filament": "filament",
+    "inside a compartment": "compartment",
+}
 
 
 class Panel(Container[Widget]):
@@ -44,6 +51,7 @@ class Panel(Container[Widget]):
         self.image = ComboBox(choices=self._images, label="Tomogram")
         self.clicks = ComboBox(choices=self._points, label="Clicks")
         self.new_kind = PushButton(text="New kind of particle")
+        self.structure = ComboBox(choices=list(_STRUCTURES), label="Clicks are on")
         self.next_click = RadioButtons(choices=list(_NEXT), label="Next click on")
         self.voxel_size = LineEdit(label="Voxel size, Å", tooltip="From the file or the layer; enter it if unknown")
         self.diameter = LineEdit(label="Diameter, Å", tooltip="Longest extent of the particle; may be left empty")
@@ -55,8 +63,25 @@ class Panel(Container[Widget]):
         self.export = PushButton(text="Export to folder...")
         self.progress = ProgressBar(min=0, max=1, value=0, visible=False)
         self.said = Label(value="")
-        shown = [self.image, self.clicks, self.new_kind, self.next_click, self.voxel_size, self.diameter, self.segment]
-        shown += [self.find, self.cancel, self.threshold, self.restore, self.export, self.progress, self.said]
+        shown = [
+            self.image,
+            self.clicks,
+            self.new_kind,
+            self.structure,
+            self.next_click,
+            self.voxel_size,
+            self.diameter,
+        ]
+        shown += [
+            self.segment,
+            self.find,
+            self.cancel,
+            self.threshold,
+            self.restore,
+            self.export,
+            self.progress,
+            self.said,
+        ]
         super().__init__(widgets=shown)
         self.said.native.setWordWrap(True)
         self._connect()
@@ -83,6 +108,7 @@ class Panel(Container[Widget]):
         self.image.changed.connect(self._show_image)
         self.clicks.changed.connect(self._show_kind)
         self.new_kind.changed.connect(lambda: self._try(self._begin_kind))
+        self.structure.changed.connect(lambda: self._try(self._set_structure))
         self.next_click.changed.connect(lambda: self._try(self._mark))
         self.voxel_size.changed.connect(lambda: self._try(self._set_voxel_size))
         self.segment.changed.connect(lambda: self._try(lambda: self.run(self._taken().segment())))
@@ -151,6 +177,9 @@ class Panel(Container[Widget]):
     def _mark(self) -> None:
         mark(self._layer(), is_positive=_NEXT[self.next_click.value] == PARTICLE)
 
+    def _set_structure(self) -> None:
+        self._bench().set_structure(self._layer(), _STRUCTURES[self.structure.value])
+
     def _set_voxel_size(self) -> None:
         size = _number(self.voxel_size.value, "voxel size")
         if size is not None:
@@ -195,6 +224,8 @@ class Panel(Container[Widget]):
         self._show(self.threshold, bench.view(layer).threshold)
         next_is_other = CLICK in layer.features and layer.feature_defaults[CLICK].iloc[0] == OTHER
         self._show(self.next_click, "something else" if next_is_other else "the particle")
+        names = {structure: name for name, structure in _STRUCTURES.items()}
+        self._show(self.structure, names[bench.structure(layer)])
         self._say(bench.summary())
 
     def _show(self, widget: Any, value: Any) -> None:

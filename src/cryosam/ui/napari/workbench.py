@@ -14,6 +14,7 @@ from napari.components import ViewerModel
 from cryosam.config import Config
 from cryosam.errors import InputError, PromptError, UnknownItemError, VoxelSizeError
 from cryosam.matching.feature_cache import FeatureCache
+from cryosam.structure_results import StructureKind
 from cryosam.ui.exchange import write_all
 from cryosam.ui.napari.drawing import (
     Drawn,
@@ -26,6 +27,7 @@ from cryosam.ui.napari.drawing import (
     shown_of,
 )
 from cryosam.ui.napari.placement import placement, viewed_of, voxels_of
+from cryosam.ui.napari.solids import draw_solids
 from cryosam.ui.session import Session
 from cryosam.ui.state import Point, View
 from cryosam.ui.viewed import Gallery
@@ -75,6 +77,7 @@ class Workbench:
         self._kinds: dict[layers.Points, int] = {}
         self._found: dict[int, layers.Points] = {}
         self._drawn: dict[int, dict[int, Point]] = {}
+        self._solids: dict[int, list[layers.Layer]] = {}
         self._masks: dict[str, layers.Labels] = {}
         self._is_cancelled = threading.Event()
         self._job: int | None = None
@@ -106,6 +109,15 @@ class Workbench:
             self._kinds[layer] = self.session.add_kind(layer.name, self._next_colour())
         return self._kinds[layer]
 
+    def set_structure(self, layer: layers.Points, structure: StructureKind) -> None:
+        """Set what the clicks of a layer are on: a particle, a membrane, a filament, or inside a compartment."""
+        self.session.change_kind(self.take(layer), structure=structure)
+
+    def structure(self, layer: layers.Points) -> StructureKind:
+        """Return what the clicks of a layer are on."""
+        kind = self._kinds.get(layer)
+        return "particle" if kind is None else self.session.state.kind(kind).structure
+
     @property
     def found(self) -> list[layers.Points]:
         """The points layers of the particles found."""
@@ -129,6 +141,9 @@ class Workbench:
         clicks = self._read()
         if not any(clicks.values()):
             raise PromptError("no clicks: choose a points layer, and click the middle of a particle in it")
+        clicked = {self.session.state.kind(kind).structure for kind, wanted in clicks.items() if wanted}
+        if "particle" not in clicked:
+            raise InputError(f"a click on a {clicked.pop()} has no mask of its own: press Find all")
         return self._make_masks(clicks)
 
     def find(self, diameter_angstrom: float | None = None) -> Iterator[Step]:
@@ -194,7 +209,9 @@ class Workbench:
         shown = shown_of(state)
         for kind in state.kinds:
             if state.view(0, kind.id).searched is not None or kind.id in self._found:
-                self._draw_found(kind.id, [found for found in shown if found.kind == kind.id])
+                mine = [found for found in shown if found.kind == kind.id]
+                self._draw_found(kind.id, mine)
+                self._solids[kind.id] = draw_solids(self.viewer, self.image, kind, mine, self._solids.get(kind.id, []))
         clicks = [click for kind in state.kinds for click in state.view(0, kind.id).clicks]
         self._draw_masks("clicked masks", [click.mask for click in clicks])
         if self._drawn and self._draw_masks("found masks", [found.candidate.mask for found in shown]):
@@ -212,7 +229,7 @@ class Workbench:
             if layer not in self.viewer.layers:
                 self.session.remove_kind(kind)
                 del self._kinds[layer]
-                for known in (self._found, self._drawn):
+                for known in (self._found, self._drawn, self._solids):
                     known.pop(kind, None)
             elif self.session.state.kind(kind).name != layer.name:
                 self.session.change_kind(kind, name=layer.name)
