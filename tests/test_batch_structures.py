@@ -19,7 +19,7 @@ from cryosam.batch.structure_choices import ALL, StructureChoices
 from cryosam.batch.summary import write_summary
 from cryosam.batch.work import describe_points, search_tomogram
 from cryosam.cli import main
-from cryosam.errors import ConfigError
+from cryosam.errors import ConfigError, PromptError
 from cryosam.io import write_volume
 from cryosam.io.queries import write_queries
 from cryosam.results import Segmentation
@@ -244,6 +244,18 @@ def test_a_kind_has_a_threshold_of_its_own(folder):
         stream.write("[kinds.er.matching]\nthreshold = 0.5\n")
     outcome = search_tomogram(read_project(folder / "project.toml").jobs[0])
     assert outcome.found == "er: 1 membrane, mt: 2 filaments, ribosome: 1 particle"
+
+
+def test_particles_that_cannot_be_searched_for_are_a_warning(folder, monkeypatch):
+    def refuse(*_):
+        raise PromptError("the diameter is far off")
+
+    monkeypatch.setattr(structure_search, "segment", refuse)
+    project = read_project(folder / "project.toml")
+    assert search_tomogram(project.jobs[0]).found == "er: 2 membranes, mt: 2 filaments, ribosome: 0 particles"
+    assert write_summary(project).n_particles == {"er": 2, "mt": 2, "ribosome": 0}
+    told = json.loads((folder / "results" / "a" / "run.json").read_text())
+    assert "the diameter is far off" in told["warnings"]
 
 
 def test_a_search_for_structures_needs_memory_by_cubes_of_twenty_angstrom(folder, monkeypatch):

@@ -200,6 +200,7 @@ def test_what_contradicts_a_query_is_refused(tomo, tmp_path):
     odd = run(*words, tmp_path / "p.npz", "--structure", "membrane")
     assert (odd.exit_code, "which is particles" in odd.stderr) == (2, True)
     assert run(*words, tmp_path / "er.npz", "--structure", "membrane").exit_code == 0
+    words = ("segment", tomo, "--out", tmp_path / "more", "--query")
     negative = run(*words, tmp_path / "er.npz", "--kind", "er", "--negative", "6,5,5")
     assert (negative.exit_code, "--negative has no effect on kind er" in negative.stderr) == (2, True)
     unknown = run(*words, tmp_path / "er.npz", "--kind", "mt", "--spacing", "50")
