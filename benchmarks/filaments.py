@@ -34,6 +34,7 @@ from cryosam.power_spectrum import PowerSpectrum
 from cryosam.structure_results import Filament
 from cryosam.structures import BinnedTomogram
 from cryosam.structures.filaments import FilamentFinder
+from cryosam.structures.straightened import straighten
 from cryosam.tomogram import Tomogram
 
 TOLERANCE = 40.0  # angstrom
@@ -155,6 +156,12 @@ def run_real(path: Path, pictures: Path | None) -> None:
             f"  from y = {each.points[:, 1].min():.0f} to {each.points[:, 1].max():.0f} of {tomogram.shape[1]} "
             f"({covered / tomogram.shape[1]:.0%}), radius {each.radius_angstrom:.0f} angstrom, score {each.score:.2f}"
         )
+        made = straighten(binned, each)
+        line = (
+            f"strongest layer line {made.repeat.angstrom:.1f} angstrom, {made.repeat.excess:.1f} times its surroundings"
+        )
+        chance = f"chance up to {made.repeat.chance_excess:.1f} in {made.repeat.n_chance}"
+        print(f"  densest at {made.densest_radius_angstrom:.0f} angstrom; {line}; {chance}")
     if pictures is not None:
         draw(binned, found, pictures / "microtubule_13pf.png")
 

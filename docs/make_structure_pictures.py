@@ -4,7 +4,7 @@
 
     python docs/make_structure_pictures.py $CRYOSAM_DATA
 
-The folder holds ``real/exosomes.mrc`` and ``real/lamella.mrc``.
+The folder holds ``real/exosomes.mrc``, ``real/lamella.mrc`` and ``microtubule_13pf.tif``.
 """
 
 import argparse
@@ -25,6 +25,7 @@ _OUT = Path(__file__).parent / "images"
 _CLICKS = {"exosomes": (48.0, 97.0, 85.0), "lamella": (36.0, 62.0, 68.0)}  # z, y, x on a clear wall, by eye
 _COLOURS = ((255, 150, 0), (0, 190, 255), (120, 230, 80), (255, 90, 200), (250, 230, 60), (160, 130, 255))
 _GAP = 6  # pixels between pictures
+_MICROTUBULE = (18.0, 83.0, 69.0)  # z, y, x on it
 
 _Picture = UInt8[np.ndarray, "h w 3"]
 
@@ -45,11 +46,29 @@ def section(tomogram: Tomogram, found: StructureResult, axis: int, index: int) -
     return np.concatenate([plain, np.full((len(plain), _GAP, 3), 255, dtype=np.uint8), coloured], axis=1)
 
 
+def draw_straightened(data: Path) -> None:
+    """The average of the real microtubule: across, along its axis, and along its wall."""
+    tomogram = read_tomogram(data / "microtubule_13pf.tif")
+    made = find_structures(tomogram, PointPrompts(np.array([_MICROTUBULE])), "filament").straightened
+    if made is None:
+        sys.exit("the microtubule was not found")
+    sys.stdout.write(f"microtubule: {made.repeat}, densest at {made.densest_radius_angstrom:.0f} angstrom\n")
+    average, middle = made.average, made.average.shape[1] // 2
+    wall = middle + round(made.densest_radius_angstrom / (tomogram.voxel_size_angstrom or 1))
+    low, high = np.percentile(average, (1, 99.7))
+    grey = (255 * np.clip((average - low) / (high - low), 0, 1)).astype(np.uint8)
+    gap = np.full((average.shape[0], 1), 255, dtype=np.uint8)
+    sections = [grey.mean(axis=0).astype(np.uint8), gap, grey[:, middle], gap, grey[:, wall]]
+    large = np.repeat(np.repeat(np.concatenate(sections, axis=1), 5, axis=0), 5, axis=1)
+    Image.fromarray(large).save(_OUT / "straightened-microtubule.png", optimize=True)
+
+
 def main() -> None:
     """Find, draw, and say how many were found."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("data", type=Path)
     arguments = parser.parse_args()
+    draw_straightened(arguments.data)
     for name, click in _CLICKS.items():
         tomogram = read_tomogram(arguments.data / "real" / f"{name}.mrc")
         start = time.perf_counter()

@@ -269,7 +269,8 @@ def test_the_page_holds_its_surfaces_and_needs_nothing_else(tmp_path, tomogram):
     assert content["shape"] == list(SHAPE[::-1])
     assert [each["kind"] for each in content["surfaces"]] == ["er", "er", "tube", "cell"]
     assert [each["kind"] for each in content["balls"]] == ["ribosome"]
-    sheet = np.frombuffer(b64decode(content["surfaces"][0]["points"]), "<u2").reshape(-1, 3) / 65535 * max(SHAPE) - 0.5
+    sheet = np.frombuffer(b64decode(content["surfaces"][0]["points"]), "<u2").reshape(-1, 3)
+    sheet = (sheet / 65535 * 1.5 - 0.25) * max(SHAPE) - 0.5
     np.testing.assert_allclose(sheet[:, 2], 6, atol=1e-3)  # z is last
     np.testing.assert_allclose(sheet[:, 0].max(), SHAPE[2] - 1, atol=1e-3)
     assert content["surfaces"][0]["inferred"]

@@ -8,10 +8,11 @@ import numpy as np
 from jaxtyping import Int
 
 from cryosam.arrays import PLANES, Plane
-from cryosam.geometry import AXIS, ball_diameter
+from cryosam.geometry import ball_diameter
 from cryosam.io.average_figure import draw_average
 from cryosam.io.pages import render_page
-from cryosam.io.pictures import Picture, SliceView, View, colour, gray_range, scale_bar
+from cryosam.io.pictures import Picture, SliceView, View, colour, scale_bar
+from cryosam.io.slice_drawing import Outlined, SliceDrawing
 from cryosam.prompts import PointPrompts
 from cryosam.results import Segmentation
 from cryosam.tomogram import Tomogram
@@ -120,9 +121,9 @@ class _Drawing:
 
     def __init__(self, segmentation: Segmentation, tomogram: Tomogram, prompts: PointPrompts | None) -> None:
         self.segmentation = segmentation
-        self.data = tomogram.data
         self.prompts = prompts
-        self.gray = gray_range(tomogram.data)
+        clicks = [] if prompts is None else [prompts]
+        self.slices = SliceDrawing(tomogram, clicks, segmentation.voxel_size_angstrom)
         self.diameter = particle_diameter(segmentation)
         self.half = int(np.clip(round(1.1 * self.diameter), 10, 64))
 
@@ -149,34 +150,19 @@ class _Drawing:
         return points
 
     def view(self, title: str, point: Sequence[float]) -> View:
-        """Draw whole slices through a point; plane x is transposed, so that its y axis is that of plane z."""
-        shape = self.segmentation.shape
-        planes = {
-            plane: self._draw(SliceView.through(point, plane, shape, is_transposed=plane == "x"), point)
-            for plane in PLANES
-        }
-        return View(title, planes, scale_bar(self.segmentation.voxel_size_angstrom, shape[2]))
+        """Draw whole slices through a point."""
+        return self.slices.view(title, point, lambda view: self._outlines(view, None))
 
     def card(self, row: int) -> _Card:
         """Draw three small slices through a detection."""
         point = self.segmentation.points[row].tolist()
         shape = self.segmentation.shape
-        planes = {
-            plane: self._draw(SliceView.through(point, plane, shape, half=self.half), None, row) for plane in PLANES
-        }
+        views = {plane: SliceView.through(point, plane, shape, half=self.half) for plane in PLANES}
+        planes = {plane: self.slices.picture(view, self._outlines(view, row)) for plane, view in views.items()}
         size = 2 * self.half + 1
         return _Card(row, size, planes, scale_bar(self.segmentation.voxel_size_angstrom, size))
 
-    def _draw(self, view: SliceView, cross: Sequence[float] | None, row: int | None = None) -> Picture:
-        marks = [] if cross is None else [(*view.to_picture(cross), "cross")]
-        if row is None and self.prompts is not None:
-            for kind, points in (("positive", self.prompts.positive), ("negative", self.prompts.negative)):
-                near = points[np.abs(points[:, AXIS[view.plane]] - view.index) <= 1]
-                marks += [(*view.to_picture(p), kind) for p in near.tolist()]
-        width, height = view.size
-        return Picture(view.png(self.data, self.gray), width, height, self._outlines(view, row), marks)
-
-    def _outlines(self, view: SliceView, row: int | None) -> list[tuple[str, str, str, bool]]:
+    def _outlines(self, view: SliceView, row: int | None) -> Outlined:
         """Return the outlines of all masks that the slice cuts; a detection without a mask is drawn as a ball."""
         found = []
         for i, mask in enumerate(self.segmentation.masks):

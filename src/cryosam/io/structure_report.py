@@ -6,12 +6,11 @@ from typing import Any
 
 import numpy as np
 
-from cryosam.arrays import PLANES
 from cryosam.full_map import FullMap
-from cryosam.geometry import AXIS
 from cryosam.io.pages import render_page
-from cryosam.io.pictures import Picture, SliceView, View, colour, gray_range, scale_bar
+from cryosam.io.pictures import SliceView, View, colour
 from cryosam.io.report import describe_decisions
+from cryosam.io.slice_drawing import Outlined, SliceDrawing
 from cryosam.io.straightened_files import draw_straightened
 from cryosam.io.surface_view import view_surfaces
 from cryosam.masks import InstanceMask
@@ -50,7 +49,6 @@ def render_structures(
     >>> "1 compartment found" in render_structures(FullMap(("cell",), (cell,)), Tomogram(data, 10.0), [clicks], {})
     True
     """
-    drawing = _Drawing(found, tomogram, prompts)
     legend = found.legend()
     counts: dict[str, int] = {}
     for label in legend:
@@ -62,7 +60,7 @@ def render_structures(
         title=f"{title} found",
         legend=legend,
         palette=colour,
-        views=drawing.views(),
+        views=_views(found, tomogram, prompts),
         solid=view_surfaces(found),
         straightened=[figure for part in found.structures if (figure := draw_straightened(part))],
         tables=[_table(part) for part in found.structures],
@@ -73,7 +71,7 @@ def render_structures(
 
 
 @dataclass(frozen=True)
-class _Outlined:
+class _Shown:
     """A mask to draw: whose it is, its colour and whether it was seen."""
 
     mask: InstanceMask
@@ -82,49 +80,26 @@ class _Outlined:
     is_seen: bool
 
 
-class _Drawing:
-    """Draws the pictures of the page; holds what they share."""
+def _views(found: FullMap, tomogram: Tomogram, prompts: Sequence[PointPrompts]) -> list[View]:
+    """Whole slices through the first click on each kind, or through its best instance if it has no click."""
+    slices = SliceDrawing(tomogram, prompts, found.voxel_size_angstrom)
+    outlined = [each for each in _outlined(found) if each.mask.n_voxels]
 
-    def __init__(self, found: FullMap, tomogram: Tomogram, prompts: Sequence[PointPrompts]) -> None:
-        self.found, self.data, self.prompts = found, tomogram.data, prompts
-        self.gray = gray_range(tomogram.data)
-        self.outlined = list(_outlined(found))
+    def outlines(view: SliceView) -> Outlined:
+        paths = [(view.outline(each.mask), each) for each in outlined]
+        return [(path, each.colour, each.title, each.is_seen) for path, each in paths if path]
 
-    def views(self) -> list[View]:
-        """Whole slices through the first click on each kind, or through its best instance if it has no click."""
-        points = [(f"Through the click on {each.name}", each.positive[0].tolist()) for each in self.prompts]
-        clicked = {each.name for each in self.prompts}
-        points += [
-            (f"Through the best {part.structure} of kind {part.kind}", _place_in(part.instances[0]))
-            for part in self.found.structures
-            if part.kind not in clicked and part.instances
-        ]
-        return [self._view(title, point) for title, point in points[:_MAX_VIEWS]]
-
-    def _view(self, title: str, point: Sequence[float]) -> View:
-        shape = self.found.shape
-        planes = {
-            plane: self._draw(SliceView.through(point, plane, shape, is_transposed=plane == "x"), point)
-            for plane in PLANES
-        }
-        return View(title, planes, scale_bar(self.found.voxel_size_angstrom, shape[2]))
-
-    def _draw(self, view: SliceView, cross: Sequence[float]) -> Picture:
-        marks = [(*view.to_picture(cross), "cross")]
-        for each in self.prompts:
-            for kind, points in (("positive", each.positive), ("negative", each.negative)):
-                near = points[np.abs(points[:, AXIS[view.plane]] - view.index) <= 1]
-                marks += [(*view.to_picture(p), kind) for p in near.tolist()]
-        outlines = [
-            (path, each.colour, each.title, each.is_seen)
-            for each in self.outlined
-            if each.mask.n_voxels and (path := view.outline(each.mask))
-        ]
-        width, height = view.size
-        return Picture(view.png(self.data, self.gray), width, height, outlines, marks)
+    points = [(f"Through the click on {each.name}", each.positive[0].tolist()) for each in prompts]
+    clicked = {each.name for each in prompts}
+    points += [
+        (f"Through the best {part.structure} of kind {part.kind}", _place_in(part.instances[0]))
+        for part in found.structures
+        if part.kind not in clicked and part.instances
+    ]
+    return [slices.view(title, point, outlines) for title, point in points[:_MAX_VIEWS]]
 
 
-def _outlined(found: FullMap) -> list[_Outlined]:
+def _outlined(found: FullMap) -> list[_Shown]:
     """Everything to draw, in the colours of the kinds; of a single kind, each instance has its own."""
     shades = {label.kind: colour(label.label - 1) for label in found.legend()}
     is_only = len(shades) == 1
@@ -133,13 +108,13 @@ def _outlined(found: FullMap) -> list[_Outlined]:
     if particles is not None:
         for row, mask in enumerate(particles.masks):
             kind = particles.names[row] if particles.names else particles.kind
-            outlined.append(_Outlined(mask, f"{kind} {row + 1}", shades[kind], True))
+            outlined.append(_Shown(mask, f"{kind} {row + 1}", shades[kind], True))
     for part in found.structures:
         for number, instance in enumerate(part.instances, start=1):
             title = f"{part.kind} {number}, score {instance.score:.3f}"
             shade = colour(number - 1) if is_only else shades[part.kind]
-            outlined.append(_Outlined(instance.mask, title, shade, True))
-            outlined.append(_Outlined(instance.inferred, f"{title}, inferred", shade, False))
+            outlined.append(_Shown(instance.mask, title, shade, True))
+            outlined.append(_Shown(instance.inferred, f"{title}, inferred", shade, False))
     return outlined
 
 

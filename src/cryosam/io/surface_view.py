@@ -23,7 +23,7 @@ _MOST_TRIANGLES = 60_000  # of all surfaces together: a page of about a megabyte
 _FINEST = 300  # cells of the grid on which surfaces are simplified, along the longest axis of the tomogram
 _COARSER = 1.25  # from one grid to the next, until there are few enough triangles
 _MOST_BALLS = 5000
-_STEPS = 65535  # coordinates are stored as parts of the longest axis
+_STEPS = 65535  # of coordinates
 _EDGE_PX = 420  # longest side of a picture
 _DENSE = 0.6  # places of a triangle that are drawn, for each pixel of twice its area as it is seen
 _PALE = 0.6  # how much lighter what was inferred is
@@ -162,8 +162,9 @@ def _packed(shape: Shape, longest: int) -> dict[str, Any]:
 
 
 def _array(points: Points, longest: int) -> str:
-    """Coordinates from half a voxel before the first one on, as parts of the longest axis."""
-    return _base64(np.clip(np.rint((points + 0.5) / longest * _STEPS), 0, _STEPS).astype("<u2"))
+    """Coordinates from half a voxel before the first one on, in longest axes, from -0.25 to 1.25 of it."""
+    parts = ((points + 0.5) / longest + 0.25) / 1.5
+    return _base64(np.clip(np.rint(parts * _STEPS), 0, _STEPS).astype("<u2"))
 
 
 def _base64(array: np.ndarray) -> str:

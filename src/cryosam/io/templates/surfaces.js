@@ -6,7 +6,7 @@
   const content = JSON.parse(document.getElementById("solid-content").textContent);
   const longest = Math.max(...content.shape), size = content.shape.map((n) => n / longest);
   const bytes = (text) => Uint8Array.from(atob(text), (c) => c.charCodeAt(0)).buffer;
-  const coordinates = (text) => Float32Array.from(new Uint16Array(bytes(text)), (n) => n / 65535);
+  const coordinates = (text) => Float32Array.from(new Uint16Array(bytes(text)), (n) => (1.5 * n) / 65535 - 0.25); // tubes may leave the tomogram
 
   const program = (vertex, fragment) => {
     const made = gl.createProgram();
