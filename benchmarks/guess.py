@@ -23,11 +23,11 @@ from scipy import ndimage
 
 from cryosam import Config, read_points, read_tomogram
 from cryosam.arrays import Mask, Points
+from cryosam.geometry import half_sphere
 from cryosam.intensities import normalise
 from cryosam.io import read_volume
 from cryosam.missing_wedge import MissingWedge
 from cryosam.structures import BinnedTomogram
-from cryosam.structures.continuation import hemisphere
 from cryosam.structures.guess import chance_in, guess_structure
 
 _SIMULATED = ("structures", "tomo_dev", "tilt_wbp", "tilt_deconv")
@@ -104,7 +104,7 @@ def _walls(path: Path, centres: Points) -> Points:
     """Points on the walls of vesicles, at the brightest radius in each of some directions away from the beam."""
     tomogram = read_tomogram(path)
     smooth = ndimage.gaussian_filter(-np.asarray(tomogram.data, dtype=np.float32), 1.5)
-    directions = hemisphere(60)
+    directions = half_sphere(60)
     directions = directions[np.abs(directions[:, 0]) < 0.4]
     directions = np.concatenate([directions, -directions])
     radii = np.arange(20.0, 60.0)

@@ -9,8 +9,9 @@ from scipy import ndimage
 from scipy.spatial import cKDTree
 
 from cryosam.arrays import Images, Points, Scores, Volume
+from cryosam.geometry import half_sphere
 from cryosam.structures.cross_sections import PlaneImaging, cut_across, rings, stripes
-from cryosam.structures.radial_profile import RadialProfile, directions
+from cryosam.structures.radial_profile import RadialProfile
 
 __all__ = ["Agreement", "CrossSections"]
 
@@ -72,7 +73,7 @@ class CrossSections:
 
     @cached_property
     def _tangents(self) -> Points:
-        return directions(_DIRECTIONS)
+        return half_sphere(_DIRECTIONS)
 
     @cached_property
     def _nearest(self) -> cKDTree:

@@ -8,9 +8,10 @@ from jaxtyping import Float
 from scipy import ndimage
 
 from cryosam.arrays import Points, Volume
+from cryosam.geometry import half_sphere, normals_of
 from cryosam.intensities import Normalised
 
-__all__ = ["Continuation", "continuation_at", "cube_around", "hemisphere", "tangents_of"]
+__all__ = ["Continuation", "continuation_at", "cube_around"]
 
 _FINEST_ANGSTROM = 15.0
 """Largest edge of the voxels that are looked at: an actin filament is about 60 A wide."""
@@ -173,8 +174,8 @@ def cube_around(
 
 def _sheet(seen: _Seen, off: float) -> float:
     """Strength of the best sheet: over normals, distances from the point and curvatures."""
-    normals = hemisphere(300)
-    u, w = tangents_of(normals)
+    normals = half_sphere(300)
+    u, w = normals_of(normals)
     angle = np.arange(_N_SECTORS) * 2 * np.pi / _N_SECTORS
     across = u[:, None] * np.cos(angle)[None, :, None] + w[:, None] * np.sin(angle)[None, :, None]
     best = -np.inf
@@ -193,8 +194,8 @@ def _sheet(seen: _Seen, off: float) -> float:
 
 def _line(seen: _Seen, off: float) -> float:
     """Strength of the best straight line that passes the point closely; the best few directions are looked at again."""
-    directions = hemisphere(320)
-    u, w = tangents_of(directions)
+    directions = half_sphere(320)
+    u, w = normals_of(directions)
     lattice = _disc(off * 2 / 3, off / 3)
     offsets = u[:, None] * lattice[None, :, :1] + w[:, None] * lattice[None, :, 1:]
     weak = _weaker_half(_pieces(seen, directions, offsets))
@@ -203,7 +204,7 @@ def _line(seen: _Seen, off: float) -> float:
     a, b = (each.ravel() for each in np.meshgrid(tilt, tilt))
     tilted = directions[i, None] + u[i, None] * a[None, :, None] + w[i, None] * b[None, :, None]
     tilted = (tilted / np.linalg.norm(tilted, axis=2, keepdims=True)).reshape(-1, 3)
-    u, w = tangents_of(tilted)
+    u, w = normals_of(tilted)
     lattice = _disc(12.0, 8.0)
     offsets = np.repeat(offsets[i, j], len(a), axis=0)[:, None] + (
         u[:, None] * lattice[None, :, :1] + w[:, None] * lattice[None, :, 1:]
@@ -228,8 +229,8 @@ def _weaker_half(pieces: Float[np.ndarray, "*n 12"]) -> Float[np.ndarray, "*n"]:
 
 def _tube(seen: _Seen) -> tuple[float, float]:
     """Strength of the best tube whose axis passes within 105 A, on both sides of the point, and on one side."""
-    directions = hemisphere(160)
-    u, w = tangents_of(directions)
+    directions = half_sphere(160)
+    u, w = normals_of(directions)
     lattice = (np.indices((2 * _TUBE_HALF + 1,) * 2).reshape(2, -1).T - _TUBE_HALF) * _TUBE_STEP
     offsets = u[:, None] * lattice[None, :, :1] + w[:, None] * lattice[None, :, 1:]
     seen_along = seen.at(offsets[:, :, None] + directions[:, None, None] * _SEGMENTS[None, None, :, None])
@@ -252,29 +253,6 @@ def _rings() -> Float[np.ndarray, "k p"]:
                 np.add.at(ring, tuple(at.T), 1 / len(angle))
                 rings.append(ring.ravel())
     return np.array(rings)
-
-
-@cache
-def hemisphere(n: int) -> Points:
-    """``(n, 3)`` unit vectors z, y, x spread evenly over half a sphere (a Fibonacci lattice)."""
-    i = np.arange(n) + 0.5
-    z, turn = i / n, i * np.pi * (3 - np.sqrt(5))
-    return np.stack([z, np.sqrt(1 - z**2) * np.cos(turn), np.sqrt(1 - z**2) * np.sin(turn)], axis=1)
-
-
-def tangents_of(directions: Float[np.ndarray, "n 3"]) -> tuple[Points, Points]:
-    """Two unit vectors for each direction, perpendicular to it and to each other.
-
-    Examples
-    --------
-    >>> u, w = tangents_of(np.array([[0.0, 0.0, 1.0]]))
-    >>> np.abs(u).tolist(), np.abs(w).tolist()
-    ([[0.0, 1.0, 0.0]], [[1.0, 0.0, 0.0]])
-    """
-    other = np.where(np.abs(directions[:, :1]) < 0.9, [[1.0, 0.0, 0.0]], [[0.0, 1.0, 0.0]])
-    u = np.cross(directions, other)
-    u /= np.linalg.norm(u, axis=1, keepdims=True)
-    return u, np.cross(directions, u)
 
 
 def _disc(radius: float, step: float) -> Float[np.ndarray, "n 2"]:

@@ -9,7 +9,7 @@ from scipy import ndimage
 from scipy.spatial import ConvexHull, cKDTree
 
 from cryosam.arrays import Points, Volume
-from cryosam.structures.continuation import hemisphere
+from cryosam.geometry import half_sphere
 from cryosam.structures.ridges import Ridges
 
 __all__ = ["Enclosure", "EnclosureSettings", "enclose", "sphere"]
@@ -141,7 +141,7 @@ class _Sphere:
 @cache
 def sphere() -> _Sphere:
     """The directions of all enclosures; faces are counterclockwise seen from outside."""
-    half = hemisphere(_N_DIRECTIONS // 2)
+    half = half_sphere(_N_DIRECTIONS // 2)
     directions = np.concatenate([half, -half])
     faces = ConvexHull(directions).simplices
     a, b, c = (directions[faces[:, k]] for k in range(3))

@@ -7,9 +7,10 @@ from jaxtyping import Float
 from scipy import ndimage, special
 
 from cryosam.arrays import Images, Points, Scores, Volume
-from cryosam.structures.cross_sections import PlaneImaging, cut_across, normals_of, rings
+from cryosam.geometry import half_sphere, normals_of
+from cryosam.structures.cross_sections import PlaneImaging, cut_across, rings
 
-__all__ = ["Axis", "RadialProfile", "axis_at", "cone", "directions"]
+__all__ = ["Axis", "RadialProfile", "axis_at", "cone"]
 
 Vector = Float[np.ndarray, " 3"]
 
@@ -82,20 +83,6 @@ class Axis:
     explained: float
 
 
-def directions(n: int) -> Points:
-    """Unit vectors ``(n, 3)`` spread evenly over half a sphere (a Fibonacci spiral).
-
-    Examples
-    --------
-    >>> bool((directions(50)[:, 0] > 0).all())
-    True
-    """
-    index = np.arange(n) + 0.5
-    z, turn = index / n, np.pi * (1 + np.sqrt(5)) * index
-    radius = np.sqrt(1 - z**2)
-    return np.stack([z, radius * np.sin(turn), radius * np.cos(turn)], axis=1)
-
-
 def cone(tangent: Vector, angles: Float[np.ndarray, " k"], n: int) -> Points:
     """The tangent, and unit vectors at each angle (radians) around it, ``n`` for the first, ``2 n`` for the second."""
     u, v = (each[0] for each in normals_of(tangent[None]))
@@ -142,7 +129,7 @@ def axis_at(
         None if there is nothing round and dense whose radius reaches the click.
     """
     scan = _Scan(white, imaging, click, reach, most_offset, offset_scale)
-    coarse = scan.best(directions(n_directions))
+    coarse = scan.best(half_sphere(n_directions))
     if coarse is None:
         return None
     spread = np.sqrt(2 * np.pi / n_directions)

@@ -9,7 +9,7 @@ from scipy.interpolate import CubicSpline, splev, splprep
 from scipy.spatial import cKDTree
 
 from cryosam.arrays import Points, Volume
-from cryosam.structures.cross_sections import normals_of
+from cryosam.geometry import normals_of
 from cryosam.structures.lines import mean_along
 from cryosam.structures.radial_profile import cone
 
