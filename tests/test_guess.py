@@ -6,7 +6,7 @@ import pytest
 from cryosam.intensities import normalise
 from cryosam.missing_wedge import MissingWedge
 from cryosam.structures import BinnedTomogram
-from cryosam.structures.guess import Chance, GuessSettings, chance_in, guess_structure
+from cryosam.structures.guess import Chance, chance_in, guess_structure
 from cryosam.tomogram import Tomogram
 
 VOXEL = 15.0
@@ -36,13 +36,14 @@ def tomogram() -> BinnedTomogram:
     data += 60.0 * (z**2 + y**2 + x**2 < 9)
     data += np.random.default_rng(0).normal(size=SHAPE)
     return BinnedTomogram.of(
-        normalise(Tomogram(data.astype(np.float32), voxel_size_angstrom=VOXEL), "bright", (0.01, 99.99)), MissingWedge()
+        normalise(Tomogram(data.astype(np.float32), voxel_size_angstrom=VOXEL), "bright", (0.01, 99.99)),
+        MissingWedge(tilt_range=(-90.0, 90.0)),
     )
 
 
 @pytest.fixture(scope="module")
 def chance(tomogram: BinnedTomogram) -> Chance:
-    return chance_in(tomogram, GuessSettings(n_chance=8))
+    return chance_in(tomogram)
 
 
 @pytest.mark.parametrize(
