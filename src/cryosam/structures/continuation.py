@@ -10,7 +10,7 @@ from cryosam.arrays import Volume
 from cryosam.geometry import normals_of
 from cryosam.intensities import Normalised
 from cryosam.structures.binned import BinnedTomogram
-from cryosam.structures.ridges import Ridges, RidgeSettings, least_level, supported_ridges, without_phases
+from cryosam.structures.ridges import Ridges, RidgeSettings, supported_ridges, without_phases
 from cryosam.structures.sheets import are_tubes, link
 
 __all__ = ["Chance", "SheetAt", "chance_in", "cube_around", "part_around", "sheet_at", "spot_at"]
@@ -41,6 +41,8 @@ _BANDS_ANGSTROM = ((18.0, 30.0), (30.0, 50.0))
 _FINEST_ANGSTROM, _COARSEST_THIN_ANGSTROM = 15.0, 22.0
 """Largest edge of the voxels in which spots are looked for; and the one above which the narrow band shows single
 voxels of noise, so that the wide one stands for both."""
+_CHANCE = 0.05
+"""Share of the ridges of noise whose support passes; they lie apart from each other, and make no sheet."""
 _N_PLACES, _N_PARTS = 14, 6
 """Random places at which chance is measured: spots at all of them, ridges, of which each gives thousands, at some."""
 
@@ -75,7 +77,7 @@ class Chance:
     plate
         How much like a plate a voxel must be to be looked at.
     support
-        Support of ridges above which noise with the tomogram's spectrum has few of them.
+        Support of ridges that few ridges of noise with the tomogram's spectrum have.
     spots, spreads
         Mean and standard deviation of the strengths of spots, narrow and wide, at random places of the inverted
         tomogram.
@@ -102,10 +104,9 @@ def chance_in(tomogram: BinnedTomogram, seed: int = 0) -> Chance:
     parts = [part_around(tomogram, at, _HALF_ANGSTROM)[0].at(_VOXEL_ANGSTROM) for at in places[:_N_PARTS]]
     settings = RidgeSettings()
     plate = float(np.median([supported_ridges(part, settings)[3] for part in parts]))
-    seen = np.concatenate([supported_ridges(part, settings, plate)[2] for part in parts])
     noise = [replace(part, data=without_phases(part.data)) for part in parts]
     null = np.concatenate([supported_ridges(part, settings, plate)[2] for part in noise])
-    support = least_level(seen, null, settings.false_share)
+    support = float(np.quantile(null, 1 - _CHANCE)) if len(null) else 0.0
     spots = np.array([_spots(tomogram, at, -1.0) for at in places])
     return Chance(plate, support, tuple(spots.mean(axis=0)), tuple(np.maximum(spots.std(axis=0), 1e-9)))
 

@@ -12,6 +12,7 @@ from cryosam.masks import InstanceMask
 from cryosam.structure_results import Membrane, Mesh
 from cryosam.structures.binned import Binned, BinnedTomogram
 from cryosam.structures.closing import on_one_ball, supporting
+from cryosam.structures.crossing import parted
 from cryosam.structures.profiles import across, alike, mean_profile, measured_thickness, patch_means, patches
 from cryosam.structures.ridges import Ridges, RidgeSettings, membrane_saliency
 from cryosam.structures.sheet_masks import sheet_mask, without
@@ -108,12 +109,13 @@ class MembraneFinder:
         parts = np.split(order, np.cumsum(np.bincount(numbers))[:-1]) if len(numbers) else []
         least = (self.least_edge_angstrom / size) ** 2 * _POINTS_PER_AREA
         kept = [p for p in parts if len(p) >= least and ridges.saliency[p].max() >= high]
-        sheets = []
+        sheets: list[Sheet] = []
         for part in sorted(kept, key=lambda p: (-len(p), p[0])):
             points = ridges.points[part]
             normals = oriented(points, ridges.normals[part], self.link_angstrom / size, self.link_degrees)
-            sheets.append(Sheet(points, normals, ridges.saliency[part]))
-        return sheets
+            sheet = Sheet(points, normals, ridges.saliency[part])
+            sheets += parted(sheet, self.least_edge_angstrom / size, self.link_angstrom / size, self.link_degrees)
+        return sorted(sheets, key=lambda each: -len(each.points))
 
     def _without_tubes(self, ridges: Ridges, clicks: Points, size: float) -> Ridges:
         """The ridges that are not on a narrow tube's wall; all of them if a click is on one."""

@@ -156,7 +156,7 @@ class _Scan:
     offset_scale: float
 
     def best(self, tangents: Points, n: int) -> list[tuple[float, Axis]]:
-        """Up to ``n`` axes of different directions, those with most evidence less the cost of being far from the click."""
+        """Up to ``n`` axes of different direction, by their evidence less what the distance from the click costs."""
         found = [axis for tangent in tangents for axis in self._along(tangent)]
         chosen: list[tuple[float, Axis]] = []
         for value, axis in sorted(found, key=lambda pair: -pair[0]):

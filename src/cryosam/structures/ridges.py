@@ -18,7 +18,7 @@ from scipy.spatial import cKDTree
 from cryosam.arrays import Points, Progress, Scores, Volume
 from cryosam.structures.binned import Binned
 
-__all__ = ["RidgeSettings", "Ridges", "least_level", "membrane_saliency", "supported_ridges", "without_phases"]
+__all__ = ["RidgeSettings", "Ridges", "membrane_saliency", "supported_ridges", "without_phases"]
 
 _LEAST_VOTE = 0.01
 """Weaker votes are not counted: most pairs do not agree, and would take the memory."""
@@ -134,12 +134,12 @@ def membrane_saliency(
     with ThreadPoolExecutor(2) as pool:  # much of the work is in functions that let other threads run
         inverted, random = pool.map(supported, (-volume.data, without_phases(volume.data)))
     null_points, null = inverted
-    noise = least_level(saliency, random[1], settings.false_share)
+    noise = _low_level(saliency, random[1], settings.false_share)
     report("ridges", 2, 2)
     fringe = _are_fringes(null_points, null, points, saliency, settings.fringe_angstrom / volume.voxel_size_angstrom)
     above = saliency[saliency >= noise]
     low = min(
-        least_level(saliency, null[~fringe], settings.false_share), float(np.median(above)) if len(above) else noise
+        _low_level(saliency, null[~fringe], settings.false_share), float(np.median(above)) if len(above) else noise
     )
     scale = float(np.median(strength))
     return Ridges(points, normals, saliency / scale, max(low, noise) / scale, noise / scale, volume.data.shape)
@@ -353,7 +353,7 @@ def _are_fringes(
     return is_fringe
 
 
-def least_level(saliency: Scores, null: Float[np.ndarray, " m"], false_share: float) -> float:
+def _low_level(saliency: Scores, null: Float[np.ndarray, " m"], false_share: float) -> float:
     """Least level above which noise gives at most a share of the ridges; infinite if there is none."""
     levels = np.sort(saliency)
     false = len(null) - np.searchsorted(np.sort(null), levels)
