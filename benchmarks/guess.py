@@ -49,9 +49,8 @@ def main() -> None:
     chosen = parser.parse_args()
     print("| tomogram | click on | right | question | wrong | taken wrongly for | s a click |")
     print("| --- | --- | --- | --- | --- | --- | --- |")
-    for name, path, positions in _tomograms(chosen.folder):
-        if chosen.only in (None, name):
-            _row(name, path, positions, chosen.clicks, np.random.default_rng(chosen.seed))
+    for name, path, positions in _tomograms(chosen.folder, chosen.only):
+        _row(name, path, positions, chosen.clicks, np.random.default_rng(chosen.seed))
 
 
 def _row(name: str, path: Path, positions: dict[str, Points], n_clicks: int, random: np.random.Generator) -> None:
@@ -74,9 +73,11 @@ def _row(name: str, path: Path, positions: dict[str, Points], n_clicks: int, ran
         print(f"| {' | '.join(map(str, cells))} |", flush=True)
 
 
-def _tomograms(folder: Path) -> Iterator[tuple[str, Path, dict[str, Points]]]:
-    """Name, file and true positions of each tomogram."""
+def _tomograms(folder: Path, only: str | None) -> Iterator[tuple[str, Path, dict[str, Points]]]:
+    """Name, file and true positions of each tomogram, or of one."""
     for name in _SIMULATED:
+        if only not in (None, name):
+            continue
         labels = np.asarray(read_volume(folder / name / "labels.mrc.gz"))
         positions = {"particle": read_points(folder / name / "particles.csv").points}
         for kind, label in _LABELS.items():
@@ -92,13 +93,13 @@ def _tomograms(folder: Path) -> Iterator[tuple[str, Path, dict[str, Points]]]:
         positions["background"] = np.argwhere(is_far).astype(float)
         yield name, folder / name / "tomo.mrc", positions
     for tomogram, points in _REAL_PARTICLES.items():
+        if only not in (None, tomogram):
+            continue
         yield tomogram, folder / tomogram, {"particle": read_points(folder / points).points}
-    path = folder / "real/exosomes.mrc"
-    yield (
-        "real/exosomes.mrc",
-        path,
-        {"membrane": _walls(path, read_points(folder / "real/exosomes_vesicles.csv").points)},
-    )
+    if only in (None, "real/exosomes.mrc"):
+        path = folder / "real/exosomes.mrc"
+        centres = read_points(folder / "real/exosomes_vesicles.csv").points
+        yield "real/exosomes.mrc", path, {"membrane": _walls(path, centres)}
 
 
 def _lumen(is_membrane: Mask) -> Mask:

@@ -49,7 +49,8 @@ class MembraneFinder:
     patch_angstrom
         Edge of the patches of a sheet whose mean profiles are compared.
     spread
-        Share of the clicked membrane's own patches that may resemble its mean less than another membrane must.
+        Share of the clicked membrane's own patches that may resemble its mean less than another membrane must; and
+        share of a sheet, or twice that of the clicked one, that may be as strong as gold.
     closed_share
         Part of a closed surface that must be measured, of that which the missing wedge lets one see.
     """
@@ -136,6 +137,7 @@ class MembraneFinder:
             patch_means(each, patches(sheet.points, self.patch_angstrom / size), _LEAST_IN_PATCH)
             for each, sheet in zip(profiles, sheets, strict=True)
         ]
+        strongest = np.array([_share_of_strongest(each.points, volume) for each in sheets])
         scores = np.zeros(len(sheets))
         for click in clicks:
             distances = [np.linalg.norm(each.points - click, axis=1) for each in sheets]
@@ -150,6 +152,7 @@ class MembraneFinder:
             saliency = np.array([float(np.median(each.saliency)) for each in sheets])
             score = np.clip(likeness, 0, 1) * np.sqrt(np.minimum(saliency / saliency[clicked], 1))
             score[likeness < least] = 0
+            score[strongest > max(self.spread, 2 * strongest[clicked])] = 0
             score[clicked] = max(score[clicked], np.finfo(float).tiny)
             scores = np.maximum(scores, score)
         return [(sheet, float(score)) for sheet, score in zip(sheets, scores, strict=True) if score > 0]
@@ -258,6 +261,9 @@ class MembraneFinder:
 _STEP = 10.0
 """Angstrom, step of the profiles that are compared."""
 
+_STRONGEST = 0.98
+"""Of the largest value, which many voxels have: a binned volume is clipped at four robust standard deviations."""
+
 _SPACING = 1.5
 """Binned voxels between neighbouring points of a sheet, a little more than the least, so that masks have no holes."""
 
@@ -279,6 +285,12 @@ def _likeness(profiles: Float[np.ndarray, "m k"], model: Float[np.ndarray, " k"]
     if not len(profiles):
         return np.zeros(1)
     return max(alike(profiles, model), alike(profiles[:, ::-1], model), key=lambda each: float(np.median(each)))
+
+
+def _share_of_strongest(points: Points, volume: Binned) -> float:
+    """Share of a sheet's points that are as strong as the strongest voxels: gold, where membranes are weaker."""
+    at = np.clip(np.round(points).astype(int), 0, np.array(volume.data.shape) - 1)
+    return float((volume.data[tuple(at.T)] >= _STRONGEST * volume.data.max()).mean())
 
 
 def _bend_reach(patch: float) -> float:
