@@ -6,7 +6,8 @@ import pytest
 from cryosam.intensities import normalise
 from cryosam.missing_wedge import MissingWedge
 from cryosam.structures import BinnedTomogram
-from cryosam.structures.guess import Chance, chance_in, guess_structure
+from cryosam.structures.continuation import SheetAt
+from cryosam.structures.guess import Chance, GuessSettings, chance_in, guess_structure
 from cryosam.tomogram import Tomogram
 
 VOXEL = 15.0
@@ -62,6 +63,23 @@ def test_structures_are_told_apart(tomogram: BinnedTomogram, chance: Chance, cli
     assert f"taken for a {structure}" in guess.text
     assert "--structure" in guess.text
     assert (guess.confidence < 0.5) == ("gold" in guess.text) == (click is GOLD)
+
+
+def test_a_tubes_wall_that_is_not_followed_is_a_question(
+    tomogram: BinnedTomogram, chance: Chance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cryosam.structures.guess.sheet_at", lambda *_: SheetAt(0.8, 8, is_tube=True))
+    guess = guess_structure(tomogram, PARTICLE, chance=chance)  # which is not long
+    assert guess.structure == "unclear"
+    assert "may be a filament or a membrane" in guess.text
+    assert "--structure filament or --structure membrane" in guess.text
+
+
+def test_a_faint_spot_is_no_sure_particle(tomogram: BinnedTomogram, chance: Chance) -> None:
+    guess = guess_structure(tomogram, PARTICLE, chance=chance, settings=GuessSettings(clear_spot=1e3, gold=1e4))
+    assert guess.structure == "particle"
+    assert guess.confidence < 0.5
+    assert "not stand out clearly" in guess.text
 
 
 def test_empty_ice_is_unclear(tomogram: BinnedTomogram, chance: Chance) -> None:
