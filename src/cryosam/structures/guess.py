@@ -122,21 +122,17 @@ def guess_structure(
     """
     settings = settings or GuessSettings()
     chance = chance or chance_in(tomogram)
-    sheet = sheet_at(tomogram, click, chance)
+    sheet, spot = sheet_at(tomogram, click, chance), spot_at(tomogram, click, chance)
     if not _is_plain(sheet):
         part, inside = part_around(tomogram, click, _FILAMENT_ANGSTROM)
         filament = FilamentFinder().seen_at(part, inside)
         if filament is not None and _is_filament(filament, settings):
-            return _guess("filament", filament.length_angstrom / settings.length_angstrom)
+            times = filament.length_angstrom / settings.length_angstrom
+            return _as_gold("filament") if spot > settings.gold else _guess("filament", times)
     if sheet.area >= settings.area and sheet.n_sectors >= settings.n_sectors:
         return _question("filament", "membrane") if sheet.is_tube else _guess("membrane", sheet.area / settings.area)
-    spot = spot_at(tomogram, click, chance)
     if spot > settings.gold:
-        return Guess(
-            "particle",
-            0.3,
-            "taken for a particle, but it is as strong and compact as a gold bead; " + _SAY_OTHERWISE["particle"],
-        )
+        return _as_gold("particle")
     if spot > settings.clear_spot:
         return _guess("particle", spot / settings.clear_spot)
     if spot > settings.spot:
@@ -167,6 +163,12 @@ def _is_filament(seen: FilamentAt, settings: GuessSettings) -> bool:
         and seen.similarity >= max(settings.similarity, settings.liker * seen.sheet)
         and seen.evenness >= settings.evenness
     )
+
+
+def _as_gold(structure: Literal["particle", "filament"]) -> Guess:
+    """What may as well be gold."""
+    text = f"taken for a {structure}, but it is as strong and compact as a gold bead; {_SAY_OTHERWISE[structure]}"
+    return Guess(structure, 0.3, text)
 
 
 def _question(one: str, other: str) -> Guess:
