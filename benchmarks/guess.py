@@ -5,11 +5,12 @@
     python benchmarks/guess.py DATA                            # all tomograms of the development data
     python benchmarks/guess.py DATA --only structures --clicks 20
 
-Clicks are at random true positions, moved by up to two voxels. One row for each kind of position, with the number of
-clicks that were taken for each structure. Positions of membranes, microtubules, actin and gold are voxels of their
-labels, those of lumina and background at least six voxels away from everything. The membranes of ``real/exosomes`` are
-looked for from the centres of the vesicles outwards: at the radius where the mean over neighbouring directions is
-brightest.
+Clicks are at random true positions, moved by up to two voxels. One row for each kind of position: how many clicks were
+taken for the right structure, how many were answered with a question ("unclear", or a guess with a confidence below
+0.5, as that of a gold bead), how many for a wrong structure, and what for. On gold and on the background a question is
+the right answer. Positions of membranes, microtubules, actin and gold are voxels of their labels, those of lumina and
+background at least six voxels away from everything. The membranes of ``real/exosomes`` are looked for from the centres
+of the vesicles outwards: at the radius where the mean over neighbouring directions is brightest.
 """
 
 import argparse
@@ -23,17 +24,19 @@ from scipy import ndimage
 
 from cryosam import Config, read_points, read_tomogram
 from cryosam.arrays import Mask, Points
+from cryosam.geometry import half_sphere
 from cryosam.intensities import normalise
 from cryosam.io import read_volume
 from cryosam.missing_wedge import MissingWedge
 from cryosam.structures import BinnedTomogram
-from cryosam.structures.continuation import hemisphere
 from cryosam.structures.guess import chance_in, guess_structure
 
 _SIMULATED = ("structures", "tomo_dev", "tilt_wbp", "tilt_deconv")
 _REAL_PARTICLES = {"real/apoferritin.mrc": "real/apoferritin.csv", "real/lamella.mrc": "real/lamella_ribosomes.csv"}
+_CONFIDENT = 0.5  # a guess below it is not acted upon
 _LABELS = {"microtubule": 97, "gold": 98, "membrane": 99}
-_ANSWERS = ("particle", "membrane", "filament", "compartment", "unclear")
+_RIGHT = {"microtubule": "filament", "actin": "filament", "lumen": "compartment", "gold": "", "background": ""}
+"""The structure of each kind of position, if it has another name; none where a question is right."""
 
 
 def main() -> None:
@@ -44,11 +47,10 @@ def main() -> None:
     parser.add_argument("--only", help="name of one tomogram")
     parser.add_argument("--seed", type=int, default=0)
     chosen = parser.parse_args()
-    print(f"| tomogram | click on | {' | '.join(_ANSWERS)} | s a click |")
-    print(f"| --- | --- | {' | '.join('---' for _ in _ANSWERS)} | --- |")
-    for name, path, positions in _tomograms(chosen.folder):
-        if chosen.only in (None, name):
-            _row(name, path, positions, chosen.clicks, np.random.default_rng(chosen.seed))
+    print("| tomogram | click on | right | question | wrong | taken wrongly for | s a click |")
+    print("| --- | --- | --- | --- | --- | --- | --- |")
+    for name, path, positions in _tomograms(chosen.folder, chosen.only):
+        _row(name, path, positions, chosen.clicks, np.random.default_rng(chosen.seed))
 
 
 def _row(name: str, path: Path, positions: dict[str, Points], n_clicks: int, random: np.random.Generator) -> None:
@@ -61,14 +63,21 @@ def _row(name: str, path: Path, positions: dict[str, Points], n_clicks: int, ran
         chosen = where[random.permutation(len(where))[:n_clicks]]
         moved = chosen + random.uniform(-1, 1, chosen.shape) * 2 / np.sqrt(3)
         for click in np.clip(moved, 0, np.array(tomogram.shape) - 1):
-            answers[guess_structure(tomogram, click, chance=chance).structure] += 1
+            guess = guess_structure(tomogram, click, chance=chance)
+            answers["question" if guess.confidence < _CONFIDENT else guess.structure] += 1
         seconds = (time.perf_counter() - start) / max(len(chosen), 1)
-        print(f"| {name} | {kind} | {' | '.join(str(answers[a]) for a in _ANSWERS)} | {seconds:.1f} |", flush=True)
+        structure, question = _RIGHT.get(kind, kind), answers.pop("question", 0)
+        right = answers.pop(structure, 0) if structure else question
+        wrong = ", ".join(f"{answer} {n}" for answer, n in answers.items())
+        cells = (name, kind, right, question if structure else "", sum(answers.values()), wrong, f"{seconds:.1f}")
+        print(f"| {' | '.join(map(str, cells))} |", flush=True)
 
 
-def _tomograms(folder: Path) -> Iterator[tuple[str, Path, dict[str, Points]]]:
-    """Name, file and true positions of each tomogram."""
+def _tomograms(folder: Path, only: str | None) -> Iterator[tuple[str, Path, dict[str, Points]]]:
+    """Name, file and true positions of each tomogram, or of one."""
     for name in _SIMULATED:
+        if only not in (None, name):
+            continue
         labels = np.asarray(read_volume(folder / name / "labels.mrc.gz"))
         positions = {"particle": read_points(folder / name / "particles.csv").points}
         for kind, label in _LABELS.items():
@@ -84,13 +93,13 @@ def _tomograms(folder: Path) -> Iterator[tuple[str, Path, dict[str, Points]]]:
         positions["background"] = np.argwhere(is_far).astype(float)
         yield name, folder / name / "tomo.mrc", positions
     for tomogram, points in _REAL_PARTICLES.items():
+        if only not in (None, tomogram):
+            continue
         yield tomogram, folder / tomogram, {"particle": read_points(folder / points).points}
-    path = folder / "real/exosomes.mrc"
-    yield (
-        "real/exosomes.mrc",
-        path,
-        {"membrane": _walls(path, read_points(folder / "real/exosomes_vesicles.csv").points)},
-    )
+    if only in (None, "real/exosomes.mrc"):
+        path = folder / "real/exosomes.mrc"
+        centres = read_points(folder / "real/exosomes_vesicles.csv").points
+        yield "real/exosomes.mrc", path, {"membrane": _walls(path, centres)}
 
 
 def _lumen(is_membrane: Mask) -> Mask:
@@ -104,7 +113,7 @@ def _walls(path: Path, centres: Points) -> Points:
     """Points on the walls of vesicles, at the brightest radius in each of some directions away from the beam."""
     tomogram = read_tomogram(path)
     smooth = ndimage.gaussian_filter(-np.asarray(tomogram.data, dtype=np.float32), 1.5)
-    directions = hemisphere(60)
+    directions = half_sphere(60)
     directions = directions[np.abs(directions[:, 0]) < 0.4]
     directions = np.concatenate([directions, -directions])
     radii = np.arange(20.0, 60.0)

@@ -54,7 +54,11 @@ def lumen(score=0.7):
 
 KINDS = {
     "membrane": MembraneKind(
-        profiles=np.array([[0.5, 3.0, np.nan]]), step_angstrom=10.0, least_likeness=np.array([0.7]), is_tube=False
+        profiles=np.array([[0.5, 3.0, np.nan]]),
+        step_angstrom=10.0,
+        least_likeness=np.array([0.7]),
+        gold_share=0.0,
+        is_tube=False,
     ),
     "filament": FilamentKind(density=np.array([1.0, 2.0, 0.5]), step_angstrom=20.0, similarity=0.8),
     "compartment": CompartmentKind(least_radius_angstrom=300.0, most_radius_angstrom=450.0, seen=0.9),

@@ -93,6 +93,7 @@ def test_where_there_is_nothing_nothing_is_found():
         profiles=np.exp(-((np.arange(-15.0, 16) / 3) ** 2) / 2)[None],
         step_angstrom=10.0,
         least_likeness=np.array([0.9]),
+        gold_share=0.0,
         is_tube=False,
     )
     filament = FilamentKind(density=np.array([0, 0, 0, 1, 3, 4, 3, 1, 0.0]), step_angstrom=20.0, similarity=0.9)

@@ -6,6 +6,7 @@ from scipy import ndimage
 
 from cryosam.config import FilamentConfig
 from cryosam.errors import ConfigError, PromptError
+from cryosam.geometry import half_sphere
 from cryosam.intensities import normalise
 from cryosam.masks import InstanceMask
 from cryosam.missing_wedge import MissingWedge
@@ -13,7 +14,7 @@ from cryosam.structure_results import Filament
 from cryosam.structures import BinnedTomogram
 from cryosam.structures.filaments import FilamentFinder
 from cryosam.structures.lines import integrate_lines, line_steps
-from cryosam.structures.radial_profile import RadialProfile, directions
+from cryosam.structures.radial_profile import RadialProfile
 from cryosam.structures.straightened import straighten
 from cryosam.structures.tracing import Curve, Tracer, cut_ends, join, smooth
 from cryosam.structures.tubes import paint_tube
@@ -184,7 +185,7 @@ def test_a_whitened_volume_has_a_flat_spectrum() -> None:
 
 
 def test_directions_cover_half_a_sphere() -> None:
-    cosines = np.abs(directions(200) @ directions(3000).T).max(axis=0)
+    cosines = np.abs(half_sphere(200) @ half_sphere(3000).T).max(axis=0)
     assert np.degrees(np.arccos(cosines.clip(0, 1))).max() < 9
 
 

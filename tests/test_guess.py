@@ -6,6 +6,7 @@ import pytest
 from cryosam.intensities import normalise
 from cryosam.missing_wedge import MissingWedge
 from cryosam.structures import BinnedTomogram
+from cryosam.structures.continuation import SheetAt
 from cryosam.structures.guess import Chance, GuessSettings, chance_in, guess_structure
 from cryosam.tomogram import Tomogram
 
@@ -36,13 +37,14 @@ def tomogram() -> BinnedTomogram:
     data += 60.0 * (z**2 + y**2 + x**2 < 9)
     data += np.random.default_rng(0).normal(size=SHAPE)
     return BinnedTomogram.of(
-        normalise(Tomogram(data.astype(np.float32), voxel_size_angstrom=VOXEL), "bright", (0.01, 99.99)), MissingWedge()
+        normalise(Tomogram(data.astype(np.float32), voxel_size_angstrom=VOXEL), "bright", (0.01, 99.99)),
+        MissingWedge(tilt_range=(-90.0, 90.0)),
     )
 
 
 @pytest.fixture(scope="module")
 def chance(tomogram: BinnedTomogram) -> Chance:
-    return chance_in(tomogram, GuessSettings(n_chance=8))
+    return chance_in(tomogram)
 
 
 @pytest.mark.parametrize(
@@ -60,12 +62,24 @@ def test_structures_are_told_apart(tomogram: BinnedTomogram, chance: Chance, cli
     assert guess.structure == structure
     assert f"taken for a {structure}" in guess.text
     assert "--structure" in guess.text
+    assert (guess.confidence < 0.5) == ("gold" in guess.text) == (click is GOLD)
 
 
-def test_a_particle_is_surer_than_gold(tomogram: BinnedTomogram, chance: Chance) -> None:
-    particle, gold = (guess_structure(tomogram, each, chance=chance) for each in (PARTICLE, GOLD))
-    assert particle.confidence > 0.5 > gold.confidence
-    assert "gold" in gold.text
+def test_a_tubes_wall_that_is_not_followed_is_a_question(
+    tomogram: BinnedTomogram, chance: Chance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cryosam.structures.guess.sheet_at", lambda *_: SheetAt(0.8, 8, is_tube=True))
+    guess = guess_structure(tomogram, PARTICLE, chance=chance)  # which is not long
+    assert guess.structure == "unclear"
+    assert "may be a filament or a membrane" in guess.text
+    assert "--structure filament or --structure membrane" in guess.text
+
+
+def test_a_faint_spot_is_no_sure_particle(tomogram: BinnedTomogram, chance: Chance) -> None:
+    guess = guess_structure(tomogram, PARTICLE, chance=chance, settings=GuessSettings(clear_spot=1e3, gold=1e4))
+    assert guess.structure == "particle"
+    assert guess.confidence < 0.5
+    assert "not stand out clearly" in guess.text
 
 
 def test_empty_ice_is_unclear(tomogram: BinnedTomogram, chance: Chance) -> None:

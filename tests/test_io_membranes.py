@@ -9,10 +9,11 @@ from scipy.spatial import cKDTree
 from scipy.spatial.transform import Rotation
 
 from cryosam.errors import OutputError
+from cryosam.geometry import unit
 from cryosam.io.membrane_files import membrane_points, normals_to_rotations, write_membrane_star, write_membranes
 from cryosam.io.meshes import write_obj, write_ply
 from cryosam.masks import InstanceMask
-from cryosam.structure_results import Membrane, Mesh, StructureResult, unit
+from cryosam.structure_results import Membrane, Mesh, StructureResult
 
 SHAPE = (40, 50, 60)
 

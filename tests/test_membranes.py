@@ -18,7 +18,7 @@ TUBE = np.array([26.0, 30.0, 75.0])
 CLICK = np.array([[26.0, 30.0, 45.0]])
 
 
-def scene(seed: int = 0, *, has_wedge: bool = False, scale: float = 1.0) -> BinnedTomogram:
+def scene(seed: int = 0, *, has_wedge: bool = False, scale: float = 1.0, sheet: float = 1.0) -> BinnedTomogram:
     """A vesicle, a sheet at y = 70, a tube of 5 voxels along y that is as dense, and noise; 20 angstrom a voxel."""
     place = np.moveaxis(np.indices(SHAPE), 0, -1).astype(float)
     heights = [
@@ -26,7 +26,7 @@ def scene(seed: int = 0, *, has_wedge: bool = False, scale: float = 1.0) -> Binn
         place[..., 1] - 70 - 0.1 * place[..., 2],
         np.linalg.norm((place - TUBE)[..., [0, 2]], axis=-1) - 5,
     ]
-    data = sum(np.exp(-(height**2) / 2 / 1.2**2) for height in heights)
+    data = sum(by * np.exp(-(height**2) / 2 / 1.2**2) for by, height in zip((1.0, sheet, 1.0), heights, strict=True))
     volume = 3 * data + np.random.default_rng(seed).normal(size=SHAPE)
     if has_wedge:
         grid = np.meshgrid(*map(np.fft.fftfreq, SHAPE), indexing="ij")
@@ -90,6 +90,11 @@ def test_the_same_tomogram_in_other_units_gives_the_same(found):
 def test_a_click_on_nothing_is_refused(at):
     with pytest.raises(PromptError, match="click"):
         MembraneFinder().find(scene(), np.array([at]))
+
+
+def test_a_sheet_as_strong_as_gold_is_not_of_the_kind():
+    found = MembraneFinder().find(scene(sheet=2.0), CLICK)
+    assert [each.is_closed for each in found] == [True]
 
 
 def test_noise_holds_no_membrane():

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
+from cryosam.geometry import unit
 from cryosam.missing_wedge import MissingWedge
-from cryosam.structure_results import unit
 from cryosam.structures.closing import on_one_ball, supporting
 from cryosam.structures.profiles import alike, patch_means, patches, thickness
 from cryosam.structures.ridges import Ridges

@@ -28,12 +28,15 @@ __all__ = [
     "Window",
     "ball_diameter",
     "child_mask",
+    "half_sphere",
     "in_plane_axes",
     "level_shape",
     "level_to_voxel",
+    "normals_of",
     "patch_to_pixel",
     "pixel_to_patch",
     "slice_to_volume",
+    "unit",
     "volume_to_slice",
     "voxel_to_level",
 ]
@@ -251,3 +254,44 @@ def ball_diameter(volume: float) -> float:
     20.0
     """
     return float((6 * volume / np.pi) ** (1 / 3))
+
+
+def unit(vectors: Float[np.ndarray, "n 3"]) -> Points:
+    """The vectors with length 1; zero stays zero.
+
+    Examples
+    --------
+    >>> unit(np.array([[0.0, 3.0, 4.0]])).tolist()
+    [[0.0, 0.6, 0.8]]
+    """
+    length = np.linalg.norm(vectors, axis=1, keepdims=True)
+    return np.asarray(vectors / np.where(length > 0, length, 1), dtype=float)
+
+
+def half_sphere(n: int) -> Points:
+    """Unit vectors ``(n, 3)`` spread evenly over half a sphere (a Fibonacci spiral).
+
+    Examples
+    --------
+    >>> bool((half_sphere(50)[:, 0] > 0).all())
+    True
+    """
+    index = np.arange(n) + 0.5
+    z, turn = index / n, np.pi * (1 + np.sqrt(5)) * index
+    radius = np.sqrt(1 - z**2)
+    return np.stack([z, radius * np.sin(turn), radius * np.cos(turn)], axis=1)
+
+
+def normals_of(tangents: Points) -> tuple[Points, Points]:
+    """Two unit vectors ``(n, 3)`` normal to each unit tangent and to each other; u, v and the tangent are right-handed.
+
+    Examples
+    --------
+    >>> u, v = normals_of(np.array([[0.0, 0.0, 1.0]]))
+    >>> (np.cross(u, v) + 0.0).tolist()
+    [[0.0, 0.0, 1.0]]
+    """
+    helper = np.eye(3)[np.argmin(np.abs(tangents), axis=1)]
+    u = np.cross(tangents, helper)
+    u /= np.linalg.norm(u, axis=1, keepdims=True)
+    return u, np.cross(tangents, u)

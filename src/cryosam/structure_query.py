@@ -28,6 +28,8 @@ class MembraneKind:
         Distance of the values of a profile; the membrane's middle is the middle value.
     least_likeness
         ``(k,)`` correlation with the profile that a patch of the clicked membrane itself has nearly everywhere.
+    gold_share
+        Share of the clicked membrane that is as strong as the strongest voxels, which are gold.
     is_tube
         Whether a click is on the wall of a narrow tube.
     """
@@ -36,6 +38,7 @@ class MembraneKind:
     profiles: Float[np.ndarray, "k n"]
     step_angstrom: float
     least_likeness: Float[np.ndarray, " k"]
+    gold_share: float
     is_tube: bool
 
 

@@ -20,7 +20,6 @@ __all__ = [
     "StructureInstance",
     "StructureKind",
     "StructureResult",
-    "unit",
 ]
 
 StructureKind = Literal["particle", "membrane", "filament", "compartment"]
@@ -260,15 +259,3 @@ class StructureResult:
         for label, mask in reversed(list(enumerate(masks, start=1))):
             volume[mask.box][mask.data] = label
         return volume
-
-
-def unit(vectors: Float[np.ndarray, "n 3"]) -> Points:
-    """The vectors with length 1; zero stays zero.
-
-    Examples
-    --------
-    >>> unit(np.array([[0.0, 3.0, 4.0]])).tolist()
-    [[0.0, 0.6, 0.8]]
-    """
-    length = np.linalg.norm(vectors, axis=1, keepdims=True)
-    return np.asarray(vectors / np.where(length > 0, length, 1), dtype=float)

@@ -9,10 +9,11 @@ from scipy import ndimage
 from scipy.spatial import cKDTree
 
 from cryosam.arrays import Images, Points, Scores, Volume
+from cryosam.geometry import half_sphere
 from cryosam.structures.cross_sections import PlaneImaging, cut_across, rings, stripes
-from cryosam.structures.radial_profile import RadialProfile, directions
+from cryosam.structures.radial_profile import RadialProfile
 
-__all__ = ["Agreement", "CrossSections"]
+__all__ = ["Agreement", "CrossSections", "runs"]
 
 _DIRECTIONS = 600  # a tangent is rounded to one of them, 4 degrees away or less
 _ANGLES = 12  # of sheets in the plane
@@ -72,7 +73,7 @@ class CrossSections:
 
     @cached_property
     def _tangents(self) -> Points:
-        return directions(_DIRECTIONS)
+        return half_sphere(_DIRECTIONS)
 
     @cached_property
     def _nearest(self) -> cKDTree:
@@ -145,3 +146,22 @@ class CrossSections:
 
     def _image(self, shapes: Images, tangent: Float[np.ndarray, " 3"]) -> Float[np.ndarray, "n p"]:
         return self.imaging.image(shapes, tangent)[:, self._disc]
+
+
+def runs(passes: Bool[np.ndarray, " n"], most_gap: int) -> list[tuple[int, int]]:
+    """Stretches of True; shorter gaps of False between them belong to them.
+
+    Examples
+    --------
+    >>> runs(np.array([True, False, True, False, False, True]), 1)
+    [(0, 3), (5, 6)]
+    """
+    padded = np.concatenate([[False], passes, [False]]).astype(int)
+    starts, stops = np.flatnonzero(np.diff(padded) == 1), np.flatnonzero(np.diff(padded) == -1)
+    runs: list[tuple[int, int]] = []
+    for start, stop in zip(starts.tolist(), stops.tolist(), strict=True):
+        if runs and start - runs[-1][1] <= most_gap:
+            runs[-1] = (runs[-1][0], stop)
+        else:
+            runs.append((start, stop))
+    return runs

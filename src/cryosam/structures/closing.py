@@ -11,7 +11,7 @@ from jaxtyping import Bool, Float
 from scipy import ndimage
 
 from cryosam.arrays import Points
-from cryosam.structure_results import unit
+from cryosam.geometry import unit
 from cryosam.structures.ridges import Ridges
 from cryosam.structures.sheets import Sheet
 from cryosam.structures.surfaces import Field

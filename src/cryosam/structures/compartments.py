@@ -25,6 +25,9 @@ __all__ = ["CompartmentFinder", "CompartmentSearch", "Judged", "Membranes"]
 _AS_GOOD = 0.95
 """The smallest of several surfaces around a click is the answer if as much of it, almost, was seen as of the best."""
 
+_SURE = 0.8
+"""Part of a closed surface, seen, from which no other is looked for: of leaks a third or less is seen."""
+
 _LEAST_VOTES = 0.02
 """Part of a sphere's area whose normals must meet in a place for it to be looked at."""
 
@@ -160,16 +163,21 @@ class Membranes:
         return f"membrane was seen over {judged.seen:.0%} of a closed surface, but on one side of the click only"
 
     def around(self, point: Float[np.ndarray, " 3"]) -> Judged:
-        """The smallest closed surface around a point, z, y, x in binned voxels; the best one if none is closed."""
-        tried = []
+        """The smallest closed surface around a point, z, y, x in binned voxels; the best one if none is closed.
+
+        From near a wall, and beside something else, a surface may be closed that takes in more than the compartment:
+        so if not nearly all of it was seen, the surfaces from points farther away are compared.
+        """
+        tried: list[Judged] = []
         for start in self._starts(point):
-            found = [each for each in self._around(start) if each.enclosure.holds(point)]
-            closed = [each for each in found if self.is_closed(each)]
-            if closed:
-                best = max(each.seen for each in closed)
-                return next(each for each in closed if each.seen >= _AS_GOOD * best)
-            tried += found
-        return max(tried, key=lambda each: each.seen)
+            tried += [each for each in self._around(start) if each.enclosure.holds(point)]
+            if any(self.is_closed(each) and each.seen >= _SURE for each in tried):
+                break
+        closed = [each for each in tried if self.is_closed(each)]
+        if not closed:
+            return max(tried, key=lambda each: each.seen) if tried else replace(self._around(point)[0], seen=0.0)
+        good = _AS_GOOD * max(each.seen for each in closed)
+        return min((each for each in closed if each.seen >= good), key=lambda each: each.enclosure.radius)
 
     def _around(self, start: Float[np.ndarray, " 3"]) -> list[Judged]:
         """The surfaces of several sizes around a start, from small to large."""

@@ -1,127 +1,203 @@
-"""How what is at a point continues: as a sheet in two directions, as a line or a tube in one, or not at all."""
+"""How what is at a point continues: as a sheet in two directions, or not; and how strong a spot it is."""
 
-from dataclasses import dataclass
-from functools import cache
+from dataclasses import dataclass, replace
 
 import numpy as np
 from jaxtyping import Float
 from scipy import ndimage
 
-from cryosam.arrays import Points, Volume
+from cryosam.arrays import Volume
+from cryosam.config import RidgeSettings
+from cryosam.geometry import normals_of
 from cryosam.intensities import Normalised
+from cryosam.structures.binned import BinnedTomogram
+from cryosam.structures.ridges import Ridges, supported_ridges, without_phases
+from cryosam.structures.sheets import are_tubes, link
 
-__all__ = ["Continuation", "continuation_at", "cube_around", "hemisphere", "tangents_of"]
+__all__ = ["Chance", "SheetAt", "chance_in", "cube_around", "part_around", "sheet_at", "spot_at"]
 
-_FINEST_ANGSTROM = 15.0
-"""Largest edge of the voxels that are looked at: an actin filament is about 60 A wide."""
-_HALF_ANGSTROM = 380.0
-"""Half the edge of the cube around a point that is looked at; lines of 600 A fit in it in any direction."""
-_BANDS_ANGSTROM = ((18.0, 30.0), (30.0, 50.0))
-"""Standard deviations of the two Gaussians whose difference shows single filaments and leaflets, and membranes and the
-walls of tubes."""
-_COARSEST_THIN_ANGSTROM = 22.0
-"""Voxel size above which the narrow band would show single voxels of noise; the wide one then stands for both."""
-_SHEET_RADII = np.array([120.0, 160.0, 200.0, 240.0])
-"""Distances from the point, angstrom, at which a sheet is looked for; within 120 A lies whatever was clicked."""
-_SHEET_CURVATURES = np.array([0, 1 / 1000, -1 / 1000, 1 / 500, -1 / 500, 1 / 300, -1 / 300, 1 / 200, -1 / 200])
-"""One over the radius of a sheet, per angstrom; the wall of a microtubule (1 / 105) is no sheet."""
+_HALF_ANGSTROM = 480.0
+"""Half the edge of the part of the tomogram around a point that is looked at."""
+_VOXEL_ANGSTROM = 20.0
+"""Edge of its voxels: a bilayer is then two to three thick, as in the search for membranes."""
+_CLICK_ANGSTROM = 60.0
+"""Distance by which a click may miss the middle of a sheet (or a voxel and a half, where that is more)."""
+_LINK_ANGSTROM, _LINK_DEGREES = 35.0, 30.0
+"""As in the search for membranes; at least 1.75 voxels, so that neighbours over a corner are linked."""
+_DISC_ANGSTROM = 300.0
+"""Radius of the disc within which the area of a sheet is measured."""
+_RING_ANGSTROM = (120.0, 260.0)
+"""Distances from the point at which a sheet is looked for in each sector; within lies whatever was clicked."""
 _N_SECTORS = 12
-_SECTORS_MISSING = 4
-"""Sectors of a sheet that may be missing: those towards the beam are faint in a vesicle's wall."""
-_OFF_ANGSTROM = 45.0
-"""Distance by which a click may miss the middle of what it means (or two voxels, where these are more)."""
-_SEGMENTS = np.arange(-275.0, 276.0, 50.0)
-"""Middles of the twelve pieces of a line, angstrom. The inner four, on what was clicked, are left out."""
-_TUBE_RADII = (60.0, 80.0, 100.0, 120.0)
-"""Radii of the walls of tubes, angstrom; a microtubule has 105."""
-_TUBE_STEP = 15.0
-_TUBE_HALF = 13
-"""Steps from the point to the edge of the lattice on which a tube's cross-section is seen."""
+_LEAST_IN_SECTOR = 2
+"""Ridges; a sector of the ring holds about twelve where there is a sheet."""
+_POINTS_PER_AREA = 0.7
+"""Ridges for each square voxel of a sheet: between 0.6 and 0.9 on membranes of simulated and real tomograms."""
+_TUBE_ANGSTROM = 180.0
+"""Radius within which a sheet that bends in one direction is a tube's wall, as in the search for membranes."""
+_SPOT_ANGSTROM = 30.0
+"""Distance from the point within which the brightest spot counts."""
+_BANDS_ANGSTROM = ((18.0, 30.0), (30.0, 50.0))
+"""Standard deviations of the two Gaussians whose difference shows spots of about 40 and 70 angstrom."""
+_FINEST_ANGSTROM, _COARSEST_THIN_ANGSTROM = 15.0, 22.0
+"""Largest edge of the voxels in which spots are looked for; and the one above which the narrow band shows single
+voxels of noise, so that the wide one stands for both."""
+_CHANCE = 0.05
+"""Share of the ridges of noise whose support passes; they lie apart from each other, and make no sheet."""
+_N_PLACES, _N_PARTS = 14, 6
+"""Random places at which chance is measured: spots at all of them, ridges, of which each gives thousands, at some."""
+
+Vector = Float[np.ndarray, " 3"]
 
 
 @dataclass(frozen=True)
-class Continuation:
-    """How strongly what is at a point continues; in the tomogram's intensities unless made relative to chance.
+class SheetAt:
+    """The sheet at a point.
 
     Parameters
     ----------
-    thin_sheet, sheet
-        Weakest but four of twelve sectors of the best sheet through the point, 120 to 240 A from it; about 40 A and
-        70 A thick.
-    thin_line, line, tube
-        Mean of the weaker half of the pieces of the best line, about 40 A and 70 A thick, and of the best tube around
-        or beside the point, 100 to 300 A from it on both sides.
-    tube_end
-        The same as ``tube`` for a tube that ends at the point: the weakest piece on one side.
-    thin_blob, blob
-        Brightest spot within 30 A of the point, about 40 A and 70 A wide.
+    area
+        Of its part within 300 A of the point, in units of a flat disc of that radius; 0 if there is none.
+    n_sectors
+        In how many of twelve sectors around its normal it continues, 120 to 260 A from the point.
+    is_tube
+        Whether it is the wall of a narrow tube, such as a microtubule.
     """
 
-    thin_sheet: float
-    sheet: float
-    thin_line: float
-    line: float
-    tube: float
-    tube_end: float
-    thin_blob: float
-    blob: float
+    area: float
+    n_sectors: int
+    is_tube: bool
 
 
-def continuation_at(
-    voxels: Normalised, voxel_size_angstrom: float, point: Float[np.ndarray, " 3"], bright: float = 1.0
-) -> Continuation:
-    """Measure how what is at a point continues.
+@dataclass(frozen=True)
+class Chance:
+    """What chance gives in one tomogram.
 
     Parameters
     ----------
-    voxels
-        The normalised tomogram, protein bright; only the cube around the point is read.
-    voxel_size_angstrom
-        Edge of its voxels.
+    plate
+        How much like a plate a voxel must be to be looked at.
+    support
+        Support of ridges that few ridges of noise with the tomogram's spectrum have.
+    spots, spreads
+        Mean and standard deviation of the strengths of spots, narrow and wide, at random places of the inverted
+        tomogram.
+    """
+
+    plate: float
+    support: float
+    spots: tuple[float, ...]
+    spreads: tuple[float, ...]
+
+
+def chance_in(tomogram: BinnedTomogram, seed: int = 0) -> Chance:
+    """Measure what chance gives at random places of a tomogram; it serves for all clicks and takes some seconds.
+
+    Parameters
+    ----------
+    tomogram
+        The tomogram.
+    seed
+        Of the places.
+    """
+    rng = np.random.default_rng(seed)
+    places = rng.uniform(0.1, 0.9, (_N_PLACES, 3)) * (np.array(tomogram.shape) - 1)
+    parts = [part_around(tomogram, at, _HALF_ANGSTROM)[0].at(_VOXEL_ANGSTROM) for at in places[:_N_PARTS]]
+    settings = RidgeSettings()
+    plate = float(np.median([supported_ridges(part, settings)[3] for part in parts]))
+    noise = [replace(part, data=without_phases(part.data)) for part in parts]
+    null = np.concatenate([supported_ridges(part, settings, plate)[2] for part in noise])
+    support = float(np.quantile(null, 1 - _CHANCE)) if len(null) else 0.0
+    spots = np.array([_spots(tomogram, at, -1.0) for at in places])
+    return Chance(plate, support, tuple(spots.mean(axis=0)), tuple(np.maximum(spots.std(axis=0), 1e-9)))
+
+
+def part_around(tomogram: BinnedTomogram, point: Vector, half_angstrom: float) -> tuple[BinnedTomogram, Vector]:
+    """The cube around a point as a tomogram, as far as it lies in the tomogram, and where the point is in it.
+
+    Parameters
+    ----------
+    tomogram
+        The tomogram.
     point
         z, y, x in voxels.
-    bright
-        1 for what is bright, -1 to measure what is dark instead: the same amount of noise, no protein.
+    half_angstrom
+        Half of the cube's edge.
     """
-    volume, centre, size = cube_around(voxels, voxel_size_angstrom, point, _HALF_ANGSTROM, _FINEST_ANGSTROM)
-    bands = [
-        _Seen(
-            ndimage.gaussian_filter(volume * bright, low / size, truncate=3)
-            - ndimage.gaussian_filter(volume * bright, high / size, truncate=3),
-            centre,
-            size,
-        )
-        for low, high in _BANDS_ANGSTROM
-    ]
-    thin, thick = bands if size <= _COARSEST_THIN_ANGSTROM else (bands[1], bands[1])
-    off = max(_OFF_ANGSTROM, 2 * voxel_size_angstrom)
-    ball = _ball(30.0, 15.0)
-    tube, tube_end = _tube(thick)
-    return Continuation(
-        thin_sheet=_sheet(thin, off),
-        sheet=_sheet(thick, off),
-        thin_line=_line(thin, off),
-        line=_line(thick, off),
-        tube=tube,
-        tube_end=tube_end,
-        thin_blob=float(thin.at(ball).max()),
-        blob=float(thick.at(ball).max()),
-    )
+    half, shape = half_angstrom / tomogram.voxel_size_angstrom, np.array(tomogram.shape)
+    low = np.clip(np.round(point - half).astype(int), 0, shape - 1)
+    high = np.clip(np.round(point + half).astype(int) + 1, low + 1, shape)
+    z, y, x = (slice(int(a), int(b)) for a, b in zip(low, high, strict=True))
+    voxels = tomogram.voxels
+    source = replace(voxels.source, data=voxels.source.data[z, y, x])
+    return replace(tomogram, voxels=replace(voxels, source=source)), np.asarray(point - low, dtype=float)
 
 
-@dataclass(frozen=True, eq=False)
-class _Seen:
-    """A band of the cube around a point."""
+def sheet_at(tomogram: BinnedTomogram, point: Vector, chance: Chance) -> SheetAt:
+    """The sheet at a point: the connected ridges that noise does not give, from those near the point on.
 
-    volume: Volume
-    centre: Float[np.ndarray, " 3"]
-    voxel_size: float
+    Parameters
+    ----------
+    tomogram
+        The tomogram; only the part around the point is read.
+    point
+        z, y, x in voxels.
+    chance
+        What noise gives in this tomogram.
+    """
+    part, inside = part_around(tomogram, point, _HALF_ANGSTROM)
+    volume = part.at(_VOXEL_ANGSTROM)
+    points, normals, support, _ = supported_ridges(volume, RidgeSettings(), chance.plate)
+    keep = support >= chance.support
+    points, normals, support = points[keep], normals[keep], support[keep]
+    size = volume.voxel_size_angstrom
+    ridges = Ridges(points, normals, support, chance.support, chance.support, volume.data.shape)
+    distance = np.linalg.norm(points - volume.from_voxels(inside[None]), axis=1) * size
+    near = np.flatnonzero(distance <= max(_CLICK_ANGSTROM, 1.5 * size))
+    if not len(near):
+        return SheetAt(0.0, 0, is_tube=False)
+    sheets = link(ridges, size, distance_angstrom=max(_LINK_ANGSTROM, 1.75 * size), angle=_LINK_DEGREES)
+    best = SheetAt(0.0, 0, is_tube=False)
+    for number in np.unique(sheets[near]):
+        mine = near[sheets[near] == number]
+        centre = int(mine[np.argmax(support[mine])])
+        of_sheet = sheets == number
+        found = _continued(points[of_sheet] - points[centre], normals[centre], size)
+        if found[0] > best.area:
+            tube = are_tubes(points[of_sheet], normals[of_sheet], 5.0, _TUBE_ANGSTROM / size)
+            is_tube = bool(tube[int(np.flatnonzero(np.flatnonzero(of_sheet) == centre)[0])])
+            best = SheetAt(*found, is_tube=is_tube)
+    return best
 
-    def at(self, offsets: Float[np.ndarray, "*n 3"]) -> Float[np.ndarray, "*n"]:
-        """Values at offsets from the point in angstrom; 0 outside the cube."""
-        where = (self.centre + offsets.reshape(-1, 3) / self.voxel_size).T
-        values = ndimage.map_coordinates(self.volume, where, order=1, mode="constant")
-        return np.asarray(values.reshape(offsets.shape[:-1]), dtype=np.float32)
+
+def _continued(apart: Float[np.ndarray, "n 3"], normal: Vector, size: float) -> tuple[float, int]:
+    """Area of a sheet, as of `SheetAt`, and in how many sectors it continues, from its points relative to one."""
+    distance = np.linalg.norm(apart, axis=1) * size
+    u, v = (each[0] for each in normals_of(normal[None]))
+    is_in_ring = (distance >= _RING_ANGSTROM[0]) & (distance <= _RING_ANGSTROM[1])
+    turn = np.arctan2(apart[is_in_ring] @ u, apart[is_in_ring] @ v) / (2 * np.pi) + 0.5
+    counts = np.bincount((turn * _N_SECTORS).astype(int) % _N_SECTORS, minlength=_N_SECTORS)
+    disc = np.pi * (_DISC_ANGSTROM / size) ** 2 * _POINTS_PER_AREA
+    return float((distance <= _DISC_ANGSTROM).sum() / disc), int((counts >= _LEAST_IN_SECTOR).sum())
+
+
+def spot_at(tomogram: BinnedTomogram, point: Vector, chance: Chance) -> float:
+    """Strength of the brightest spot near a point, in standard deviations above what chance gives."""
+    parts = zip(_spots(tomogram, point, 1.0), chance.spots, chance.spreads, strict=True)
+    return float(max((value - mean) / spread for value, mean, spread in parts))
+
+
+def _spots(tomogram: BinnedTomogram, point: Vector, bright: float) -> list[float]:
+    """The brightest narrow and the brightest wide spot near a point; -1 for the darkest ones."""
+    reach = 3 * _BANDS_ANGSTROM[1][1] + _SPOT_ANGSTROM
+    volume, centre, size = cube_around(tomogram.voxels, tomogram.voxel_size_angstrom, point, reach, _FINEST_ANGSTROM)
+    apart = [axis - c for axis, c in zip(np.indices(volume.shape), centre, strict=True)]
+    is_near = np.sqrt(sum(each**2 for each in apart)) * size <= _SPOT_ANGSTROM + size / 2
+    spots = []
+    for low, high in _BANDS_ANGSTROM if size <= _COARSEST_THIN_ANGSTROM else _BANDS_ANGSTROM[1:]:
+        narrow, wide = (ndimage.gaussian_filter(bright * volume, each / size, truncate=3) for each in (low, high))
+        spots.append(float((narrow - wide)[is_near].max()))
+    return spots
 
 
 def cube_around(
@@ -169,123 +245,3 @@ def cube_around(
             slab[(slice(a - first, b - first), *inside)] = np.clip(read, low_value, high_value) - median
             cube[row] = slab.reshape(factor, n, factor, n, factor).mean(axis=(0, 2, 4))
     return cube, np.asarray((point - low - (factor - 1) / 2) / factor, dtype=float), factor * voxel_size_angstrom
-
-
-def _sheet(seen: _Seen, off: float) -> float:
-    """Strength of the best sheet: over normals, distances from the point and curvatures."""
-    normals = hemisphere(300)
-    u, w = tangents_of(normals)
-    angle = np.arange(_N_SECTORS) * 2 * np.pi / _N_SECTORS
-    across = u[:, None] * np.cos(angle)[None, :, None] + w[:, None] * np.sin(angle)[None, :, None]
-    best = -np.inf
-    for curvature in _SHEET_CURVATURES:
-        if curvature == 0:
-            lateral, height = _SHEET_RADII, np.zeros_like(_SHEET_RADII)
-        else:
-            lateral = np.sin(_SHEET_RADII * abs(curvature)) / abs(curvature)
-            height = (1 - np.cos(_SHEET_RADII * abs(curvature))) / curvature
-        for shift in np.linspace(-off, off, 7):
-            where = across[:, :, None] * lateral[:, None] + normals[:, None, None] * (height + shift)[:, None]
-            sectors = np.sort(seen.at(where).mean(axis=2), axis=1)
-            best = max(best, float(sectors[:, _SECTORS_MISSING].max()))
-    return best
-
-
-def _line(seen: _Seen, off: float) -> float:
-    """Strength of the best straight line that passes the point closely; the best few directions are looked at again."""
-    directions = hemisphere(320)
-    u, w = tangents_of(directions)
-    lattice = _disc(off * 2 / 3, off / 3)
-    offsets = u[:, None] * lattice[None, :, :1] + w[:, None] * lattice[None, :, 1:]
-    weak = _weaker_half(_pieces(seen, directions, offsets))
-    i, j = np.unravel_index(np.argsort(weak, axis=None)[::-1][:30], weak.shape)
-    tilt = np.tan(np.radians([-6.0, -3.0, 0.0, 3.0, 6.0]))
-    a, b = (each.ravel() for each in np.meshgrid(tilt, tilt))
-    tilted = directions[i, None] + u[i, None] * a[None, :, None] + w[i, None] * b[None, :, None]
-    tilted = (tilted / np.linalg.norm(tilted, axis=2, keepdims=True)).reshape(-1, 3)
-    u, w = tangents_of(tilted)
-    lattice = _disc(12.0, 8.0)
-    offsets = np.repeat(offsets[i, j], len(a), axis=0)[:, None] + (
-        u[:, None] * lattice[None, :, :1] + w[:, None] * lattice[None, :, 1:]
-    )
-    return float(_weaker_half(_pieces(seen, tilted, offsets)).max())
-
-
-def _pieces(
-    seen: _Seen, directions: Float[np.ndarray, "n 3"], offsets: Float[np.ndarray, "n m 3"]
-) -> Float[np.ndarray, "n m 12"]:
-    """Mean along each piece of the lines with these directions and offsets."""
-    along = _SEGMENTS[:, None] + np.array([-12.5, 12.5])
-    where = offsets[:, :, None, None] + directions[:, None, None, None] * along[None, None, :, :, None]
-    return np.asarray(seen.at(where).mean(axis=3))
-
-
-def _weaker_half(pieces: Float[np.ndarray, "*n 12"]) -> Float[np.ndarray, "*n"]:
-    """Mean of the four weaker ones of the eight outer pieces: a row of particles has gaps, a filament has none."""
-    outer = np.sort(np.concatenate([pieces[..., :4], pieces[..., 8:]], axis=-1), axis=-1)
-    return np.asarray(outer[..., :4].mean(axis=-1))
-
-
-def _tube(seen: _Seen) -> tuple[float, float]:
-    """Strength of the best tube whose axis passes within 105 A, on both sides of the point, and on one side."""
-    directions = hemisphere(160)
-    u, w = tangents_of(directions)
-    lattice = (np.indices((2 * _TUBE_HALF + 1,) * 2).reshape(2, -1).T - _TUBE_HALF) * _TUBE_STEP
-    offsets = u[:, None] * lattice[None, :, :1] + w[:, None] * lattice[None, :, 1:]
-    seen_along = seen.at(offsets[:, :, None] + directions[:, None, None] * _SEGMENTS[None, None, :, None])
-    walls = np.einsum("kp,dps->dks", _rings(), seen_along, optimize=True)
-    one_side = np.maximum(walls[..., :4].min(axis=-1), walls[..., 8:].min(axis=-1))
-    return float(_weaker_half(walls).max()), float(one_side.max())
-
-
-@cache
-def _rings() -> Float[np.ndarray, "k p"]:
-    """Weights, over the lattice of a cross-section, of walls with every centre and radius."""
-    angle = np.arange(24) * np.pi / 12
-    around = np.stack([np.cos(angle), np.sin(angle)], axis=1)
-    rings = []
-    for radius in _TUBE_RADII:
-        for centre in _disc(105.0, _TUBE_STEP):
-            at = np.round((centre + radius * around) / _TUBE_STEP).astype(int) + _TUBE_HALF
-            if at.min() >= 0 and at.max() <= 2 * _TUBE_HALF:
-                ring = np.zeros((2 * _TUBE_HALF + 1,) * 2, dtype=np.float32)
-                np.add.at(ring, tuple(at.T), 1 / len(angle))
-                rings.append(ring.ravel())
-    return np.array(rings)
-
-
-@cache
-def hemisphere(n: int) -> Points:
-    """``(n, 3)`` unit vectors z, y, x spread evenly over half a sphere (a Fibonacci lattice)."""
-    i = np.arange(n) + 0.5
-    z, turn = i / n, i * np.pi * (3 - np.sqrt(5))
-    return np.stack([z, np.sqrt(1 - z**2) * np.cos(turn), np.sqrt(1 - z**2) * np.sin(turn)], axis=1)
-
-
-def tangents_of(directions: Float[np.ndarray, "n 3"]) -> tuple[Points, Points]:
-    """Two unit vectors for each direction, perpendicular to it and to each other.
-
-    Examples
-    --------
-    >>> u, w = tangents_of(np.array([[0.0, 0.0, 1.0]]))
-    >>> np.abs(u).tolist(), np.abs(w).tolist()
-    ([[0.0, 1.0, 0.0]], [[1.0, 0.0, 0.0]])
-    """
-    other = np.where(np.abs(directions[:, :1]) < 0.9, [[1.0, 0.0, 0.0]], [[0.0, 1.0, 0.0]])
-    u = np.cross(directions, other)
-    u /= np.linalg.norm(u, axis=1, keepdims=True)
-    return u, np.cross(directions, u)
-
-
-def _disc(radius: float, step: float) -> Float[np.ndarray, "n 2"]:
-    """Square lattice within a disc."""
-    along = np.arange(-int(radius / step), int(radius / step) + 1) * step
-    a, b = (each.ravel() for each in np.meshgrid(along, along, indexing="ij"))
-    return np.stack([a, b], axis=1)[a**2 + b**2 <= radius**2 + 1e-6]
-
-
-def _ball(radius: float, step: float) -> Points:
-    """Cubic lattice within a ball."""
-    along = np.arange(-int(radius / step), int(radius / step) + 1) * step
-    grid = np.stack([each.ravel() for each in np.meshgrid(along, along, along, indexing="ij")], axis=1)
-    return grid[(grid**2).sum(axis=1) <= radius**2 + 1e-6]

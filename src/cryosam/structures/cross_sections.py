@@ -7,26 +7,12 @@ from jaxtyping import Float
 from scipy import ndimage
 
 from cryosam.arrays import Images, Points, Scores, Volume
+from cryosam.geometry import normals_of
 from cryosam.missing_wedge import MissingWedge
 
-__all__ = ["PlaneImaging", "cut_across", "normals_of", "rings", "stripes"]
+__all__ = ["PlaneImaging", "cut_across", "rings", "stripes"]
 
 Vector = Float[np.ndarray, " 3"]
-
-
-def normals_of(tangents: Points) -> tuple[Points, Points]:
-    """Two unit vectors ``(n, 3)`` normal to each unit tangent and to each other; u, v and the tangent are right-handed.
-
-    Examples
-    --------
-    >>> u, v = normals_of(np.array([[0.0, 0.0, 1.0]]))
-    >>> (np.cross(u, v) + 0.0).tolist()
-    [[0.0, 0.0, 1.0]]
-    """
-    helper = np.eye(3)[np.argmin(np.abs(tangents), axis=1)]
-    u = np.cross(tangents, helper)
-    u /= np.linalg.norm(u, axis=1, keepdims=True)
-    return u, np.cross(tangents, u)
 
 
 def cut_across(volume: Volume, centres: Points, tangents: Points, reach: int, half_length: int) -> Images:

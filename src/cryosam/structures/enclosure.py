@@ -10,7 +10,7 @@ from scipy.spatial import ConvexHull, cKDTree
 
 from cryosam.arrays import Points, Volume
 from cryosam.config import EnclosureSettings
-from cryosam.structures.continuation import hemisphere
+from cryosam.geometry import half_sphere
 from cryosam.structures.ridges import Ridges
 
 __all__ = ["Enclosure", "enclose", "sphere"]
@@ -116,7 +116,7 @@ class _Sphere:
 @cache
 def sphere() -> _Sphere:
     """The directions of all enclosures; faces are counterclockwise seen from outside."""
-    half = hemisphere(_N_DIRECTIONS // 2)
+    half = half_sphere(_N_DIRECTIONS // 2)
     directions = np.concatenate([half, -half])
     faces = ConvexHull(directions).simplices
     a, b, c = (directions[faces[:, k]] for k in range(3))

@@ -12,26 +12,17 @@ from cryosam.errors import PromptError
 from cryosam.prompts import spell
 from cryosam.structure_query import FilamentKind
 from cryosam.structure_results import Filament
-from cryosam.structures.agreement import CrossSections
+from cryosam.structures.agreement import Agreement, CrossSections, runs
 from cryosam.structures.binned import Binned, BinnedTomogram
 from cryosam.structures.cross_sections import PlaneImaging
 from cryosam.structures.lines import LineMap, integrate_lines, mean_along, null_level
+from cryosam.structures.matched_filter import along_axis, matched
 from cryosam.structures.radial_profile import Axis, RadialProfile, axis_at
-from cryosam.structures.tracing import (
-    Curve,
-    Taken,
-    Tracer,
-    cut_ends,
-    distance_from,
-    distinct,
-    join,
-    runs,
-    smooth,
-)
+from cryosam.structures.tracing import Curve, Taken, Tracer, cut_ends, distance_from, distinct, join, smooth
 from cryosam.structures.tubes import paint_tube
-from cryosam.structures.whitening import Whitened, filter_radially, whiten
+from cryosam.structures.whitening import Whitened, whiten
 
-__all__ = ["FilamentFinder"]
+__all__ = ["FilamentAt", "FilamentFinder"]
 
 Vector = Float[np.ndarray, " 3"]
 
@@ -41,8 +32,30 @@ _AVERAGED_ANGSTROM = 360.0  # length over which cross-sections along a filament 
 _LIKER = 1.1  # times as much like the kind as like a sheet; the wall of a microtubule is as much like both
 _LEAST_PIECE = 0.6  # of the least length of a filament: pieces that may be joined, and the least around a click
 _BRIGHT_SHARE = 1e-3  # of all voxels, about what the axes of filaments take: gold counts no more than they do
-_MOST_SEEDS = 50_000
-_LEAST_SEEDS = 20
+_LEAST_SEEDS, _MOST_SEEDS = 20, 50_000
+
+
+@dataclass(frozen=True)
+class FilamentAt:
+    """What is at a click, looked at as a filament.
+
+    Parameters
+    ----------
+    length_angstrom
+        Length over which the cross-section is that at the click; 0 where it is the one of a sheet.
+    radius_angstrom
+        Outer radius of the cross-section.
+    similarity, sheet
+        Correlation of the cross-section at the click with the radial profile around the axis, and with a sheet.
+    evenness
+        Lower quartile of the strength along the axis at the click, as a fraction of its mean.
+    """
+
+    length_angstrom: float
+    radius_angstrom: float
+    similarity: float
+    sheet: float
+    evenness: float
 
 
 @dataclass(frozen=True)
@@ -72,7 +85,7 @@ class FilamentFinder:
         PromptError
             If at a click is nothing long and round.
         """
-        search = _Search.of(self.settings, tomogram, tomogram.at(self.settings.voxel_size_angstrom), clicks)
+        search = self._asked(tomogram, clicks)
         return search.filaments(search.clicked(clicks), search.lines(progress), tomogram, progress)
 
     def describe(
@@ -82,7 +95,7 @@ class FilamentFinder:
         progress: Progress | None = None,  # noqa: ARG002
     ) -> FilamentKind:
         """Measure the cross-section at the clicks; see `cryosam.structures.protocol.StructureFinder`."""
-        search = _Search.of(self.settings, tomogram, tomogram.at(self.settings.voxel_size_angstrom), clicks)
+        search = self._asked(tomogram, clicks)
         search.clicked(clicks)
         size, density = search.binned.voxel_size_angstrom, search.profile.density
         return FilamentKind(density=density, step_angstrom=size, similarity=search.similarity)
@@ -111,8 +124,30 @@ class FilamentFinder:
         PromptError
             If at a click is nothing long and round.
         """
-        search = _Search.of(self.settings, tomogram, tomogram.at(self.settings.voxel_size_angstrom), clicks)
+        search = self._asked(tomogram, clicks)
         return tuple(search.filament(curve, tomogram) for curve in search.clicked(clicks))
+
+    def _asked(self, tomogram: BinnedTomogram, clicks: Points) -> "_Search":
+        """The search from clicks, which must be on filaments."""
+        search = _Search.of(self.settings, tomogram, tomogram.at(self.settings.voxel_size_angstrom), clicks)
+        search.require_filaments(clicks)
+        return search
+
+    def seen_at(self, tomogram: BinnedTomogram, click: Float[np.ndarray, " 3"]) -> FilamentAt | None:
+        """What is at a click, looked at as a filament; None where nothing is round. Takes a second."""
+        binned = tomogram.at(self.settings.voxel_size_angstrom)
+        try:
+            search = _Search.of(self.settings, tomogram, binned, click[None])
+        except PromptError:
+            return None
+        pieces = search.pieces(search.axes[0])
+        return FilamentAt(
+            length_angstrom=search.length(pieces[0]) if pieces else 0.0,
+            radius_angstrom=search.radius_angstrom,
+            similarity=float(search.at_clicks.similarity[0]),
+            sheet=float(search.at_clicks.sheet[0]),
+            evenness=float(search.evenness[0]),
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -125,6 +160,8 @@ class _Search:
     profile: RadialProfile
     sections: CrossSections
     similarity: float
+    at_clicks: Agreement
+    evenness: Scores
     filtered: Volume
 
     @classmethod
@@ -142,20 +179,25 @@ class _Search:
         profile = RadialProfile(density).tapered(_TAPER_ANGSTROM / vox)
         sections = CrossSections(white.data, imaging, profile, 2 * _TAPER_ANGSTROM / vox)
         at_clicks = sections.compare(np.array([a.centre for a in axes]), np.array([a.tangent for a in axes]))
-        for click, similarity, sheet in zip(clicks, at_clicks.similarity, at_clicks.sheet, strict=True):
+        filtered = matched(white, profile)
+        along = [along_axis(filtered, axis, half) for axis in axes]
+        evenness = np.array([np.quantile(values, 0.25) / max(float(values.mean()), 1e-9) for values in along])
+        level = max(float(np.median([np.median(values) for values in along])), 1e-9)
+        filtered = np.clip(filtered / level, -_BRIGHTEST, _BRIGHTEST, dtype=np.float32)
+        similarity = float(np.median(at_clicks.similarity))
+        return cls(finder, binned, axes, profile, sections, similarity, at_clicks, evenness, filtered)
+
+    def require_filaments(self, clicks: Points) -> None:
+        """Refuse clicks on sheets, and on what is not long."""
+        for click, similarity, sheet in zip(clicks, self.at_clicks.similarity, self.at_clicks.sheet, strict=True):
             if similarity <= sheet:
                 raise PromptError(
                     f"what is at {spell(click)} looks like a sheet rather than a filament; "
                     "look for membranes, or click another place on the filament"
                 )
-        filtered = _matched(white, profile)
-        along = [_along(filtered, axis, half) for axis in axes]
-        for click, values in zip(clicks, along, strict=True):
-            if not np.quantile(values, 0.25) > finder.least_evenness * values.mean():
+        for click, evenness in zip(clicks, self.evenness, strict=True):
+            if not evenness > self.finder.least_evenness:
                 raise PromptError(_short(click))
-        level = float(np.median([np.median(values) for values in along]))
-        filtered = np.clip(filtered / level, -_BRIGHTEST, _BRIGHTEST, dtype=np.float32)
-        return cls(finder, binned, axes, profile, sections, float(np.median(at_clicks.similarity)), filtered)
 
     @classmethod
     def like(cls, finder: FilamentConfig, tomogram: BinnedTomogram, binned: Binned, kind: FilamentKind) -> "_Search":
@@ -167,7 +209,8 @@ class _Search:
         steps = np.arange(len(kind.density)) * kind.step_angstrom
         profile = RadialProfile(np.interp(np.arange(0, steps[-1], vox), steps, kind.density))
         sections = CrossSections(white.data, imaging, profile, 2 * _TAPER_ANGSTROM / vox)
-        return cls(finder, binned, (), profile, sections, kind.similarity, _matched(white, profile))
+        none = Agreement(np.zeros(0), np.zeros(0))
+        return cls(finder, binned, (), profile, sections, kind.similarity, none, np.zeros(0), matched(white, profile))
 
     def brightest(self, lines: LineMap) -> tuple[float, float]:
         """How bright, and how similar to the kind, the places are that look most like it; 0 without any."""
@@ -201,18 +244,25 @@ class _Search:
         """The filament through each click."""
         curves = []
         for axis, click in zip(self.axes, clicks, strict=True):
-            traced = self._tracer.trace(axis.centre, axis.tangent)
-            near = [piece for piece in self._agreeing(traced) if self._is_at(piece, axis)]
-            if not near or self._length(traced) < self.finder.least_length_angstrom:
+            pieces = self.pieces(axis)
+            if not pieces:
                 raise PromptError(_short(click))
-            curves.append(self._smoothed(near[0]))
+            curves.append(self._smoothed(pieces[0]))
         return curves
+
+    def pieces(self, axis: Axis) -> list[Curve]:
+        """The parts of the line through an axis that pass through it; none if the line is short."""
+        traced = self._tracer.trace(axis.centre, axis.tangent)
+        if self.length(traced) < self.finder.least_length_angstrom:
+            return []
+        return [piece for piece in self._agreeing(traced) if self._is_at(piece, axis)]
 
     def _is_at(self, curve: Curve, axis: Axis) -> bool:
         """Whether a line passes through the axis at a click."""
         return distance_from(curve, axis.centre) <= self.profile.outer_radius + 2
 
-    def _length(self, curve: Curve) -> float:
+    def length(self, curve: Curve) -> float:
+        """Length of a line in angstrom."""
         return curve.length * self.binned.voxel_size_angstrom
 
     def filaments(
@@ -245,7 +295,7 @@ class _Search:
         return [
             curve
             for curve in smoothed
-            if self._length(curve) >= finder.least_length_angstrom or any(self._is_at(curve, a) for a in self.axes)
+            if self.length(curve) >= finder.least_length_angstrom or any(self._is_at(curve, a) for a in self.axes)
         ]
 
     def _smoothed(self, curve: Curve) -> Curve:
@@ -289,7 +339,7 @@ class _Search:
         parts = []
         for start, stop in runs(passes, gap):
             part = Curve(line.points[start:stop], line.is_inferred[start:stop])
-            if self._length(part) >= _LEAST_PIECE * finder.least_length_angstrom:
+            if self.length(part) >= _LEAST_PIECE * finder.least_length_angstrom:
                 parts.append(part)
         return parts
 
@@ -333,25 +383,8 @@ def _nothing(click: Vector) -> str:
     return f"no filament was recognised at {spell(click)}; click on its middle or wall where it is clearly visible"
 
 
-def _matched(white: Whitened, profile: RadialProfile) -> Volume:
-    """The volume in which the axes of filaments with this profile are brightest."""
-    gains = profile.spectrum(white.frequencies) / np.sqrt(white.power)
-    pad = min(len(profile.density), *white.data.shape)
-    padded = filter_radially(np.pad(white.data, pad), white.frequencies, gains)
-    return np.ascontiguousarray(padded[pad:-pad, pad:-pad, pad:-pad])
-
-
 def _short(click: Vector) -> str:
     return (
         f"what is at {spell(click)} is no longer than a particle; look for particles, or click a filament where it is "
         "clearly visible, away from its ends"
     )
-
-
-def _along(filtered: Volume, axis: Axis, half: int) -> Scores:
-    """Means over three voxels along the axis, as far as it is inside."""
-    steps = np.arange(-half, half + 1.0)[:, None]
-    places = axis.centre + steps * axis.tangent
-    inside = ((places >= 0) & (places <= np.array(filtered.shape) - 1)).all(axis=1)
-    places = places[inside] if inside.any() else places
-    return mean_along(filtered, places, np.tile(axis.tangent, (len(places), 1)), np.array([-1.0, 0.0, 1.0]))

@@ -1,16 +1,16 @@
 """Guess what a click is on, from how what is there continues."""
 
-from dataclasses import astuple, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
 from jaxtyping import Float
 
 from cryosam.config import CompartmentConfig, EnclosureSettings
-from cryosam.intensities import MAD_TO_DEVIATION
-from cryosam.structures.binned import Binned, BinnedTomogram
+from cryosam.structures.binned import BinnedTomogram
 from cryosam.structures.compartments import Membranes
-from cryosam.structures.continuation import Continuation, continuation_at, cube_around
+from cryosam.structures.continuation import Chance, SheetAt, chance_in, part_around, sheet_at, spot_at
+from cryosam.structures.filaments import FilamentAt, FilamentFinder
 from cryosam.structures.ridges import membrane_saliency
 
 __all__ = ["Chance", "Guess", "GuessSettings", "Guessed", "chance_in", "guess_structure"]
@@ -18,7 +18,11 @@ __all__ = ["Chance", "Guess", "GuessSettings", "Guessed", "chance_in", "guess_st
 _SURROUNDINGS_ANGSTROM = 1000.0
 """Half the edge of the cube in which membranes that enclose a click are looked for."""
 _COARSE_ANGSTROM = 30.0
-"""Largest edge of the voxels of that cube."""
+"""Edge of the voxels of that cube."""
+_FILAMENT_ANGSTROM = 500.0
+"""Half the edge of the cube in which a filament is followed: it is no longer than this at least."""
+_PLAIN_AREA, _PLAIN_SECTORS = 1.0, 11
+"""Area and sectors (see `GuessSettings`) of a sheet that can be nothing else."""
 
 Guessed = Literal["particle", "membrane", "filament", "compartment", "unclear"]
 
@@ -27,81 +31,40 @@ Guessed = Literal["particle", "membrane", "filament", "compartment", "unclear"]
 class GuessSettings:
     """When what is at a click is taken for something else than a particle.
 
-    Strengths are in standard deviations above what the same measurement gives at random places of the tomogram, with
-    its intensities inverted and as they are.
-
     Parameters
     ----------
-    sheet
-        Least strength of a membrane; a little above that of particles in a crowded cell.
-    line
-        Least strength of a filament seen as a line.
+    area, n_sectors
+        Least area of a membrane around the click, in units of a disc of 300 A, and least number of twelve sectors in
+        which it continues: half of a disc that the missing wedge, or the border of the tomogram, cuts.
+    similarity
+        Least correlation of the cross-section at the click with something round, for a filament.
+    liker
+        How many times as much like something round as like a sheet.
     evenness
-        Least strength of a line or a sheet, far from the click, as a fraction of that at the click. A filament is as
-        bright farther on; beyond a particle only what happens to lie in a row with it is left.
-    flatness
-        Strength of the best sheet as a fraction of that of the best line, from which on the line lies in a membrane.
-    tube
-        Least strength of a filament seen as a tube.
-    blob
-        Least strength of anything at all.
+        Least evenness of a filament along its axis; a particle or a bead is strong at the click only.
+    length_angstrom, radius_angstrom
+        Least length and largest radius of a filament; what is wider fills all that was looked at.
+    spot, clear_spot
+        Least strength of a particle, in standard deviations above what the inverted tomogram gives by chance; and that
+        from which it is no question.
     gold
-        Strength above which what is at the click is more compact and stronger than protein.
+        Strength from which on it may be a gold bead.
     enclosed
-        Least fraction, of the closed surface around a click on nothing, where membrane is seen, for a compartment.
-    n_chance
-        Number of random places.
-    seed
-        Seed of their positions.
+        Least fraction, of the closed surface around a click on nothing, where membrane is seen, for a compartment; of
+        surfaces around vesicles nine tenths were seen, with three quarters of it is a question.
     """
 
-    sheet: float = 2.2
-    line: float = 1.8
+    area: float = 0.4
+    n_sectors: int = 6
+    similarity: float = 0.57
+    liker: float = 1.1
     evenness: float = 0.45
-    flatness: float = 0.55
-    tube: float = 3.5
-    blob: float = 1.1
+    length_angstrom: float = 500.0
+    radius_angstrom: float = 150.0
+    spot: float = 1.1
+    clear_spot: float = 2.0
     gold: float = 10.0
-    enclosed: float = 0.5
-    n_chance: int = 14
-    seed: int = 0
-
-
-@dataclass(frozen=True)
-class Chance:
-    """What random places of one tomogram give: middle and spread of each measurement of a `Continuation`.
-
-    Parameters
-    ----------
-    noise, noise_spread
-        With the intensities inverted: mean and standard deviation.
-    crowd, crowd_spread
-        With the intensities as they are: median and robust standard deviation, so that the few places on membranes and
-        filaments do not count. Where particles are crowded, some always lie in a row.
-    """
-
-    noise: Continuation
-    noise_spread: Continuation
-    crowd: Continuation
-    crowd_spread: Continuation
-
-    def relative(self, measured: Continuation) -> Continuation:
-        """Measurements in standard deviations above noise or above the crowd, whichever is less.
-
-        A blob is compared with noise alone: particles are what the crowd is made of.
-        """
-        above_noise = _above(measured, self.noise, self.noise_spread)
-        above_crowd = _above(measured, self.crowd, self.crowd_spread)
-        return replace(
-            Continuation(*(min(pair) for pair in zip(astuple(above_noise), astuple(above_crowd), strict=True))),
-            thin_blob=above_noise.thin_blob,
-            blob=above_noise.blob,
-        )
-
-
-def _above(measured: Continuation, middle: Continuation, spread: Continuation) -> Continuation:
-    parts = zip(astuple(measured), astuple(middle), astuple(spread), strict=True)
-    return Continuation(*((value - mean) / deviation for value, mean, deviation in parts))
+    enclosed: float = 0.6
 
 
 @dataclass(frozen=True)
@@ -131,25 +94,6 @@ _SAY_OTHERWISE = {
 }
 
 
-def chance_in(tomogram: BinnedTomogram, settings: GuessSettings | None = None) -> Chance:
-    """Measure what chance gives in a tomogram; it serves for all its clicks and takes some seconds."""
-    settings = settings or GuessSettings()
-    rng = np.random.default_rng(settings.seed)
-    places = rng.uniform(0.1, 0.9, (settings.n_chance, 3)) * (np.array(tomogram.shape) - 1)
-    dark, bright = (
-        np.array([astuple(continuation_at(tomogram.voxels, tomogram.voxel_size_angstrom, at, sign)) for at in places])
-        for sign in (-1.0, 1.0)
-    )
-    crowd = np.median(bright, axis=0)
-    spread = MAD_TO_DEVIATION * np.median(np.abs(bright - crowd), axis=0)
-    return Chance(
-        Continuation(*dark.mean(axis=0)),
-        Continuation(*np.maximum(dark.std(axis=0), 1e-9)),
-        Continuation(*crowd),
-        Continuation(*np.maximum(spread, 1e-9)),
-    )
-
-
 def guess_structure(
     tomogram: BinnedTomogram,
     click: Float[np.ndarray, " 3"],
@@ -159,10 +103,11 @@ def guess_structure(
 ) -> Guess:
     """Guess what a click is on.
 
-    A membrane continues in two directions, a filament in one and a particle in none. Sheets, lines and tubes of every
-    orientation are laid through the surroundings of the click, and how bright the best one is, at 100 to 300 A from
-    the click, is compared with what the inverted tomogram gives by chance. A click is taken for a particle unless
-    something else is clear.
+    A membrane continues in two directions, a filament in one and a particle in none. So the ridges around the click
+    are linked to a sheet, and what is there is followed as a filament, as the searches for these would do it; the
+    noise of the same tomogram tells which ridges count. Where neither goes on and there is a spot, it is a particle;
+    where there is none, membranes around the click make it a compartment. If two answers fit, or none does, the guess
+    is a question.
 
     Parameters
     ----------
@@ -176,29 +121,28 @@ def guess_structure(
         Limits.
     """
     settings = settings or GuessSettings()
-    chance = chance or chance_in(tomogram, settings)
-    measured = continuation_at(tomogram.voxels, tomogram.voxel_size_angstrom, click)
-    seen = chance.relative(measured)
-    sheet, line = _even_sheet(measured, seen, settings.evenness), _even_line(measured, seen, settings.evenness)
-    tube, blob = max(seen.tube, seen.tube_end), max(seen.thin_blob, seen.blob)
-    if blob > settings.gold:
-        return Guess(
-            "particle",
-            0.3,
-            "taken for a particle, but it is as strong and compact as a gold bead; " + _SAY_OTHERWISE["particle"],
-        )
-    if tube > settings.tube and tube > sheet:
-        return _guess("filament", tube / settings.tube)
-    if sheet > settings.sheet:
-        return _guess("membrane", sheet / settings.sheet)
-    if line > settings.line and blob > settings.blob:
-        if measured.sheet >= settings.flatness * measured.line:
-            return _guess("membrane", line / settings.line)
-        return _guess("filament", line / settings.line)
-    if blob > settings.blob:
-        return _guess("particle", blob / settings.blob)
-    if _is_enclosed(tomogram, click, settings.enclosed):
-        return _guess("compartment", 1.5)
+    chance = chance or chance_in(tomogram)
+    sheet, spot = sheet_at(tomogram, click, chance), spot_at(tomogram, click, chance)
+    if not _is_plain(sheet):
+        part, inside = part_around(tomogram, click, _FILAMENT_ANGSTROM)
+        filament = FilamentFinder().seen_at(part, inside)
+        if filament is not None and _is_filament(filament, settings):
+            times = filament.length_angstrom / settings.length_angstrom
+            return _as_gold("filament") if spot > settings.gold else _guess("filament", times)
+    if sheet.area >= settings.area and sheet.n_sectors >= settings.n_sectors:
+        return _question("filament", "membrane") if sheet.is_tube else _guess("membrane", sheet.area / settings.area)
+    if spot > settings.gold:
+        return _as_gold("particle")
+    if spot > settings.clear_spot:
+        return _guess("particle", spot / settings.clear_spot)
+    if spot > settings.spot:
+        faint = "taken for a particle, but it does not stand out clearly; " + _SAY_OTHERWISE["particle"]
+        return replace(_guess("particle", spot / settings.clear_spot), text=faint)
+    enclosed = _enclosed(tomogram, click)
+    if enclosed >= settings.enclosed:
+        return _guess("compartment", enclosed / settings.enclosed)
+    if enclosed >= 0.75 * settings.enclosed:
+        return _question("compartment", "particle")
     return Guess(
         "unclear",
         0.0,
@@ -207,32 +151,48 @@ def guess_structure(
     )
 
 
-def _is_enclosed(tomogram: BinnedTomogram, click: Float[np.ndarray, " 3"], closed: float) -> bool:
-    """Whether membranes within 1000 A enclose the click."""
-    cube, centre, size = cube_around(
-        tomogram.voxels, tomogram.voxel_size_angstrom, click, _SURROUNDINGS_ANGSTROM, _COARSE_ANGSTROM
+def _is_plain(sheet: SheetAt) -> bool:
+    """Whether a sheet goes on to nearly all sides and bends as no tube does: then no filament is looked for."""
+    return sheet.area >= _PLAIN_AREA and sheet.n_sectors >= _PLAIN_SECTORS and not sheet.is_tube
+
+
+def _is_filament(seen: FilamentAt, settings: GuessSettings) -> bool:
+    return (
+        seen.length_angstrom >= settings.length_angstrom
+        and seen.radius_angstrom <= settings.radius_angstrom
+        and seen.similarity >= max(settings.similarity, settings.liker * seen.sheet)
+        and seen.evenness >= settings.evenness
     )
-    ridges = membrane_saliency(Binned(cube, 1, size))
+
+
+def _as_gold(structure: Literal["particle", "filament"]) -> Guess:
+    """What may as well be gold."""
+    text = f"taken for a {structure}, but it is as strong and compact as a gold bead; {_SAY_OTHERWISE[structure]}"
+    return Guess(structure, 0.3, text)
+
+
+def _question(one: str, other: str) -> Guess:
+    """Two answers fit."""
+    return Guess(
+        "unclear",
+        0.0,
+        f"may be a {one} or a {other}, and is searched for as a particle; "
+        f"say what it is with --structure {one} or --structure {other}",
+    )
+
+
+def _enclosed(tomogram: BinnedTomogram, click: Float[np.ndarray, " 3"]) -> float:
+    """Fraction of a closed surface, within 1000 A around the click, where membrane is seen; 0 if none is closed."""
+    part, inside = part_around(tomogram, click, _SURROUNDINGS_ANGSTROM)
+    volume = part.at(_COARSE_ANGSTROM)
+    ridges = membrane_saliency(volume)
     ridges = ridges.above(ridges.noise)
     if not len(ridges.points):
-        return False
-    settings = CompartmentConfig(closed=closed, enclosure=EnclosureSettings(most_angstrom=_SURROUNDINGS_ANGSTROM))
-    membranes = Membranes(settings, ridges, size, tomogram.wedge)
-    return membranes.is_closed(membranes.around(centre))
-
-
-def _even_sheet(measured: Continuation, seen: Continuation, evenness: float) -> float:
-    """Strength of the better sheet among those that are about as bright far from the click as at the click."""
-    is_even_thin = measured.thin_sheet >= evenness * measured.thin_blob
-    is_even = measured.sheet >= evenness * measured.blob
-    return max(seen.thin_sheet if is_even_thin else -np.inf, seen.sheet if is_even else -np.inf)
-
-
-def _even_line(measured: Continuation, seen: Continuation, evenness: float) -> float:
-    """Strength of the better line among those that are about as bright far from the click as at the click."""
-    is_even_thin = measured.thin_line >= evenness * measured.thin_blob
-    is_even = measured.line >= evenness * measured.blob
-    return max(seen.thin_line if is_even_thin else -np.inf, seen.line if is_even else -np.inf)
+        return 0.0
+    settings = CompartmentConfig(enclosure=EnclosureSettings(most_angstrom=_SURROUNDINGS_ANGSTROM))
+    membranes = Membranes(settings, ridges, volume.voxel_size_angstrom, tomogram.wedge)
+    found = membranes.around(volume.from_voxels(inside[None])[0])
+    return found.seen if membranes.is_closed(found) else 0.0
 
 
 def _guess(structure: Literal["particle", "membrane", "filament", "compartment"], times_limit: float) -> Guess:

@@ -8,8 +8,8 @@ from jaxtyping import Float, Int
 from scipy import ndimage
 
 from cryosam.arrays import Points, Progress, Scores, Volume
+from cryosam.geometry import half_sphere
 from cryosam.intensities import MAD_TO_DEVIATION
-from cryosam.structures.radial_profile import directions
 
 __all__ = ["LineMap", "integrate_lines", "line_steps", "mean_along", "null_level"]
 
@@ -53,7 +53,7 @@ def line_steps(length: int, n: int) -> Int[np.ndarray, "k 3"]:
     >>> line_steps(4, 3).tolist()
     [[1, -4, 1], [2, 2, -3], [3, 1, 2]]
     """
-    steps = np.rint(directions(n) * length).astype(int)
+    steps = np.rint(half_sphere(n) * length).astype(int)
     return np.array(sorted({tuple(each) for each in steps.tolist()}))
 
 

@@ -14,6 +14,7 @@ from cryosam.structure_query import MembraneKind
 from cryosam.structure_results import Membrane, Mesh
 from cryosam.structures.binned import Binned, BinnedTomogram
 from cryosam.structures.closing import on_one_ball, supporting
+from cryosam.structures.crossing import parted
 from cryosam.structures.profiles import across, alike, mean_profile, measured_thickness, patch_means, patches
 from cryosam.structures.ridges import Ridges, membrane_saliency
 from cryosam.structures.sheet_masks import sheet_mask, without
@@ -109,7 +110,11 @@ class MembraneFinder:
             least.append(float(np.quantile(_likeness(means, models[-1]), self.settings.spread)))
             rows.append(row)
         kind = MembraneKind(
-            profiles=np.array(models), step_angstrom=_STEP, least_likeness=np.array(least), is_tube=is_clicked
+            profiles=np.array(models),
+            step_angstrom=_STEP,
+            least_likeness=np.array(least),
+            gold_share=max(sheets[row].gold_share for row in rows),
+            is_tube=is_clicked,
         )
         return _Clicked(sheets, rows, np.array([np.median(sheets[row].sheet.saliency) for row in rows]), kind)
 
@@ -140,15 +145,20 @@ class MembraneFinder:
         least = (self.settings.least_edge_angstrom / size) ** 2 * _POINTS_PER_AREA
         kept = [p for p in parts if len(p) >= least and ridges.saliency[p].max() >= high]
         offsets = self._offsets_angstrom / size
-        sheets = []
+        sheets: list[Sheet] = []
         for part in sorted(kept, key=lambda p: (-len(p), p[0])):
             points = ridges.points[part]
             normals = oriented(
                 points, ridges.normals[part], self.settings.link_angstrom / size, self.settings.link_degrees
             )
-            sheet = Sheet(points, normals, ridges.saliency[part])
-            sheets.append(_Profiled(sheet, across(volume.data, points, normals, offsets)))
-        return sheets
+            sheets += parted(
+                Sheet(points, normals, ridges.saliency[part]),
+                self.settings.least_edge_angstrom / size,
+                self.settings.link_angstrom / size,
+                self.settings.link_degrees,
+            )
+        sheets.sort(key=lambda each: -len(each.points))
+        return [_Profiled.of(each, volume, offsets) for each in sheets]
 
     def _are_tubes(self, ridges: Ridges, size: float) -> Bool[np.ndarray, " n"]:
         """Which ridges are on a narrow tube's wall."""
@@ -168,7 +178,8 @@ class MembraneFinder:
             likeness = np.array([each.likeness(model) for each in sheets])
             score = np.clip(likeness, 0, 1) * np.sqrt(np.minimum(mine / typical, 1))
             scores = np.maximum(scores, np.where(likeness < least, 0, score))
-        return scores
+        gold = np.array([each.gold_share for each in sheets])
+        return np.where(gold > max(self.settings.spread, 2 * kind.gold_share), 0, scores)
 
     def _measured_all(
         self, sheets: list["_Profiled"], scores: Scores, looked: "_Looked", progress: Progress | None
@@ -304,10 +315,17 @@ class _Looked:
 
 @dataclass(frozen=True, eq=False)
 class _Profiled:
-    """A sheet with the profile across it at each of its points."""
+    """A sheet with the profile across it at each of its points, and the share of these that are as strong as gold."""
 
     sheet: Sheet
     profiles: Float[np.ndarray, "n k"]
+    gold_share: float
+
+    @classmethod
+    def of(cls, sheet: Sheet, volume: Binned, offsets: Float[np.ndarray, " k"]) -> "_Profiled":
+        """Measure a sheet."""
+        profiles = across(volume.data, sheet.points, sheet.normals, offsets)
+        return cls(sheet, profiles, _share_of_strongest(sheet.points, volume))
 
     def likeness(self, model: Float[np.ndarray, " k"]) -> float:
         """Correlation of the mean profile with a model."""
@@ -326,6 +344,9 @@ class _Clicked:
 
 _STEP = 10.0
 """Angstrom, step of the profiles that are compared."""
+
+_STRONGEST = 0.98
+"""Of the largest value, which many voxels have: a binned volume is clipped at four robust standard deviations."""
 
 _SPACING = 1.5
 """Binned voxels between neighbouring points of a sheet, a little more than the least, so that masks have no holes."""
@@ -348,6 +369,12 @@ def _likeness(profiles: Float[np.ndarray, "m k"], model: Float[np.ndarray, " k"]
     if not len(profiles):
         return np.zeros(1)
     return max(alike(profiles, model), alike(profiles[:, ::-1], model), key=lambda each: float(np.median(each)))
+
+
+def _share_of_strongest(points: Points, volume: Binned) -> float:
+    """Share of a sheet's points that are as strong as the strongest voxels: gold, where membranes are weaker."""
+    at = np.clip(np.round(points).astype(int), 0, np.array(volume.data.shape) - 1)
+    return float((volume.data[tuple(at.T)] >= _STRONGEST * volume.data.max()).mean())
 
 
 def _bend_reach(patch: float) -> float:

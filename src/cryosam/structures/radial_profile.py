@@ -1,19 +1,22 @@
 """The axis at a click and the radial profile around it."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from jaxtyping import Float
 from scipy import ndimage, special
 
 from cryosam.arrays import Images, Points, Scores, Volume
-from cryosam.structures.cross_sections import PlaneImaging, cut_across, normals_of, rings
+from cryosam.geometry import half_sphere, normals_of
+from cryosam.structures.cross_sections import PlaneImaging, cut_across, rings
 
-__all__ = ["Axis", "RadialProfile", "axis_at", "cone", "directions"]
+__all__ = ["Axis", "RadialProfile", "axis_at", "cone"]
 
 Vector = Float[np.ndarray, " 3"]
 
 _RIDGE = 0.05  # of the mean power of a ring: keeps the profile smooth where the wedge leaves rings undetermined
+_CANDIDATES = 3  # axes that are looked at over twice the length
+_APART = np.cos(np.radians(20))  # candidates at a smaller angle are the same
 _PLACES = 5  # places of an image, best first, that may be refused before the direction is
 
 
@@ -82,20 +85,6 @@ class Axis:
     explained: float
 
 
-def directions(n: int) -> Points:
-    """Unit vectors ``(n, 3)`` spread evenly over half a sphere (a Fibonacci spiral).
-
-    Examples
-    --------
-    >>> bool((directions(50)[:, 0] > 0).all())
-    True
-    """
-    index = np.arange(n) + 0.5
-    z, turn = index / n, np.pi * (1 + np.sqrt(5)) * index
-    radius = np.sqrt(1 - z**2)
-    return np.stack([z, radius * np.sin(turn), radius * np.cos(turn)], axis=1)
-
-
 def cone(tangent: Vector, angles: Float[np.ndarray, " k"], n: int) -> Points:
     """The tangent, and unit vectors at each angle (radians) around it, ``n`` for the first, ``2 n`` for the second."""
     u, v = (each[0] for each in normals_of(tangent[None]))
@@ -119,7 +108,8 @@ def axis_at(
     """The axis near a click around which the tomogram is most like something round.
 
     The sum along each direction is an image. At each place in it, a radial profile is fitted, with each ring as the
-    wedge and the whitening leave it. The best place and direction explain most.
+    wedge and the whitening leave it. The best places and directions are looked at again over twice the length: what
+    is as long as a filament then stands out more, and its direction is known better.
 
     Parameters
     ----------
@@ -142,13 +132,16 @@ def axis_at(
         None if there is nothing round and dense whose radius reaches the click.
     """
     scan = _Scan(white, imaging, click, reach, most_offset, offset_scale)
-    coarse = scan.best(directions(n_directions))
-    if coarse is None:
-        return None
+    candidates = scan.best(half_sphere(n_directions), _CANDIDATES)
+    long = replace(scan, imaging=replace(imaging, half_length=2 * imaging.half_length))
     spread = np.sqrt(2 * np.pi / n_directions)
-    for width in (spread / 2, spread / 4):
-        coarse = scan.best(cone(coarse.tangent, np.array([width, 2 * width]) / 1.5, 6)) or coarse
-    return coarse
+    refined: list[tuple[float, Axis]] = []
+    for _, axis in candidates:
+        for width in (spread, spread / 3):
+            found = long.best(cone(axis.tangent, np.array([width, 2 * width]) / 2, 6), 1)
+            axis = found[0][1] if found else axis
+        refined += found
+    return max(refined, key=lambda pair: pair[0])[1] if refined else None
 
 
 @dataclass(frozen=True, eq=False)
@@ -162,10 +155,14 @@ class _Scan:
     most_offset: int
     offset_scale: float
 
-    def best(self, tangents: Points) -> Axis | None:
-        """The axis with most evidence, less what its distance from the click costs."""
+    def best(self, tangents: Points, n: int) -> list[tuple[float, Axis]]:
+        """Up to ``n`` axes of different direction, by their evidence less what the distance from the click costs."""
         found = [axis for tangent in tangents for axis in self._along(tangent)]
-        return max(found, key=lambda pair: pair[0])[1] if found else None
+        chosen: list[tuple[float, Axis]] = []
+        for value, axis in sorted(found, key=lambda pair: -pair[0]):
+            if len(chosen) < n and all(abs(float(axis.tangent @ other.tangent)) < _APART for _, other in chosen):
+                chosen.append((value, axis))
+        return chosen
 
     def _along(self, tangent: Vector) -> list[tuple[float, Axis]]:
         """What is acceptable along one direction, each with its value."""

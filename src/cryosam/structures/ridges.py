@@ -8,7 +8,7 @@ inverted volume; what it holds is noise, and tells how much support noise gives.
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
@@ -19,7 +19,7 @@ from cryosam.arrays import Points, Progress, Scores, Volume
 from cryosam.config import RidgeSettings
 from cryosam.structures.binned import Binned
 
-__all__ = ["Ridges", "membrane_saliency"]
+__all__ = ["Ridges", "membrane_saliency", "supported_ridges", "without_phases"]
 
 _LEAST_VOTE = 0.01
 """Weaker votes are not counted: most pairs do not agree, and would take the memory."""
@@ -84,24 +84,23 @@ def membrane_saliency(
     """
     settings = settings or RidgeSettings()
     report = progress or (lambda *_: None)
-    voxel_size = volume.voxel_size_angstrom
     report("ridges", 0, 2)
-    points, normals, strength, level = _ridges(volume.data, voxel_size, settings)
+    points, normals, strength, level = _ridges(volume.data, volume.voxel_size_angstrom, settings)
     saliency = _saliency(points, normals, strength, volume, settings)
     report("ridges", 1, 2)
     if not len(points):
         return Ridges(points, normals, saliency, np.inf, np.inf, volume.data.shape)
 
     def supported(data: Volume) -> tuple[Points, Scores]:
-        at, directions, strengths, _ = _ridges(data, voxel_size, settings, level)
-        return at, _saliency(at, directions, strengths, volume, settings)
+        at, _, support, _ = supported_ridges(replace(volume, data=data), settings, level)
+        return at, support
 
     with ThreadPoolExecutor(2) as pool:  # much of the work is in functions that let other threads run
-        inverted, random = pool.map(supported, (-volume.data, _without_phases(volume.data)))
+        inverted, random = pool.map(supported, (-volume.data, without_phases(volume.data)))
     null_points, null = inverted
     noise = _low_level(saliency, random[1], settings.false_share)
     report("ridges", 2, 2)
-    fringe = _are_fringes(null_points, null, points, saliency, settings.fringe_angstrom / voxel_size)
+    fringe = _are_fringes(null_points, null, points, saliency, settings.fringe_angstrom / volume.voxel_size_angstrom)
     above = saliency[saliency >= noise]
     low = min(
         _low_level(saliency, null[~fringe], settings.false_share), float(np.median(above)) if len(above) else noise
@@ -110,7 +109,24 @@ def membrane_saliency(
     return Ridges(points, normals, saliency / scale, max(low, noise) / scale, noise / scale, volume.data.shape)
 
 
-def _without_phases(data: Volume) -> Volume:
+def supported_ridges(
+    volume: Binned, settings: RidgeSettings, level: float | None = None
+) -> tuple[Points, Points, Scores, float]:
+    """Ridges of a volume: points, normals, and the support of each by the others, in the units of the volume.
+
+    Parameters
+    ----------
+    volume, settings
+        As for `membrane_saliency`.
+    level
+        How much like a plate a voxel must be; returned as well. If it is not given, the settings' share of the voxels
+        passes.
+    """
+    points, normals, strength, level = _ridges(volume.data, volume.voxel_size_angstrom, settings, level)
+    return points, normals, _saliency(points, normals, strength, volume, settings), level
+
+
+def without_phases(data: Volume) -> Volume:
     """A volume of noise with the same power spectrum."""
     spectrum = fft.rfftn(data)
     white = fft.rfftn(np.random.default_rng(0).standard_normal(data.shape, dtype=np.float32))

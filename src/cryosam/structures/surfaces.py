@@ -14,8 +14,9 @@ from scipy import fft, ndimage
 from skimage.measure import marching_cubes
 
 from cryosam.arrays import Mask, Points, Volume
+from cryosam.geometry import unit
 from cryosam.missing_wedge import MissingWedge
-from cryosam.structure_results import Mesh, unit
+from cryosam.structure_results import Mesh
 
 __all__ = ["Enclosed", "Field", "area", "enclosed_volume", "vertex_normals"]
 

@@ -9,11 +9,11 @@ from scipy.interpolate import CubicSpline, splev, splprep
 from scipy.spatial import cKDTree
 
 from cryosam.arrays import Points, Volume
-from cryosam.structures.cross_sections import normals_of
+from cryosam.geometry import normals_of
 from cryosam.structures.lines import mean_along
 from cryosam.structures.radial_profile import cone
 
-__all__ = ["Curve", "Taken", "Tracer", "cut_ends", "distance_from", "distinct", "join", "runs", "smooth"]
+__all__ = ["Curve", "Taken", "Tracer", "cut_ends", "distance_from", "distinct", "join", "smooth"]
 
 Vector = Float[np.ndarray, " 3"]
 
@@ -289,19 +289,6 @@ def _outward(end: _End) -> tuple[Vector, Vector]:
 
 def _reversed(curve: Curve) -> Curve:
     return Curve(curve.points[::-1], curve.is_inferred[::-1])
-
-
-def runs(passes: np.ndarray, most_gap: int) -> list[tuple[int, int]]:
-    """Stretches of True; shorter gaps of False between them belong to them."""
-    padded = np.concatenate([[False], passes, [False]]).astype(int)
-    starts, stops = np.flatnonzero(np.diff(padded) == 1), np.flatnonzero(np.diff(padded) == -1)
-    runs: list[tuple[int, int]] = []
-    for start, stop in zip(starts.tolist(), stops.tolist(), strict=True):
-        if runs and start - runs[-1][1] <= most_gap:
-            runs[-1] = (runs[-1][0], stop)
-        else:
-            runs.append((start, stop))
-    return runs
 
 
 def distance_from(curve: Curve, place: Vector) -> float:
