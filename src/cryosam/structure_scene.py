@@ -17,11 +17,14 @@ from cryosam.prompts import PointPrompts
 from cryosam.results import Segmentation
 from cryosam.run_report import Recorder, RunReport, RunWarning
 from cryosam.structure_query import StructureQuery
-from cryosam.structure_results import StructureInstance, StructureKind, StructureResult
+from cryosam.structure_results import Filament, Straightened, StructureInstance, StructureKind, StructureResult
 from cryosam.structures import BinnedTomogram
+from cryosam.structures.straightened import straighten
 from cryosam.tomogram import Tomogram
 
-__all__ = ["StructureScene", "clicks_of", "distance_to", "keep_instances", "under_clicks"]
+__all__ = ["StructureScene", "clicks_of", "keep_instances", "straighten_clicked", "under_clicks"]
+
+_CLICKED_ANGSTROM = 100.0  # largest distance of a click from the filament that it is on: a click may miss the wall
 
 
 @dataclass(frozen=True, eq=False)
@@ -111,7 +114,7 @@ def keep_instances(
     if config.matching.threshold is not None:
         kept = [each for each in kept if each.score >= config.matching.threshold]
     negative = prompts.negative if isinstance(prompts, PointPrompts) else np.zeros((0, 3))
-    kept = [each for each in kept if all(distance_to(each.mask, point) > reach for point in negative)]
+    kept = [each for each in kept if all(_distance(each.mask, point) > reach for point in negative)]
     return tuple(kept[: config.matching.max_particles])
 
 
@@ -119,15 +122,26 @@ def under_clicks(clicks: Points, instances: Sequence[StructureInstance]) -> tupl
     """The instance nearest to each click, in the order of the instances."""
     if not instances:
         return ()
-    nearest = {int(np.argmin([distance_to(each.mask, click) for each in instances])) for click in clicks}
+    nearest = {int(np.argmin([_distance(each.mask, click) for each in instances])) for click in clicks}
     return tuple(instances[i] for i in sorted(nearest))
+
+
+def straighten_clicked(
+    tomogram: BinnedTomogram, click: Float[np.ndarray, " 3"], instances: Sequence[StructureInstance]
+) -> Straightened | None:
+    """The filament on which a click is; None if it was left out."""
+    for number, each in enumerate(instances, start=1):
+        if isinstance(each, Filament) and each in under_clicks(click[None], instances):
+            is_near = _distance(each.mask, click) * tomogram.voxel_size_angstrom <= _CLICKED_ANGSTROM
+            return straighten(tomogram, each, number) if is_near else None
+    return None
 
 
 def _size(instance: StructureInstance) -> int:
     return max(instance.mask.n_voxels, 1)
 
 
-def distance_to(mask: InstanceMask, point: Float[np.ndarray, " 3"]) -> float:
+def _distance(mask: InstanceMask, point: Float[np.ndarray, " 3"]) -> float:
     """Distance in voxels of a point to the nearest voxel of a mask."""
     if mask.holds(point):
         return 0.0

@@ -4,9 +4,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-import numpy as np
-from jaxtyping import Float
-
 from cryosam.arrays import Progress
 from cryosam.config import Config
 from cryosam.errors import PromptError, QueryError
@@ -18,14 +15,13 @@ from cryosam.saved_query import SavedQuery
 from cryosam.scene import RunOptions
 from cryosam.segmentation import segment, segment_kinds
 from cryosam.structure_query import StructureQuery
-from cryosam.structure_results import Filament, Straightened, StructureInstance, StructureKind, StructureResult
-from cryosam.structure_scene import StructureScene, clicks_of, distance_to, keep_instances, under_clicks
-from cryosam.structures import BinnedTomogram, StructureFinder
+from cryosam.structure_results import StructureInstance, StructureKind, StructureResult
+from cryosam.structure_scene import StructureScene, clicks_of, keep_instances, straighten_clicked, under_clicks
+from cryosam.structures import StructureFinder
 from cryosam.structures.compartments import CompartmentFinder
 from cryosam.structures.filaments import FilamentFinder
 from cryosam.structures.guess import Guessed, chance_in, guess_structure
 from cryosam.structures.membranes import MembraneFinder
-from cryosam.structures.straightened import straighten
 from cryosam.tomogram import Tomogram
 
 __all__ = ["STRUCTURES", "TakenFor", "find_map", "find_structures", "make_structure_query", "take_for"]
@@ -37,7 +33,6 @@ STRUCTURES: tuple[StructureChoice, ...] = ("auto", "particle", "membrane", "fila
 
 _CONFIDENT = 0.5  # confidence of a guess from which a click is not taken for one on a particle: the guess's own limit
 _PROGRESS = 1000  # parts of a search that are counted
-_CLICKED_ANGSTROM = 100.0  # largest distance of a click from the filament that it is on: a click may miss the wall
 _NEGATIVE_ANGSTROM = 30.0  # an instance this near to a negative click is left out: half a thick membrane
 
 
@@ -361,7 +356,7 @@ def _search(
             kept = under_clicks(clicks_of(prompts), kept)
         clicks, straightened = clicks_of(prompts), None
         if structure == "filament" and len(clicks):
-            straightened = _straightened(tomogram, clicks[0], kept)
+            straightened = straighten_clicked(tomogram, clicks[0], kept)
     return StructureResult(
         shape=tomogram.shape,
         structure=structure,
@@ -405,14 +400,3 @@ def _of_kind(name: str, progress: Progress | None) -> Progress | None:
         progress(name, round((1 - left) * _PROGRESS), _PROGRESS)
 
     return report
-
-
-def _straightened(
-    tomogram: BinnedTomogram, click: Float[np.ndarray, " 3"], instances: Sequence[StructureInstance]
-) -> Straightened | None:
-    """The filament on which a click is; None if it was left out."""
-    for number, each in enumerate(instances, start=1):
-        if isinstance(each, Filament) and each in under_clicks(click[None], instances):
-            is_near = distance_to(each.mask, click) * tomogram.voxel_size_angstrom <= _CLICKED_ANGSTROM
-            return straighten(tomogram, each, number) if is_near else None
-    return None
