@@ -5,6 +5,7 @@
     python benchmarks/real.py TOMOGRAM.mrc POINTS.csv --distance 6             # ten clicks on annotated particles
     python benchmarks/real.py TOMOGRAM.mrc POINTS.csv --distance 6 --background 5   # and five on nothing
     python benchmarks/real.py TOMOGRAM.mrc POINTS.csv --distance 6 --out FOLDER     # also masks and a report per click
+    python benchmarks/real.py TOMOGRAM.mrc POINTS.csv --distance 6 --diameter 120   # a user who knows the size
 
 Each click is on a random annotated particle, and everything is at the program's own operating point. A hit is a pick
 within ``--distance`` voxels of an annotated position, paired one to one. Annotations of real tomograms are incomplete:
@@ -38,6 +39,7 @@ def main() -> None:
     parser.add_argument("--background", type=int, default=0, help="number of clicks on nothing")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--contrast", default="auto")
+    parser.add_argument("--diameter", type=float, help="of the particles in angstrom, given to the program")
     parser.add_argument("--out", type=Path, help="folder for masks and a report of each run")
     chosen = parser.parse_args()
     tomogram, truth = read_tomogram(chosen.tomogram), read_points(chosen.points).points
@@ -50,7 +52,7 @@ def main() -> None:
     recalls, precisions = [], []
     for click, is_particle in [(c, True) for c in on_particles] + [(c, False) for c in nowhere]:
         start = time.perf_counter()
-        settings = Config().override(tomogram__contrast=chosen.contrast)
+        settings = Config().override(tomogram__contrast=chosen.contrast, diameter_angstrom=chosen.diameter)
         prompts = PointPrompts(click[None])
         found = (segment if chosen.out else pick)(tomogram, prompts, settings)
         scores = score_detections(found.points, truth, chosen.distance)

@@ -26,6 +26,7 @@ from cryosam.tomogram import Tomogram
 _OUT = Path(__file__).parent / "images"
 _POINTS = {"apoferritin": "apoferritin.csv", "lamella": "lamella_ribosomes.csv"}
 _DISTANCE = {"apoferritin": 6.0, "lamella": 4.0}  # voxels within which a pick is on an annotated position
+_CLICK_OF = {"apoferritin": 0, "lamella": 1}  # which of the clicks of benchmarks/real.py, from 0
 _ZOOM = 2  # pixels per voxel
 _GAP = 6  # pixels between pictures
 _N_SHOWN, _PER_ROW, _HALF = 30, 10, 9  # picks in the montage, in a row, and voxels from the middle to the edge of one
@@ -94,7 +95,7 @@ def main() -> None:
         tomogram = read_tomogram(arguments.data / "real" / f"{name}.mrc")
         annotated = read_points(arguments.data / "real" / _POINTS[name]).points
         random = np.random.default_rng(0)
-        click = annotated[random.permutation(len(annotated))[0]]  # the first click of benchmarks/real.py
+        click = annotated[random.permutation(len(annotated))[_CLICK_OF[name]]]
         start = time.perf_counter()
         found = segment(tomogram, PointPrompts(click[None]))
         far = cKDTree(annotated).query(found.points)[0] > _DISTANCE[name]

@@ -93,20 +93,31 @@ def _search_otherwise(
     if not (settings.averaging.is_on and uses_volumes and (is_doubtful or len(candidates.points) == 0)):
         return None
     compared = compare_by_vectors(scene, kind, seed, candidates) if is_doubtful else None
-    if compared is None or compared.others is None or compared.others < settings.vectors.other_kinds:
-        found = find_only_kind(scene, kind, seed, instances, candidates)
+    others = None if compared is None else compared.others
+    is_alone = others is None or others < settings.vectors.other_kinds
+    found = _everything(scene, kind, seed, instances, candidates) if is_alone else None
+    if found is None and compared is not None:
+        found = accept_by_vectors(scene, kind, seed, instances, candidates, compared)
         if found is not None:
-            scene.record.note(separation=None)
             _replaced(scene, kind, seed, found)
-            scene.record.warn(
-                "only_kind",
-                "the candidates do not divide into the kind and something else, so everything that matches its average "
-                "by more than chance was taken: check that nothing else is among the detections",
-            )
-            return found
-    found = None if compared is None else accept_by_vectors(scene, kind, seed, instances, candidates, compared)
+    if found is None and not is_alone:  # what the vectors found is not what was clicked, so they say nothing of it
+        found = _everything(scene, kind, seed, instances, candidates)
+    return found
+
+
+def _everything(
+    scene: Scene, kind: KindSource, seed: Seed, instances: InstanceSegmenter, candidates: Candidates
+) -> Candidates | None:
+    """All places that are more than chance, if the kind is nearly all there is."""
+    found = find_only_kind(scene, kind, seed, instances, candidates)
     if found is not None:
+        scene.record.note(separation=None)
         _replaced(scene, kind, seed, found)
+        scene.record.warn(
+            "only_kind",
+            "the candidates do not divide into the kind and something else, so everything that matches its average by "
+            "more than chance was taken: check that nothing else is among the detections",
+        )
     return found
 
 
