@@ -99,6 +99,8 @@ def test_where_there_is_nothing_nothing_is_found():
     filament = FilamentKind(density=np.array([0, 0, 0, 1, 3, 4, 3, 1, 0.0]), step_angstrom=20.0, similarity=0.9)
     assert MembraneFinder().search(empty, membrane) == ()
     assert FILAMENTS.search(empty, filament) == ()
+    vesicle = CompartmentKind(least_radius_angstrom=400.0, most_radius_angstrom=400.0, seen=0.8)
+    assert CompartmentFinder().search(empty, vesicle) == ()
 
 
 def test_nothing_is_described_where_there_is_nothing():

@@ -190,6 +190,17 @@ def test_query_and_segment_on_the_command_line(tomo, tmp_path):
     assert "filaments.star" not in names
 
 
+def test_a_kind_named_particle_may_be_a_membrane(tomo, tmp_path):
+    words = ("--kind", "particle", "--structure", "membrane", "--point", "6,5,5", "--out", tmp_path / "q.npz")
+    assert run("query", tomo, *words).exit_code == 0
+    assert [each.name for each in read_queries(tmp_path / "q.npz")] == ["membrane"]
+
+
+def test_a_query_keeps_no_negative_clicks():
+    with pytest.raises(PromptError, match="no negative clicks"):
+        make_structure_query(tomogram(), PointPrompts(GOOD, BAD, name="er"), "membrane")
+
+
 def test_what_contradicts_a_query_is_refused(tomo, tmp_path):
     write_queries(tmp_path / "er.npz", [structure_query(name="er")])
     write_queries(tmp_path / "p.npz", [query()])

@@ -74,7 +74,7 @@ def compare_by_vectors(scene: Scene, kind: KindSource, seed: Seed, found: Candid
     seed
         The objects under the clicks.
     found
-        The candidates of the search before; they are compared too.
+        The candidates of the search before; they are compared too, as far as the largest number of candidates allows.
 
     Returns
     -------
@@ -287,7 +287,14 @@ def _proposed(
     places = correlated(scene, scene.radial(diameter).profile(known), diameter)
     n = 2 * max(places.n_more, settings.n_candidates)
     points = np.concatenate([known, places.points[:n], found[scene.allows(found)]])
-    points = points[thin(points, matching.min_distance_diameters * diameter)][: matching.max_candidates]
+    points = points[thin(points, matching.min_distance_diameters * diameter)]
+    if len(points) > matching.max_candidates:
+        scene.record.warn(
+            "too_many_candidates",
+            f"only the first {matching.max_candidates} of {len(points)} candidates were examined; there may be more "
+            "particles",
+        )
+    points = points[: matching.max_candidates]
     best = places.decoys[: max(1, round(n / places.weight))]
     some = np.unique(np.linspace(0, len(best) - 1, min(settings.n_decoys, len(best))).astype(int))
     search = scene.orientations(diameter).with_rotations(_N_ROTATIONS).within(surrogate.volume)

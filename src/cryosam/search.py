@@ -100,6 +100,11 @@ def _search_otherwise(
         found = accept_by_vectors(scene, kind, seed, instances, candidates, compared)
         if found is not None:
             _replaced(scene, kind, seed, found)
+            scene.record.warn(
+                "searched_again",
+                "it was in doubt which candidates are of the kind, so learned vectors told them from the rest: check "
+                "the detections",
+            )
     if found is None and not is_alone:  # what the vectors found is not what was clicked, so they say nothing of it
         found = _everything(scene, kind, seed, instances, candidates)
     return found

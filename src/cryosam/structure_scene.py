@@ -130,8 +130,9 @@ def straighten_clicked(
     tomogram: BinnedTomogram, click: Float[np.ndarray, " 3"], instances: Sequence[StructureInstance]
 ) -> Straightened | None:
     """The filament on which a click is; None if it was left out."""
+    nearest = under_clicks(click[None], instances)
     for number, each in enumerate(instances, start=1):
-        if isinstance(each, Filament) and each in under_clicks(click[None], instances):
+        if isinstance(each, Filament) and each is nearest[0]:
             is_near = _distance(each.mask, click) * tomogram.voxel_size_angstrom <= _CLICKED_ANGSTROM
             return straighten(tomogram, each, number) if is_near else None
     return None

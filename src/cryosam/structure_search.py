@@ -159,6 +159,8 @@ def make_structure_query(
     """
     config, options = config or Config(), options or RunOptions()
     prompts.validate(tomogram.shape)
+    if len(prompts.negative):
+        raise PromptError("a query for a structure keeps no negative clicks; leave them out")
     opened = StructureScene.of(tomogram, _on_protein([(prompts, structure)]), config)
     name = _name(prompts, structure)
     kind = _finder(structure, config).describe(

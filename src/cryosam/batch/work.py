@@ -76,9 +76,11 @@ def _search(job: Job, ledger: Ledger) -> Segmentation | FullMap:
     stamps = ledger.stamps(job)  # taken before reading, so that the next run notices a file that changes meanwhile
     tomogram = replace(read_tomogram(job.path, job.voxel_size_angstrom), name=job.name)
     mask = read_search_mask(job.search_mask, tomogram.shape)
-    options = RunOptions(search_mask=mask, kind_configs=job.kind_configs)
     read, has_names = _read_kinds(job, tomogram)
     kinds, structures, guesses = _take(job, tomogram, read)
+    new_names = {old.name: new.name for new, old in zip(kinds, read, strict=True)}
+    configs = {new_names.get(name, name): each for name, each in job.kind_configs.items()}
+    options = RunOptions(search_mask=mask, kind_configs=configs)
     particles = [each for each in kinds if not isinstance(each, StructureQuery)]
     config = job.config
     found: Segmentation | FullMap

@@ -81,7 +81,7 @@ def run(steps: Literal["segment", "pick", "segment_prompts"], options: dict[str,
     named = [query.name for query in queries]
     kinds: list[Kind] = [*(_read_prompts(options, tomogram, named) if _has_points(options) else ()), *queries]
     _require_particles(steps, queries)
-    _require_no_negatives(options, named)
+    _require_clicks(options, named)
     check_exports(exports, tomogram.voxel_size_angstrom, pixel_size, [each.name for each in kinds])
     given = RunOptions()
     if steps != "segment_prompts":
@@ -159,7 +159,9 @@ def make_query(options: dict[str, Any]) -> None:
         if particles:
             saved, found = segmentation.make_queries(tomogram, particles, config, given)
             queries += saved
-    write_queries(out, sorted(queries, key=lambda query: [each.name for each in kinds].index(query.name)))
+    order = [each.name for each in kinds]
+    order = [structures.get(name, name) if name == "particle" else name for name in order]  # as queries are named
+    write_queries(out, sorted(queries, key=lambda query: order.index(query.name)))
     report_queries(described)
     if found is not None:
         for warning in found.warnings:
@@ -226,7 +228,7 @@ def _require_particles(steps: str, queries: Sequence[SavedQuery | StructureQuery
         )
 
 
-def _require_no_negatives(options: dict[str, Any], queries: Sequence[str]) -> None:
+def _require_clicks(options: dict[str, Any], queries: Sequence[str]) -> None:
     """Refuse what is said of a kind that a query finds and has no effect, and kinds without a click or a query."""
     for name, (points, negatives) in options.get("kinds", {}).items():
         if name in queries and negatives:

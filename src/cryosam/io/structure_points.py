@@ -32,7 +32,7 @@ _EXPORTS: Mapping[str, tuple[str, ...]] = {
 }
 """Formats of other programs in which points on structures are written."""
 
-_INSTANCE = {"filament": "rlnHelicalTubeID", "membrane": "rlnTomoManifoldIndex"}
+_TUBE = "rlnHelicalTubeID"
 _FOR_WARP = ["rlnHelicalTubeID", "rlnHelicalTrackLengthAngst", "rlnTomoManifoldIndex"]
 _WRITTEN_ANYWAY = ("Coordinate", "rlnTomoName", "rlnTomoParticleName", "rlnAutopickFigureOfMerit", "rlnClassNumber")
 
@@ -112,7 +112,7 @@ def read_structure_points(folder: Path, run: Mapping[str, Any]) -> list[Structur
         rows = read_star_blocks(path)["particles"]
         columns = rows[[c for c in rows if not any(word in str(c) for word in _WRITTEN_ANYWAY)]]
         if structure == "filament":  # the class is the kind, and the instance is the filament
-            instances = rows[_INSTANCE[structure]].astype(float).astype(int).to_numpy()
+            instances = rows[_TUBE].astype(float).astype(int).to_numpy()
             points = replace(points, names=(kind,) * len(points), instances=instances)
         part = replace(part, table=points, kinds=(kind,) if structure == "filament" else ())
         found.append(StructurePoints(kind, structure, part, columns))

@@ -82,18 +82,17 @@ def view_surfaces(found: FullMap) -> SurfaceView | None:
     balls = _balls(found)
     if not shapes and not balls:
         return None
-    drawn = [*dict.fromkeys([each.kind for each in shapes] + [kind for kind, _ in balls])]
+    drawn = [*dict.fromkeys([each.kind for each in shapes] + [kind for kind, _, _ in balls])]
     longest = max(found.shape)
-    radius = 0.0 if found.particles is None else particle_diameter(found.particles) / 2
     content = {
         "shape": list(found.shape[::-1]),
         "surfaces": [_packed(each, longest) for each in shapes],
         "balls": [
             {"kind": kind, "rgb": _rgb(shades[kind]), "radius": radius, "points": _array(points[:, ::-1], longest)}
-            for kind, points in balls
+            for kind, points, radius in balls
         ],
     }
-    solids = [*shapes, *(_as_shape(kind, _rgb(shades[kind]), points, radius) for kind, points in balls)]
+    solids = [*shapes, *(_as_shape(kind, _rgb(shades[kind]), points, radius) for kind, points, radius in balls)]
     return SurfaceView(
         content,
         [_picture(side, found.shape, solids) for side in _SIDES],
@@ -140,12 +139,12 @@ def _simple(instance: StructureInstance, cell: float) -> tuple[Mesh, Bool[np.nda
     return simplify(surface_of(instance), cell, are_inferred(instance))
 
 
-def _balls(found: FullMap) -> list[tuple[str, Points]]:
-    """Centres of the particles of each kind, the best ones."""
+def _balls(found: FullMap) -> list[tuple[str, Points, float]]:
+    """Centres of the particles of each kind, the best ones, and their radius in voxels."""
     if found.particles is None:
         return []
     parts = found.particles.kinds or (found.particles,)
-    return [(part.kind, part.points[:_MOST_BALLS]) for part in parts if len(part.points)]
+    return [(part.kind, part.points[:_MOST_BALLS], particle_diameter(part) / 2) for part in parts if len(part.points)]
 
 
 def _packed(shape: Shape, longest: int) -> dict[str, Any]:

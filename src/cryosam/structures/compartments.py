@@ -70,7 +70,7 @@ class CompartmentFinder:
     ) -> tuple[Compartment, ...]:
         """Find every compartment of the size of a kind that is as closed; see `StructureFinder`."""
         search = CompartmentSearch.of(self.settings, tomogram, progress)
-        return search.compartments([], search.others([], progress, kind))
+        return search.compartments([], search.others([], progress, kind)) if search.has_membranes else ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -221,21 +221,18 @@ class CompartmentSearch:
     def of(
         cls, settings: CompartmentConfig, tomogram: BinnedTomogram, progress: Progress | None = None
     ) -> "CompartmentSearch":
-        """Find the membranes of a tomogram.
-
-        Raises
-        ------
-        PromptError
-            If there are none.
-        """
+        """Find the membranes of a tomogram."""
         binned = tomogram.at(settings.voxel_size_angstrom)
         ridges = membrane_saliency(
             binned, settings.ridges, progress=lambda _, done, total: progress and progress("membranes", done, total)
         )
         ridges = ridges.above(ridges.noise)
-        if not len(ridges.points):
-            raise PromptError("no membrane was found in the tomogram, so that nothing is enclosed by one")
         return cls(settings, tomogram, binned, Membranes(settings, ridges, binned.voxel_size_angstrom, tomogram.wedge))
+
+    @property
+    def has_membranes(self) -> bool:
+        """Whether there is any membrane."""
+        return len(self.membranes.ridges.points) > 0
 
     def around_click(self, click: Float[np.ndarray, " 3"]) -> Judged:
         """The smallest closed surface around a click, z, y, x in voxels of the tomogram.
@@ -245,6 +242,8 @@ class CompartmentSearch:
         PromptError
             If there is none.
         """
+        if not self.has_membranes:
+            raise PromptError("no membrane was found in the tomogram, so that nothing is enclosed by one")
         found = self.membranes.around(self.binned.from_voxels(click[None])[0])
         if not self.membranes.is_closed(found):
             raise PromptError(

@@ -151,12 +151,13 @@ class MembraneFinder:
             normals = oriented(
                 points, ridges.normals[part], self.settings.link_angstrom / size, self.settings.link_degrees
             )
-            sheets += parted(
+            pieces = parted(
                 Sheet(points, normals, ridges.saliency[part]),
                 self.settings.least_edge_angstrom / size,
                 self.settings.link_angstrom / size,
                 self.settings.link_degrees,
             )
+            sheets += [each for each in pieces if len(each.points) >= least and each.saliency.max() >= high]
         sheets.sort(key=lambda each: -len(each.points))
         return [_Profiled.of(each, volume, offsets) for each in sheets]
 

@@ -13,7 +13,9 @@ Kind = TypeVar("Kind")
 
 @runtime_checkable
 class StructureFinder(Protocol[Kind]):
-    """Finds all structures of one kind: `find` is `describe` and `search` in one tomogram.
+    """Finds all structures of one kind: `find` from clicks; `describe` and `search` take the kind to other tomograms.
+
+    In one tomogram, `find` knows more than the other two: how strong the kind is at the clicks, and what was clicked.
 
     A class that implements it is a frozen dataclass of its settings, which are a section of `cryosam.config.Config`.
     ``Kind`` is the description of a kind, one of those in `cryosam.structure_query`.
