@@ -197,8 +197,9 @@ def test_a_kind_named_particle_may_be_a_membrane(tomo, tmp_path):
 
 
 def test_a_query_keeps_no_negative_clicks():
+    prompts = PointPrompts(np.concatenate([GOOD, BAD]), np.array([True, False]), name="er")
     with pytest.raises(PromptError, match="no negative clicks"):
-        make_structure_query(tomogram(), PointPrompts(GOOD, BAD, name="er"), "membrane")
+        make_structure_query(tomogram(), prompts, "membrane")
 
 
 def test_what_contradicts_a_query_is_refused(tomo, tmp_path):
