@@ -103,6 +103,7 @@ def find_structures(
 
     Examples
     --------
+    >>> import numpy as np
     >>> find_structures(Tomogram(np.zeros((8, 8, 8)), 10.0), PointPrompts(np.array([[4.0, 4.0, 5.0]])), "particle")
     Traceback (most recent call last):
         ...
