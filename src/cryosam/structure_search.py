@@ -100,14 +100,6 @@ def find_structures(
         If the tomogram contains NaN or is constant.
     VoxelSizeError
         If the voxel size is not known.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> find_structures(Tomogram(np.zeros((8, 8, 8)), 10.0), PointPrompts(np.array([[4.0, 4.0, 5.0]])), "particle")
-    Traceback (most recent call last):
-        ...
-    cryosam.errors.PromptError: particles are found by cryosam.segment; the structure must be another one here
     """
     config, options = config or Config(), options or RunOptions()
     if isinstance(prompts, StructureQuery):
