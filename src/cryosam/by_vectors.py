@@ -88,7 +88,7 @@ def compare_by_vectors(scene: Scene, kind: KindSource, seed: Seed, found: Candid
     known = known[thin(known, scene.config.matching.min_distance_diameters * diameter)]
     with scene.record.timed("vectors"):
         search = scene.orientations(diameter).with_rotations(_N_ROTATIONS)
-        points, decoys = _proposed(scene, diameter, known, found.points)
+        points, decoys = _proposed(scene, diameter, search, known, found.points)
         if len(points) < kind.least_to_average or not len(decoys.points):
             return None
         first, *later = settings.n_members
@@ -277,7 +277,11 @@ class _Comparison:
 
 
 def _proposed(
-    scene: Scene, diameter: float, known: Float[np.ndarray, "k 3"], found: Float[np.ndarray, "f 3"]
+    scene: Scene,
+    diameter: float,
+    search: OrientationSearch,
+    known: Float[np.ndarray, "k 3"],
+    found: Float[np.ndarray, "f 3"],
 ) -> tuple[Points, _Decoys]:
     """Places to compare: the known ones first, then the best peaks of their radial profile, then those found before.
 
@@ -297,5 +301,6 @@ def _proposed(
     points = points[: matching.max_candidates]
     best = places.decoys[: max(1, round(n / places.weight))]
     some = np.unique(np.linspace(0, len(best) - 1, min(settings.n_decoys, len(best))).astype(int))
-    search = scene.orientations(diameter).with_rotations(_N_ROTATIONS).within(surrogate.volume)
-    return points, _Decoys(best[some], search, Descriptors.of(surrogate.volume, diameter, search.device))
+    return points, _Decoys(
+        best[some], search.within(surrogate.volume), Descriptors.of(surrogate.volume, diameter, search.device)
+    )

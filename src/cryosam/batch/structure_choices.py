@@ -148,7 +148,7 @@ def _spacing(where: str, value: object) -> float:
 def _require_settings_of_structures(where: str, structure: str, section: Mapping[str, Any]) -> None:
     """Refuse settings that a search for structures does not have."""
     for name, value in section.items():
-        if name in ("structure", "spacing"):
+        if name in ("structure", "spacing", structure):
             continue
         odd = sorted(set(value) - _APPLY[name]) if name in _APPLY and isinstance(value, Mapping) else [""]
         if odd:

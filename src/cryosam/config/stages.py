@@ -334,7 +334,7 @@ class VectorSearchConfig:
     other_kinds
         Share of the mean vector of what is more than chance, but not of the kind, that neither the kind nor noise
         explains, from which it counts as other kinds. Below it, the kind counts as nearly all there is. It lies in the
-        middle between purified samples and a lamella (up to 0.30) and tomograms of several complexes (0.45 and more).
+        middle between what purified samples and a lamella gave, and what simulated tomograms of six complexes gave.
     """
 
     is_on: bool = True
