@@ -14,6 +14,7 @@ from torch import Tensor
 from cryosam.arrays import Points, Scores
 from cryosam.averaging.member_average import MemberAverage, average_members
 from cryosam.averaging.orientations import OrientationSearch
+from cryosam.classification.other_kinds import share_of_others
 from cryosam.classification.two_views import TwoViews
 from cryosam.instances.instance_segmenter import InstanceSegmenter
 from cryosam.kind_sources import KindSource, Seed
@@ -28,7 +29,6 @@ from cryosam.scene import Scene
 __all__ = ["ComparedByVectors", "accept_by_vectors", "compare_by_vectors"]
 
 _EVEN_ODDS = 0.5
-_FEWEST_OTHERS = 5  # places whose mean vector is looked at: with fewer, chance decides
 _N_ROTATIONS = 700  # rotations that are compared: 28 degrees apart, as fine as the detail of a third of the diameter
 
 
@@ -47,8 +47,8 @@ class ComparedByVectors:
     average
         The average.
     others
-        In [0, 1]: how far the mean vector of the places that are something, but not of the kind, lies from what the
-        kind and nothing explain (see `_unexplained`); None if there are hardly any.
+        How far the places that are something, but not of the kind, are from what the kind and nothing explain, in
+        [0, 1] (see `share_of_others`); None if there are hardly any.
     """
 
     points: Points
@@ -98,19 +98,13 @@ def compare_by_vectors(scene: Scene, kind: KindSource, seed: Seed, found: Candid
         for most in later:
             last = compare.round(*compare.settled(last), most, last.aligned.template)
     of_kind = last.views.probabilities(settings)
-    is_other = (last.views.beyond_chance() >= _EVEN_ODDS) & (of_kind < _EVEN_ODDS)
-    others = None
-    if np.count_nonzero(is_other) >= _FEWEST_OTHERS:
-        resemblance = last.resemblance
-        others = _unexplained(
-            resemblance.vectors[is_other].mean(axis=0), resemblance.mean(last.views.members), last.nothing
-        )
+    is_more = last.views.beyond_chance() >= _EVEN_ODDS
     return ComparedByVectors(
         points=last.aligned.points,
         views=last.views,
         probability=np.where(scene.allows(last.aligned.points), of_kind, 0),
         average=Average(last.aligned.template.cpu().numpy(), search.cut.step),
-        others=others,
+        others=share_of_others(last.resemblance.vectors[is_more], of_kind[is_more] >= _EVEN_ODDS, last.nothing),
     )
 
 
@@ -159,24 +153,6 @@ def accept_by_vectors(
         probability=compared.probability,
         average=compared.average,
     ).ranked()
-
-
-def _unexplained(
-    mean: Float[np.ndarray, " v"], kind: Float[np.ndarray, " v"], nothing: Float[np.ndarray, " v"]
-) -> float:
-    """Share of a mean vector that is not in the plane of the kind's mean vector and that of nothing, in [0, 1].
-
-    The vector of a particle of the kind in noise lies between the two; that of another object does not.
-
-    Examples
-    --------
-    >>> kind, nothing, other = np.eye(3)
-    >>> _unexplained(kind + nothing, kind, nothing), _unexplained(other, kind, nothing)
-    (0.0, 1.0)
-    """
-    plane, _ = np.linalg.qr(np.stack([kind, nothing], axis=1))
-    rest = mean - plane @ (plane.T @ mean)
-    return float(np.linalg.norm(rest) / max(float(np.linalg.norm(mean)), 1e-9))
 
 
 @dataclass(frozen=True, eq=False)

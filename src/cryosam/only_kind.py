@@ -22,7 +22,7 @@ from cryosam.kind_sources import KindSource, Seed
 from cryosam.masks import InstanceMask
 from cryosam.matching.candidates import Candidates, centres
 from cryosam.matching.peaks import thin
-from cryosam.proposals import correlated
+from cryosam.proposals import Correlated, correlated
 from cryosam.results import Average
 from cryosam.scene import Scene
 
@@ -90,11 +90,12 @@ def find_only_kind(
     apart = scene.config.matching.min_distance_diameters * diameter
     feature = kind.query(scene, seed).feature
     search = scene.orientations(diameter).with_rotations(_N_ROTATIONS)
-    known = centres(seed.clicks, seed.used.trusted_masks)
     with scene.record.timed("single kind"):
+        known, places = _start(scene, seed)
         template = search.cut.cut(known).mean(dim=0)
-        for _ in range(_ROUNDS):
-            places = correlated(scene, radial.profile(known), diameter)
+        for n_before in range(_ROUNDS):
+            if n_before:
+                places = correlated(scene, radial.profile(known), diameter)
             n_points = min(max(2 * places.n_more, _FEWEST_PEAKS), scene.config.matching.max_candidates)
             points = np.concatenate([known, places.points[:n_points]])
             points = points[thin(points, apart)]
@@ -131,6 +132,17 @@ def find_only_kind(
         probability=probability,
         average=Average(template.cpu().numpy(), search.cut.step),
     ).ranked()
+
+
+def _start(scene: Scene, seed: Seed) -> tuple[Points, Correlated]:
+    """The centres of the clicked particles, and what resembles them: those of the masks, or the clicks themselves.
+
+    A mask may be off its particle's centre, and so may a click. The one that more places resemble is taken.
+    """
+    starts = (centres(seed.clicks, seed.used.trusted_masks), seed.clicks)
+    radial = scene.radial(seed.diameter)
+    found = [(start, correlated(scene, radial.profile(start), seed.diameter)) for start in starts]
+    return max(found, key=lambda pair: pair[1].n_more)
 
 
 def _least(n: int, weight: float) -> int:

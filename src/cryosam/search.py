@@ -4,18 +4,24 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from cryosam.by_vectors import accept_by_vectors, compare_by_vectors
+from cryosam.backends import resolve_device
+from cryosam.by_vectors import ComparedByVectors, accept_by_vectors, compare_by_vectors
 from cryosam.classification.decision import DOUBTFUL, average_kind, decide, judge, warn_of_doubts, with_threshold
 from cryosam.classification.negatives import rule_out
 from cryosam.instances.instance_segmenter import InstanceSegmenter
 from cryosam.instances.prompted import Prompted
 from cryosam.kind_sources import KindSource, Seed
+from cryosam.kind_sources.clicked import of_diameter
+from cryosam.likely_diameter import SIZE_STEP, likely_diameter
 from cryosam.matching.candidates import Candidates
 from cryosam.only_kind import find_only_kind
 from cryosam.proposals import propose, widen
 from cryosam.scene import Scene
 
 __all__ = ["Found", "find_kind"]
+
+_Start = tuple[Seed, InstanceSegmenter]
+"""The objects under the clicks, and a segmenter that treats other instances in the same way."""
 
 # warnings that no longer hold once the clicked particle was found to resemble others
 _ANSWERED = ("nothing_there", "not_searched", "nothing_similar")
@@ -65,8 +71,8 @@ def find_kind(scene: Scene, kind: KindSource) -> Found:
             candidates = wider
             average = average_kind(scene, candidates, kind.seeds(candidates, seed), kind.reference(scene))
         candidates = decide(scene, candidates, average, kind.seeds(candidates, seed), seed.clicks)  # 4  a decision
-    other = _search_otherwise(scene, kind, seed, instances, candidates)  # 5  another one, where this one is in doubt
-    candidates = candidates if other is None else other
+    other = _search_otherwise(scene, kind, (seed, instances), candidates)  # 5  another one, where this one is in doubt
+    seed, candidates = (seed, candidates) if other is None else other
     if candidates.average is None and scene.config.matching.max_false_discovery is not None:
         scene.record.warn(
             "no_average",
@@ -80,44 +86,74 @@ def find_kind(scene: Scene, kind: KindSource) -> Found:
 
 
 def _search_otherwise(
-    scene: Scene, kind: KindSource, seed: Seed, instances: InstanceSegmenter, candidates: Candidates
-) -> Candidates | None:
-    """Search in another way if it is in doubt what was found, or if nothing was; None keeps what was found.
+    scene: Scene, kind: KindSource, start: _Start, candidates: Candidates
+) -> tuple[Seed, Candidates] | None:
+    """Search in another way if it is in doubt what was found or clicked, or if nothing was found; None keeps it.
 
-    The kind is told from the rest by learned vectors. Where these say that there is no other kind, everything that is
-    more than chance is of it.
+    If learned vectors say that there is no other kind, everything that is more than chance is of the kind, and its size
+    is the one that explains most of the tomogram. Otherwise the vectors tell the kind from the rest.
     """
-    settings = scene.config
+    settings, seed = scene.config, start[0]
     uses_volumes = settings.matching.volume_tolerance is not None
     is_doubtful = candidates.average is not None and _is_doubtful(scene, candidates)
-    if not (settings.averaging.is_on and uses_volumes and (is_doubtful or len(candidates.points) == 0)):
+    is_size_sure = seed.prompted.is_size_sure or not settings.vectors.is_on
+    is_found = len(candidates.points) > 0
+    if not (settings.averaging.is_on and uses_volumes) or (is_found and is_size_sure and not is_doubtful):
         return None
-    compared = compare_by_vectors(scene, kind, seed, candidates) if is_doubtful else None
-    others = None if compared is None else compared.others
-    is_alone = others is None or others < settings.vectors.other_kinds
-    found = _everything(scene, kind, seed, instances, candidates) if is_alone else None
-    if found is None and compared is not None:
-        found = accept_by_vectors(scene, kind, seed, instances, candidates, compared)
+    likely = _of_likely_size(scene, start)
+    has_other_size = likely is not start
+    if not is_found or (has_other_size and not is_size_sure):
+        compared = compare_by_vectors(scene, kind, likely[0], candidates)
+        found = _everything(scene, kind, likely, candidates) if _is_alone(scene, compared) else None
         if found is not None:
-            _replaced(scene, kind, seed, found)
-            scene.record.warn(
-                "searched_again",
-                "it was in doubt which candidates are of the kind, so learned vectors told them from the rest: check "
-                "the detections",
-            )
-    if found is None and not is_alone:  # what the vectors found is not what was clicked, so they say nothing of it
-        found = _everything(scene, kind, seed, instances, candidates)
-    return found
+            return likely[0], found
+    if not is_doubtful:
+        return None
+    compared = compare_by_vectors(scene, kind, seed, candidates)
+    if _is_alone(scene, compared):
+        found = _everything(scene, kind, likely, candidates)
+        if found is not None:
+            return likely[0], found
+    if compared is None:
+        return None
+    found = accept_by_vectors(scene, kind, seed, start[1], candidates, compared)
+    if found is None:
+        return None
+    _replaced(scene, kind, seed, found)
+    scene.record.warn(
+        "searched_again",
+        "it was in doubt which candidates are of the kind, so learned vectors told them from the rest: check the "
+        "detections",
+    )
+    return seed, found
 
 
-def _everything(
-    scene: Scene, kind: KindSource, seed: Seed, instances: InstanceSegmenter, candidates: Candidates
-) -> Candidates | None:
+def _of_likely_size(scene: Scene, start: _Start) -> _Start:
+    """The clicks on particles of the size that explains most around them; the start itself if it has that size."""
+    seed, _ = start
+    if scene.given_diameter is not None or not len(seed.clicks):
+        return start
+    with scene.record.timed("size"):
+        likely = likely_diameter(
+            scene.voxels, seed.clicks, scene.missing_wedge(), str(resolve_device(scene.config.device))
+        )
+    if likely is None or 1 / SIZE_STEP < likely / seed.diameter < SIZE_STEP:
+        return start
+    return of_diameter(scene, seed, likely)
+
+
+def _is_alone(scene: Scene, compared: ComparedByVectors | None) -> bool:
+    """Whether vectors tell of no other kind than the clicked one."""
+    others = None if compared is None else compared.others
+    return others is None or others < scene.config.vectors.other_kinds
+
+
+def _everything(scene: Scene, kind: KindSource, start: _Start, candidates: Candidates) -> Candidates | None:
     """All places that are more than chance, if the kind is nearly all there is."""
-    found = find_only_kind(scene, kind, seed, instances, candidates)
+    found = find_only_kind(scene, kind, *start, candidates)
     if found is not None:
         scene.record.note(separation=None)
-        _replaced(scene, kind, seed, found)
+        _replaced(scene, kind, start[0], found)
         scene.record.warn(
             "only_kind",
             "the candidates do not divide into the kind and something else, so everything that matches its average by "

@@ -333,8 +333,9 @@ class VectorSearchConfig:
         Number of members that the spread of all other correlations counts for in that of the members.
     other_kinds
         Share of the mean vector of what is more than chance, but not of the kind, that neither the kind nor noise
-        explains, from which it counts as other kinds. Below it, the kind counts as nearly all there is. It lies in the
-        middle between what purified samples and a lamella gave, and what simulated tomograms of six complexes gave.
+        explains, from which it counts as other kinds (see `classification.other_kinds`). Below it, the kind counts as
+        nearly all there is. It lies in the middle between what purified samples and a lamella gave, and what simulated
+        tomograms of six complexes gave.
     """
 
     is_on: bool = True
@@ -344,7 +345,7 @@ class VectorSearchConfig:
     correlation_weight: float = 0.5
     least_of_members: float = 0.9
     spread_prior: float = 10.0
-    other_kinds: float = 0.37
+    other_kinds: float = 0.41
 
     def __post_init__(self) -> None:
         require_positive(self, "n_candidates", "n_decoys", "correlation_weight", "spread_prior")

@@ -37,6 +37,7 @@ _PLAUSIBLE, _SMALLER = 0.6, 0.35
 _ENOUGH = 0.7  # evidence above which no smaller mask is tried
 _NEARLY = 0.8  # of the best evidence: the largest mask with at least this share is chosen
 _TRUSTED = 0.3  # least evidence of a mask from which the kind's centre and volume are taken
+_SURE = 0.5  # least evidence from which a size is sure: that of a centred mask to which nothing else is similar
 _ELONGATED = 8.0  # ratio of a mask's longest to its shortest half-axis beyond which it is a filament
 _FOLLOWED = 0.2  # least score along a filament: lower than for particles, because filaments have bad stretches
 _VIEWED = 156  # voxels around a click: half of the largest window that is tried, and the margin that smoothing needs
@@ -59,12 +60,15 @@ class Prompted:
         Diameter of the kind, in voxels.
     smoothing
         Standard deviation, in voxels, of the Gaussian filter applied to the tomogram before segmentation.
+    is_size_sure
+        Whether the diameter was given, or the tomogram supports it.
     """
 
     masks: tuple[InstanceMask, ...]
     is_trusted: tuple[bool, ...]
     diameter: float
     smoothing: float
+    is_size_sure: bool = True
 
     @property
     def trusted_masks(self) -> tuple[InstanceMask, ...]:
@@ -167,22 +171,25 @@ def second_look(
     -----
     Filaments are left as they are: no diameter limits them, and the click need not be near their centre.
     """
-    settled, is_trusted = [], []
+    settled, is_trusted, is_sure = [], [], []
     for point, mask in zip(points, first.masks, strict=True):
         if mask.n_voxels < _LEAST_VOXELS or is_filament(mask):
             settled.append(mask)
             is_trusted.append(mask.n_voxels > 0)
+            is_sure.append(is_filament(mask))
             continue
         mask, evidence = _settle(instances, point, mask, support)
         settled.append(mask)
         is_trusted.append(evidence >= _TRUSTED)
+        is_sure.append(evidence >= _SURE)
     reliable = [mask for mask, trust in zip(settled, is_trusted, strict=True) if trust]
     diameter = diameter_of(reliable or settled)
     masks = tuple(settled)
     if not any(is_filament(mask) for mask in settled):
         again = instances.under(points, diameter)
         masks = tuple(new if new.iou(old) >= _ALIKE else old for old, new in zip(settled, again, strict=True))
-    return replace(first, masks=masks, is_trusted=tuple(is_trusted), diameter=diameter)
+    is_size_sure = 2 * sum(is_sure) >= len(is_sure)  # the diameter is that of the median mask
+    return replace(first, masks=masks, is_trusted=tuple(is_trusted), diameter=diameter, is_size_sure=is_size_sure)
 
 
 def _settle(

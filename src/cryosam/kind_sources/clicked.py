@@ -21,7 +21,7 @@ from cryosam.prompts import PointPrompts
 from cryosam.scene import Scene
 from cryosam.tomogram import Contrast, Tomogram
 
-__all__ = ["ClickedKind", "are_visible", "look"]
+__all__ = ["ClickedKind", "are_visible", "look", "of_diameter"]
 
 _ENOUGH_TO_AVERAGE = 10  # candidates
 _FAR_OFF = 3.0  # ratio of a given diameter to what is seen, or the inverse, from which the given one is doubted
@@ -133,6 +133,22 @@ def look(scene: Scene, clicks: Points, *, is_search: bool) -> tuple[Prompted, In
         support = support_from(scene.features(first.diameter), instances, scene.config.matching)
     with scene.record.timed("prompts"):
         return second_look(first, instances, clicks, support), instances
+
+
+def of_diameter(scene: Scene, seed: Seed, diameter: float) -> tuple[Seed, InstanceSegmenter]:
+    """The same clicks on particles of another diameter in voxels; the clicks are their centres."""
+    with scene.record.timed("prompts"):
+        prompted, instances = first_look(
+            scene.voxels,
+            seed.all_clicks,
+            scene.segmenter,
+            scene.config.propagation,
+            diameter,
+            scene.workspace,
+            scene.options.progress,
+        )
+    prompted = replace(prompted, is_trusted=(False,) * len(prompted.masks), is_size_sure=False)
+    return replace(seed, prompted=prompted), instances
 
 
 def are_visible(scene: Scene, clicks: Points, prompted: Prompted) -> Bool[np.ndarray, " k"]:
