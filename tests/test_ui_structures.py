@@ -26,6 +26,7 @@ from cryosam.ui.description import describe_candidates
 from cryosam.ui.earlier import add_results
 from cryosam.ui.exchange import write_all, write_tables
 from cryosam.ui.instance_files import InstanceFolder
+from cryosam.ui.opening import open_searched
 from cryosam.ui.server import make_app
 from cryosam.ui.session import Session
 from cryosam.ui.shapes import outlines
@@ -586,28 +587,45 @@ def test_tables_of_particles_are_refused_if_there_are_only_structures(session, t
         write_tables(session, 0, tmp_path)
 
 
-def test_a_result_with_structures_gives_its_particles_and_says_what_is_left_out(session, file, tmp_path):
+def test_a_result_with_particles_and_structures_gives_both(session, file, tmp_path):
     searched(session)
     kind = session.add_kind("ribosome", "#ff0000")
     session.add_click(0, kind, (11.0, 12.0, 9.0))
     find(session, kind)
     write_all(session, 0, tmp_path / "out")
     other = Session(Gallery([ViewedTomogram(file)]))
-    (said,) = add_results(other, [tmp_path / "out"])
-    assert "find them again from a click" in said
-    (kind,) = other.state.kinds
-    view = other.state.view(0, kind.id)
-    assert (kind.name, kind.structure) == ("ribosome", "particle")
-    assert [click.point for click in view.clicks] == [(11.0, 12.0, 9.0)], "without the click on the membrane"
-    assert len(view.candidates) == 1
+    assert add_results(other, [tmp_path / "out"]) == []
+    assert [(kind.name, kind.structure) for kind in other.state.kinds] == [
+        ("ribosome", "particle"),
+        ("membrane", "membrane"),
+    ]
+    views = [other.state.view(0, kind.id) for kind in other.state.kinds]
+    assert [[click.point for click in view.clicks] for view in views] == [[(11.0, 12.0, 9.0)], [CLICK]]
+    assert [len(view.candidates) for view in views] == [1, 2]
     other.close()
 
 
-def test_a_result_without_particles_is_refused_with_the_reason(session, file, tmp_path):
-    searched(session)
-    write_all(session, 0, tmp_path / "out")
-    with pytest.raises(InputError, match="reads particles only"):
-        add_results(session, [tmp_path / "out"])
+@pytest.mark.parametrize("structure", ["membrane", "filament", "compartment"])
+def test_a_batch_of_structures_alone_opens_and_shows_them(session, tmp_path, structure):
+    kind = searched(session, structure)
+    write_all(session, 0, tmp_path / "batch" / "TS_01")
+    viewed, left_out = open_searched([tmp_path / "batch"])
+    other = Session(Gallery(viewed))
+    assert (add_results(other, [tmp_path / "batch"]), left_out) == ([], [])
+    (again,) = other.state.kinds
+    assert (again.name, again.structure) == (structure, structure)
+    before, after = session.state.view(0, kind), other.state.view(0, again.id)
+    assert [click.point for click in after.clicks] == [CLICK]
+    assert not after.is_outdated(again)
+    assert [c.score for c in after.candidates] == [c.score for c in before.candidates]
+    for old, new in zip(before.candidates, after.candidates, strict=True):
+        assert new.mask.iou(old.mask) == 1
+        assert new.instance.inferred.iou(old.instance.inferred) == float(old.instance.inferred.n_voxels > 0)
+        assert outlines(other.state, 0, "z", 6) is not None
+    write_all(other, 0, tmp_path / "again")
+    for name in (f"{structure}s.csv", "labels.csv"):
+        assert (tmp_path / "again" / name).read_text() == (tmp_path / "batch" / "TS_01" / name).read_text()
+    other.close()
 
 
 # --------------------------------------------------------------------------------------------------------------- server
