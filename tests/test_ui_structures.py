@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from starlette.testclient import TestClient
 
-from cryosam import segmentation, structure_search
+from cryosam import segmentation, structure_scene, structure_search
 from cryosam.errors import InputError, PromptError, VoxelSizeError
 from cryosam.io import read_volume, write_volume
 from cryosam.io.surfaces import surface_of, tube
@@ -566,6 +566,19 @@ def test_what_is_exported_is_the_folder_of_the_command_line(session, tmp_path):
     assert semantic[12, 20, 10] == 2
     run = json.loads((tmp_path / "out" / "run.json").read_text())
     assert [each["structure"] for each in run["structures"]] == ["membrane", "filament"]
+
+
+def test_the_clicked_filament_is_straightened_where_it_is_exported(session, tmp_path, monkeypatch):
+    made = []
+    straighten = structure_scene.straighten
+    monkeypatch.setattr(structure_scene, "straighten", lambda *given: made.append(given) or straighten(*given))
+    searched(session, "filament", (12.0, 20.0, 9.0))
+    assert not made, "nobody sees it on the page"
+    write_all(session, 0, tmp_path / "out")
+    assert len(made) == 1
+    assert read_volume(tmp_path / "out" / "straightened.mrc").shape[0] == 38
+    (described,) = json.loads((tmp_path / "out" / "run.json").read_text())["structures"]
+    assert described["straightened"]["filament"] == 1
 
 
 def test_particles_and_structures_are_exported_together_and_the_tables_have_the_particles(session, tmp_path):
