@@ -181,6 +181,9 @@ def test_what_would_have_no_effect_is_said_or_refused(tomo, tmp_path, seen):
     assert (twice.exit_code, "--structure was given more than once" in twice.stderr) == (2, True)
     spaced = ("segment", tomo, "--structure", "compartment", "--point", "6,12,9", "--spacing", "50")
     assert "--spacing is for points on" in run(*spaced, "--out", tmp_path / "spaced").stderr
+    others = ("--kind", "er", "--structure", "membrane", "--point", "6,5,5", "--spacing", "50", "--kind", "ribosome")
+    idle = run("segment", tomo, *others, "--point", "11,12,9", "--spacing", "50", "--out", tmp_path / "idle")
+    assert (idle.exit_code, "no effect on kind ribosome, which is a particle" in idle.stderr) == (2, True)
     kinds = ("--kind", "a", "--structure", "membrane", "--point", "6,5,5", "--kind", "a", "--structure", "filament")
     assert "more than once for kind a" in run("segment", tomo, *kinds, "--out", tmp_path / "two").stderr
 

@@ -108,7 +108,8 @@ def _read(ledger: Ledger, job: Job) -> tuple[TomogramRow, dict[str, Any] | None]
         searched_um3=None if size is None else run["job"]["searched_voxels"] * (size * 1e-4) ** 3,
         seconds=run["seconds"],
         peak_memory_bytes=run["peak_memory_bytes"],
-        warnings=(*run["warnings"], *(f"{kind}: {text}" for kind, text in run["job"].get("guesses", {}).items())),
+        warnings=tuple(run["warnings"]),
+        notes=tuple(f"{kind}: {text}" for kind, text in run["job"].get("guesses", {}).items()),
         thumbnail=ledger.read_thumbnail(job.name),
     )
     return row, run
