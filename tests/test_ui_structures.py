@@ -6,6 +6,7 @@ import struct
 import threading
 import time
 import zipfile
+from functools import partial
 from io import BytesIO
 from types import SimpleNamespace
 
@@ -22,10 +23,11 @@ from cryosam.results import Segmentation
 from cryosam.structure_results import StructureResult
 from cryosam.structures.guess import Guess
 from cryosam.ui import guessing
+from cryosam.ui.array_folder import ArrayFolder
 from cryosam.ui.description import describe_candidates
 from cryosam.ui.earlier import add_results
 from cryosam.ui.exchange import write_all, write_tables
-from cryosam.ui.instance_files import InstanceFolder
+from cryosam.ui.item_arrays import arrays_of_instance, instance_of
 from cryosam.ui.opening import open_searched
 from cryosam.ui.server import make_app
 from cryosam.ui.session import Session
@@ -518,10 +520,10 @@ def test_a_structure_that_cannot_be_read_is_left_out_with_a_warning(file, tmp_pa
 
 
 def test_an_instance_beyond_the_tomogram_is_not_read(tmp_path, caplog):
-    folder = InstanceFolder(tmp_path)
+    folder = ArrayFolder(tmp_path, "structure", arrays_of_instance)
     name = folder.write(lumen())
-    assert folder.read(name, SHAPE) is not None
-    assert folder.read(name, (10, 10, 10)) is None
+    assert folder.read(name, partial(instance_of, shape=SHAPE)) is not None
+    assert folder.read(name, partial(instance_of, shape=(10, 10, 10))) is None
     assert "reaches beyond" in caplog.text
 
 
