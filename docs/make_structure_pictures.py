@@ -18,7 +18,9 @@ from PIL import Image
 from skimage.segmentation import find_boundaries
 
 from cryosam import PointPrompts, find_structures, read_tomogram
+from cryosam.full_map import FullMap
 from cryosam.structure_results import Membrane, StructureResult
+from cryosam.structure_scene import with_straightened
 from cryosam.tomogram import Tomogram
 
 _OUT = Path(__file__).parent / "images"
@@ -49,7 +51,9 @@ def section(tomogram: Tomogram, found: StructureResult, axis: int, index: int) -
 def draw_straightened(data: Path) -> None:
     """The average of the real microtubule: across, along its axis, and along its wall."""
     tomogram = read_tomogram(data / "microtubule_13pf.tif")
-    made = find_structures(tomogram, PointPrompts(np.array([_MICROTUBULE])), "filament").straightened
+    found = find_structures(tomogram, PointPrompts(np.array([_MICROTUBULE])), "filament")
+    (found,) = with_straightened(FullMap((found.kind,), (found,)), tomogram).structures
+    made = found.straightened
     if made is None:
         sys.exit("the microtubule was not found")
     sys.stdout.write(f"microtubule: {made.repeat}, densest at {made.densest_radius_angstrom:.0f} angstrom\n")

@@ -184,6 +184,11 @@ def test_a_guess_is_made_in_each_tomogram_and_said(folder, taken):
     told = json.loads((folder / "results" / "a" / "run.json").read_text())
     assert told["job"]["guesses"] == {"particle": "a sheet"}
     page = (folder / "results" / "summary.html").read_text()
+    assert [row["warnings"] for row in rows(folder / "results" / "summary.csv")] == [
+        str(len(told["warnings"])),
+        str(len(json.loads((folder / "results" / "b" / "run.json").read_text())["warnings"])),
+        "0",
+    ]
     assert "particle: a sheet" in page
     assert "particle: a blob" in page
 
@@ -220,6 +225,31 @@ def test_a_query_is_searched_for_in_all_tomograms(folder):
             '[kinds.mt]\nstructure = "filament"\n[kinds.mt.matching]\nedge_margin = 3',
             "matching.edge_margin has no effect on filaments",
         ),
+        (
+            {"structure": '"filament"'},
+            "[kinds.mt]\ndiameter_angstrom = 3",
+            "kinds.mt: diameter_angstrom has no effect on filaments",
+        ),
+        (
+            {"points": None, "query": '"q.npz"'},
+            "[kinds.er]\ndiameter_angstrom = 3",
+            "kinds.er: diameter_angstrom has no effect on membranes",
+        ),
+        (
+            {"structure": '"membrane"'},
+            '[kinds.ribosome]\nstructure = "particle"\nspacing = 50',
+            "kinds.ribosome: spacing has no effect on particles",
+        ),
+        (
+            {"structure": '"membrane"'},
+            '[kinds.cell]\nstructure = "compartment"\nspacing = 50',
+            "kinds.cell: spacing has no effect on compartments",
+        ),
+        (
+            {"spacing": None, "export": None},
+            "[kinds.mt.filament]\nleast_length_angstrom = 500",
+            "kinds.mt: filament has no effect on particles",
+        ),
         ({"structure": '"compartment"', "spacing": None}, "", "give a spacing"),
         ({"structure": '"membrane"', "export": '["dynamo"]'}, "", "export: dynamo has no points on membranes"),
         ({"points": None, "query": '"q.npz"', "structure": '"filament"'}, "", "not what query 'er' finds"),
@@ -237,6 +267,15 @@ def test_what_makes_no_sense_is_refused_in_one_line(folder, changes, more, text)
         read_project(folder / "project.toml")
     assert text in str(refused.value)
     assert "\n" not in str(refused.value)
+
+
+def test_a_kind_that_is_guessed_may_have_any_settings_and_the_command_line_says_what_others_are(folder):
+    write_project(folder, structure='"auto"')
+    with (folder / "project.toml").open("a") as stream:
+        stream.write("\n[kinds.mt]\ndiameter_angstrom = 250\n[kinds.mt.filament]\nleast_length_angstrom = 500\n")
+    assert read_project(folder / "project.toml").jobs[0].kind_configs["mt"].diameter_angstrom == 250
+    said = batch(folder, "--dry-run", "--structure", "filament")
+    assert (said.exit_code, "kinds.mt: diameter_angstrom has no effect on filaments" in said.stderr) == (2, True)
 
 
 def test_a_kind_has_a_threshold_of_its_own(folder):

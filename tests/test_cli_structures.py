@@ -10,7 +10,7 @@ from click.testing import CliRunner
 from cryosam import segmentation, structure_search
 from cryosam.cli import main, structures
 from cryosam.full_map import FullMap
-from cryosam.io import write_volume
+from cryosam.io import read_volume, write_volume
 from cryosam.results import Segmentation
 from cryosam.run_report import RunReport
 from cryosam.structure_results import StructureResult
@@ -83,6 +83,16 @@ def test_a_structure_is_searched_for_and_said_how_often_it_was_found(tomo, tmp_p
     assert {"instances.mrc", "semantic.mrc", "labels.csv", "run.json", "report.html"} <= names(tmp_path / "out")
     run_json = json.loads((tmp_path / "out" / "run.json").read_text())
     assert run_json["labels"] == [{"label": 1, "kind": "membrane", "structure": "membrane", "n_instances": 2}]
+
+
+def test_the_clicked_filament_is_straightened_in_the_folder(tomo, tmp_path, seen):
+    words = ("segment", tomo, "--structure", "filament", "--point")
+    assert run(*words, "12,26,9", "--out", tmp_path / "out").exit_code == 0
+    (described,) = json.loads((tmp_path / "out" / "run.json").read_text())["structures"]
+    assert described["straightened"]["filament"] == 2, "the one that was clicked, not the best"
+    assert read_volume(tmp_path / "out" / "straightened.mrc").shape[0] == 38, "one section for each voxel along it"
+    assert run(*words, "12,5,9", "--out", tmp_path / "far").exit_code == 0
+    assert "straightened.mrc" not in names(tmp_path / "far"), "none is within reach of the click"
 
 
 def test_each_kind_has_a_structure_of_its_own(tomo, tmp_path, seen):
@@ -171,6 +181,9 @@ def test_what_would_have_no_effect_is_said_or_refused(tomo, tmp_path, seen):
     assert (twice.exit_code, "--structure was given more than once" in twice.stderr) == (2, True)
     spaced = ("segment", tomo, "--structure", "compartment", "--point", "6,12,9", "--spacing", "50")
     assert "--spacing is for points on" in run(*spaced, "--out", tmp_path / "spaced").stderr
+    others = ("--kind", "er", "--structure", "membrane", "--point", "6,5,5", "--spacing", "50", "--kind", "ribosome")
+    idle = run("segment", tomo, *others, "--point", "11,12,9", "--spacing", "50", "--out", tmp_path / "idle")
+    assert (idle.exit_code, "no effect on kind ribosome, which is a particle" in idle.stderr) == (2, True)
     kinds = ("--kind", "a", "--structure", "membrane", "--point", "6,5,5", "--kind", "a", "--structure", "filament")
     assert "more than once for kind a" in run("segment", tomo, *kinds, "--out", tmp_path / "two").stderr
 

@@ -12,10 +12,11 @@ import starfile
 from click.testing import CliRunner
 
 from cryosam.cli import main
-from cryosam.errors import InputNotFoundError, OutputExistsError
+from cryosam.errors import InputError, InputNotFoundError, OutputExistsError
 from cryosam.full_map import FullMap
 from cryosam.io import read_points, read_tomogram, read_volume, structure_files, write_volume
 from cryosam.io.earlier_results import read_results
+from cryosam.io.earlier_structures import read_structure_results
 from cryosam.io.lines import read_lines
 from cryosam.io.results import RunInfo, write_segmentation
 from cryosam.io.structure_files import write_map
@@ -303,3 +304,44 @@ def test_what_is_inferred_is_marked_on_surfaces():
     x = mesh.vertices[:, 2]
     np.testing.assert_array_equal(marks, (x >= 20) & (x < 30))
     assert (x.min(), x.max()) == (2.0, 39.0)
+
+
+def test_structures_come_back_as_they_were_written(tmp_path, tomogram):
+    found = everything()
+    run = RunInfo(origin_angstrom=(100.0, -30.0, 55.0))
+    results = read_structure_results(write(tmp_path / "out", found, tomogram, run=run))
+    assert [(each.kind, each.structure, each.shape) for each in results] == [
+        ("er", "membrane", SHAPE),
+        ("tube", "filament", SHAPE),
+        ("cell", "compartment", SHAPE),
+    ]
+    sheets, lines, lumens = results
+    assert [str(warning) for warning in sheets.report.warnings] == ["the tilts are doubtful"]
+    assert (sheets.report.contrast, lines.report.warnings) == ("dark", ())
+    np.testing.assert_array_equal(sheets.prompts, CLICK)
+    for old, new in zip(found.structures[0].instances, sheets.instances, strict=True):
+        assert (new.score, new.is_closed, new.thickness_angstrom) == (old.score, old.is_closed, old.thickness_angstrom)
+        assert (new.area_angstrom2, new.curvature_radius_angstrom) == (old.area_angstrom2, np.inf)
+        assert np.isnan(new.enclosed_angstrom3)
+        np.testing.assert_allclose(new.mesh.vertices, old.mesh.vertices, atol=1e-4)  # without the origin of the file
+        np.testing.assert_array_equal(new.mesh.faces, old.mesh.faces)
+        np.testing.assert_allclose(new.normals, np.tile(old.normals[0], (2, 1)), atol=1e-6)
+        np.testing.assert_allclose(new.points[:, 0], old.points[0, 0], atol=1e-4)
+    assert (sheets.instances[0].inferred.n_voxels, sheets.instances[1].inferred.n_voxels) == (GAP.n_voxels, 0)
+    (line,), (old,) = lines.instances, found.structures[1].instances
+    np.testing.assert_allclose(line.points, old.points, atol=1e-3)
+    np.testing.assert_allclose(line.tangents, old.tangents, atol=1e-4)
+    assert (line.length_angstrom, line.radius_angstrom, line.score) == (370.0, 15.0, 0.9)
+    (cell,) = lumens.instances
+    assert (cell.volume_angstrom3, cell.is_cut, cell.mask.iou(lumen().mask)) == (4e6, False, 1.0)
+
+
+def test_a_damaged_mesh_or_table_of_an_earlier_run_is_named(tmp_path, tomogram):
+    out = write(tmp_path / "out", everything(), tomogram)
+    mesh = out / "meshes" / "er-001.ply"
+    mesh.write_bytes(mesh.read_bytes()[:-20])
+    with pytest.raises(InputError, match=r"er-001\.ply is not a surface"):
+        read_structure_results(out)
+    (out / "membranes.csv").unlink()
+    with pytest.raises(InputError, match=r"membranes\.csv does not describe"):
+        read_structure_results(out)

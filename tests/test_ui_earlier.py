@@ -154,7 +154,7 @@ def test_the_command_shows_results_once(tmp_path: Path, monkeypatch: pytest.Monk
     assert "continuing the saved session" in second.stderr
     wrong = CliRunner().invoke(main, [*words[:2], "--results", str(tmp_path / "sessions")])
     assert wrong.exit_code == 2
-    assert "has no particles.csv" in wrong.stderr
+    assert "has no run.json" in wrong.stderr
     assert read_points(folder / "particles.csv").points.shape == (2, 3)
 
 

@@ -6,6 +6,7 @@ import struct
 import threading
 import time
 import zipfile
+from functools import partial
 from io import BytesIO
 from types import SimpleNamespace
 
@@ -13,7 +14,7 @@ import numpy as np
 import pytest
 from starlette.testclient import TestClient
 
-from cryosam import segmentation, structure_search
+from cryosam import segmentation, structure_scene, structure_search
 from cryosam.errors import InputError, PromptError, VoxelSizeError
 from cryosam.io import read_volume, write_volume
 from cryosam.io.surfaces import surface_of, tube
@@ -22,10 +23,12 @@ from cryosam.results import Segmentation
 from cryosam.structure_results import StructureResult
 from cryosam.structures.guess import Guess
 from cryosam.ui import guessing
+from cryosam.ui.array_folder import ArrayFolder
 from cryosam.ui.description import describe_candidates
 from cryosam.ui.earlier import add_results
 from cryosam.ui.exchange import write_all, write_tables
-from cryosam.ui.instance_files import InstanceFolder
+from cryosam.ui.item_arrays import arrays_of_instance, instance_of
+from cryosam.ui.opening import open_searched
 from cryosam.ui.server import make_app
 from cryosam.ui.session import Session
 from cryosam.ui.shapes import outlines
@@ -517,10 +520,10 @@ def test_a_structure_that_cannot_be_read_is_left_out_with_a_warning(file, tmp_pa
 
 
 def test_an_instance_beyond_the_tomogram_is_not_read(tmp_path, caplog):
-    folder = InstanceFolder(tmp_path)
+    folder = ArrayFolder(tmp_path, "structure", arrays_of_instance)
     name = folder.write(lumen())
-    assert folder.read(name, SHAPE) is not None
-    assert folder.read(name, (10, 10, 10)) is None
+    assert folder.read(name, partial(instance_of, shape=SHAPE)) is not None
+    assert folder.read(name, partial(instance_of, shape=(10, 10, 10))) is None
     assert "reaches beyond" in caplog.text
 
 
@@ -567,6 +570,19 @@ def test_what_is_exported_is_the_folder_of_the_command_line(session, tmp_path):
     assert [each["structure"] for each in run["structures"]] == ["membrane", "filament"]
 
 
+def test_the_clicked_filament_is_straightened_where_it_is_exported(session, tmp_path, monkeypatch):
+    made = []
+    straighten = structure_scene.straighten
+    monkeypatch.setattr(structure_scene, "straighten", lambda *given: made.append(given) or straighten(*given))
+    searched(session, "filament", (12.0, 20.0, 9.0))
+    assert not made, "nobody sees it on the page"
+    write_all(session, 0, tmp_path / "out")
+    assert len(made) == 1
+    assert read_volume(tmp_path / "out" / "straightened.mrc").shape[0] == 38
+    (described,) = json.loads((tmp_path / "out" / "run.json").read_text())["structures"]
+    assert described["straightened"]["filament"] == 1
+
+
 def test_particles_and_structures_are_exported_together_and_the_tables_have_the_particles(session, tmp_path):
     searched(session)
     kind = session.add_kind("ribosome", "#ff0000")
@@ -586,28 +602,45 @@ def test_tables_of_particles_are_refused_if_there_are_only_structures(session, t
         write_tables(session, 0, tmp_path)
 
 
-def test_a_result_with_structures_gives_its_particles_and_says_what_is_left_out(session, file, tmp_path):
+def test_a_result_with_particles_and_structures_gives_both(session, file, tmp_path):
     searched(session)
     kind = session.add_kind("ribosome", "#ff0000")
     session.add_click(0, kind, (11.0, 12.0, 9.0))
     find(session, kind)
     write_all(session, 0, tmp_path / "out")
     other = Session(Gallery([ViewedTomogram(file)]))
-    (said,) = add_results(other, [tmp_path / "out"])
-    assert "find them again from a click" in said
-    (kind,) = other.state.kinds
-    view = other.state.view(0, kind.id)
-    assert (kind.name, kind.structure) == ("ribosome", "particle")
-    assert [click.point for click in view.clicks] == [(11.0, 12.0, 9.0)], "without the click on the membrane"
-    assert len(view.candidates) == 1
+    assert add_results(other, [tmp_path / "out"]) == []
+    assert [(kind.name, kind.structure) for kind in other.state.kinds] == [
+        ("ribosome", "particle"),
+        ("membrane", "membrane"),
+    ]
+    views = [other.state.view(0, kind.id) for kind in other.state.kinds]
+    assert [[click.point for click in view.clicks] for view in views] == [[(11.0, 12.0, 9.0)], [CLICK]]
+    assert [len(view.candidates) for view in views] == [1, 2]
     other.close()
 
 
-def test_a_result_without_particles_is_refused_with_the_reason(session, file, tmp_path):
-    searched(session)
-    write_all(session, 0, tmp_path / "out")
-    with pytest.raises(InputError, match="reads particles only"):
-        add_results(session, [tmp_path / "out"])
+@pytest.mark.parametrize("structure", ["membrane", "filament", "compartment"])
+def test_a_batch_of_structures_alone_opens_and_shows_them(session, tmp_path, structure):
+    kind = searched(session, structure)
+    write_all(session, 0, tmp_path / "batch" / "TS_01")
+    viewed, left_out = open_searched([tmp_path / "batch"])
+    other = Session(Gallery(viewed))
+    assert (add_results(other, [tmp_path / "batch"]), left_out) == ([], [])
+    (again,) = other.state.kinds
+    assert (again.name, again.structure) == (structure, structure)
+    before, after = session.state.view(0, kind), other.state.view(0, again.id)
+    assert [click.point for click in after.clicks] == [CLICK]
+    assert not after.is_outdated(again)
+    assert [c.score for c in after.candidates] == [c.score for c in before.candidates]
+    for old, new in zip(before.candidates, after.candidates, strict=True):
+        assert new.mask.iou(old.mask) == 1
+        assert new.instance.inferred.iou(old.instance.inferred) == float(old.instance.inferred.n_voxels > 0)
+        assert outlines(other.state, 0, "z", 6) is not None
+    write_all(other, 0, tmp_path / "again")
+    for name in (f"{structure}s.csv", "labels.csv"):
+        assert (tmp_path / "again" / name).read_text() == (tmp_path / "batch" / "TS_01" / name).read_text()
+    other.close()
 
 
 # --------------------------------------------------------------------------------------------------------------- server

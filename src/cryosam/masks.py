@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 
-from cryosam.arrays import Mask
+from cryosam.arrays import Mask, Points
 
 __all__ = ["InstanceMask", "merge_duplicates"]
 
@@ -87,6 +87,21 @@ class InstanceMask:
         z, y, x = (int(c) for c in np.round(point) - self.origin)
         inside = all(0 <= c < n for c, n in zip((z, y, x), self.data.shape, strict=True))
         return inside and bool(self.data[z, y, x])
+
+    def contains(self, points: Points) -> Bool[np.ndarray, " n"]:
+        """Which of some points ``(n, 3)`` z, y, x lie in voxels of the mask.
+
+        Examples
+        --------
+        >>> mask = InstanceMask((1, 2, 3), np.ones((1, 1, 2), dtype=bool))
+        >>> mask.contains(np.array([[1.0, 2.0, 3.0], [1.2, 1.8, 4.4], [0.0, 2.0, 3.0]])).tolist()
+        [True, True, False]
+        """
+        places = np.round(points).astype(int) - self.origin
+        inside = ((places >= 0) & (places < self.data.shape)).all(axis=1)
+        found = np.zeros(len(points), dtype=bool)
+        found[inside] = self.data[tuple(places[inside].T)]
+        return found
 
     def overlap(self, other: "InstanceMask") -> int:
         """Number of voxels in both masks."""

@@ -228,7 +228,8 @@ class StructureResult:
     report
         Measurements and warnings of the run.
     straightened
-        The first clicked filament made straight; None for other structures, and if it is not among the instances.
+        The first clicked filament made straight, if that was asked for (`cryosam.structure_scene.with_straightened`); a
+        search leaves it None, as it is for other structures, and if it is not among the instances.
     """
 
     shape: tuple[int, int, int]

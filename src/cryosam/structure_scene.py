@@ -1,28 +1,29 @@
 """A tomogram opened for a search for structures: contrast, range of intensities and missing wedge are settled."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from jaxtyping import Float
 from scipy.spatial import KDTree
 
 from cryosam.arrays import Mask, Points
-from cryosam.config import Config
+from cryosam.config import Config, TomogramConfig
+from cryosam.full_map import FullMap
 from cryosam.intensities import SeenContrast, detect_contrast, normalise
 from cryosam.masks import InstanceMask
-from cryosam.missing_wedge import settle_wedge
+from cryosam.missing_wedge import MissingWedge, settle_wedge
 from cryosam.power_spectrum import PowerSpectrum
 from cryosam.prompts import PointPrompts
 from cryosam.results import Segmentation
 from cryosam.run_report import Recorder, RunReport, RunWarning
 from cryosam.structure_query import StructureQuery
-from cryosam.structure_results import Filament, Straightened, StructureInstance, StructureKind, StructureResult
+from cryosam.structure_results import Filament, StructureInstance, StructureKind, StructureResult
 from cryosam.structures import BinnedTomogram
 from cryosam.structures.straightened import straighten
-from cryosam.tomogram import Tomogram
+from cryosam.tomogram import Contrast, Tomogram
 
-__all__ = ["StructureScene", "clicks_of", "keep_instances", "straighten_clicked", "under_clicks"]
+__all__ = ["StructureScene", "clicks_of", "keep_instances", "under_clicks", "with_straightened"]
 
 _CLICKED_ANGSTROM = 100.0  # largest distance of a click from the filament that it is on: a click may miss the wall
 
@@ -126,16 +127,50 @@ def under_clicks(clicks: Points, instances: Sequence[StructureInstance]) -> tupl
     return tuple(instances[i] for i in sorted(nearest))
 
 
-def straighten_clicked(
-    tomogram: BinnedTomogram, click: Float[np.ndarray, " 3"], instances: Sequence[StructureInstance]
-) -> Straightened | None:
-    """The filament on which a click is; None if it was left out."""
-    nearest = under_clicks(click[None], instances)
-    for number, each in enumerate(instances, start=1):
-        if isinstance(each, Filament) and each is nearest[0]:
-            is_near = _distance(each.mask, click) * tomogram.voxel_size_angstrom <= _CLICKED_ANGSTROM
-            return straighten(tomogram, each, number) if is_near else None
-    return None
+def with_straightened(found: FullMap, tomogram: Tomogram, config: Config | None = None) -> FullMap:
+    """The same map with the first clicked filament of each kind made straight, for those who write or show it.
+
+    A search does not do it: it takes up to seconds, and a window does not show it.
+
+    Parameters
+    ----------
+    found
+        What was found.
+    tomogram
+        In which it was found.
+    config
+        Settings of the search; of them the tomogram's apply.
+
+    Raises
+    ------
+    TomogramError
+        If the tomogram contains NaN or is constant.
+    """
+    settings = (config or Config()).tomogram
+    return replace(found, structures=tuple(_with_straightened(part, tomogram, settings) for part in found.structures))
+
+
+def _with_straightened(part: StructureResult, tomogram: Tomogram, settings: TomogramConfig) -> StructureResult:
+    if part.structure != "filament" or not len(part.prompts) or not part.instances:
+        return part
+    click = part.prompts[0]
+    (nearest,) = under_clicks(click[None], part.instances)
+    missed_by = _distance(nearest.mask, click) * part.voxel_size_angstrom
+    if not isinstance(nearest, Filament) or missed_by > _CLICKED_ANGSTROM:
+        return part
+    contrast = _contrast(part, tomogram, settings)
+    voxels = normalise(tomogram, contrast, settings.percentiles)
+    opened = BinnedTomogram.of(voxels, MissingWedge())  # whatever the wedge is: nothing is filtered
+    return replace(part, straightened=straighten(opened, nearest, part.instances.index(nearest) + 1))
+
+
+def _contrast(part: StructureResult, tomogram: Tomogram, settings: TomogramConfig) -> Contrast:
+    """The contrast that the search settled; a window does not keep it, and it is settled again."""
+    if part.report.contrast is not None:
+        return "dark" if part.report.contrast == "dark" else "bright"
+    if settings.contrast != "auto":
+        return settings.contrast
+    return detect_contrast(tomogram, part.prompts).contrast
 
 
 def _size(instance: StructureInstance) -> int:

@@ -16,7 +16,7 @@ from cryosam.scene import RunOptions
 from cryosam.segmentation import segment, segment_kinds
 from cryosam.structure_query import StructureQuery
 from cryosam.structure_results import StructureInstance, StructureKind, StructureResult
-from cryosam.structure_scene import StructureScene, clicks_of, keep_instances, straighten_clicked, under_clicks
+from cryosam.structure_scene import StructureScene, clicks_of, keep_instances, under_clicks
 from cryosam.structures import StructureFinder
 from cryosam.structures.compartments import CompartmentFinder
 from cryosam.structures.filaments import FilamentFinder
@@ -349,15 +349,11 @@ def _search(
         kept = keep_instances(instances, prompts, config, options.search_mask, reach)
         if not is_search:
             kept = under_clicks(clicks_of(prompts), kept)
-        clicks, straightened = clicks_of(prompts), None
-        if structure == "filament" and len(clicks):
-            straightened = straighten_clicked(tomogram, clicks[0], kept)
     return StructureResult(
         shape=tomogram.shape,
         structure=structure,
         instances=kept,
-        straightened=straightened,
-        prompts=clicks,
+        prompts=clicks_of(prompts),
         voxel_size_angstrom=tomogram.voxel_size_angstrom,
         name=tomogram.voxels.source.name,
         kind=kind,

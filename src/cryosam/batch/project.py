@@ -137,6 +137,7 @@ def read_project(
     saved = [query for file in queries for query in read_queries(file)]
     config, kind_configs = _read_settings(path, content)
     chosen = (choices or StructureChoices()).after(read_choices(str(path), content, content.get("kinds", {})))
+    chosen.check_settings(str(path), content.get("kinds", {}), saved)
     _require_kinds(path, [query.name for query in saved], {*kind_configs, *chosen.structures, *chosen.spacings} - {ALL})
     if queries and "points" in content:
         raise ConfigError(f"{path}: give query or points, not both")

@@ -17,6 +17,7 @@ ALL = ""
 
 _CHOICES: tuple[StructureChoice, ...] = get_args(StructureChoice)
 _WITH_POINTS = ("auto", "membrane", "filament")
+_SECTIONS = ("membrane", "filament", "compartment")  # settings that only a search for this structure has
 _APPLY = {"matching": {"threshold", "max_particles"}}  # settings that a kind of structures can have of its own
 
 
@@ -48,6 +49,38 @@ class StructureChoices:
     def spacing_of(self, kind: str) -> float | None:
         """Spacing of points on a kind in angstrom, or None."""
         return self.spacings.get(kind, self.spacings.get(ALL))
+
+    def check_settings(
+        self, where: str, kinds: Mapping[str, Mapping[str, Any]], queries: Sequence[SavedQuery | StructureQuery]
+    ) -> None:
+        """Refuse settings of a kind that have no effect on what it is; one that is guessed may have any.
+
+        Parameters
+        ----------
+        where
+            Start of the message.
+        kinds
+            The sections of single kinds in a project file.
+        queries
+            The queries of the batch, which say themselves what their kinds are.
+
+        Raises
+        ------
+        ConfigError
+            If a setting has no effect.
+
+        Examples
+        --------
+        >>> StructureChoices().check_settings("p.toml", {"mt": {"spacing": 82.0}}, [])
+        Traceback (most recent call last):
+            ...
+        cryosam.errors.ConfigError: p.toml, kinds.mt: spacing has no effect on particles
+        """
+        known = {each.name: each.structure if isinstance(each, StructureQuery) else "particle" for each in queries}
+        for name, section in kinds.items():
+            structure = known.get(name, self.structure_of(name))
+            if structure != "auto":
+                _require_effect(f"{where}, kinds.{name}", structure, section)
 
     def after(self, first: "StructureChoices") -> "StructureChoices":
         """These choices where something is said, and the first ones elsewhere."""
@@ -116,7 +149,7 @@ def read_choices(where: str, content: Mapping[str, Any], kinds: Mapping[str, Any
     Raises
     ------
     ConfigError
-        If a structure is unknown, a spacing is not positive, or a kind of structures has settings of particles.
+        If a structure is unknown, or a spacing is not positive.
     """
     structures: dict[str, StructureChoice] = {}
     spacings: dict[str, float] = {}
@@ -127,8 +160,6 @@ def read_choices(where: str, content: Mapping[str, Any], kinds: Mapping[str, Any
             structures[name] = _structure(place, own["structure"])
         if "spacing" in own:
             spacings[name] = _spacing(place, own["spacing"])
-        if name != ALL and structures.get(name, "particle") not in ("particle", "auto"):
-            _require_settings_of_structures(place, structures[name], own)
     return StructureChoices(structures=structures, spacings=spacings)
 
 
@@ -145,10 +176,18 @@ def _spacing(where: str, value: object) -> float:
     return float(value)
 
 
-def _require_settings_of_structures(where: str, structure: str, section: Mapping[str, Any]) -> None:
-    """Refuse settings that a search for structures does not have."""
+def _require_effect(where: str, structure: str, section: Mapping[str, Any]) -> None:
+    """Refuse settings that a search for this structure does not have."""
+    if structure not in _WITH_POINTS and "spacing" in section:
+        raise ConfigError(f"{where}: spacing has no effect on {structure}s")
     for name, value in section.items():
         if name in ("structure", "spacing", structure):
+            continue
+        if structure == "particle":
+            if name in _SECTIONS:
+                raise ConfigError(
+                    f"{where}: {name} has no effect on particles; add structure = {name!r}, or leave it out"
+                )
             continue
         odd = sorted(set(value) - _APPLY[name]) if name in _APPLY and isinstance(value, Mapping) else [""]
         if odd:

@@ -12,7 +12,7 @@ from cryosam.batch.ledger import Ledger
 from cryosam.batch.project import Project
 from cryosam.errors import CryosamError
 from cryosam.io import atomic_path, read_points, read_volume
-from cryosam.io.earlier_results import read_result_points
+from cryosam.io.earlier_results import has_particles, read_result_points
 from cryosam.io.exports import EXPORTS, write_exports
 from cryosam.io.overview import KindCount, TomogramRow, render_overview, write_table
 from cryosam.io.star_output import write_star
@@ -64,7 +64,7 @@ def write_summary(project: Project) -> Totals:
             rows.append(row)
             if run is not None and run.get("structures"):
                 maps[job.name] = run
-            if run is not None and _has_particles(job, run):
+            if run is not None and has_particles(job.folder, run):
                 parts.append(read_result_points(job.folder))
         kinds = list(dict.fromkeys([*project.kinds, *(kind for row in rows for kind in row.kinds)]))
         files = {
@@ -108,15 +108,11 @@ def _read(ledger: Ledger, job: Job) -> tuple[TomogramRow, dict[str, Any] | None]
         searched_um3=None if size is None else run["job"]["searched_voxels"] * (size * 1e-4) ** 3,
         seconds=run["seconds"],
         peak_memory_bytes=run["peak_memory_bytes"],
-        warnings=(*run["warnings"], *(f"{kind}: {text}" for kind, text in run["job"].get("guesses", {}).items())),
+        warnings=tuple(run["warnings"]),
+        notes=tuple(f"{kind}: {text}" for kind, text in run["job"].get("guesses", {}).items()),
         thumbnail=ledger.read_thumbnail(job.name),
     )
     return row, run
-
-
-def _has_particles(job: Job, run: dict[str, Any]) -> bool:
-    """Whether particles were searched for; a run for structures alone has no such file."""
-    return not run.get("structures") or (job.folder / "particles.csv").is_file()
 
 
 def _digest(job: Job) -> str | None:
@@ -133,7 +129,7 @@ def _count(run: dict[str, Any], job: Job) -> dict[str, KindCount]:
         part["kind"]: KindCount.of_scores(part["scores"], structure=part["structure"])
         for part in run.get("structures", [])
     }
-    counts |= _count_particles(run, job) if _has_particles(job, run) else {}
+    counts |= _count_particles(run, job) if has_particles(job.folder, run) else {}
     order = [label["kind"] for label in run.get("labels", [])] or list(counts)
     return {kind: counts[kind] for kind in order}
 

@@ -26,6 +26,7 @@ from cryosam.scene import RunOptions
 from cryosam.segmentation import segment, segment_kinds
 from cryosam.structure_query import StructureQuery
 from cryosam.structure_results import StructureKind
+from cryosam.structure_scene import with_straightened
 from cryosam.structure_search import find_map, take_for
 from cryosam.tomogram import Tomogram
 
@@ -109,6 +110,7 @@ def _search(job: Job, ledger: Ledger) -> Segmentation | FullMap:
     if isinstance(found, FullMap):
         given = {new.name: job.choices.spacing_of(old.name) for new, old in zip(kinds, read, strict=True)}
         spacings = {name: value for name, value in given.items() if value is not None and name in structures}
+        found = with_straightened(found, tomogram, config)
         write_map(job.folder, found, tomogram=tomogram, prompts=kinds, run=run, spacings=spacings, overwrite=True)
     else:
         prompts = particles if found.kinds else particles[0]

@@ -42,6 +42,7 @@ from cryosam.saved_query import SavedQuery
 from cryosam.scene import RunOptions
 from cryosam.steps import MASKS, SEARCH, Steps
 from cryosam.structure_query import StructureQuery
+from cryosam.structure_scene import with_straightened
 from cryosam.tomogram import Tomogram
 
 __all__ = ["build_config", "report_findings", "run"]
@@ -120,6 +121,7 @@ def run(steps: Literal["segment", "pick", "segment_prompts"], options: dict[str,
         )
         given_out = {"tomogram": tomogram, "run": information, "overwrite": options["overwrite"]}
         if isinstance(found, FullMap):
+            found = with_straightened(found, tomogram, config)
             folder = write_map(options["out"], found, prompts=kinds, spacings=spacings_of(options, found), **given_out)
         else:
             prompts = _particles(kinds)

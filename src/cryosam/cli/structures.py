@@ -69,8 +69,7 @@ def take_structures(
         raise click.UsageError("--trials repeats a search for particles; leave it out for other structures")
     if structures and len(structures) == len(kinds):
         _say_unused(options)
-    if options.get("spacings") and not {"membrane", "filament"} & set(structures.values()):
-        raise click.UsageError("--spacing is for points on membranes and along filaments, and no kind is one of these")
+    _check_spacings(options.get("spacings") or {}, structures)
     _check_exports(options, named, structures)
     return named, structures
 
@@ -139,6 +138,19 @@ def suggest_structure(
                 f"cryosam: {'the click' if kind.name == _NO_NAME else kind.name} looks like a {taken.structure}; "
                 f"to find those instead: --structure {taken.structure}",
                 err=True,
+            )
+
+
+def _check_spacings(spacings: Mapping[str | None, float], structures: Mapping[str, StructureKind]) -> None:
+    """Refuse the spacing of a kind that has no points, and one for all kinds if none has."""
+    if spacings and not {"membrane", "filament"} & set(structures.values()):
+        raise click.UsageError("--spacing is for points on membranes and along filaments, and no kind is one of these")
+    for name in spacings:
+        structure = "membrane" if name is None else structures.get(name, "particle")
+        if structure not in ("membrane", "filament"):
+            raise click.UsageError(
+                f"--spacing is for points on membranes and along filaments, and has no effect on kind {name}, which is "
+                f"a {structure}; leave it out"
             )
 
 

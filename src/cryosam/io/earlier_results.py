@@ -2,12 +2,13 @@
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from scipy import ndimage
 
 from cryosam.arrays import Labels
 from cryosam.errors import InputError, InputNotFoundError
@@ -15,16 +16,23 @@ from cryosam.io.point_files import read_points
 from cryosam.io.points import PointTable
 from cryosam.io.tomogram_points import TomogramPoints
 from cryosam.io.volumes import read_volume
+from cryosam.masks import InstanceMask
+from cryosam.run_report import RunWarning
 
 __all__ = [
     "Results",
     "describe_result",
+    "ending_of",
     "find_results",
+    "has_particles",
+    "masks_of_labels",
     "name_tables",
     "read_labels",
     "read_result_points",
     "read_results",
+    "read_run",
     "read_structures",
+    "warnings_of",
 ]
 
 
@@ -90,8 +98,65 @@ def read_results(folder: str | os.PathLike[str]) -> Results:
             raise InputNotFoundError(
                 f"{target} has no {name}, so it is not a complete result; give the --out folder of a run or a batch"
             )
-    run = _read_run(target / "run.json")
-    return Results(target, read_points(target / "particles.csv"), run)
+    return Results(target, read_points(target / "particles.csv"), read_run(target))
+
+
+def read_run(folder: Path) -> dict[str, Any]:
+    """Read the ``run.json`` of a result folder.
+
+    Raises
+    ------
+    InputNotFoundError
+        If there is none.
+    InputError
+        If it is damaged.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     _ = Path(folder, "run.json").write_text('{"kind": "ribosome"}')
+    ...     read_run(Path(folder))
+    {'kind': 'ribosome'}
+    """
+    file = folder / "run.json"
+    if not file.is_file():
+        raise InputNotFoundError(
+            f"{folder} has no run.json, so it is not a complete result; give the --out folder of a run or a batch"
+        )
+    return _read_run(file)
+
+
+def has_particles(folder: Path, run: Mapping[str, Any]) -> bool:
+    """Return whether a run searched for particles; one for structures alone has no file of them.
+
+    Examples
+    --------
+    >>> has_particles(Path("nowhere"), {"kind": "ribosome"}), has_particles(Path("nowhere"), {"structures": [{}]})
+    (True, False)
+    """
+    return not run.get("structures") or (folder / "particles.csv").is_file()
+
+
+def warnings_of(run: Mapping[str, Any], kind: str) -> tuple[RunWarning, ...]:
+    """Return the warnings of one kind of a run; where there are several kinds, they start with its name.
+
+    Examples
+    --------
+    >>> run = {"warnings": ["look twice", "er: nothing there"], "warning_codes": ["doubt", "nothing_at_click"]}
+    >>> run |= {"structures": [{"kind": "er"}], "kinds": []}
+    >>> [str(warning) for warning in (*warnings_of(run, "ribosome"), *warnings_of(run, "er"))]
+    ['look twice', 'nothing there']
+    """
+    structures = {str(part["kind"]) for part in run.get("structures", [])}
+    start = f"{kind}: " if run["kinds"] or kind in structures else ""
+    others = tuple(f"{each}: " for each in structures - {kind})
+    coded = zip(run["warning_codes"], run["warnings"], strict=True)
+    return tuple(
+        RunWarning(code, text.removeprefix(start))
+        for code, text in coded
+        if text.startswith(start) and not text.startswith(others)
+    )
 
 
 def read_structures(folder: Path) -> dict[str, str] | None:
@@ -124,9 +189,20 @@ def read_structures(folder: Path) -> dict[str, str] | None:
         return None
     files = {}
     for kind, (structure, table) in name_tables(run).items():
-        files["instances.mrc" if len(run["labels"]) == 1 else f"instances-{kind}.mrc"] = structure
+        files[f"instances{ending_of(run, kind)}.mrc"] = structure
         files[f"{table}.csv"] = structure
     return files
+
+
+def ending_of(run: Mapping[str, Any], kind: str) -> str:
+    """Return what the names of the volumes of a kind end with: nothing if it is the only one of a run.
+
+    Examples
+    --------
+    >>> ending_of({"labels": [{}]}, "er"), ending_of({"labels": [{}, {}]}, "er")
+    ('', '-er')
+    """
+    return "" if len(run["labels"]) == 1 else f"-{kind}"
 
 
 def name_tables(run: Mapping[str, Any]) -> dict[str, tuple[str, str]]:
@@ -214,6 +290,27 @@ def read_result_points(folder: str | os.PathLike[str]) -> TomogramPoints:
             )
         part = replace(part, table=replace(part.table, rotations=oriented.rotations))
     return part
+
+
+def masks_of_labels(labels: Labels, numbers: Sequence[int]) -> tuple[InstanceMask, ...]:
+    """Return the voxels of each of some labels; the mask of one that no voxel has is empty.
+
+    Examples
+    --------
+    >>> masks = masks_of_labels(np.array([[[0, 2, 2]]]), [2, 1])
+    >>> masks[0].origin, masks[0].n_voxels, masks[1].n_voxels
+    ((0, 0, 1), 2, 0)
+    """
+    boxes = ndimage.find_objects(labels)
+    masks = []
+    for label in numbers:
+        box = boxes[label - 1] if 0 < label <= len(boxes) else None
+        if box is None:
+            masks.append(InstanceMask.empty())
+            continue
+        z, y, x = (each.start for each in box)
+        masks.append(InstanceMask((z, y, x), np.asarray(labels[box]) == label))
+    return tuple(masks)
 
 
 def read_labels(path: str | os.PathLike[str]) -> Labels:

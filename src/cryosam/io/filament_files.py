@@ -298,4 +298,4 @@ def _track(points: Points) -> Scores:
 
 def _is_inferred(filament: Filament, points: Points) -> Bool[np.ndarray, " n"]:
     """Which points lie where a gap was bridged."""
-    return np.array([filament.inferred.holds(point) for point in points], dtype=bool)
+    return filament.inferred.contains(points)

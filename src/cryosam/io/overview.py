@@ -93,6 +93,8 @@ class TomogramRow:
         Peak memory of its process; None if the system does not report it.
     warnings
         Sentences that the user should read.
+    notes
+        Sentences that are no warnings, such as what a click was taken for.
     thumbnail
         JPEG, or None.
     """
@@ -107,6 +109,7 @@ class TomogramRow:
     seconds: float | None = None
     peak_memory_bytes: int | None = None
     warnings: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
     thumbnail: bytes | None = None
 
     def density(self, kind: str) -> float | None:

@@ -94,16 +94,9 @@ def _between_rings(n: int) -> Int[np.ndarray, "m 3"]:
 def are_inferred(instance: StructureInstance) -> Bool[np.ndarray, " n"]:
     """Return which vertices of an instance's surface lie where it was filled in without evidence."""
     vertices = surface_of(instance).vertices
-    mask = instance.inferred
-    if not mask.n_voxels:
-        return np.zeros(len(vertices), dtype=bool)
     if isinstance(instance, Filament):  # the tube's surface is at the edge of its mask
         vertices = np.repeat(instance.points, _SIDES, axis=0)
-    places = np.rint(vertices).astype(int) - mask.origin
-    inside = ((places >= 0) & (places < mask.data.shape)).all(axis=1)
-    found = np.zeros(len(vertices), dtype=bool)
-    found[inside] = mask.data[tuple(places[inside].T)]
-    return found
+    return instance.inferred.contains(vertices)
 
 
 def simplify(mesh: Mesh, cell: float, marks: Bool[np.ndarray, " n"]) -> tuple[Mesh, Bool[np.ndarray, " k"]]:

@@ -52,7 +52,7 @@ def straighten(tomogram: BinnedTomogram, filament: Filament, number: int = 1) ->
     across = np.arange(-reach, reach + 1.0)
     places = np.stack(np.meshgrid(across, across, indexing="ij"), axis=-1).reshape(-1, 2)
     box = cut.at(places).reshape(-1, len(across), len(across))
-    is_measured = ~np.array([filament.inferred.holds(point) for point in line.points], dtype=bool)
+    is_measured = ~filament.inferred.contains(line.points)
     near = places[np.linalg.norm(places, axis=1) <= radius + 1]
     near = near[:: -(-len(near) // _MOST_COLUMNS)]
     angles = 2 * np.pi * np.arange(_N_BESIDE) / _N_BESIDE

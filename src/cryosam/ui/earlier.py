@@ -6,23 +6,32 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from scipy import ndimage
 from scipy.spatial.transform import Rotation
 
 from cryosam.errors import InputError
 from cryosam.io import read_info, read_points, read_volume
-from cryosam.io.earlier_results import Results, find_results, read_results
+from cryosam.io.earlier_results import (
+    Results,
+    find_results,
+    has_particles,
+    masks_of_labels,
+    read_results,
+    read_run,
+    warnings_of,
+)
+from cryosam.io.earlier_structures import read_structure_results
 from cryosam.io.points import PointTable
 from cryosam.masks import InstanceMask
 from cryosam.prompts import PointPrompts
 from cryosam.results import Average, ScoreMap, Segmentation
-from cryosam.run_report import RunReport, RunWarning
+from cryosam.run_report import RunReport
+from cryosam.structure_results import StructureKind, StructureResult
 from cryosam.ui.session import Session
 from cryosam.ui.viewed import Gallery, ViewedTomogram
 
 __all__ = ["add_results"]
 
-_Read = tuple[int, PointPrompts | None, Segmentation]
+_Read = tuple[int, PointPrompts | None, Segmentation | StructureResult]
 """Number of the tomogram, the clicks if there were any, and the result for one kind."""
 
 _COLOURS = ("#4cc9f0", "#ffb454", "#b794f6", "#7bd88f", "#ff7b9c", "#f6e05e", "#5eead4", "#f0a6ca")
@@ -43,7 +52,8 @@ class _Kind:
 def add_results(session: Session, folders: Sequence[Path]) -> list[str]:
     """Add results of ``cryosam segment``, ``demo`` or ``batch`` to a session; if one cannot be read, none is added.
 
-    Rejected candidates are added without masks, because the files have no masks of them.
+    Rejected candidates are added without masks, because the files have no masks of them. For membranes, filaments and
+    compartments see `cryosam.io.earlier_structures`.
 
     Parameters
     ----------
@@ -55,7 +65,7 @@ def add_results(session: Session, folders: Sequence[Path]) -> list[str]:
     Returns
     -------
     left_out
-        A message for each tomogram of a batch that the session does not have, and for structures that are no particles.
+        A message for each tomogram of a batch that the session does not have.
 
     Raises
     ------
@@ -69,7 +79,8 @@ def add_results(session: Session, folders: Sequence[Path]) -> list[str]:
         read += parts
         left_out += missing
     for number, prompts, found in read:
-        session.add_found(number, _kind_for(session, number, found.kind), prompts, found)
+        structure = found.structure if isinstance(found, StructureResult) else "particle"
+        session.add_found(number, _kind_for(session, number, found.kind, structure), prompts, found)
     return left_out
 
 
@@ -78,39 +89,33 @@ def _read_all(given: Path, tomograms: Gallery) -> tuple[list[_Read], list[str]]:
     read: list[_Read] = []
     left_out: list[str] = []
     for folder in find_results(given):
-        if (folder / "labels.csv").is_file() and not (folder / "particles.csv").is_file():
-            raise InputError(
-                f"{folder}: a result with membranes, filaments or compartments, of which the page reads particles "
-                "only: open the tomogram, and find them again from a click"
-            )
-        results = read_results(folder)
+        run = read_run(folder)
         try:
-            number = _tomogram_of(results, tomograms)
+            number = _tomogram_of(folder, run, tomograms)
         except InputError as error:
             left_out.append(str(error))
         else:
-            if results.run.get("structures"):
-                left_out.append(
-                    f"the membranes, filaments and compartments in {folder}, of which the page reads particles only: "
-                    "find them again from a click"
-                )
-            read += _read(results, number, tomograms[number])
+            if has_particles(folder, run):
+                read += _read(read_results(folder), number, tomograms[number])
+            read += [(number, _clicks(run, each.kind), each) for each in read_structure_results(folder)]
     if not read:
         raise InputError(left_out[0])
     return read, left_out
 
 
-def _kind_for(session: Session, number: int, name: str) -> int:
-    """Return the kind of a name; a new numbered one if it already has clicks or candidates in the tomogram."""
+def _kind_for(session: Session, number: int, name: str, structure: StructureKind) -> int:
+    """Return the kind of a name; a new numbered one if that has clicks or candidates in the tomogram, or is another."""
     kinds = session.state.kinds
     numbered = (name, *(f"{name} {i}" for i in range(2, len(kinds) + 3)))
     for each in numbered:
-        same = [kind.id for kind in kinds if kind.name == each]
+        same = [kind for kind in kinds if kind.name == each]
         if not same:
-            return session.add_kind(each, _COLOURS[len(kinds) % len(_COLOURS)])
-        view = session.state.view(number, same[0])
-        if not view.clicks and not view.candidates:
-            return same[0]
+            added = session.add_kind(each, _COLOURS[len(kinds) % len(_COLOURS)])
+            session.change_kind(added, structure=structure)
+            return added
+        view = session.state.view(number, same[0].id)
+        if same[0].structure == structure and not view.clicks and not view.candidates:
+            return same[0].id
     raise AssertionError("one of the names is always free")
 
 
@@ -124,9 +129,9 @@ def _read(results: Results, number: int, viewed: ViewedTomogram) -> list[_Read]:
     ]
 
 
-def _tomogram_of(results: Results, tomograms: Gallery) -> int:
+def _tomogram_of(folder: Path, run: Mapping[str, Any], tomograms: Gallery) -> int:
     """Return the tomogram with the shape of the result; if there are several, the one with its path or file name."""
-    known = results.run["input"]
+    known = run["input"]
     path, shape = Path(known["path"]), tuple(known["shape_zyx"])
     fitting = [i for i, viewed in enumerate(tomograms) if viewed.shape == shape]
     same_path = [i for i in fitting if tomograms[i].path == path.absolute()]
@@ -136,7 +141,7 @@ def _tomogram_of(results: Results, tomograms: Gallery) -> int:
             return chosen[0]
     if len(fitting) != 1:
         size = " x ".join(str(n) for n in shape)
-        raise InputError(f"{results.folder}: this is a result of {path}, {size} voxels; give that tomogram too")
+        raise InputError(f"{folder}: this is a result of {path}, {size} voxels; give that tomogram too")
     return fitting[0]
 
 
@@ -151,17 +156,7 @@ def _read_masks(results: Results) -> tuple[InstanceMask, ...]:
     instances = results.particles.instances
     if instances is None or not results.has_instances:
         return (InstanceMask.empty(),) * len(results.particles)
-    labels = results.read_instances()
-    boxes = ndimage.find_objects(labels)
-    masks = []
-    for label in instances.tolist():
-        box = boxes[label - 1] if 0 < label <= len(boxes) else None
-        if box is None:
-            masks.append(InstanceMask.empty())
-            continue
-        z, y, x = (each.start for each in box)
-        masks.append(InstanceMask((z, y, x), np.asarray(labels[box]) == label))
-    return tuple(masks)
+    return masks_of_labels(results.read_instances(), instances.tolist())
 
 
 def _read_rotations(results: Results, viewed: ViewedTomogram) -> Rotation | None:
@@ -177,19 +172,20 @@ def _kinds(results: Results, candidates: PointTable) -> list[_Kind]:
     run = results.run
     if not run["kinds"]:
         name = run.get("kind", _NO_NAME)
-        prompts = _prompts([click for click in run["prompts"] if click.get("kind", name) == name], name)
-        return [_Kind(name, run, prompts, np.arange(len(results.particles)), np.arange(len(candidates)))]
+        everything = np.arange(len(results.particles)), np.arange(len(candidates))
+        return [_Kind(name, run, _clicks(run, name), *everything)]
     kinds = []
     for part in run["kinds"]:
         name = part["name"]
-        clicks = [click for click in run["prompts"] if click["kind"] == name]
         own, own_candidates = (np.flatnonzero(np.array(t.names or ()) == name) for t in (results.particles, candidates))
-        kinds.append(_Kind(name, part, _prompts(clicks, name), own, own_candidates))
+        kinds.append(_Kind(name, part, _clicks(run, name), own, own_candidates))
     return kinds
 
 
-def _prompts(clicks: Sequence[dict[str, Any]], name: str) -> PointPrompts | None:
-    if not clicks:  # the kind was given by a saved query
+def _clicks(run: Mapping[str, Any], name: str) -> PointPrompts | None:
+    """Return the clicks on a kind of a run; those of a run with one kind have no name. None for a saved query."""
+    clicks = [click for click in run["prompts"] if click.get("kind", name) == name]
+    if not clicks:
         return None
     points = np.array([click["zyx"] for click in clicks], dtype=float).reshape(-1, 3)
     return PointPrompts(points, np.array([click["is_positive"] for click in clicks], dtype=bool), name)
@@ -227,7 +223,7 @@ def _segmentation(
         ),
         report=replace(
             RunReport.from_provenance({**results.run["provenance"], **kind.description["provenance"]}),
-            warnings=_warnings(results, kind),
+            warnings=warnings_of(results.run, kind.name),
         ),
         voxel_size_angstrom=viewed.voxel_size_angstrom,
         name=viewed.tomogram.name,
@@ -243,13 +239,6 @@ def _scores(table: PointTable) -> np.ndarray:
 def _under(point: np.ndarray, masks: Sequence[InstanceMask]) -> InstanceMask:
     """Return the mask that contains a click; empty if none does."""
     return next((mask for mask in masks if mask.holds(point)), InstanceMask.empty())
-
-
-def _warnings(results: Results, kind: _Kind) -> tuple[RunWarning, ...]:
-    """Return the warnings of a run, or those of one of its kinds, which start with its name."""
-    coded = zip(results.run["warning_codes"], results.run["warnings"], strict=True)
-    start = f"{kind.name}: " if results.run["kinds"] else ""
-    return tuple(RunWarning(code, text.removeprefix(start)) for code, text in coded if text.startswith(start))
 
 
 def _read_score_map(file: Path, shape: tuple[int, int, int]) -> ScoreMap | None:

@@ -19,6 +19,7 @@ from cryosam.prompts import PointPrompts
 from cryosam.results import Segmentation
 from cryosam.run_report import RunReport, RunWarning
 from cryosam.structure_results import StructureResult
+from cryosam.structure_scene import with_straightened
 from cryosam.ui.session import Session
 from cryosam.ui.state import Kind, Point, View
 from cryosam.ui.viewed import ViewedTomogram
@@ -50,6 +51,7 @@ def write_all(session: Session, tomogram: int, folder: Path, command: str = "") 
     run = RunInfo(command=command, input_path=path, origin_angstrom=viewed.info.origin_angstrom, config=session.config)
     if shown.structures:
         found = FullMap(tuple(each.name for each in shown.prompts), shown.structures, shown.segmentation)
+        found = with_straightened(found, viewed.tomogram, session.config)
         write_map(folder, found, tomogram=viewed.tomogram, prompts=shown.prompts, run=run)
         return
     prompts = shown.prompts if len(shown.prompts) > 1 else shown.prompts[0]

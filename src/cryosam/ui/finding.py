@@ -1,6 +1,6 @@
 """Searching for the clicked kinds, and keeping the verdicts of the user on the results of an earlier search."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 import numpy as np
@@ -153,11 +153,10 @@ def with_found(view: View, used: View, found: Found, next_id: Callable[[], int])
     )
 
 
-def clicks_of(
-    prompts: PointPrompts, masks_of_positive: Sequence[InstanceMask], next_id: Callable[[], int]
-) -> tuple[Click, ...]:
-    """Return clicks at the points of prompts, the positive ones with these masks."""
-    masks = iter(masks_of_positive)
+def clicks_of(prompts: PointPrompts, found: Found, next_id: Callable[[], int]) -> tuple[Click, ...]:
+    """Return clicks at the points of prompts, the positive ones with the masks of the clicked particles."""
+    of_positive = found.prompt_masks if isinstance(found, Segmentation) else ()
+    masks = iter(of_positive or (InstanceMask.empty(),) * len(prompts.positive))
     return tuple(
         Click(next_id(), (z, y, x), bool(positive), next(masks) if positive else InstanceMask.empty())
         for (z, y, x), positive in zip(prompts.points.tolist(), np.asarray(prompts.is_positive), strict=True)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from cryosam.errors import InputError, InputNotFoundError
 from cryosam.io import is_volume_name
-from cryosam.io.earlier_results import find_results, read_results
+from cryosam.io.earlier_results import find_results, read_run
 from cryosam.ui.viewed import ViewedTomogram
 
 __all__ = ["open_searched", "open_tomograms"]
@@ -71,7 +71,7 @@ def open_searched(
     found: list[ViewedTomogram] = []
     left_out: list[str] = []
     for folder in (each for given in folders for each in find_results(given)):
-        searched = read_results(folder).run["input"]
+        searched = read_run(folder)["input"]
         try:
             path, size = Path(searched["path"]), voxel_size_angstrom or searched["voxel_size_angstrom"]
             found.append(ViewedTomogram(path, voxel_size_angstrom=size))

@@ -15,12 +15,11 @@ from cryosam.errors import InputError, PromptError, UnknownItemError
 from cryosam.masks import InstanceMask
 from cryosam.matching.feature_cache import FeatureCache
 from cryosam.prompts import PointPrompts
-from cryosam.results import Segmentation
 from cryosam.steps import MASKS, Steps
 from cryosam.structure_results import StructureKind
 from cryosam.ui import description
 from cryosam.ui.filling import fill_masks, with_masks, without_mask
-from cryosam.ui.finding import clicks_of, find, with_all_found, with_found
+from cryosam.ui.finding import Found, clicks_of, find, with_all_found, with_found
 from cryosam.ui.guessing import Guesser
 from cryosam.ui.history import History, Listener
 from cryosam.ui.jobs import SearchJob, Worker
@@ -242,9 +241,9 @@ class Session:
         self._worker.start(job, steps, work)
         return job.id
 
-    def add_found(self, tomogram: int, kind_id: int, prompts: PointPrompts | None, found: Segmentation) -> None:
+    def add_found(self, tomogram: int, kind_id: int, prompts: PointPrompts | None, found: Found) -> None:
         """Add a result and its clicks, if any, computed elsewhere, as if a search of the session had found it."""
-        used = View() if prompts is None else View(clicks=clicks_of(prompts, found.prompt_masks, self._history.next_id))
+        used = View() if prompts is None else View(clicks=clicks_of(prompts, found, self._history.next_id))
         settled = with_found(used, used, found, self._history.next_id)
         self._change_view(tomogram, kind_id, lambda _: settled, None)
 

@@ -13,7 +13,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import IO, Any, get_args
@@ -23,10 +23,10 @@ import numpy as np
 from cryosam.errors import ConflictError, CryosamError
 from cryosam.io import atomic_path
 from cryosam.masks import InstanceMask
-from cryosam.results import Average
+from cryosam.results import Average, ScoreMap
 from cryosam.structure_results import StructureInstance, StructureKind
-from cryosam.ui.instance_files import InstanceFolder
-from cryosam.ui.maps import MapFolder
+from cryosam.ui.array_folder import ArrayFolder
+from cryosam.ui.item_arrays import arrays_of_instance, arrays_of_map, instance_of, map_of
 from cryosam.ui.state import Candidate, Click, Kind, Quaternion, Size, State, View
 from cryosam.ui.viewed import ViewedTomogram
 
@@ -83,7 +83,8 @@ class Store:
         self._thread = threading.Thread(target=self._write_on, daemon=True, name="saving")
         folder.mkdir(parents=True, exist_ok=True)
         self._lock = _lock(folder)
-        self._maps, self._instances = MapFolder(folder), InstanceFolder(folder)
+        self._maps = ArrayFolder[ScoreMap](folder, "score map", arrays_of_map)
+        self._instances = ArrayFolder[StructureInstance](folder, "structure", arrays_of_instance)
         self._thread.start()
 
     @classmethod
@@ -251,8 +252,8 @@ def _decode(
     content: bytes,
     fingerprints: Sequence[str],
     shapes: Sequence[tuple[int, int, int]],
-    maps: MapFolder,
-    instances: InstanceFolder,
+    maps: ArrayFolder[ScoreMap],
+    instances: ArrayFolder[StructureInstance],
 ) -> Saved:
     """Inverse of `_encode`; raises an error if anything is inconsistent."""
     with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
@@ -285,10 +286,11 @@ def _decode(
                     None if fsc is None else np.array(fsc, dtype=float),
                 )
             view = _view(each, average, lambda box, shape=shape: taken(box, shape))
+            placed = partial(instance_of, shape=shape)
             names = {int(number): str(name) for number, name in each.get("structures", {}).items()}
-            view = _with_instances(view, {number: instances.read(name, shape) for number, name in names.items()})
+            view = _with_instances(view, {number: instances.read(name, placed) for number, name in names.items()})
             if each["score_map"] is not None:
-                view = replace(view, score_map=maps.read(str(each["score_map"])))
+                view = replace(view, score_map=maps.read(str(each["score_map"]), map_of))
             views[tomogram, kind] = view
     kinds = tuple(
         Kind(int(i), str(name), str(colour), *map(_structure, rest)) for i, name, colour, *rest in plain["kinds"]
