@@ -16,6 +16,7 @@ from cryosam.structures.filaments import FilamentFinder
 from cryosam.structures.lines import integrate_lines, line_steps
 from cryosam.structures.radial_profile import RadialProfile
 from cryosam.structures.straightened import straighten
+from cryosam.structures.thin_axis import ThinLines
 from cryosam.structures.tracing import Curve, Tracer, cut_ends, join, smooth
 from cryosam.structures.tubes import paint_tube
 from cryosam.structures.whitening import whiten
@@ -295,3 +296,29 @@ def test_what_is_beyond_the_ends_of_a_filament_is_cut(first: float, last: float)
     cut = cut_ends(Curve(points, np.zeros(23, dtype=bool)), volume, 2.0)
     assert cut.points[[0, -1], 2] == pytest.approx([max(first, 14.75), min(last, 45.25)], abs=0.51)
     assert np.linalg.norm(np.diff(cut.points, axis=0), axis=1).max() < 1.2 * (last - first) / 22
+
+
+def noisy_scene(seed: int, strength: float) -> tuple[np.ndarray, tuple[np.ndarray, np.ndarray]]:
+    """A thin filament across noise in which a slice hardly shows it."""
+    shape, line = (30, 72, 110), (np.array([14.0, 35.0, 55.0]), np.array([0.05, 0.2, 0.97]))
+    noise = ndimage.gaussian_filter(np.random.default_rng(seed).normal(size=shape), 0.6) / 0.35
+    return (strength * np.exp(-(distance_to(line, shape) ** 2) / 3) + noise).astype(np.float32), line
+
+
+def test_a_thin_line_is_found_in_noise_and_not_in_noise_alone() -> None:
+    for strength, is_there in ((1.5, True), (0.0, False)):
+        volume, line = noisy_scene(1, strength)
+        white = whiten(volume, MissingWedge(tilt_range=(-90.0, 90.0)))
+        axis = ThinLines(white, 20.0, 8, 200).at(line[0] + [0.0, 1.0, 0.0])
+        assert (axis is not None) == is_there
+        if axis is not None:
+            assert off(line, axis.centre[None])[0] < 1.5
+            assert abs(axis.tangent @ line[1]) / np.linalg.norm(line[1]) > np.cos(np.radians(12))
+
+
+def test_a_filament_whose_profile_is_lost_in_noise_is_traced() -> None:
+    for seed in range(3):
+        volume, line = noisy_scene(seed, 1.5)
+        (found,) = FINDER.find_clicked(binned(volume), line[0][None])
+        assert np.median(off(line, found.points)) < 1.0
+        assert found.length_angstrom > 1000

@@ -15,9 +15,11 @@ from cryosam.structure_results import Filament
 from cryosam.structures.agreement import Agreement, CrossSections, runs
 from cryosam.structures.binned import Binned, BinnedTomogram
 from cryosam.structures.cross_sections import PlaneImaging
+from cryosam.structures.filament_clicks import FilamentAt, clicked_axis, too_short
 from cryosam.structures.lines import LineMap, integrate_lines, mean_along, null_level
 from cryosam.structures.matched_filter import along_axis, matched
-from cryosam.structures.radial_profile import Axis, RadialProfile, axis_at
+from cryosam.structures.radial_profile import Axis, RadialProfile
+from cryosam.structures.thin_axis import ThinLines
 from cryosam.structures.tracing import Curve, Taken, Tracer, cut_ends, distance_from, distinct, join, smooth
 from cryosam.structures.tubes import paint_tube
 from cryosam.structures.whitening import Whitened, whiten
@@ -32,30 +34,8 @@ _AVERAGED_ANGSTROM = 360.0  # length over which cross-sections along a filament 
 _LIKER = 1.1  # times as much like the kind as like a sheet; the wall of a microtubule is as much like both
 _LEAST_PIECE = 0.6  # of the least length of a filament: pieces that may be joined, and the least around a click
 _BRIGHT_SHARE = 1e-3  # of all voxels, about what the axes of filaments take: gold counts no more than they do
+_ROUNDS = 2  # of tracing a thin filament that was clicked: the first goes by one line's length, the second by all of it
 _LEAST_SEEDS, _MOST_SEEDS = 20, 50_000
-
-
-@dataclass(frozen=True)
-class FilamentAt:
-    """What is at a click, looked at as a filament.
-
-    Parameters
-    ----------
-    length_angstrom
-        Length over which the cross-section is that at the click; 0 where it is the one of a sheet.
-    radius_angstrom
-        Outer radius of the cross-section.
-    similarity, sheet
-        Correlation of the cross-section at the click with the radial profile around the axis, and with a sheet.
-    evenness
-        Lower quartile of the strength along the axis at the click, as a fraction of its mean.
-    """
-
-    length_angstrom: float
-    radius_angstrom: float
-    similarity: float
-    sheet: float
-    evenness: float
 
 
 @dataclass(frozen=True)
@@ -129,8 +109,16 @@ class FilamentFinder:
 
     def _asked(self, tomogram: BinnedTomogram, clicks: Points) -> "_Search":
         """The search from clicks, which must be on filaments."""
-        search = _Search.of(self.settings, tomogram, tomogram.at(self.settings.voxel_size_angstrom), clicks)
-        search.require_filaments(clicks)
+        binned = tomogram.at(self.settings.voxel_size_angstrom)
+        try:
+            search = _Search.of(self.settings, tomogram, binned, clicks)
+            search.require_filaments(clicks)
+            search.clicked(clicks)
+        except PromptError:
+            thin = _Search.thin(self.settings, tomogram, binned, clicks)
+            if thin is None:
+                raise
+            return thin
         return search
 
     def seen_at(self, tomogram: BinnedTomogram, click: Float[np.ndarray, " 3"]) -> FilamentAt | None:
@@ -173,7 +161,47 @@ class _Search:
         white = whiten(binned.data, tomogram.wedge)
         half = max(round(finder.line_angstrom / vox), 1)
         imaging = PlaneImaging(tomogram.wedge, white.frequencies, 1 / np.sqrt(white.power), half)
-        axes = tuple(_axis(finder, white, imaging, vox, binned.from_voxels(click[None])[0], click) for click in clicks)
+        axes = tuple(
+            clicked_axis(finder, white, imaging, vox, binned.from_voxels(click[None])[0], click) for click in clicks
+        )
+        return cls._at(finder, binned, white, imaging, axes)
+
+    @classmethod
+    def thin(cls, finder: FilamentConfig, tomogram: BinnedTomogram, binned: Binned, clicks: Points) -> "_Search | None":
+        """The search for thin filaments, whose profile cannot be measured at the clicks; None if one is on nothing.
+
+        How bright they are, and how similar to the kind, is measured along the whole of the clicked ones.
+        """
+        vox = binned.voxel_size_angstrom
+        half = max(round(finder.line_angstrom / vox), 1)
+        white = whiten(binned.data, tomogram.wedge)
+        lines = ThinLines(white, vox, half, finder.n_directions)
+        axes = tuple(axis for click in binned.from_voxels(clicks) if (axis := lines.at(click)) is not None)
+        if not len(clicks) or len(axes) < len(clicks):
+            return None
+        imaging = PlaneImaging(tomogram.wedge, white.frequencies, 1 / np.sqrt(white.power), half)
+        search = cls._at(finder, binned, white, imaging, axes)
+        for _ in range(_ROUNDS):
+            try:
+                curves = search.clicked(clicks)
+            except PromptError:
+                return None
+            search = search._like_these(curves)
+        return search
+
+    def _like_these(self, curves: list[Curve]) -> "_Search":
+        """The search with brightness and similarity as in the mean along some lines."""
+        points, tangents = (np.concatenate([getattr(c, name) for c in curves]) for name in ("points", "tangents"))
+        level = max(float(mean_along(self.filtered, points, tangents, np.array([-1.0, 0.0, 1.0])).mean()), 1e-9)
+        similarity = float(self.sections.compare(points, tangents).similarity.mean())
+        return replace(self, similarity=similarity, filtered=np.asarray(self.filtered / level, dtype=np.float32))
+
+    @classmethod
+    def _at(
+        cls, finder: FilamentConfig, binned: Binned, white: Whitened, imaging: PlaneImaging, axes: tuple[Axis, ...]
+    ) -> "_Search":
+        """The search for what is around some axes."""
+        vox, half = binned.voxel_size_angstrom, imaging.half_length
         weights = np.array([axis.evidence for axis in axes])
         density = np.average([axis.profile.density for axis in axes], axis=0, weights=weights)
         profile = RadialProfile(density).tapered(_TAPER_ANGSTROM / vox)
@@ -197,7 +225,7 @@ class _Search:
                 )
         for click, evenness in zip(clicks, self.evenness, strict=True):
             if not evenness > self.finder.least_evenness:
-                raise PromptError(_short(click))
+                raise PromptError(too_short(click))
 
     @classmethod
     def like(cls, finder: FilamentConfig, tomogram: BinnedTomogram, binned: Binned, kind: FilamentKind) -> "_Search":
@@ -246,7 +274,7 @@ class _Search:
         for axis, click in zip(self.axes, clicks, strict=True):
             pieces = self.pieces(axis)
             if not pieces:
-                raise PromptError(_short(click))
+                raise PromptError(too_short(click))
             curves.append(self._smoothed(pieces[0]))
         return curves
 
@@ -359,32 +387,3 @@ class _Search:
             radius_angstrom=self.radius_angstrom,
             inferred=inferred,
         )
-
-
-def _axis(
-    finder: FilamentConfig, white: Whitened, imaging: PlaneImaging, vox: float, place: Vector, click: Vector
-) -> Axis:
-    """The axis at a click."""
-    axis = axis_at(
-        white.data,
-        imaging,
-        place,
-        reach=max(round(finder.profile_radius_angstrom / vox), 3),
-        most_offset=max(round(finder.offset_angstrom / vox), 1),
-        offset_scale=finder.offset_scale_angstrom / vox,
-        n_directions=finder.n_directions,
-    )
-    if axis is None:
-        raise PromptError(_nothing(click))
-    return axis
-
-
-def _nothing(click: Vector) -> str:
-    return f"no filament was recognised at {spell(click)}; click on its middle or wall where it is clearly visible"
-
-
-def _short(click: Vector) -> str:
-    return (
-        f"what is at {spell(click)} is no longer than a particle; look for particles, or click a filament where it is "
-        "clearly visible, away from its ends"
-    )

@@ -10,7 +10,7 @@ from cryosam.arrays import Images, Points, Scores, Volume
 from cryosam.geometry import half_sphere, normals_of
 from cryosam.structures.cross_sections import PlaneImaging, cut_across, rings
 
-__all__ = ["Axis", "RadialProfile", "axis_at", "cone"]
+__all__ = ["Axis", "RadialProfile", "Vector", "axis_at", "cone"]
 
 Vector = Float[np.ndarray, " 3"]
 
