@@ -235,8 +235,12 @@ def test_clicks_that_cannot_be_compared_or_are_of_another_kind_are_named() -> No
     assert "click_probability" not in found.provenance
 
 
-def test_descriptors_keep_an_average_of_most_clicks_on_their_kind() -> None:
-    """Three clicks on eleven particles of a kind, one on another: most of the eleven, none of the others."""
+def test_descriptors_keep_an_average_of_most_clicks_on_their_kind(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Three clicks on eleven particles of a kind, one on another: most of the eleven, none of the others.
+
+    In single precision: in bfloat16 on processors with AMX the average drifts, which the run says by refusing clicks.
+    """
+    monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", "AVX2")
     tomogram, centres, _ = scene(n_kind=11, n_other=9)
     clicks = np.round(centres[[0, 1, 2, 15]])
     found = segment(tomogram, PointPrompts(clicks), Config().override(refinement__is_on=False))

@@ -96,25 +96,29 @@ def _search_otherwise(
     settings, seed = scene.config, start[0]
     uses_volumes = settings.matching.volume_tolerance is not None
     is_doubtful = candidates.average is not None and _is_doubtful(scene, candidates)
-    is_size_sure = seed.prompted.is_size_sure or not settings.vectors.is_on
+    is_size_sure, is_unsure = True, False
+    if settings.vectors.is_on:
+        is_size_sure = seed.prompted.is_size_sure
+        is_unsure = candidates.average is not None and _separation(scene) < settings.vectors.sure_separation
     is_found = len(candidates.points) > 0
-    if not (settings.averaging.is_on and uses_volumes) or (is_found and is_size_sure and not is_doubtful):
+    is_sure = is_found and is_size_sure and not (is_doubtful or is_unsure)
+    if is_sure or not (settings.averaging.is_on and uses_volumes):
         return None
-    likely = _of_likely_size(scene, start)
-    has_other_size = likely is not start
-    if not is_found or (has_other_size and not is_size_sure):
+    likely = None if is_found and is_size_sure else _of_likely_size(scene, start)
+    if likely is not None and (likely is not start or not is_found):
         compared = compare_by_vectors(scene, kind, likely[0], candidates)
         found = _everything(scene, kind, likely, candidates) if _is_alone(scene, compared) else None
         if found is not None:
             return likely[0], found
-    if not is_doubtful:
+    if not (is_doubtful or is_unsure):
         return None
     compared = compare_by_vectors(scene, kind, seed, candidates)
     if _is_alone(scene, compared):
+        likely = likely or _of_likely_size(scene, start)
         found = _everything(scene, kind, likely, candidates)
         if found is not None:
             return likely[0], found
-    if compared is None:
+    if compared is None or not is_doubtful:
         return None
     found = accept_by_vectors(scene, kind, seed, start[1], candidates, compared)
     if found is None:
@@ -165,7 +169,12 @@ def _everything(scene: Scene, kind: KindSource, start: _Start, candidates: Candi
 def _is_doubtful(scene: Scene, candidates: Candidates) -> bool:
     """Whether candidates hardly divide, or more of those accepted are expected to be false than true."""
     accepted = candidates.scores[candidates.is_accepted]
-    return (scene.record.report.separation or 0.0) < DOUBTFUL or bool(2 * (1 - accepted).sum() >= len(accepted))
+    return _separation(scene) < DOUBTFUL or bool(2 * (1 - accepted).sum() >= len(accepted))
+
+
+def _separation(scene: Scene) -> float:
+    """Separation of the candidates; 0 if they do not divide."""
+    return scene.record.report.separation or 0.0
 
 
 def _replaced(scene: Scene, kind: KindSource, seed: Seed, found: Candidates) -> None:
