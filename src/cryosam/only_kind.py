@@ -139,7 +139,9 @@ def _start(scene: Scene, seed: Seed) -> tuple[Points, Correlated]:
 
     A mask may be off its particle's centre, and so may a click. The one that more places resemble is taken.
     """
-    starts = (centres(seed.clicks, seed.used.trusted_masks), seed.clicks)
+    starts = [centres(seed.clicks, seed.used.trusted_masks)]
+    if not np.array_equal(starts[0], seed.clicks):
+        starts.append(seed.clicks)
     radial = scene.radial(seed.diameter)
     found = [(start, correlated(scene, radial.profile(start), seed.diameter)) for start in starts]
     return max(found, key=lambda pair: pair[1].n_more)

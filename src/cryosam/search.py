@@ -105,15 +105,16 @@ def _search_otherwise(
     if is_sure or not (settings.averaging.is_on and uses_volumes):
         return None
     likely = None if is_found and is_size_sure else _of_likely_size(scene, start)
+    is_tried = False
     if likely is not None and (likely is not start or not is_found):
-        compared = compare_by_vectors(scene, kind, likely[0], candidates)
-        found = _everything(scene, kind, likely, candidates) if _is_alone(scene, compared) else None
+        is_tried = _is_alone(scene, compare_by_vectors(scene, kind, likely[0], candidates))
+        found = _everything(scene, kind, likely, candidates) if is_tried else None
         if found is not None:
             return likely[0], found
     if not (is_doubtful or is_unsure):
         return None
     compared = compare_by_vectors(scene, kind, seed, candidates)
-    if _is_alone(scene, compared):
+    if _is_alone(scene, compared) and not is_tried:
         likely = likely or _of_likely_size(scene, start)
         found = _everything(scene, kind, likely, candidates)
         if found is not None:

@@ -338,7 +338,8 @@ class VectorSearchConfig:
         tomograms of six complexes gave.
     sure_separation
         Separation of the candidates in the first search, in standard deviations, below which it is asked whether the
-        kind is nearly all there is. In simulated tomograms of six complexes, searches that were right had more.
+        kind is nearly all there is. In a simulated tomogram of six complexes, nearly all searches that were right had
+        more, and those that were wrong had less.
     """
 
     is_on: bool = True

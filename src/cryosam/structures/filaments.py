@@ -65,8 +65,8 @@ class FilamentFinder:
         PromptError
             If at a click is nothing long and round.
         """
-        search = self._asked(tomogram, clicks)
-        return search.filaments(search.clicked(clicks), search.lines(progress), tomogram, progress)
+        search, curves = self._asked(tomogram, clicks)
+        return search.filaments(curves, search.lines(progress), tomogram, progress)
 
     def describe(
         self,
@@ -75,8 +75,7 @@ class FilamentFinder:
         progress: Progress | None = None,  # noqa: ARG002
     ) -> FilamentKind:
         """Measure the cross-section at the clicks; see `cryosam.structures.protocol.StructureFinder`."""
-        search = self._asked(tomogram, clicks)
-        search.clicked(clicks)
+        search, _ = self._asked(tomogram, clicks)
         size, density = search.binned.voxel_size_angstrom, search.profile.density
         return FilamentKind(density=density, step_angstrom=size, similarity=search.similarity)
 
@@ -104,22 +103,21 @@ class FilamentFinder:
         PromptError
             If at a click is nothing long and round.
         """
-        search = self._asked(tomogram, clicks)
-        return tuple(search.filament(curve, tomogram) for curve in search.clicked(clicks))
+        search, curves = self._asked(tomogram, clicks)
+        return tuple(search.filament(curve, tomogram) for curve in curves)
 
-    def _asked(self, tomogram: BinnedTomogram, clicks: Points) -> "_Search":
-        """The search from clicks, which must be on filaments."""
+    def _asked(self, tomogram: BinnedTomogram, clicks: Points) -> "tuple[_Search, list[Curve]]":
+        """The search from clicks, which must be on filaments, and the clicked ones."""
         binned = tomogram.at(self.settings.voxel_size_angstrom)
         try:
             search = _Search.of(self.settings, tomogram, binned, clicks)
             search.require_filaments(clicks)
-            search.clicked(clicks)
+            return search, search.clicked(clicks)
         except PromptError:
             thin = _Search.thin(self.settings, tomogram, binned, clicks)
             if thin is None:
                 raise
-            return thin
-        return search
+            return thin, thin.clicked(clicks)
 
     def seen_at(self, tomogram: BinnedTomogram, click: Float[np.ndarray, " 3"]) -> FilamentAt | None:
         """What is at a click, looked at as a filament; None where nothing is round. Takes a second."""
