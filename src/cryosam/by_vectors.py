@@ -16,6 +16,7 @@ from cryosam.averaging.member_average import MemberAverage, average_members
 from cryosam.averaging.orientations import OrientationSearch
 from cryosam.classification.other_kinds import share_of_others
 from cryosam.classification.two_views import TwoViews
+from cryosam.classification.vector_groups import of_known_kind, share_above
 from cryosam.instances.instance_segmenter import InstanceSegmenter
 from cryosam.kind_sources import KindSource, Seed
 from cryosam.masks import InstanceMask
@@ -44,6 +45,8 @@ class ComparedByVectors:
         What vectors and correlations say about each place.
     probability
         ``(n,)`` that each is of the kind; 0 where particles may not be.
+    vectors
+        Vectors of the places.
     average
         The average.
     others
@@ -54,8 +57,13 @@ class ComparedByVectors:
     points: Points
     views: TwoViews
     probability: Scores
+    vectors: Vectors
     average: Average
     others: float | None
+
+    def matching(self) -> float:
+        """How often a probable place matches the average better than an improbable one does."""
+        return share_above(self.views.z, self.probability >= _EVEN_ODDS) or 0.0
 
 
 def compare_by_vectors(scene: Scene, kind: KindSource, seed: Seed, found: Candidates) -> ComparedByVectors | None:
@@ -93,18 +101,24 @@ def compare_by_vectors(scene: Scene, kind: KindSource, seed: Seed, found: Candid
             return None
         first, *later = settings.n_members
         compare = _Comparison(scene, diameter, search, decoys)
-        vectors = scene.descriptors(diameter).resemblance(points)
-        last = compare.round(points, vectors, np.arange(len(known)), first, search.cut.cut(points[:1])[0])
+        resemblance = scene.descriptors(diameter).resemblance(points)
+        last = compare.round(points, resemblance, np.arange(len(known)), first, search.cut.cut(points[:1])[0])
         for most in later:
             last = compare.round(*compare.settled(last), most, last.aligned.template)
-    of_kind = last.views.probabilities(settings)
-    is_more = last.views.beyond_chance() >= _EVEN_ODDS
+    of_kind, vectors = last.views.probabilities(settings), last.resemblance.vectors
+    is_more, is_kind = last.views.beyond_chance() >= _EVEN_ODDS, of_kind >= _EVEN_ODDS
+    others = share_of_others(vectors[is_more], is_kind[is_more], last.nothing)
+    if others is not None and others >= settings.other_kinds:
+        is_member, is_other = np.isin(np.arange(len(vectors)), last.views.members), is_kind.copy()
+        is_other[is_kind] = ~of_known_kind(vectors[is_kind], is_member[is_kind], settings.significance)
+        of_kind = np.where(is_other, settings.significance * of_kind, of_kind)
     return ComparedByVectors(
         points=last.aligned.points,
         views=last.views,
         probability=np.where(scene.allows(last.aligned.points), of_kind, 0),
+        vectors=vectors,
         average=Average(last.aligned.template.cpu().numpy(), search.cut.step),
-        others=share_of_others(last.resemblance.vectors[is_more], of_kind[is_more] >= _EVEN_ODDS, last.nothing),
+        others=others,
     )
 
 
@@ -151,6 +165,7 @@ def accept_by_vectors(
         threshold=_EVEN_ODDS,
         correlation=np.tanh(compared.views.z),
         probability=compared.probability,
+        vectors=compared.vectors,
         average=compared.average,
     ).ranked()
 

@@ -130,6 +130,7 @@ def find_only_kind(
         threshold=_EVEN_ODDS,
         correlation=np.tanh(compared.z),
         probability=probability,
+        vectors=None,
         average=Average(template.cpu().numpy(), search.cut.step),
     ).ranked()
 

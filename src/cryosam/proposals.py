@@ -123,6 +123,7 @@ def widen(scene: Scene, instances: InstanceSegmenter, found: Candidates, diamete
         is_ruled_out=prior_score == 0,
         correlation=None,
         probability=None,
+        vectors=None,
     )
 
 

@@ -3,19 +3,22 @@
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 
+from cryosam.averaging.class_average import ClassAverage
 from cryosam.backends import resolve_device
 from cryosam.by_vectors import ComparedByVectors, accept_by_vectors, compare_by_vectors
 from cryosam.classification.decision import DOUBTFUL, average_kind, decide, judge, warn_of_doubts, with_threshold
 from cryosam.classification.negatives import rule_out
+from cryosam.classification.vector_groups import disagrees, share_above
 from cryosam.instances.instance_segmenter import InstanceSegmenter
 from cryosam.instances.prompted import Prompted
 from cryosam.kind_sources import KindSource, Seed
 from cryosam.kind_sources.clicked import of_diameter
 from cryosam.likely_diameter import SIZE_STEP, likely_diameter
-from cryosam.matching.candidates import Candidates
+from cryosam.matching.candidates import Candidates, centres
 from cryosam.only_kind import find_only_kind
-from cryosam.proposals import propose, widen
+from cryosam.proposals import correlated, propose, widen
 from cryosam.scene import Scene
 
 __all__ = ["Found", "find_kind"]
@@ -91,18 +94,17 @@ def _search_otherwise(
     """Search in another way if it is in doubt what was found or clicked, or if nothing was found; None keeps it.
 
     If learned vectors say that there is no other kind, everything that is more than chance is of the kind, and its size
-    is the one that explains most of the tomogram. Otherwise the vectors tell the kind from the rest.
+    is the one that explains most of the tomogram. Otherwise the vectors tell the kind from the rest. Where the doubt is
+    theirs alone, the result is taken whose accepted places match their own average better than its refused ones do.
     """
     settings, seed = scene.config, start[0]
-    uses_volumes = settings.matching.volume_tolerance is not None
-    is_doubtful = candidates.average is not None and _is_doubtful(scene, candidates)
-    is_size_sure, is_unsure = True, False
-    if settings.vectors.is_on:
-        is_size_sure = seed.prompted.is_size_sure
-        is_unsure = candidates.average is not None and _separation(scene) < settings.vectors.sure_separation
+    if not settings.averaging.is_on or settings.matching.volume_tolerance is None:
+        return None
     is_found = len(candidates.points) > 0
-    is_sure = is_found and is_size_sure and not (is_doubtful or is_unsure)
-    if is_sure or not (settings.averaging.is_on and uses_volumes):
+    is_size_sure = not settings.vectors.is_on or seed.prompted.is_size_sure
+    is_unsure = is_found and _is_unsure(scene, kind, seed, candidates)
+    is_doubtful = is_unsure or _disagrees(scene, candidates)
+    if is_found and is_size_sure and not is_doubtful:
         return None
     likely = None if is_found and is_size_sure else _of_likely_size(scene, start)
     is_tried = False
@@ -111,7 +113,7 @@ def _search_otherwise(
         found = _everything(scene, kind, likely, candidates) if is_tried else None
         if found is not None:
             return likely[0], found
-    if not (is_doubtful or is_unsure):
+    if not is_doubtful:
         return None
     compared = compare_by_vectors(scene, kind, seed, candidates)
     if _is_alone(scene, compared) and not is_tried:
@@ -119,7 +121,7 @@ def _search_otherwise(
         found = _everything(scene, kind, likely, candidates)
         if found is not None:
             return likely[0], found
-    if compared is None or not is_doubtful:
+    if compared is None or not (is_unsure or _matching(scene, candidates) < compared.matching()):
         return None
     found = accept_by_vectors(scene, kind, seed, start[1], candidates, compared)
     if found is None:
@@ -167,10 +169,44 @@ def _everything(scene: Scene, kind: KindSource, start: _Start, candidates: Candi
     return found
 
 
-def _is_doubtful(scene: Scene, candidates: Candidates) -> bool:
-    """Whether candidates hardly divide, or more of those accepted are expected to be false than true."""
+def _is_unsure(scene: Scene, kind: KindSource, seed: Seed, candidates: Candidates) -> bool:
+    """Whether candidates hardly divide, or more of those accepted are expected to be false than true.
+
+    Candidates too few for an average are unsure if enough places correlate with the clicked particles.
+    """
+    if candidates.average is None:
+        return _n_alike(scene, seed) >= kind.least_to_average
     accepted = candidates.scores[candidates.is_accepted]
     return _separation(scene) < DOUBTFUL or bool(2 * (1 - accepted).sum() >= len(accepted))
+
+
+def _disagrees(scene: Scene, candidates: Candidates) -> bool:
+    """Whether accepted candidates resemble each other, by their vectors, hardly more than those that were refused."""
+    settings = scene.config.vectors
+    if candidates.vectors is None or not settings.is_on:
+        return False
+    return disagrees(candidates.vectors, candidates.is_accepted, settings.agreement, settings.significance)
+
+
+def _n_alike(scene: Scene, seed: Seed) -> int:
+    """Number of places that correlate with the radial profile of the clicked particles by more than chance."""
+    if not (scene.config.vectors.is_on and len(seed.clicks)) or scene.searched_voxels == 0:
+        return 0
+    known = centres(seed.clicks, seed.used.trusted_masks)
+    with scene.record.timed("matching"):
+        return correlated(scene, scene.radial(seed.diameter).profile(known), seed.diameter).n_more
+
+
+def _matching(scene: Scene, candidates: Candidates) -> float:
+    """How often an accepted candidate matches an average of the accepted ones better than a refused one does."""
+    search, points = scene.orientations(candidates.diameter), candidates.points
+    if candidates.average is None:
+        return 0.0
+    with scene.record.timed("aligning"):
+        first = torch.from_numpy(candidates.average.data).to(search.device)
+        group = ClassAverage(search, points, search.cut.spectra(points), first)
+        z = group.gather(np.flatnonzero(candidates.is_accepted)[: scene.config.averaging.max_members])
+    return share_above(z, candidates.is_accepted) or 0.0
 
 
 def _separation(scene: Scene) -> float:

@@ -80,6 +80,7 @@ def judge(
         average=aligned.average,
         correlation=aligned.correlations,
         probability=aligned.evidence.probabilities,
+        vectors=aligned.vectors,
         threshold=_EVEN_ODDS * reliance,
     ).ranked()
 

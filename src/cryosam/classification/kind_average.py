@@ -12,7 +12,7 @@ from cryosam.averaging.correlation import fisher_z, standardised
 from cryosam.averaging.fourier import wedge_weighted_average
 from cryosam.averaging.orientations import OrientationSearch, PriorAverage
 from cryosam.classification.evidence import KindEvidence, kind_evidence
-from cryosam.matching.descriptors import Resemblance
+from cryosam.matching.descriptors import Resemblance, Vectors
 from cryosam.results import Average
 from cryosam.saved_query import KnownMembers
 
@@ -47,6 +47,8 @@ class Alignment:
         The mean of the members, corrected for the missing wedge.
     members
         Indices of the particles in the average.
+    vectors
+        Learned vectors of the particles; None if they were not described.
     """
 
     correlations: Scores
@@ -56,6 +58,7 @@ class Alignment:
     background: Float[np.ndarray, " m"]
     average: Average
     members: Int[np.ndarray, " k"]
+    vectors: Vectors | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -178,4 +181,5 @@ def align(
         background=by_chance,
         average=Average(average.cpu().numpy(), cut.step),
         members=members,
+        vectors=None if resemblance is None else resemblance.vectors,
     )

@@ -336,10 +336,13 @@ class VectorSearchConfig:
         explains, from which it counts as other kinds (see `classification.other_kinds`). Below it, the kind counts as
         nearly all there is. It lies in the middle between what purified samples and a lamella gave, and what simulated
         tomograms of six complexes gave.
-    sure_separation
-        Separation of the candidates in the first search, in standard deviations, below which it is asked whether the
-        kind is nearly all there is. In a simulated tomogram of six complexes, nearly all searches that were right had
-        more, and those that were wrong had less.
+    agreement
+        How often an accepted candidate must resemble the other accepted ones, by its vector, more than a refused one
+        does (see `classification.vector_groups`). Significantly below it, the first search is in doubt. In a simulated
+        tomogram of six complexes, searches that were right had 0.947 or more, and those that were wrong 0.874 or less.
+    significance
+        Probability with which vectors of a single kind may be taken for several, and with which an agreement may be
+        taken for too low: the usual level of tests.
     """
 
     is_on: bool = True
@@ -350,12 +353,13 @@ class VectorSearchConfig:
     least_of_members: float = 0.9
     spread_prior: float = 10.0
     other_kinds: float = 0.41
-    sure_separation: float = 5.0
+    agreement: float = 0.91
+    significance: float = 0.05
 
     def __post_init__(self) -> None:
-        require_positive(self, "n_candidates", "n_decoys", "correlation_weight", "spread_prior", "sure_separation")
+        require_positive(self, "n_candidates", "n_decoys", "correlation_weight", "spread_prior")
         require(min(self.n_members, default=0) >= 2, f"n_members are at least 2, got {self.n_members}")
-        for name in ("least_of_members", "other_kinds"):
+        for name in ("least_of_members", "other_kinds", "agreement", "significance"):
             require(0 <= getattr(self, name) <= 1, f"{name} is in [0, 1], got {getattr(self, name)}")
 
 

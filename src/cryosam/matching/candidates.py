@@ -8,6 +8,7 @@ from jaxtyping import Bool, Float, Int
 
 from cryosam.arrays import Points, Scores
 from cryosam.masks import InstanceMask
+from cryosam.matching.descriptors import Vectors
 from cryosam.results import Average, ScoreMap
 
 __all__ = ["Candidates", "centres"]
@@ -40,6 +41,8 @@ class Candidates:
         ``(n,)`` in [0, 1]: probability of being of the kind; None without an average.
     average
         Average of the candidates that most resemble the clicked one; None if there are too few.
+    vectors
+        Learned vectors of the candidates; None if they were not described.
     """
 
     points: Points
@@ -53,6 +56,7 @@ class Candidates:
     correlation: Float[np.ndarray, " n"] | None = None
     probability: Scores | None = None
     average: Average | None = None
+    vectors: Vectors | None = None
 
     @property
     def scores(self) -> Scores:
@@ -81,6 +85,7 @@ class Candidates:
             is_ruled_out=self.is_ruled_out[rows],
             correlation=None if self.correlation is None else self.correlation[rows],
             probability=None if self.probability is None else self.probability[rows],
+            vectors=None if self.vectors is None else self.vectors[rows],
         )
 
     def ranked(self) -> "Candidates":
