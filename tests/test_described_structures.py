@@ -66,6 +66,17 @@ def test_a_membrane_is_found_in_a_fainter_and_coarser_tomogram():
     assert np.abs(distance - RADIUS).max() < 40
 
 
+def test_a_membrane_is_found_where_it_is_as_strong_as_gold():
+    finder = MembraneFinder()
+    kind = finder.describe(with_membranes(HERE, 2.5), (VESICLE + np.array([0, 0, RADIUS]))[None] / HERE)
+    strong = with_membranes(THERE, 12.0)
+    clicked = finder.describe(strong, (VESICLE + np.array([0, 0, RADIUS]))[None] / THERE)
+    assert clicked.gold_share > 2 * max(kind.gold_share, finder.settings.spread)
+    best = finder.search(strong, kind)[0]
+    assert best.is_closed
+    assert np.abs(np.linalg.norm(best.points * THERE - VESICLE, axis=1) - RADIUS).max() < 40
+
+
 def test_a_filament_is_found_in_a_fainter_and_coarser_tomogram_and_others_are_not():
     kind = FILAMENTS.describe(with_filaments(HERE), np.array([[400.0, 800, 700]]) / HERE)
     assert isinstance(kind, FilamentKind)

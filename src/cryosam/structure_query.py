@@ -29,7 +29,8 @@ class MembraneKind:
     least_likeness
         ``(k,)`` correlation with the profile that a patch of the clicked membrane itself has nearly everywhere.
     gold_share
-        Share of the clicked membrane that is as strong as the strongest voxels, which are gold.
+        Share of the clicked membrane that is as strong as the strongest voxels, which are gold. It holds in the clicked
+        tomogram only, because it depends on the noise; a search of another one measures it there.
     is_tube
         Whether a click is on the wall of a narrow tube.
     """

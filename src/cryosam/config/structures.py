@@ -142,7 +142,8 @@ class MembraneConfig:
         Edge of the patches of a sheet whose mean profiles are compared.
     spread
         Share of the clicked membrane's own patches that may resemble its mean less than another membrane must; and
-        share of a sheet, or twice that of the clicked one, that may be as strong as gold.
+        share of a sheet, or twice that of the clicked one, that may be as strong as gold. A query takes twice the
+        median over the points of all sheets with its profile in the tomogram that is searched.
     closed_share
         Part of a closed surface that must be measured, of that which the missing wedge lets one see.
     """

@@ -53,19 +53,20 @@ class MembraneFinder:
     ) -> tuple[Membrane, ...]:
         """Find every membrane with the profile of a kind; see `StructureFinder`.
 
-        In place of the saliency at a click, the median saliency of all sheets with the profile tells how salient a
-        membrane is in this tomogram.
+        In place of the click, all sheets with the profile tell how salient a membrane is in this tomogram, and what
+        share of it is as strong as gold, which depends on the noise: medians over their points.
         """
         looked, kind = self._looked_at(tomogram, progress), self._in_own_steps(kind)
-        low = max(looked.ridges.low / 2, looked.ridges.noise)
-        kept = looked.ridges.above(low)
+        kept = looked.ridges.above(max(looked.ridges.low / 2, looked.ridges.noise))
         if not kind.is_tube:
             kept = kept.where(~self._are_tubes(kept, looked.size))
         sheets = self._profiled(kept, looked.ridges.low, looked.volume)
-        typical = np.concatenate([np.zeros(0), *(each.sheet.saliency for each in sheets if self._is_like(each, kind))])
-        if not len(typical):
+        like = [each for each in sheets if self._is_like(each, kind)]
+        if not like:
             return ()
-        level = float(np.median(typical))
+        level = float(np.median(np.concatenate([each.sheet.saliency for each in like])))
+        gold = np.concatenate([np.full(len(each.sheet.points), each.gold_share) for each in like])
+        kind = replace(kind, gold_share=float(np.median(gold)))
         sheets = [each for each in sheets if each.sheet.saliency.max() >= level / 2]
         scores = self._scores(sheets, kind, np.full(len(kind.profiles), level))
         return self._measured_all(sheets, scores, looked, progress)
