@@ -338,8 +338,9 @@ class VectorSearchConfig:
         tomograms of six complexes gave.
     agreement
         How often an accepted candidate must resemble the other accepted ones, by its vector, more than a refused one
-        does (see `classification.vector_groups`). Significantly below it, the first search is in doubt. In a simulated
-        tomogram of six complexes, searches that were right had 0.947 or more, and those that were wrong 0.874 or less.
+        does (see `classification.vector_groups`). Significantly below it, the first search is in doubt. It lies in the
+        middle between what searches that were wrong gave in a simulated tilt series of six complexes, and those that
+        were right.
     significance
         Probability with which vectors of a single kind may be taken for several, and with which an agreement may be
         taken for too low: the usual level of tests.
