@@ -35,7 +35,7 @@ _SAME = 0.25  # of the distance of a hit: picks nearer than this are the same
 _SECTIONS = ("features", "matching", "propagation", "averaging", "classification", "vectors")
 _ROOMS = ("averaging", "classification", "instances", "kind_sources", "matching")
 _MODULES = ("by_vectors", "likely_diameter", "only_kind", "proposals", "search")
-_ZERO = ("_EVEN_ODDS",)  # not a choice
+_NO_CHOICE = ("_EVEN_ODDS",)
 
 
 def is_number(value: Any) -> bool:
@@ -57,7 +57,7 @@ def constants() -> Iterator[tuple[str, Any]]:
         names += [f"cryosam.{room}.{found.name}" for found in pkgutil.iter_modules(package.__path__)]
     for name in sorted(names):
         for key, value in vars(importlib.import_module(name)).items():
-            if key.startswith("_") and key.isupper() and key not in _ZERO:
+            if key.startswith("_") and key.isupper() and key not in _NO_CHOICE:
                 yield f"{name}:{key}", value
 
 
