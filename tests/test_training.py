@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from cryosam.backends.descriptor_network import DescriptorNetwork, load_descriptor_network
+from cryosam.backends.detector_network import DetectorNetwork, load_detector_network
 from cryosam.backends.embedded import load_network
 from cryosam.backends.prompt_unet import N_BESIDE
 
@@ -151,3 +152,52 @@ def test_a_descriptor_is_trained_on_simulated_boxes(monkeypatch: pytest.MonkeyPa
     trained, fresh = load_descriptor_network(out.read_bytes()), DescriptorNetwork()
     assert not torch.equal(trained.stem[1].running_mean, fresh.stem[1].running_mean)
     assert out.stat().st_size < 2_000_000
+
+
+def test_a_detector_is_trained_on_simulated_tomograms(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Crops with the centres where the particles are, a few steps, and weights that the package can load."""
+    if not TRAINING.is_dir():
+        pytest.skip("the training code is not in the wheel")
+    monkeypatch.syspath_prepend(str(TRAINING))
+    import simulate_descriptor
+    import simulate_detector
+    import train_detector
+
+    monkeypatch.setattr(simulate_descriptor, "SHAPE", (48, 100, 100))
+    for seed in range(2):
+        simulate_detector.make_views((tmp_path, seed))
+    paths = sorted(tmp_path.glob("*.npz"))
+    monkeypatch.setattr(train_detector, "_TOGETHER", 2)
+    monkeypatch.setattr(train_detector, "CROP", (16, 32, 32))
+    out = tmp_path / "detector.safetensors"
+    options = ["--pool", tmp_path, "--validation", tmp_path, "--out", out, "--minutes", 0.05]
+    monkeypatch.setattr("sys.argv", ["train_detector.py", *map(str, options)])
+    assert len(paths) >= 2
+    train_detector.main()
+    trained, fresh = load_detector_network(out.read_bytes()), DetectorNetwork()
+    assert not torch.equal(trained.stem[1].running_mean, fresh.stem[1].running_mean)
+    assert out.stat().st_size < 3_000_000
+
+
+def test_a_crop_knows_where_its_particles_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However a crop is cut, mirrored and transposed, the bright spots are at the centres that come with it."""
+    if not TRAINING.is_dir():
+        pytest.skip("the training code is not in the wheel")
+    monkeypatch.syspath_prepend(str(TRAINING))
+    import train_detector
+
+    volume, rng = np.zeros((2, 40, 90, 70), dtype=np.float16), np.random.default_rng(0)
+    points = rng.integers(3, (37, 87, 67), (60, 3))
+    volume[1, *points.T] = 100
+    for _ in range(20):
+        part, places, sizes = train_detector.crop_of((volume, points.astype(np.float32), np.ones(60)), rng)
+        is_in = ((places >= 0) & (places <= torch.tensor(train_detector.CROP) - 1)).all(dim=1)
+        assert is_in.any()
+        assert (part[1][tuple(places[is_in].long().T)] > 50).all()
+        shape = tuple(n // 2 for n in train_detector.CROP)
+        heat, is_centre, counts, offset = train_detector.targets_of(places, sizes, shape)
+        cells = torch.nonzero(is_centre)
+        seen = (cells + offset[:, is_centre].T + 0.5) * 2 - 0.5
+        assert torch.cdist(seen, places[is_in].float()).min(dim=1).values.max() < 1e-3
+        assert (heat[is_centre] > 0.2).all()
+        assert counts.all()

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from jaxtyping import Float
 
-from cryosam.classification.vector_groups import agreement, of_known_kind, share_above
+from cryosam.classification.vector_groups import agreement, disagrees, of_known_kind, share_above
 
 _LENGTH = 64
 _SIGNIFICANCE = 0.05
@@ -41,6 +41,18 @@ def test_an_accepted_candidate_is_not_compared_with_itself() -> None:
     random = np.random.default_rng(2)
     found = [agreement(random.normal(size=(40, _LENGTH)), np.arange(40) < 10) or 0.0 for _ in range(60)]
     assert np.mean(found) == pytest.approx(0.5, abs=0.03)
+
+
+def test_a_doubt_needs_an_agreement_below_the_limit_by_more_than_chance() -> None:
+    """The same agreement of 0.82 or so: of many candidates it is below 0.91, of few it may be chance."""
+    random = np.random.default_rng(3)
+    is_accepted = np.arange(1200) % 3 == 0
+    vectors = 0.45 * random.normal(size=(1200, 6)) + np.where(is_accepted[:, None], np.eye(6)[0], 0.45 * np.eye(6)[0])
+    assert agreement(vectors, is_accepted) == pytest.approx(0.82, abs=0.04)
+    assert disagrees(vectors, is_accepted, 0.91, _SIGNIFICANCE)
+    assert not disagrees(vectors, is_accepted, 0.7, _SIGNIFICANCE)
+    assert not disagrees(vectors[:12], is_accepted[:12], 0.91, _SIGNIFICANCE)
+    assert disagrees(vectors[:120], is_accepted[:120], 0.91, 0.2)
 
 
 @pytest.mark.parametrize("n", [12, 40, 200])

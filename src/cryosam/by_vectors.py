@@ -23,7 +23,7 @@ from cryosam.masks import InstanceMask
 from cryosam.matching.candidates import Candidates, centres
 from cryosam.matching.descriptors import Descriptors, Resemblance, Vectors
 from cryosam.matching.peaks import thin
-from cryosam.proposals import correlated
+from cryosam.proposals import correlated, detected
 from cryosam.results import Average
 from cryosam.scene import Scene
 
@@ -274,12 +274,15 @@ def _proposed(
     known: Float[np.ndarray, "k 3"],
     found: Float[np.ndarray, "f 3"],
 ) -> tuple[Points, _Decoys]:
-    """Places to compare: the known ones first, then the best peaks of their radial profile, then those found before.
+    """Places to compare: the known ones first, then the best of those proposed, then those found before.
 
-    There are twice as many peaks as are more than chance, because only a comparison with an average tells them apart.
+    Twice as many are proposed as are more than chance, because only a comparison with an average tells them apart.
     """
     settings, matching, surrogate = scene.config.vectors, scene.config.matching, scene.surrogate(diameter)
-    places = correlated(scene, scene.radial(diameter).profile(known), diameter)
+    if settings.uses_detector:
+        places = detected(scene, diameter)
+    else:
+        places = correlated(scene, scene.radial(diameter).profile(known), diameter)
     n = 2 * max(places.n_more, settings.n_candidates)
     points = np.concatenate([known, places.points[:n], found[scene.allows(found)]])
     points = points[thin(points, matching.min_distance_diameters * diameter)]

@@ -22,7 +22,7 @@ from cryosam.kind_sources import KindSource, Seed
 from cryosam.masks import InstanceMask
 from cryosam.matching.candidates import Candidates, centres
 from cryosam.matching.peaks import thin
-from cryosam.proposals import Correlated, correlated
+from cryosam.proposals import Places, correlated
 from cryosam.results import Average
 from cryosam.scene import Scene
 
@@ -135,7 +135,7 @@ def find_only_kind(
     ).ranked()
 
 
-def _start(scene: Scene, seed: Seed) -> tuple[Points, Correlated]:
+def _start(scene: Scene, seed: Seed) -> tuple[Points, Places]:
     """The centres of the clicked particles, and what resembles them: those of the masks, or the clicks themselves.
 
     A mask may be off its particle's centre, and so may a click. The one that more places resemble is taken.

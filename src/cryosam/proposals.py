@@ -20,7 +20,7 @@ from cryosam.matching.scoring import agreement, kind_volume
 from cryosam.matching.similarity import KindQuery, Matches, Query, match
 from cryosam.scene import Scene
 
-__all__ = ["Correlated", "correlated", "propose", "widen"]
+__all__ = ["Places", "correlated", "detected", "propose", "widen"]
 
 _EVEN_ODDS = 0.5
 
@@ -128,8 +128,8 @@ def widen(scene: Scene, instances: InstanceSegmenter, found: Candidates, diamete
 
 
 @dataclass(frozen=True, eq=False)
-class Correlated:
-    """Places that correlate with a radial profile, and what the same search finds where there is nothing.
+class Places:
+    """Places where particles may be, and what the same search finds where there is nothing.
 
     Parameters
     ----------
@@ -149,7 +149,7 @@ class Correlated:
     weight: float
 
 
-def correlated(scene: Scene, profile: Profile, diameter: float) -> Correlated:
+def correlated(scene: Scene, profile: Profile, diameter: float) -> Places:
     """Places that correlate with a radial profile, best first, and how many of them are more than chance.
 
     Parameters
@@ -162,12 +162,34 @@ def correlated(scene: Scene, profile: Profile, diameter: float) -> Correlated:
         Their diameter, in voxels.
     """
     apart, surrogate = scene.config.matching.min_distance_diameters * diameter, scene.surrogate(diameter)
-    points, values = scene.radial(diameter).peaks(profile, apart)
+    return _more_than_chance(
+        scene, diameter, scene.radial(diameter).peaks(profile, apart), surrogate.radial.peaks(profile, apart)
+    )
+
+
+def detected(scene: Scene, diameter: float) -> Places:
+    """Places that the learned detector finds, of all kinds, best first, and how many of them are more than chance.
+
+    Parameters
+    ----------
+    scene
+        Scene to search.
+    diameter
+        About that of the particles, in voxels.
+    """
+    found, by_chance = scene.detections(diameter)
+    return _more_than_chance(scene, diameter, (found.points, found.log_odds), (by_chance.points, by_chance.log_odds))
+
+
+def _more_than_chance(
+    scene: Scene, diameter: float, found: tuple[Points, Scores], by_chance: tuple[Points, Scores]
+) -> Places:
+    """Places of the tomogram and of its surrogate, with their scores, best first."""
+    points, values = found
     is_in = scene.allows(points)
-    decoys, by_chance = surrogate.radial.peaks(profile, apart)
-    chance = Chance(by_chance, scene.searched_voxels / surrogate.volume.data.size)
+    chance = Chance(by_chance[1], scene.searched_voxels / scene.surrogate(diameter).volume.data.size)
     n_more = int(np.count_nonzero(chance.probabilities(values[is_in]) >= _EVEN_ODDS))
-    return Correlated(points[is_in], n_more, decoys, chance.weight)
+    return Places(points[is_in], n_more, by_chance[0], chance.weight)
 
 
 def _match(scene: Scene, field: FeatureField, query: Query, diameter: float) -> Matches:

@@ -16,6 +16,7 @@ from cryosam.instances.instance_segmenter import InstanceSegmenter
 from cryosam.instances.smoothing import Smoothed
 from cryosam.intensities import Normalised, SeenContrast, detect_contrast, normalise
 from cryosam.matching.descriptors import Descriptors
+from cryosam.matching.detector import Detections, detect
 from cryosam.matching.feature_cache import FeatureCache
 from cryosam.matching.features import FeatureField
 from cryosam.matching.radial_correlation import RadialCorrelation
@@ -98,9 +99,9 @@ class Scene:
         Collects measurements and warnings about the kind.
     is_contrast_certain
         Whether it is clear that protein is dark or bright; if not, there is a warning for each kind.
-    fields, searches, wedges, radials, surrogates, described
+    fields, searches, wedges, radials, surrogates, described, detected
         Caches of what was used last: the feature field, the orientation search, the missing wedge, the radial
-        correlation, the surrogate and the descriptors.
+        correlation, the surrogate, the descriptors and the detections.
     """
 
     tomogram: Tomogram
@@ -117,6 +118,7 @@ class Scene:
     radials: LastKept[RadialCorrelation] = field(default_factory=LastKept)
     surrogates: LastKept[Surrogate] = field(default_factory=LastKept)
     described: LastKept[Descriptors] = field(default_factory=LastKept)
+    detected: LastKept[tuple[Detections, Detections]] = field(default_factory=LastKept)
 
     @classmethod
     def open(
@@ -173,6 +175,7 @@ class Scene:
             radials=self.radials.copy(),
             surrogates=self.surrogates.copy(),
             described=self.described.copy(),
+            detected=self.detected.copy(),
         )
 
     @property
@@ -235,6 +238,16 @@ class Scene:
             return Surrogate(volume, RadialCorrelation.of(volume, diameter, wedge, device))
 
         return self.surrogates.get((diameter, wedge), compute)
+
+    def detections(self, diameter: float) -> tuple[Detections, Detections]:
+        """What the learned detector finds in the tomogram, and in its surrogate, for a diameter in voxels."""
+        apart, device = self.config.matching.min_distance_diameters * diameter, str(resolve_device(self.config.device))
+
+        def compute() -> tuple[Detections, Detections]:
+            surrogate = self.surrogate(diameter).volume
+            return detect(self.voxels, diameter, apart, device), detect(surrogate, diameter, apart, device)
+
+        return self.detected.get((diameter, apart), compute)
 
     def allows(self, points: Float[np.ndarray, "n 3"]) -> Bool[np.ndarray, " n"]:
         """Whether each point, z, y, x in voxels, lies where particles may be."""

@@ -3,14 +3,20 @@
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 
-from cryosam.averaging.class_average import ClassAverage
 from cryosam.backends import resolve_device
 from cryosam.by_vectors import ComparedByVectors, accept_by_vectors, compare_by_vectors
-from cryosam.classification.decision import DOUBTFUL, average_kind, decide, judge, warn_of_doubts, with_threshold
+from cryosam.classification.decision import (
+    DOUBTFUL,
+    average_kind,
+    decide,
+    judge,
+    matching,
+    warn_of_doubts,
+    with_threshold,
+)
 from cryosam.classification.negatives import rule_out
-from cryosam.classification.vector_groups import disagrees, share_above
+from cryosam.classification.vector_groups import disagrees
 from cryosam.instances.instance_segmenter import InstanceSegmenter
 from cryosam.instances.prompted import Prompted
 from cryosam.kind_sources import KindSource, Seed
@@ -75,6 +81,12 @@ def find_kind(scene: Scene, kind: KindSource) -> Found:
             average = average_kind(scene, candidates, kind.seeds(candidates, seed), kind.reference(scene))
         candidates = decide(scene, candidates, average, kind.seeds(candidates, seed), seed.clicks)  # 4  a decision
     other = _search_otherwise(scene, kind, (seed, instances), candidates)  # 5  another one, where this one is in doubt
+    if other is None and _disagrees(scene, candidates):
+        scene.record.warn(
+            "vectors_disagree",
+            "learned vectors do not confirm that the detections are of one kind: the average may be of several, or of "
+            "something large and bright; check the detections, or click on another particle",
+        )
     seed, candidates = (seed, candidates) if other is None else other
     if candidates.average is None and scene.config.matching.max_false_discovery is not None:
         scene.record.warn(
@@ -121,7 +133,7 @@ def _search_otherwise(
         found = _everything(scene, kind, likely, candidates)
         if found is not None:
             return likely[0], found
-    if compared is None or not (is_unsure or _matching(scene, candidates) < compared.matching()):
+    if compared is None or not (is_unsure or matching(scene, candidates) < compared.matching()):
         return None
     found = accept_by_vectors(scene, kind, seed, start[1], candidates, compared)
     if found is None:
@@ -195,18 +207,6 @@ def _n_alike(scene: Scene, seed: Seed) -> int:
     known = centres(seed.clicks, seed.used.trusted_masks)
     with scene.record.timed("matching"):
         return correlated(scene, scene.radial(seed.diameter).profile(known), seed.diameter).n_more
-
-
-def _matching(scene: Scene, candidates: Candidates) -> float:
-    """How often an accepted candidate matches an average of the accepted ones better than a refused one does."""
-    search, points = scene.orientations(candidates.diameter), candidates.points
-    if candidates.average is None:
-        return 0.0
-    with scene.record.timed("aligning"):
-        first = torch.from_numpy(candidates.average.data).to(search.device)
-        group = ClassAverage(search, points, search.cut.spectra(points), first)
-        z = group.gather(np.flatnonzero(candidates.is_accepted)[: scene.config.averaging.max_members])
-    return share_above(z, candidates.is_accepted) or 0.0
 
 
 def _separation(scene: Scene) -> float:

@@ -3,16 +3,19 @@
 from dataclasses import replace
 
 import numpy as np
+import torch
 from jaxtyping import Int
 
 from cryosam.arrays import Points
+from cryosam.averaging.class_average import ClassAverage
 from cryosam.classification.classes import classify
 from cryosam.classification.kind_average import Alignment, Known, align
 from cryosam.classification.thresholds import limit_false_discovery
+from cryosam.classification.vector_groups import share_above
 from cryosam.matching.candidates import Candidates
 from cryosam.scene import Scene
 
-__all__ = ["DOUBTFUL", "average_kind", "decide", "judge", "warn_of_doubts", "with_threshold"]
+__all__ = ["DOUBTFUL", "average_kind", "decide", "judge", "matching", "warn_of_doubts", "with_threshold"]
 
 _EVEN_ODDS = 0.5
 DOUBTFUL = 3.8  # standard deviations between the kind and everything else, below which there is a warning
@@ -119,6 +122,26 @@ def with_threshold(scene: Scene, candidates: Candidates) -> Candidates:
     elif candidates.average is not None and matching.max_false_discovery is not None:
         threshold = limit_false_discovery(candidates.scores, matching.max_false_discovery)
     return replace(candidates, threshold=threshold)
+
+
+def matching(scene: Scene, candidates: Candidates) -> float:
+    """How often an accepted candidate matches an average of the accepted ones better than a refused one does.
+
+    Parameters
+    ----------
+    scene
+        Scene of the search; times are recorded in it.
+    candidates
+        Candidates, best first; without an average of theirs it is 0.
+    """
+    search, points = scene.orientations(candidates.diameter), candidates.points
+    if candidates.average is None:
+        return 0.0
+    with scene.record.timed("aligning"):
+        first = torch.from_numpy(candidates.average.data).to(search.device)
+        group = ClassAverage(search, points, search.cut.spectra(points), first)
+        z = group.gather(np.flatnonzero(candidates.is_accepted)[: scene.config.averaging.max_members])
+    return share_above(z, candidates.is_accepted) or 0.0
 
 
 def warn_of_doubts(scene: Scene, candidates: Candidates, clicks: Points, advice: str) -> None:

@@ -316,9 +316,12 @@ class VectorSearchConfig:
     ----------
     is_on
         Whether there is such a search.
+    uses_detector
+        Whether the places that are compared come from the learned detector (`matching.detector`); otherwise they are
+        the peaks of the correlation with the radial profile of the clicked particles.
     n_candidates
         Least number of places that are compared after the first round; twice as many are compared first. There are more
-        where more places than these correlate with the click by more than chance.
+        where more places than these are more than chance.
     n_members
         Largest number of places in the average, one for each round: the more members are known, the more others can be
         recognised.
@@ -347,6 +350,7 @@ class VectorSearchConfig:
     """
 
     is_on: bool = True
+    uses_detector: bool = True
     n_candidates: int = 400
     n_members: tuple[int, ...] = (8, 16, 32)
     n_decoys: int = 100
