@@ -18,7 +18,7 @@ import numpy as np
 from scipy.spatial import cKDTree
 
 from accuracy import Case, ask, cases_of
-from cryosam import Config, read_points, read_tomogram
+from cryosam import Config, Tomogram, read_points, read_tomogram
 from cryosam.geometry import ball_diameter
 from cryosam.proposals import correlated, detected
 from cryosam.scene import Scene
@@ -49,7 +49,7 @@ def main() -> None:
             print(f"| {folder.name} | {kind} | {values} |", flush=True)
 
 
-def measure(folder: Path, tomogram, case: Case, n_all: int, distance: float) -> list[float]:
+def measure(folder: Path, tomogram: Tomogram, case: Case, n_all: int, distance: float) -> list[float]:
     """Shares and error of one click, by a radial profile and by the detector."""
     prompts, points, truths = ask(folder, case, tomogram)
     rng = np.random.default_rng(case.seed)
@@ -61,7 +61,7 @@ def measure(folder: Path, tomogram, case: Case, n_all: int, distance: float) -> 
     found = []
     for places in (correlated(scene, scene.radial(diameter).profile(clicked), diameter), detected(scene, diameter)):
         for factor in (2, 6):
-            nearest, _ = cKDTree(places.points[: factor * n_all]).query(points)
+            nearest = np.asarray(cKDTree(places.points[: factor * n_all]).query(points)[0])
             found.append(float((nearest <= distance).mean()))
         found.append(float(np.median(nearest[nearest <= distance])) if (nearest <= distance).any() else float("nan"))
     return found

@@ -23,7 +23,7 @@ from cryosam.masks import InstanceMask
 from cryosam.matching.candidates import Candidates, centres
 from cryosam.matching.descriptors import Descriptors, Resemblance, Vectors
 from cryosam.matching.peaks import thin
-from cryosam.proposals import correlated, detected
+from cryosam.proposals import Places, correlated, detected
 from cryosam.results import Average
 from cryosam.scene import Scene
 
@@ -66,7 +66,9 @@ class ComparedByVectors:
         return share_above(self.views.z, self.probability >= _EVEN_ODDS) or 0.0
 
 
-def compare_by_vectors(scene: Scene, kind: KindSource, seed: Seed, found: Candidates) -> ComparedByVectors | None:
+def compare_by_vectors(
+    scene: Scene, kind: KindSource, seed: Seed, found: Candidates, *, is_alone: bool | None = None
+) -> ComparedByVectors | None:
     """Average the places whose vectors resemble those of the kind, and compare all places with it, in several rounds.
 
     In each round, the places that resemble the known members most are averaged, and all places move to where the
@@ -82,7 +84,12 @@ def compare_by_vectors(scene: Scene, kind: KindSource, seed: Seed, found: Candid
     seed
         The objects under the clicks.
     found
-        The candidates of the search before; they are compared too, as far as the largest number of candidates allows.
+        The candidates of the search before; peaks of the radial profile of the clicked particles are compared together
+        with them, as far as the largest number of candidates allows.
+    is_alone
+        Whether the kind is known to be nearly all there is; None if that is to be found out. Where it is known that
+        there are others, the places of the detector are compared instead, if it is switched on: they are particles of
+        all kinds, hardly any are chance, and they are not moved, because they lie at the centres.
 
     Returns
     -------
@@ -96,11 +103,15 @@ def compare_by_vectors(scene: Scene, kind: KindSource, seed: Seed, found: Candid
     known = known[thin(known, scene.config.matching.min_distance_diameters * diameter)]
     with scene.record.timed("vectors"):
         search = scene.orientations(diameter).with_rotations(_N_ROTATIONS)
-        points, decoys = _proposed(scene, diameter, search, known, found.points)
+        uses_detector = settings.uses_detector and is_alone is False
+        places, n = _detected(scene, diameter) if uses_detector else _correlated(scene, diameter, known)
+        also = found.points[: 0 if uses_detector else None]
+        also = also[scene.allows(also)]
+        points, decoys = _proposed(scene, diameter, search, np.concatenate([known, places.points[:n], also]), places, n)
         if len(points) < kind.least_to_average or not len(decoys.points):
             return None
         first, *later = settings.n_members
-        compare = _Comparison(scene, diameter, search, decoys)
+        compare = _Comparison(scene, diameter, search, decoys, moves=not uses_detector)
         resemblance = scene.descriptors(diameter).resemblance(points)
         last = compare.round(points, resemblance, np.arange(len(known)), first, search.cut.cut(points[:1])[0])
         for most in later:
@@ -108,7 +119,7 @@ def compare_by_vectors(scene: Scene, kind: KindSource, seed: Seed, found: Candid
     of_kind, vectors = last.views.probabilities(settings), last.resemblance.vectors
     is_more, is_kind = last.views.beyond_chance() >= _EVEN_ODDS, of_kind >= _EVEN_ODDS
     others = share_of_others(vectors[is_more], is_kind[is_more], last.nothing)
-    if others is not None and others >= settings.other_kinds:
+    if is_alone is False or (others is not None and others >= settings.other_kinds):
         is_member, is_other = np.isin(np.arange(len(vectors)), last.views.members), is_kind.copy()
         is_other[is_kind] = ~of_known_kind(vectors[is_kind], is_member[is_kind], settings.significance)
         of_kind = np.where(is_other, settings.significance * of_kind, of_kind)
@@ -222,12 +233,15 @@ class _Comparison:
         Compares boxes with averages.
     decoys
         Go through every comparison too.
+    moves
+        Whether places move to where the average matches them best.
     """
 
     scene: Scene
     diameter: float
     search: OrientationSearch
     decoys: _Decoys
+    moves: bool
 
     def round(
         self,
@@ -255,7 +269,7 @@ class _Comparison:
         kind more than a typical decoy.
         """
         settings, apart = self.scene.config.vectors, self.scene.config.matching.min_distance_diameters * self.diameter
-        moved, views = last.aligned.points, last.views
+        moved, views = (last.aligned.points if self.moves else last.points), last.views
         ranking = np.where(self.scene.allows(last.points), views.ranking(settings), -np.inf)
         order = np.argsort(-ranking, kind="stable")
         order = order[thin(moved[order], apart)]
@@ -267,24 +281,26 @@ class _Comparison:
         return points, replace(last.resemblance, vectors=vectors), np.flatnonzero(np.isin(order, views.members))
 
 
-def _proposed(
-    scene: Scene,
-    diameter: float,
-    search: OrientationSearch,
-    known: Float[np.ndarray, "k 3"],
-    found: Float[np.ndarray, "f 3"],
-) -> tuple[Points, _Decoys]:
-    """Places to compare: the known ones first, then the best of those proposed, then those found before.
+def _correlated(scene: Scene, diameter: float, known: Points) -> tuple[Places, int]:
+    """Peaks of the radial profile of the known particles, and how many of them are compared.
 
-    Twice as many are proposed as are more than chance, because only a comparison with an average tells them apart.
+    They are twice as many as are more than chance, because only a comparison with an average tells them apart.
     """
+    places = correlated(scene, scene.radial(diameter).profile(known), diameter)
+    return places, 2 * max(places.n_more, scene.config.vectors.n_candidates)
+
+
+def _detected(scene: Scene, diameter: float) -> tuple[Places, int]:
+    """Places of the detector, and how many of them are compared."""
+    places = detected(scene, diameter)
+    return places, max(2 * places.n_more, scene.config.vectors.n_detected)
+
+
+def _proposed(
+    scene: Scene, diameter: float, search: OrientationSearch, points: Points, places: Places, n: int
+) -> tuple[Points, _Decoys]:
+    """Those of some places, best first, that are compared, and decoys for n places of the detector or of a profile."""
     settings, matching, surrogate = scene.config.vectors, scene.config.matching, scene.surrogate(diameter)
-    if settings.uses_detector:
-        places = detected(scene, diameter)
-    else:
-        places = correlated(scene, scene.radial(diameter).profile(known), diameter)
-    n = 2 * max(places.n_more, settings.n_candidates)
-    points = np.concatenate([known, places.points[:n], found[scene.allows(found)]])
     points = points[thin(points, matching.min_distance_diameters * diameter)]
     if len(points) > matching.max_candidates:
         scene.record.warn(

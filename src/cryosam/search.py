@@ -133,9 +133,25 @@ def _search_otherwise(
         found = _everything(scene, kind, likely, candidates)
         if found is not None:
             return likely[0], found
+    elif compared is not None and settings.vectors.uses_detector:
+        compared = compare_by_vectors(scene, kind, seed, candidates, is_alone=False) or compared
+    return _told_apart(scene, kind, start, candidates, compared, is_unsure=is_unsure)
+
+
+def _told_apart(
+    scene: Scene,
+    kind: KindSource,
+    start: _Start,
+    candidates: Candidates,
+    compared: ComparedByVectors | None,
+    *,
+    is_unsure: bool,
+) -> tuple[Seed, Candidates] | None:
+    """What vectors tell from other kinds; None if they say nothing, or if what was found before is better."""
+    seed, instances = start
     if compared is None or not (is_unsure or matching(scene, candidates) < compared.matching()):
         return None
-    found = accept_by_vectors(scene, kind, seed, start[1], candidates, compared)
+    found = accept_by_vectors(scene, kind, seed, instances, candidates, compared)
     if found is None:
         return None
     _replaced(scene, kind, seed, found)

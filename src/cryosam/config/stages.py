@@ -317,11 +317,15 @@ class VectorSearchConfig:
     is_on
         Whether there is such a search.
     uses_detector
-        Whether the places that are compared come from the learned detector (`matching.detector`); otherwise they are
-        the peaks of the correlation with the radial profile of the clicked particles.
+        Whether the kind is told from others among places of the learned detector (`matching.detector`), where there
+        are others; otherwise among peaks of the correlation with the radial profile of the clicked particles. Off,
+        because it was better in some searches and worse in others.
     n_candidates
         Least number of places that are compared after the first round; twice as many are compared first. There are more
-        where more places than these are more than chance.
+        where more places than these correlate with the click by more than chance.
+    n_detected
+        Least number of places of the detector that are compared; there are twice as many as are more than chance, if
+        that is more. Further places are mostly chance.
     n_members
         Largest number of places in the average, one for each round: the more members are known, the more others can be
         recognised.
@@ -350,8 +354,9 @@ class VectorSearchConfig:
     """
 
     is_on: bool = True
-    uses_detector: bool = True
+    uses_detector: bool = False
     n_candidates: int = 400
+    n_detected: int = 100
     n_members: tuple[int, ...] = (8, 16, 32)
     n_decoys: int = 100
     correlation_weight: float = 0.5
@@ -362,7 +367,7 @@ class VectorSearchConfig:
     significance: float = 0.05
 
     def __post_init__(self) -> None:
-        require_positive(self, "n_candidates", "n_decoys", "correlation_weight", "spread_prior")
+        require_positive(self, "n_candidates", "n_detected", "n_decoys", "correlation_weight", "spread_prior")
         require(min(self.n_members, default=0) >= 2, f"n_members are at least 2, got {self.n_members}")
         for name in ("least_of_members", "other_kinds", "agreement", "significance"):
             require(0 <= getattr(self, name) <= 1, f"{name} is in [0, 1], got {getattr(self, name)}")
