@@ -169,6 +169,7 @@ def test_a_file_that_is_not_there(tmp_path: Path) -> None:
         (FilamentConfig, {"low_strength": 0.6}),
         (FilamentConfig, {"gap_diameters": -1.0}),
         (FilamentConfig, {"least_score": 70.0}),
+        (FilamentConfig, {"least_explained": 50.0}),
         (CompartmentConfig, {"size_ratio": 0.5}),
         (CompartmentConfig, {"patience": 0}),
         (EnclosureSettings, {"least_angstrom": 3000.0}),

@@ -12,6 +12,8 @@ from cryosam.masks import InstanceMask
 from cryosam.missing_wedge import MissingWedge
 from cryosam.structure_results import Filament
 from cryosam.structures import BinnedTomogram
+from cryosam.structures.agreement import CrossSections
+from cryosam.structures.cross_sections import PlaneImaging
 from cryosam.structures.filaments import FilamentFinder
 from cryosam.structures.lines import integrate_lines, line_steps
 from cryosam.structures.radial_profile import RadialProfile
@@ -285,6 +287,52 @@ def test_a_profile_knows_where_it_ends() -> None:
     # the spectrum at 0 is the integral over the cross-section
     flat = RadialProfile(np.ones(10))
     assert flat.spectrum(np.array([0.0]))[0] == pytest.approx(np.pi * 9.5**2, rel=0.12)
+
+
+@pytest.mark.parametrize(
+    ("density", "is_filament"),
+    [
+        ([4.8, 5.3, 0.4, -3.0, -2.0, 1.7, 2.9, 1.5, 0.2], True),  # solid, and its neighbours in a bundle
+        ([0.1, -0.5, -1.8, -2.3, 1.0, 5.5, 3.4, -0.9], True),  # hollow
+        ([-4.6, -4.3, 0.9, 3.3, 2.8, -0.3, -0.8, 0.0], False),  # the dark place between a filament and its fringe
+        ([1.8, 0.1, -0.3, -4.0, -3.3, 1.9, 4.0, 5.2], False),  # something around that does not end
+        ([-9.0, 0.5, 1.0, 3.0, 2.0, 0.2, 0.0, 0.0], True),  # one dark voxel in the middle is noise
+    ],
+)
+def test_fringes_of_what_is_beside_are_no_filament(density: list[float], is_filament: bool) -> None:
+    assert RadialProfile(np.array(density)).is_filament == is_filament
+
+
+def test_a_line_with_another_profile_is_not_explained() -> None:
+    radius = np.arange(12.0)
+    shape = 4 * np.exp(-(radius**2) / 3) + 1.5 * np.exp(-((radius - 6) ** 2) / 2)  # a rod and a ring of its neighbours
+    volume = np.interp(distance_to(THIN), radius, shape) + 3.0 * np.exp(-((distance_to(TUBE) - 6) ** 2) / 2)
+    volume += np.random.default_rng(0).normal(scale=2.0, size=SHAPE)
+    wedge = MissingWedge(tilt_range=(-90.0, 90.0))
+    white = whiten(volume.astype(np.float32), wedge)
+    imaging = PlaneImaging(wedge, white.frequencies, 1 / np.sqrt(white.power), 4)
+    sections = CrossSections(white.data, imaging, RadialProfile(shape), 2.0)
+    explained = []
+    for line in (THIN, TUBE):
+        unit = line[1] / np.linalg.norm(line[1])
+        points = line[0] + np.arange(-20.0, 21.0, 2.0)[:, None] * unit
+        explained.append(sections.explained_along(points, np.tile(unit, (len(points), 1))))
+    assert explained[0] > 0.8
+    assert explained[1] < 0.5
+    inverted = CrossSections(-white.data, imaging, RadialProfile(shape), 2.0)
+    assert inverted.explained_along(points, np.tile(unit, (len(points), 1))) <= explained[1]
+    assert sections.explained_along(np.zeros((0, 3)), np.zeros((0, 3))) == 0
+
+
+def test_only_what_was_clicked_need_not_be_explained() -> None:
+    twin = (np.array([17.0, 42.0, 35.0]), TUBE[1])
+    volume = make_scene() - 4.0 * np.exp(-(distance_to(THIN) ** 2) / 3)
+    volume += 3.0 * np.exp(-((distance_to(twin) - 6) ** 2) / 2)
+    for least, n in ((0.5, 2), (1.0, 1)):
+        finder = FilamentFinder(FilamentConfig(n_directions=80, least_explained=least))
+        found = finder.find(binned(volume.astype(np.float32)), TUBE[0][None])
+        assert len(found) == n
+        assert np.median(off(TUBE, found[0].points)) < 1.5 or n == 2
 
 
 @pytest.mark.parametrize(("first", "last"), [(8.0, 52.0), (20.0, 30.0)])

@@ -203,6 +203,9 @@ class FilamentConfig:
         Correlation of a cross-section with the profile, as a fraction of that at the click.
     least_score
         The same for the mean over a whole filament.
+    least_explained
+        Least fraction of the energy of a line's own radial profile that the profile at the click explains. What is
+        below a half is mostly something else. What was clicked is kept.
     unlike_angstrom
         Longest stretch that the strength of the line alone carries, between stretches with the kind's cross-section:
         other structures within the margin of the cross-section, and crossings, spoil it.
@@ -229,6 +232,7 @@ class FilamentConfig:
     low_strength: float = 0.35
     least_similarity: float = 0.6
     least_score: float = 0.7
+    least_explained: float = 0.5
     unlike_angstrom: float = 800.0
     false_share: float = 0.1
     gap_diameters: float = 3.0
@@ -243,7 +247,7 @@ class FilamentConfig:
         for name in ("offset_angstrom", "unlike_angstrom", "gap_diameters"):
             require(getattr(self, name) >= 0, f"{name} must not be negative, got {getattr(self, name)}")
         require(0 < self.low_strength <= self.least_strength, "low_strength must be in 0 to least_strength")
-        _require_shares(self, "least_evenness", "least_similarity", "least_score", "false_share")
+        _require_shares(self, "least_evenness", "least_similarity", "least_score", "least_explained", "false_share")
         _require_angles(self, "gap_degrees", "turn_degrees")
 
 

@@ -321,8 +321,14 @@ class _Search:
         return [
             curve
             for curve in smoothed
-            if self.length(curve) >= finder.least_length_angstrom or any(self._is_at(curve, a) for a in self.axes)
+            if any(self._is_at(curve, axis) for axis in self.axes)
+            or (self.length(curve) >= finder.least_length_angstrom and self._is_of_kind(curve))
         ]
+
+    def _is_of_kind(self, curve: Curve) -> bool:
+        """Whether the kind's profile explains enough of the line's own, from which noise is averaged out."""
+        points, tangents = (each[~curve.is_inferred] for each in (curve.points, curve.tangents))
+        return self.sections.explained_along(points, tangents) >= self.finder.least_explained
 
     def _smoothed(self, curve: Curve) -> Curve:
         """The line without its scatter, and without what is beyond its own ends."""

@@ -15,6 +15,7 @@ __all__ = ["Axis", "RadialProfile", "Vector", "axis_at", "cone"]
 Vector = Float[np.ndarray, " 3"]
 
 _RIDGE = 0.05  # of the mean power of a ring: keeps the profile smooth where the wedge leaves rings undetermined
+_AXIS_AREA = 0.25  # of the innermost voxel, where a ring at a distance of r voxels has r + 0.25
 _CANDIDATES = 3  # axes that are looked at over twice the length
 _APART = np.cos(np.radians(20))  # candidates at a smaller angle are the same
 _PLACES = 5  # places of an image, best first, that may be refused before the direction is
@@ -33,10 +34,30 @@ class RadialProfile:
     density: Scores
 
     @property
+    def _steady(self) -> Scores:
+        """The density; on the axis itself, where one voxel tells it, the mean over the innermost two rings."""
+        steady = self.density.astype(float)
+        steady[:2] = np.average(steady[:2], weights=np.arange(len(steady[:2])) + _AXIS_AREA)
+        return steady
+
+    @property
     def wall(self) -> int:
         """Distance of the ring with the most energy, in voxels; 0 or 1 for something solid."""
-        area = np.arange(len(self.density)) + 0.25
+        area = np.arange(len(self.density)) + _AXIS_AREA
         return int(np.argmax(area * np.maximum(self.density, 0) ** 2))
+
+    @property
+    def is_filament(self) -> bool:
+        """Whether this is the profile of something dense that ends, and not of the fringes of what is beside it.
+
+        There is more energy above than below the background, the brightest ring stands out at least as much as the
+        darkest one within the outer radius, and beyond the brightest one the density falls to half of it.
+        """
+        steady = self._steady
+        energy = (np.arange(len(steady)) + _AXIS_AREA) * self.density * np.abs(self.density)
+        bright, inside = float(steady.max()), steady[: int(np.ceil(self.outer_radius)) + 1]
+        ends = bool((steady[self.wall :] < steady[self.wall] / 2).any())
+        return bool(energy.sum() > 0) and ends and bright >= -float(inside.min())
 
     @property
     def outer_radius(self) -> float:
@@ -184,7 +205,7 @@ class _Scan:
             weights = solve @ part.ravel()
             profile = RadialProfile(weights / np.sqrt(n_summed))
             outer = profile.outer_radius
-            if _is_dense(profile) and distance[i, j] <= outer + 1:
+            if profile.is_filament and distance[i, j] <= outer + 1:
                 near = radius <= outer + 1
                 rest = (part - np.tensordot(weights, shapes, 1))[near]
                 explained = 1 - float((rest**2).sum() / max((part[near] ** 2).sum(), 1e-9))
@@ -209,9 +230,3 @@ def _solver(shapes: Images) -> Float[np.ndarray, "n pixels"]:
     normal = flat @ flat.T
     ridge = _RIDGE * np.trace(normal) / len(normal) * np.eye(len(normal))
     return np.asarray(np.linalg.solve(normal + ridge, flat), dtype=float)
-
-
-def _is_dense(profile: RadialProfile) -> bool:
-    """Whether the profile has more energy above than below the background."""
-    energy = (np.arange(len(profile.density)) + 0.25) * profile.density * np.abs(profile.density)
-    return bool(energy.sum() > 0)
