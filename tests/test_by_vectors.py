@@ -20,7 +20,7 @@ _DIAMETER = 14.0
 
 
 def _compared(
-    tomogram: Tomogram, clicks: Float[np.ndarray, "k 3"], **changes: object
+    tomogram: Tomogram, clicks: Float[np.ndarray, "k 3"], is_alone: bool | None = None, **changes: object
 ) -> tuple[ComparedByVectors | None, Candidates | None]:
     """Places that were compared, and what is accepted of them."""
     config = Config().override(**{"tomogram__contrast": "bright", "diameter_voxels": _DIAMETER, **changes})
@@ -28,7 +28,7 @@ def _compared(
     scene = Scene.open(tomogram, clicks, config, RunOptions())
     seed, instances = kind.seed(scene)
     found = propose(scene, instances, seed, kind.query(scene, seed))
-    compared = compare_by_vectors(scene, kind, seed, found)
+    compared = compare_by_vectors(scene, kind, seed, found, is_alone=is_alone)
     accepted = None if compared is None else accept_by_vectors(scene, kind, seed, instances, found, compared)
     return compared, accepted
 
@@ -46,6 +46,26 @@ def test_the_kind_is_found_and_ranks_above_another_in_noise(clicked: int) -> Non
     assert (near[found.is_accepted].any(axis=1)).mean() >= 0.9
     assert all((mask.n_voxels > 0) == yes for mask, yes in zip(found.masks, found.is_accepted, strict=True))
     assert (np.diff(found.scores) <= 0).all()
+
+
+def test_among_places_of_the_detector_the_kind_is_told_from_another() -> None:
+    """All particles are proposed, and hardly anything else; they are asked for only where there are other kinds."""
+    tomogram, centres, _ = two_kinds(_N_KIND, _N_OTHER, noise=0.5)
+    settings = {"vectors__uses_detector": True, "vectors__n_detected": 20}
+    compared, found = _compared(tomogram, centres[2:3], is_alone=False, **settings)
+    assert compared is not None
+    assert found is not None
+    near = np.linalg.norm(compared.points[:, None] - centres, axis=2) < _DIAMETER / 3
+    assert near.any(axis=0).mean() >= 0.9
+    assert len(compared.points) <= 3 * len(centres)
+    ranks = (
+        compared.probability[near[:, :_N_KIND].any(axis=1)][:, None]
+        > (compared.probability[near[:, _N_KIND:].any(axis=1)])
+    )
+    assert ranks.mean() > 0.8
+    peaks, _ = _compared(tomogram, centres[2:3], **settings)
+    assert peaks is not None
+    assert len(peaks.points) > 3 * len(centres)
 
 
 def test_two_clicks_on_one_particle_count_once() -> None:

@@ -89,7 +89,7 @@ def compare_by_vectors(
     is_alone
         Whether the kind is known to be nearly all there is; None if that is to be found out. Where it is known that
         there are others, the places of the detector are compared instead, if it is switched on: they are particles of
-        all kinds, hardly any are chance, and they are not moved, because they lie at the centres.
+        all kinds, hardly any are chance, and they are described where they are, because they lie at the centres.
 
     Returns
     -------
@@ -297,9 +297,14 @@ def _detected(scene: Scene, diameter: float) -> tuple[Places, int]:
 
 
 def _proposed(
-    scene: Scene, diameter: float, search: OrientationSearch, points: Points, places: Places, n: int
+    scene: Scene,
+    diameter: float,
+    search: OrientationSearch,
+    points: Float[np.ndarray, "p 3"],
+    places: Places,
+    n_places: int,
 ) -> tuple[Points, _Decoys]:
-    """Those of some places, best first, that are compared, and decoys for n places of the detector or of a profile."""
+    """Those of some places, best first, that are compared, and decoys for that number of places."""
     settings, matching, surrogate = scene.config.vectors, scene.config.matching, scene.surrogate(diameter)
     points = points[thin(points, matching.min_distance_diameters * diameter)]
     if len(points) > matching.max_candidates:
@@ -309,7 +314,7 @@ def _proposed(
             "particles",
         )
     points = points[: matching.max_candidates]
-    best = places.decoys[: max(1, round(n / places.weight))]
+    best = places.decoys[: max(1, round(n_places / places.weight))]
     some = np.unique(np.linspace(0, len(best) - 1, min(settings.n_decoys, len(best))).astype(int))
     return points, _Decoys(
         best[some], search.within(surrogate.volume), Descriptors.of(surrogate.volume, diameter, search.device)

@@ -182,7 +182,10 @@ def detected(scene: Scene, diameter: float) -> Places:
 
 
 def _more_than_chance(
-    scene: Scene, diameter: float, found: tuple[Points, Scores], by_chance: tuple[Points, Scores]
+    scene: Scene,
+    diameter: float,
+    found: tuple[Points, Scores],
+    by_chance: tuple[Float[np.ndarray, "m 3"], Float[np.ndarray, " m"]],
 ) -> Places:
     """Places of the tomogram and of its surrogate, with their scores, best first."""
     points, values = found

@@ -133,7 +133,7 @@ def _search_otherwise(
         found = _everything(scene, kind, likely, candidates)
         if found is not None:
             return likely[0], found
-    elif compared is not None and settings.vectors.uses_detector:
+    elif settings.vectors.uses_detector and not _is_alone(scene, compared):
         compared = compare_by_vectors(scene, kind, seed, candidates, is_alone=False) or compared
     return _told_apart(scene, kind, start, candidates, compared, is_unsure=is_unsure)
 
