@@ -12,6 +12,7 @@ structure.
 """
 
 import argparse
+from collections.abc import Callable
 from multiprocessing import Pool
 from pathlib import Path
 
@@ -202,20 +203,20 @@ def _some(rng: np.random.Generator, indices: np.ndarray, most: int) -> np.ndarra
     return rng.choice(indices, min(most, len(indices)), replace=False)
 
 
-def main() -> None:
-    """Make the boxes of a pool."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+def make_pool(make: Callable[[tuple[Path, int]], None], about: str, first: int, tomograms: int) -> None:
+    """Make the tomograms of a pool from the command line, in several processes; the defaults are the last two."""
+    parser = argparse.ArgumentParser(description=about)
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--first", type=int, default=1000, help="number and seed of the first tomogram")
-    parser.add_argument("--tomograms", type=int, default=170)
+    parser.add_argument("--first", type=int, default=first, help="number and seed of the first tomogram")
+    parser.add_argument("--tomograms", type=int, default=tomograms)
     parser.add_argument("--processes", type=int, default=2)
     arguments = parser.parse_args()
     arguments.out.mkdir(parents=True, exist_ok=True)
     jobs = [(arguments.out, arguments.first + i) for i in range(arguments.tomograms)]
     with Pool(arguments.processes) as pool:
-        for _ in pool.imap(make_boxes, jobs):
+        for _ in pool.imap(make, jobs):
             pass
 
 
 if __name__ == "__main__":
-    main()
+    make_pool(make_boxes, __doc__.splitlines()[0], 1000, 170)

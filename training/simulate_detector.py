@@ -9,8 +9,6 @@ The tomograms are those of `simulate_descriptor.py`. Each is shown for up to two
 to their diameter, which is wrong by about a fifth. Nothing here is from a measured structure.
 """
 
-import argparse
-from multiprocessing import Pool
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +16,7 @@ import torch
 
 from cryosam.matching.detector import DetectorView
 from cryosam.tomogram import Tomogram
-from simulate_descriptor import draw_tomogram
+from simulate_descriptor import draw_tomogram, make_pool
 
 
 def make_views(job: tuple[Path, int]) -> None:
@@ -45,26 +43,10 @@ def make_views(job: tuple[Path, int]) -> None:
                 volume=view.volume.half().numpy(),
                 points=points.astype(np.float32),
                 sizes=(sizes / diameter).astype(np.float32),
-                snr=config.snr,
             )
         path.with_suffix(".part").rename(path)
     print(f"{seed}: {len(sizes)} particles, {config.voxel_size_angstrom:.1f} A, SNR {config.snr:.2f}", flush=True)
 
 
-def main() -> None:
-    """Make a pool."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--first", type=int, default=20000, help="number and seed of the first tomogram")
-    parser.add_argument("--tomograms", type=int, default=300)
-    parser.add_argument("--processes", type=int, default=2)
-    arguments = parser.parse_args()
-    arguments.out.mkdir(parents=True, exist_ok=True)
-    jobs = [(arguments.out, arguments.first + i) for i in range(arguments.tomograms)]
-    with Pool(arguments.processes) as pool:
-        for _ in pool.imap(make_views, jobs):
-            pass
-
-
 if __name__ == "__main__":
-    main()
+    make_pool(make_views, __doc__.splitlines()[0], 20000, 300)

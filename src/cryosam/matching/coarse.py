@@ -5,7 +5,20 @@ from jaxtyping import Float
 
 from cryosam.tomogram import Voxels
 
-__all__ = ["block_means"]
+__all__ = ["block_means", "stride_for"]
+
+_NEXT_STRIDE = 0.7  # voxels per pixel, above the last whole number, from which blocks of one voxel more are averaged
+
+
+def stride_for(pixel: float) -> int:
+    """Voxels along a block whose mean stands for them, where a box is sampled with pixels of some voxels.
+
+    Examples
+    --------
+    >>> [stride_for(pixel) for pixel in (0.5, 1.6, 1.8, 2.8)]
+    [1, 1, 2, 3]
+    """
+    return max(1, int(pixel + 1 - _NEXT_STRIDE))
 
 
 def block_means(voxels: Voxels, stride: int) -> Float[np.ndarray, "z y x"]:

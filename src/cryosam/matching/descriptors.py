@@ -22,7 +22,7 @@ from cryosam.backends.descriptor_network import (
     load_descriptor_network,
 )
 from cryosam.geometry import voxel_to_level
-from cryosam.matching.coarse import block_means
+from cryosam.matching.coarse import block_means, stride_for
 from cryosam.tomogram import Tomogram, Voxels
 
 __all__ = ["DescribedBoxes", "Descriptors", "Resemblance", "Vector", "Vectors"]
@@ -43,7 +43,6 @@ _N_RANDOM = 150  # random boxes in which the spectrum and the contrast of the to
 _TOGETHER = 64  # boxes that go through the network at once
 _LARGEST = 6.0  # standard deviations at which voxels are clipped: gold counts no more than that
 _LEAST_AMPLITUDE = 1e-3  # of the strongest shell: what a filter has removed is not brought back
-_NEXT_STRIDE = 0.7  # voxels per pixel, above the last whole number, from which blocks of one voxel more are averaged
 
 
 @dataclass(frozen=True, eq=False)
@@ -268,7 +267,7 @@ class Descriptors:
 
 def _stride(diameter: float) -> int:
     """Voxels per cell for particles of a diameter in voxels."""
-    return max(1, int(diameter / PX_PER_DIAMETER + 1 - _NEXT_STRIDE))
+    return stride_for(diameter / PX_PER_DIAMETER)
 
 
 def _cells(tomogram: Voxels, stride: int) -> Voxels:

@@ -18,7 +18,7 @@ from torch.nn import functional
 from cryosam.arrays import Points, Scores
 from cryosam.backends.detector_network import OUTPUT_STRIDE, PX_PER_DIAMETER, DetectorNetwork, load_detector_network
 from cryosam.geometry import level_to_voxel
-from cryosam.matching.coarse import block_means
+from cryosam.matching.coarse import block_means, stride_for
 from cryosam.matching.peaks import thin
 from cryosam.tomogram import Voxels
 
@@ -30,7 +30,6 @@ _LEAST_AMPLITUDE = 1e-3  # of the strongest shell: what a filter has removed is 
 _TILE, _MARGIN = (96, 160, 160), 16  # pixels that are searched at once, and around them; multiples of eight
 _DEEPEST = 8  # pixels per cell of the network's coarsest level
 _LEAST_LOG_ODDS = -8.0  # of a peak: one in three thousand
-_NEXT_STRIDE = 0.7  # voxels per pixel, above the last whole number, from which blocks of one voxel more are averaged
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,7 +51,7 @@ class DetectorView:
     def of(cls, tomogram: Voxels, diameter: float, device: str = "cpu") -> "DetectorView":
         """A normalised tomogram (protein bright) for particles of a diameter in voxels."""
         pixel = diameter / PX_PER_DIAMETER
-        stride = max(1, int(pixel + 1 - _NEXT_STRIDE))
+        stride = stride_for(pixel)
         cells = torch.from_numpy(block_means(tomogram, stride)).to(device)
         shape = tuple(max(1, round(n * stride / pixel)) for n in cells.shape)
         resized = functional.interpolate(cells[None, None], size=shape, mode="trilinear", align_corners=False)[0, 0]
